@@ -76,8 +76,8 @@ const COMMANDS: &[Subcommand] = &[
     },
     Subcommand {
         name: "check-dependencies",
-        about: "checks licences, sources and advisories of dependencies, with cargo-deny",
-        run: |_| published::check_dependencies(),
+        about: "checks licences, sources, bans and advisories of dependencies, or those named, with cargo-deny",
+        run: |args| published::check_dependencies(&args),
     },
     Subcommand {
         name: "check-semver",
@@ -86,12 +86,12 @@ const COMMANDS: &[Subcommand] = &[
     },
     Subcommand {
         name: "check-features",
-        about: "lints the library without features and with each feature alone",
+        about: "lints without features, with each feature alone and with each pair, with cargo-hack",
         run: |_| published::check_features(),
     },
     Subcommand {
         name: "check-msrv",
-        about: "checks the published packages with the oldest supported Rust, which rustup installs",
+        about: "checks each published package with the oldest Rust that it supports, which rustup installs",
         run: |_| published::check_msrv(),
     },
     Subcommand {
@@ -101,7 +101,7 @@ const COMMANDS: &[Subcommand] = &[
     },
     Subcommand {
         name: "package",
-        about: "packages each published crate, and builds all of them from their archives in an empty folder",
+        about: "packages each published crate, and compiles all of them from their archives in an empty folder",
         run: |_| package::package(),
     },
     Subcommand {
@@ -260,6 +260,23 @@ mod tests {
         let names: HashSet<_> = COMMANDS.iter().map(|command| command.name).collect();
         assert_eq!(names.len(), COMMANDS.len());
         assert!(!names.contains(""));
+    }
+
+    #[test]
+    fn workflows_call_commands_that_exist() {
+        let folder = root().join(".github/workflows");
+        let mut calls = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+            // A job with a matrix names its commands in the line `command: [one, another]`.
+            let lists = text.lines().filter_map(|line| line.trim().strip_prefix("command: [")?.strip_suffix(']'));
+            let called = text.split("cargo xtask ").skip(1).filter_map(|rest| rest.split_whitespace().next());
+            for name in lists.flat_map(|list| list.split(", ")).chain(called).filter(|name| *name != "${{") {
+                assert!(COMMANDS.iter().any(|command| command.name == name), "{name}");
+                calls += 1;
+            }
+        }
+        assert!(calls > 10, "{calls}");
     }
 
     #[test]

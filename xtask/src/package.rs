@@ -6,7 +6,7 @@ use crate::{Failure, root};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Packages each published crate, and builds all of them from their archives in an empty folder.
+/// Packages each published crate, and compiles all of them from their archives in an empty folder.
 pub(crate) fn package() -> Result<(), Failure> {
     let packages = packages()?;
     for package in &packages {
@@ -20,8 +20,8 @@ pub(crate) fn package() -> Result<(), Failure> {
     unpack(&packages, &folder)?;
     let manifest = folder.join("Cargo.toml").display().to_string();
     let target = root().join("target").display().to_string();
-    let build = ["build", "--all-features", "--manifest-path", &manifest, "--target-dir", &target];
-    Step::cargo("build from the archives", build).run()
+    let check = ["check", "--all-features", "--manifest-path", &manifest, "--target-dir", &target];
+    Step::cargo("the archives compile", check).run()
 }
 
 /// Fails if the archive of a package lacks its README or a licence, or has files that are not for its users.
@@ -36,7 +36,7 @@ fn check_contents(package: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Unpacks the archives into a new workspace, in which they depend on each other.
+/// Unpacks the archives into a new workspace, in which they depend on each other and on the dependencies of this one.
 fn unpack(packages: &[String], folder: &Path) -> Result<(), Failure> {
     let failed = |error| format!("{}: {error}", folder.display());
     if folder.exists() {
@@ -53,7 +53,8 @@ fn unpack(packages: &[String], folder: &Path) -> Result<(), Failure> {
         patches += &format!("{package} = {{ path = \"{name}\" }}\n");
     }
     let text = format!("[workspace]\nresolver = \"3\"\nmembers = [\n{members}]\n\n[patch.crates-io]\n{patches}");
-    fs::write(folder.join("Cargo.toml"), text).map_err(failed)
+    fs::write(folder.join("Cargo.toml"), text).map_err(failed)?;
+    fs::copy(root().join("Cargo.lock"), folder.join("Cargo.lock")).map(drop).map_err(failed)
 }
 
 /// Builds the tool for release, and makes its archive and, with cargo-deb, its Debian package in `target/release-assets`.
@@ -93,7 +94,7 @@ fn make_assets(tool: &Path) -> Result<(), Failure> {
         fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     }
     output_of(&[&tool, "man", "-d", &man.display().to_string()])?;
-    for (shell, file) in [("bash", "remcache"), ("zsh", "_remcache"), ("fish", "remcache.fish")] {
+    for (shell, file) in COMPLETIONS {
         let text = output_of(&[&tool, "completions", shell])?;
         let path = completions.join(file);
         fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -105,7 +106,7 @@ fn make_assets(tool: &Path) -> Result<(), Failure> {
 fn make_archive(tool: &Path, output: &Path) -> Result<(), Failure> {
     let rustc = output_of(&["rustc", "-vV"])?;
     let host = rustc.lines().find_map(|line| line.strip_prefix("host: ")).ok_or("rustc -vV prints no host")?;
-    let name = format!("remcache-{host}");
+    let name = archive_name(host);
     let folder = output.join(&name);
     let failed = |error| format!("{}: {error}", folder.display());
     fs::create_dir_all(&folder).map_err(failed)?;
@@ -120,6 +121,11 @@ fn make_archive(tool: &Path, output: &Path) -> Result<(), Failure> {
     output_of(&["tar", "-czf", &archive, "-C", &output.display().to_string(), &name])?;
     println!("{archive}");
     Ok(())
+}
+
+/// Returns the name of the archive for a target, without its ending; its only folder has the same name.
+fn archive_name(target: &str) -> String {
+    format!("remcache-{target}")
 }
 
 fn copy_files(from: &Path, to: &PathBuf) -> Result<(), Failure> {
@@ -139,5 +145,58 @@ fn version() -> Result<String, Failure> {
     version.map(str::to_owned).ok_or_else(|| "Cargo.toml has no version".to_owned())
 }
 
+/// The shells with completions in the archive and the Debian package, and the names of their files.
+const COMPLETIONS: [(&str, &str); 3] = [("bash", "remcache"), ("zsh", "_remcache"), ("fish", "remcache.fish")];
+
 /// Files that each package has.
 const REQUIRED: &[&str] = &["README.md", "LICENSE-MIT", "LICENSE-APACHE"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(path: &str) -> String {
+        fs::read_to_string(root().join(path)).unwrap()
+    }
+
+    /// The value of a key in the section for `cargo binstall`.
+    fn binstall(key: &str) -> String {
+        let manifest = read("crates/remcache-cli/Cargo.toml");
+        let (_, section) = manifest.split_once("[package.metadata.binstall]\n").unwrap();
+        let value = section.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(" = \"")?.strip_suffix('"'));
+        value.unwrap().to_owned()
+    }
+
+    #[test]
+    fn cargo_binstall_downloads_what_the_release_workflow_uploads() {
+        let release = read(".github/workflows/release.yml");
+        assert!(release.contains("tags: [\"v*\"]") && release.contains("target/release-assets/*.tar.gz"));
+        let name = archive_name("{ target }");
+        assert_eq!(binstall("pkg-url"), format!("{{ repo }}/releases/download/v{{ version }}/{name}.tar.gz"));
+        assert_eq!(binstall("pkg-fmt"), "tgz");
+        assert_eq!(binstall("bin-dir"), format!("{name}/{{ bin }}{{ binary-ext }}"));
+    }
+
+    #[test]
+    fn the_debian_package_has_what_the_tool_makes() {
+        let manifest = read("crates/remcache-cli/Cargo.toml");
+        for (_, file) in COMPLETIONS {
+            assert!(manifest.contains(&format!("\"../../target/assets/completions/{file}\"")), "{file}");
+        }
+        assert!(manifest.contains("\"../../target/assets/man/*.1\""));
+    }
+
+    #[test]
+    fn the_container_file_copies_what_exists() {
+        let file = read("Containerfile");
+        for line in file.lines().filter_map(|line| line.strip_prefix("COPY ")) {
+            let mut words: Vec<&str> = line.split_whitespace().collect();
+            words.pop();
+            match words[..] {
+                ["--from=build", program] => assert_eq!(program, format!("/src/{}", crate::TOOL)),
+                _ => assert!(words.iter().all(|path| root().join(path).exists()), "{line}"),
+            }
+        }
+        assert!(file.contains("--profile dist -p remcache-cli"));
+    }
+}

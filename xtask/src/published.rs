@@ -2,22 +2,30 @@
 
 use crate::step::{Step, output_of};
 use crate::{Failure, root};
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Checks the published packages with the oldest supported Rust, which rustup installs.
+/// Checks the published packages, each with the oldest Rust that it supports, which rustup installs.
 pub(crate) fn check_msrv() -> Result<(), Failure> {
-    let version = msrv()?;
-    let toolchain = ["toolchain", "install", &version, "--profile", "minimal", "--no-self-update"];
+    let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for package in packages()? {
+        groups.entry(rust_version(&package)?).or_default().push(package);
+    }
+    groups.iter().try_for_each(|(version, packages)| check_with(version, packages))
+}
+
+fn check_with(version: &str, packages: &[String]) -> Result<(), Failure> {
+    let toolchain = ["toolchain", "install", version, "--profile", "minimal", "--no-self-update"];
     Step::program(format!("Rust {version}"), "rustup").args(toolchain).run()?;
-    let check = ["run", &version, "cargo", "check", "--locked", "--all-features"];
-    Step::program(format!("check with Rust {version}"), "rustup").args(check).args(selection(PACKAGES)).run()
+    let check = ["run", version, "cargo", "check", "--locked", "--all-features"];
+    Step::program(format!("check with Rust {version}"), "rustup").args(check).args(selection(packages)).run()
 }
 
 /// Checks what does not need a memcached server, on any system: the published packages, and the tests of crates without
 /// I/O.
 pub(crate) fn check_portable() -> Result<(), Failure> {
-    Step::cargo("published packages", ["check", "--all-features"]).args(selection(PACKAGES)).run()?;
+    Step::cargo("published packages", ["check", "--all-features"]).args(selection(&packages()?)).run()?;
     Step::cargo("tests of crates without I/O", ["test", "--all-features"]).args(selection(WITHOUT_IO)).run()
 }
 
@@ -26,7 +34,7 @@ pub(crate) fn check_portable() -> Result<(), Failure> {
 pub(crate) fn check_windows() -> Result<(), Failure> {
     const TARGET: &str = "x86_64-pc-windows-gnu";
     let check = Step::cargo("published packages for Windows", ["check", "--all-features", "--target", TARGET]);
-    let check = check.args(selection(PACKAGES));
+    let check = check.args(selection(&packages()?));
     let sysroot = output_of(&["rustc", "--print", "sysroot"])?;
     let library = Path::new(sysroot.trim()).join("lib/rustlib");
     if library.join(TARGET).exists() || output_of(&["rustup", "target", "add", TARGET]).is_ok() {
@@ -38,19 +46,18 @@ pub(crate) fn check_windows() -> Result<(), Failure> {
     Err(format!("no standard library for {TARGET}: run rustup target add {TARGET}, or rustup component add rust-src"))
 }
 
-/// Checks licences, sources and advisories of all dependencies with cargo-deny, by the rules of `deny.toml`.
-pub(crate) fn check_dependencies() -> Result<(), Failure> {
+/// Checks dependencies with cargo-deny, by the rules of `deny.toml`: all checks, or those that the arguments name.
+pub(crate) fn check_dependencies(checks: &[String]) -> Result<(), Failure> {
     ensure_installed("cargo-deny", &["deny", "--version"])?;
-    Step::cargo("dependencies", ["deny", "check", "bans", "licenses", "sources", "advisories"]).run()
+    Step::cargo("dependencies", ["deny", "check"]).args(checks.iter().cloned()).run()
 }
 
 /// Compares the public API of the libraries with a Git revision, by default `origin/main`.
 pub(crate) fn check_semver(args: &[String]) -> Result<(), Failure> {
     let [baseline] = args.first_chunk().cloned().unwrap_or_else(|| ["origin/main".to_owned()]);
     ensure_installed("cargo-semver-checks", &["semver-checks", "--version"])?;
-    let libraries = PACKAGES.iter().filter(|package| **package != "remcache-cli");
-    let selection = libraries.flat_map(|package| ["-p", *package]);
-    Step::cargo("public API", ["semver-checks", "--baseline-rev", &baseline]).args(selection).run()
+    let libraries: Vec<String> = packages()?.into_iter().filter(|package| package != "remcache-cli").collect();
+    Step::cargo("public API", ["semver-checks", "--baseline-rev", &baseline]).args(selection(&libraries)).run()
 }
 
 /// Installs a cargo subcommand from crates.io if this command line fails.
@@ -62,33 +69,29 @@ fn ensure_installed(package: &str, version: &[&str]) -> Result<(), Failure> {
     Step::cargo(package, ["install", "--locked", package]).run()
 }
 
-/// Checks the library without features and with each feature alone.
+/// Lints the packages with features: without any, with each alone, and with each pair, with cargo-hack.
 pub(crate) fn check_features() -> Result<(), Failure> {
-    let check = |features: &str| {
-        let name = if features.is_empty() { "no features".to_owned() } else { format!("feature {features}") };
-        let cargo = ["clippy", "-p", "remcache", "--no-default-features", "--features", features];
-        Step::cargo(name, cargo).args(["--", "-D", "warnings"]).run()
-    };
-    check("")?;
-    features()?.iter().try_for_each(|feature| check(feature))
+    ensure_installed("cargo-hack", &["hack", "--version"])?;
+    let sets = ["hack", "clippy", "--feature-powerset", "--depth", "2"];
+    Step::cargo("feature sets", sets).args(selection(WITH_FEATURES)).args(["--", "-D", "warnings"]).run()
 }
 
-/// Returns the oldest supported Rust version, from the manifest of the workspace.
-fn msrv() -> Result<String, Failure> {
-    let manifest = root().join("Cargo.toml");
-    let text = fs::read_to_string(&manifest).map_err(|error| format!("{}: {error}", manifest.display()))?;
-    let version = text.lines().find_map(|line| line.strip_prefix("rust-version = \"")?.strip_suffix('"'));
-    version.map(str::to_owned).ok_or_else(|| "Cargo.toml has no rust-version".to_owned())
+/// Returns the oldest Rust version that a published package supports.
+fn rust_version(package: &str) -> Result<String, Failure> {
+    let own = fs::read_to_string(manifest(package)).map_err(|error| format!("{package}: {error}"))?;
+    let workspace = fs::read_to_string(root().join("Cargo.toml")).map_err(|error| format!("Cargo.toml: {error}"))?;
+    let version = [own, workspace].iter().find_map(|text| rust_version_of(text).map(str::to_owned));
+    version.ok_or_else(|| "Cargo.toml has no rust-version".to_owned())
 }
 
-/// Returns the features of the library, from its manifest.
-fn features() -> Result<Vec<String>, Failure> {
-    let manifest = root().join("crates/remcache/Cargo.toml");
-    let text = fs::read_to_string(&manifest).map_err(|error| format!("{}: {error}", manifest.display()))?;
-    let section = text.split("\n[").find_map(|section| section.strip_prefix("features]\n")).unwrap_or_default();
-    let names = section.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(" = ["));
-    let names: Vec<String> = names.map(|(name, _)| name.to_owned()).filter(|name| name != "default").collect();
-    if names.is_empty() { Err(format!("{}: no features", manifest.display())) } else { Ok(names) }
+fn rust_version_of(manifest: &str) -> Option<&str> {
+    manifest.lines().find_map(|line| line.strip_prefix("rust-version = \"")?.strip_suffix('"'))
+}
+
+/// Returns the path of a published package's manifest.
+fn manifest(package: &str) -> PathBuf {
+    let folder = if PACKAGES.contains(&package) { "crates" } else { "integrations" };
+    root().join(folder).join(package).join("Cargo.toml")
 }
 
 /// Returns the published packages in the order in which they have to be published; adapters come last.
@@ -109,26 +112,37 @@ pub(crate) fn packages() -> Result<Vec<String>, Failure> {
 }
 
 /// Returns the arguments that select packages.
-fn selection(packages: &'static [&'static str]) -> impl Iterator<Item = &'static str> {
-    packages.iter().flat_map(|package| ["-p", *package])
+fn selection(packages: &[impl AsRef<str>]) -> Vec<String> {
+    packages.iter().flat_map(|package| ["-p".to_owned(), package.as_ref().to_owned()]).collect()
 }
 
 /// In the order in which they have to be published.
 pub(crate) const PACKAGES: &[&str] =
     &["remcache-proto", "remcache-distribution", "remcache-server", "remcache", "remcache-cli"];
 const WITHOUT_IO: &[&str] = &["remcache-proto", "remcache-distribution"];
+const WITH_FEATURES: &[&str] = &["remcache", "remcache-server", "remcache-cached", "remcache-opendal"];
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_rust_and_the_features_are_read_from_the_manifests() {
-        let version = msrv().unwrap();
-        assert!(version.starts_with("1.") && version.split('.').all(|part| part.parse::<u32>().is_ok()), "{version}");
-        let features = features().unwrap();
-        assert!(features.iter().any(|feature| feature == "tls"), "{features:?}");
-        assert!(features.iter().all(|feature| feature != "default" && !feature.contains(' ')), "{features:?}");
+    fn the_readme_of_a_package_with_another_oldest_rust_names_it() {
+        let workspace = rust_version("remcache").unwrap();
+        assert!(workspace.starts_with("1.") && workspace.split('.').all(|part| part.parse::<u32>().is_ok()));
+        for package in packages().unwrap() {
+            let version = rust_version(&package).unwrap();
+            let readme = fs::read_to_string(manifest(&package).with_file_name("README.md")).unwrap();
+            assert!(version == workspace || readme.contains(&format!("Rust {version}")), "{package}: {version}");
+        }
+    }
+
+    #[test]
+    fn packages_with_features_are_listed() {
+        for package in packages().unwrap() {
+            let text = fs::read_to_string(manifest(&package)).unwrap();
+            assert_eq!(WITH_FEATURES.contains(&&*package), text.contains("\n[features]\n"), "{package}");
+        }
     }
 
     #[test]

@@ -1,9 +1,68 @@
 //! Example programs as processes of a test.
 
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::SystemTime;
 use std::{env, fs};
+
+use crate::Memcached;
+
+/// A process of an example that serves HTTP on the address that it prints; killed when it is dropped.
+#[derive(Debug)]
+pub struct ExampleServer {
+    child: Child,
+    address: String,
+}
+
+impl ExampleServer {
+    /// Starts an example of a package, as [`example`] builds it, with the server's address as argument.
+    ///
+    /// # Panics
+    /// Panics if the example cannot be built, or prints no address.
+    #[must_use]
+    pub fn start(package: &str, name: &str, memcached: &Memcached) -> Self {
+        let mut program = Command::new(example(package, name));
+        let mut child = program.arg(memcached.addr()).stdout(Stdio::piped()).spawn().expect("the example runs");
+        let mut address = String::new();
+        let stdout = child.stdout.take().expect("the output is piped");
+        BufReader::new(stdout).read_line(&mut address).expect("the output is text");
+        Self { child, address: address.trim().to_owned() }
+    }
+
+    /// Sends `GET /` with this cookie on a new connection, and returns the response from its status line to its body.
+    ///
+    /// # Panics
+    /// Panics if there is no response.
+    #[must_use]
+    pub fn get(&self, cookie: &str) -> String {
+        let mut stream = TcpStream::connect(&self.address).expect("the process listens");
+        let request = format!("GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\nCookie: {cookie}\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("the process reads");
+        let mut response = String::new();
+        stream.read_to_string(&mut response).expect("a response");
+        response
+    }
+}
+
+impl Drop for ExampleServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs an example of a package to its end, with the server's address as argument, and returns what it prints.
+///
+/// # Panics
+/// Panics if the example cannot be built, or fails.
+#[must_use]
+pub fn example_output(package: &str, name: &str, memcached: &Memcached) -> String {
+    let output = Command::new(example(package, name)).arg(memcached.addr()).output().expect("the example runs");
+    assert!(output.status.success(), "{name}: {output:?}");
+    String::from_utf8(output.stdout).expect("the output is text")
+}
 
 /// Returns the path of an example's program, built from the current sources of its package.
 ///

@@ -17,7 +17,7 @@ pub mod vectors;
 
 pub use certificates::{Authority, Certificate, Dates};
 pub use descriptors::descriptor_limit;
-pub use example::example;
+pub use example::{ExampleServer, example, example_output};
 pub use memcached::{Memcached, SASL_PASSWORD, SASL_USER};
 pub use port::unused_port;
 pub use proxy::{Close, Direction, Disconnect, Proxy, Rule, Rules, Splits};

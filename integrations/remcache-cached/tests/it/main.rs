@@ -1,5 +1,6 @@
 //! The store on real memcached servers, which may be killed or stopped.
 
+mod example;
 mod memoized;
 mod outage;
 mod store;

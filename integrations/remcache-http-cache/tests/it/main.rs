@@ -1,5 +1,6 @@
 //! The manager on real memcached servers, which may be killed or stopped.
 
+mod example;
 mod manager;
 mod outage;
 mod service;

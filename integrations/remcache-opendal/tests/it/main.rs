@@ -2,6 +2,7 @@
 
 mod configuration;
 mod contents;
+mod example;
 mod outage;
 mod own_service;
 #[cfg(feature = "tls")]

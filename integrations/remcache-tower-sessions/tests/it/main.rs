@@ -2,6 +2,7 @@
 
 mod application;
 mod outage;
+mod processes;
 mod store;
 
 use std::time::Duration;
