@@ -90,6 +90,11 @@ const COMMANDS: &[Subcommand] = &[
         run: |_| published::check_features(),
     },
     Subcommand {
+        name: "check-tls-providers",
+        about: "tests TLS with ring alone, with aws-lc-rs alone, and without either",
+        run: |_| published::check_tls_providers(),
+    },
+    Subcommand {
         name: "check-msrv",
         about: "checks each published package with the oldest Rust that it supports, which rustup installs",
         run: |_| published::check_msrv(),
@@ -140,6 +145,11 @@ const COMMANDS: &[Subcommand] = &[
         run: interop::run,
     },
     Subcommand {
+        name: "sccache",
+        about: "compiles with sccache, whose cache is remcache-opendal on memcached; arguments are passed to cargo test",
+        run: sccache,
+    },
+    Subcommand {
         name: "bench",
         about: "measures remcache and other clients; --profile release, dist or both, others are passed to remcache-bench",
         run: bench,
@@ -187,6 +197,12 @@ fn bench(args: Vec<String>) -> Result<(), Failure> {
 fn soak(args: Vec<String>) -> Result<(), Failure> {
     tools::ensure(&[Need::Tests])?;
     Step::cargo("soak", ["run", "--release", "-p", "remcache-soak", "--"]).args(args).run()
+}
+
+fn sccache(args: Vec<String>) -> Result<(), Failure> {
+    tools::ensure(&[Need::Tests])?;
+    let cargo = ["test", "--locked", "--manifest-path", "tools/host-suites/sccache/Cargo.toml", "--target-dir", "target/sccache"];
+    Step::cargo("sccache", cargo).args(args).run()
 }
 
 fn shuttle(args: &[String]) -> Result<(), Failure> {

@@ -1,6 +1,7 @@
 //! Checks of the published packages: other toolchains and systems, features, dependencies, and the public API.
 
 use crate::step::{Step, output_of};
+use crate::tools::{self, Need};
 use crate::{Failure, root};
 use std::collections::BTreeMap;
 use std::fs;
@@ -74,6 +75,15 @@ pub(crate) fn check_features() -> Result<(), Failure> {
     ensure_installed("cargo-hack", &["hack", "--version"])?;
     let sets = ["hack", "clippy", "--feature-powerset", "--depth", "2"];
     Step::cargo("feature sets", sets).args(selection(WITH_FEATURES)).args(["--", "-D", "warnings"]).run()
+}
+
+/// Tests TLS with each cryptography provider alone, and without one.
+pub(crate) fn check_tls_providers() -> Result<(), Failure> {
+    tools::ensure(&[Need::Tests])?;
+    ["ring", "aws-lc-rs", ""].iter().try_for_each(|feature| {
+        let name = if feature.is_empty() { "TLS without a provider".to_owned() } else { format!("TLS with {feature}") };
+        Step::cargo(name, ["test", "-p", "remcache-tls-provider", "--features", feature]).run()
+    })
 }
 
 /// Returns the oldest Rust version that a published package supports.

@@ -1,0 +1,156 @@
+//! The service: each operation is one of the newer version's operator.
+
+use opendal_core::raw::{
+    OpCopier, OpCopy, OpCreateDir, OpDelete, OpList, OpPresign, OpRead, OpRename, OpStat, OpWrite, RpCreateDir,
+    RpPresign, RpRead, RpRename, RpStat, Service, ServiceInfo, oio,
+};
+use opendal_core::{Buffer, BytesRange, Capability, EntryMode, Error, ErrorKind, Metadata, OperationContext, Result};
+use opendal_core_059 as newer;
+
+use crate::MEMCACHED_SCHEME;
+
+/// The service.
+#[derive(Clone, Debug)]
+pub(crate) struct MemcachedService {
+    operator: newer::Operator,
+    info: ServiceInfo,
+}
+
+impl MemcachedService {
+    pub(crate) fn new(operator: newer::Operator, root: &str) -> Self {
+        Self { operator, info: ServiceInfo::new(MEMCACHED_SCHEME, root, "remcache") }
+    }
+}
+
+impl Service for MemcachedService {
+    type Reader = oio::StreamReader<Reader>;
+    type Writer = Writer;
+    type Lister = ();
+    type Deleter = oio::OneShotDeleter<Deleter>;
+    type Copier = ();
+
+    fn info(&self) -> ServiceInfo {
+        self.info.clone()
+    }
+
+    fn capability(&self) -> Capability {
+        Capability {
+            read: true,
+            stat: true,
+            write: true,
+            write_can_empty: true,
+            delete: true,
+            shared: true,
+            ..Capability::default()
+        }
+    }
+
+    async fn create_dir(&self, _: &OperationContext, _: &str, _: OpCreateDir) -> Result<RpCreateDir> {
+        Err(unsupported())
+    }
+
+    async fn stat(&self, _: &OperationContext, path: &str, _: OpStat) -> Result<RpStat> {
+        let metadata = self.operator.stat(path).await.map_err(older)?;
+        Ok(RpStat::new(file(metadata.content_length())))
+    }
+
+    fn read(&self, _: &OperationContext, path: &str, _: OpRead) -> Result<Self::Reader> {
+        Ok(oio::StreamReader::new(Reader { operator: self.operator.clone(), path: path.to_owned() }))
+    }
+
+    fn write(&self, _: &OperationContext, path: &str, _: OpWrite) -> Result<Self::Writer> {
+        Ok(Writer { operator: self.operator.clone(), path: path.to_owned(), content: oio::QueueBuf::new() })
+    }
+
+    fn delete(&self, _: &OperationContext) -> Result<Self::Deleter> {
+        Ok(oio::OneShotDeleter::new(Deleter { operator: self.operator.clone() }))
+    }
+
+    fn list(&self, _: &OperationContext, _: &str, _: OpList) -> Result<Self::Lister> {
+        Err(unsupported())
+    }
+
+    fn copy(&self, _: &OperationContext, _: &str, _: &str, _: OpCopy, _: OpCopier) -> Result<Self::Copier> {
+        Err(unsupported())
+    }
+
+    async fn rename(&self, _: &OperationContext, _: &str, _: &str, _: OpRename) -> Result<RpRename> {
+        Err(unsupported())
+    }
+
+    async fn presign(&self, _: &OperationContext, _: &str, _: OpPresign) -> Result<RpPresign> {
+        Err(unsupported())
+    }
+}
+
+/// Reads one path.
+pub(crate) struct Reader {
+    operator: newer::Operator,
+    path: String,
+}
+
+impl oio::StreamRead for Reader {
+    async fn open(&self, range: BytesRange) -> Result<(RpRead, Box<dyn oio::ReadStreamDyn>)> {
+        let content = Buffer::from(self.operator.read(&self.path).await.map_err(older)?.to_bytes());
+        let part = content.slice(range.to_content_range(content.len())?);
+        Ok((RpRead::new(file(content.len() as u64)), Box::new(part)))
+    }
+}
+
+/// Collects the content of one path, and stores it when it is complete.
+pub(crate) struct Writer {
+    operator: newer::Operator,
+    path: String,
+    content: oio::QueueBuf,
+}
+
+impl oio::Write for Writer {
+    async fn write(&mut self, part: Buffer) -> Result<()> {
+        self.content.push(part);
+        Ok(())
+    }
+
+    async fn close(&mut self) -> Result<Metadata> {
+        let content = self.content.clone().collect().to_bytes();
+        let length = content.len();
+        self.operator.write(&self.path, content).await.map_err(older)?;
+        Ok(file(length as u64))
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        self.content.clear();
+        Ok(())
+    }
+}
+
+/// Deletes paths.
+pub(crate) struct Deleter {
+    operator: newer::Operator,
+}
+
+impl oio::OneShotDelete for Deleter {
+    async fn delete_once(&self, path: String, _: OpDelete) -> Result<()> {
+        self.operator.delete(&path).await.map_err(older)
+    }
+}
+
+fn file(length: u64) -> Metadata {
+    Metadata::new(EntryMode::FILE).with_content_length(length)
+}
+
+/// Translates an error; sccache distinguishes what is missing from what failed.
+fn older(error: newer::Error) -> Error {
+    let kind = match error.kind() {
+        newer::ErrorKind::NotFound => ErrorKind::NotFound,
+        newer::ErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
+        newer::ErrorKind::ConfigInvalid => ErrorKind::ConfigInvalid,
+        _ => ErrorKind::Unexpected,
+    };
+    let is_temporary = error.is_temporary();
+    let older = Error::new(kind, error.to_string());
+    if is_temporary { older.set_temporary() } else { older }
+}
+
+fn unsupported() -> Error {
+    Error::new(ErrorKind::Unsupported, "memcached does not support the operation")
+}
