@@ -201,7 +201,14 @@ fn soak(args: Vec<String>) -> Result<(), Failure> {
 
 fn sccache(args: Vec<String>) -> Result<(), Failure> {
     tools::ensure(&[Need::Tests])?;
-    let cargo = ["test", "--locked", "--manifest-path", "tools/host-suites/sccache/Cargo.toml", "--target-dir", "target/sccache"];
+    let cargo = [
+        "test",
+        "--locked",
+        "--manifest-path",
+        "tools/host-suites/sccache/Cargo.toml",
+        "--target-dir",
+        "target/sccache",
+    ];
     Step::cargo("sccache", cargo).args(args).run()
 }
 

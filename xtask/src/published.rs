@@ -88,7 +88,7 @@ pub(crate) fn check_tls_providers() -> Result<(), Failure> {
 
 /// Returns the oldest Rust version that a published package supports.
 fn rust_version(package: &str) -> Result<String, Failure> {
-    let own = fs::read_to_string(manifest(package)).map_err(|error| format!("{package}: {error}"))?;
+    let own = fs::read_to_string(folder(package).join("Cargo.toml")).map_err(|error| format!("{package}: {error}"))?;
     let workspace = fs::read_to_string(root().join("Cargo.toml")).map_err(|error| format!("Cargo.toml: {error}"))?;
     let version = [own, workspace].iter().find_map(|text| rust_version_of(text).map(str::to_owned));
     version.ok_or_else(|| "Cargo.toml has no rust-version".to_owned())
@@ -98,10 +98,10 @@ fn rust_version_of(manifest: &str) -> Option<&str> {
     manifest.lines().find_map(|line| line.strip_prefix("rust-version = \"")?.strip_suffix('"'))
 }
 
-/// Returns the path of a published package's manifest.
-fn manifest(package: &str) -> PathBuf {
+/// Returns the folder of a published package.
+pub(crate) fn folder(package: &str) -> PathBuf {
     let folder = if PACKAGES.contains(&package) { "crates" } else { "integrations" };
-    root().join(folder).join(package).join("Cargo.toml")
+    root().join(folder).join(package)
 }
 
 /// Returns the published packages in the order in which they have to be published; adapters come last.
@@ -142,7 +142,7 @@ mod tests {
         assert!(workspace.starts_with("1.") && workspace.split('.').all(|part| part.parse::<u32>().is_ok()));
         for package in packages().unwrap() {
             let version = rust_version(&package).unwrap();
-            let readme = fs::read_to_string(manifest(&package).with_file_name("README.md")).unwrap();
+            let readme = fs::read_to_string(folder(&package).join("README.md")).unwrap();
             assert!(version == workspace || readme.contains(&format!("Rust {version}")), "{package}: {version}");
         }
     }
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn packages_with_features_are_listed() {
         for package in packages().unwrap() {
-            let text = fs::read_to_string(manifest(&package)).unwrap();
+            let text = fs::read_to_string(folder(&package).join("Cargo.toml")).unwrap();
             assert_eq!(WITH_FEATURES.contains(&&*package), text.contains("\n[features]\n"), "{package}");
         }
     }

@@ -3,15 +3,15 @@
 //! Code is formatted by rustfmt, so its indentation is its structure: a use is conditional if an attribute precedes its
 //! statement or item, or one that encloses it.
 
-use crate::{Failure, root};
+use crate::{Failure, published, root};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Fails if a published package uses what only Unix has without a condition.
 pub(crate) fn check() -> Result<(), Failure> {
     let mut problems = Vec::new();
-    for package in crate::published::PACKAGES {
-        for file in sources(&root().join("crates").join(package).join("src"))? {
+    for package in published::packages()? {
+        for file in sources(&published::folder(&package).join("src"))? {
             let text = fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
             let name = file.strip_prefix(root()).unwrap_or(&file).display();
             let lines = unconditional(&text).into_iter();
