@@ -156,6 +156,18 @@ mod tests {
     }
 
     #[test]
+    fn examples_have_names_of_their_own() {
+        // cargo puts the examples of all packages into one folder.
+        let mut names = Vec::new();
+        for package in packages().unwrap() {
+            let files = fs::read_dir(folder(&package).join("examples")).into_iter().flatten().flatten();
+            names.extend(files.map(|file| file.file_name()));
+        }
+        let unique: std::collections::HashSet<_> = names.iter().collect();
+        assert_eq!(unique.len(), names.len(), "{names:?}");
+    }
+
+    #[test]
     fn every_package_that_is_published_is_listed() {
         for entry in fs::read_dir(root().join("crates")).unwrap().flatten() {
             let manifest = fs::read_to_string(entry.path().join("Cargo.toml")).unwrap();

@@ -33,6 +33,8 @@
 //! another process may change it. The macro does not ask for it.
 //!
 //! [cached]: https://docs.rs/cached
+// Marks items of features in the documentation of docs.rs, which is built by a nightly toolchain.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod error;
 mod key;

@@ -38,6 +38,8 @@
 //! a reader gets the old content or the new one, never a mixture, and nothing if a chunk was evicted.
 //!
 //! [OpenDAL]: https://docs.rs/opendal
+// Marks items of features in the documentation of docs.rs, which is built by a nightly toolchain.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod builder;
 mod config;

@@ -21,5 +21,5 @@ fn sessions_survive_a_restart_of_the_process_and_not_of_the_server() {
 }
 
 fn start(memcached: &Memcached) -> ExampleServer {
-    ExampleServer::start(env!("CARGO_MANIFEST_DIR"), "counter", memcached)
+    ExampleServer::start(env!("CARGO_MANIFEST_DIR"), "visitors", memcached)
 }

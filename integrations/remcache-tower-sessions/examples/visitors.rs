@@ -1,7 +1,7 @@
 //! An axum server that counts the visits of each visitor.
 //!
 //! ```sh
-//! cargo run -p remcache-tower-sessions --example counter -- localhost:11211
+//! cargo run -p remcache-tower-sessions --example visitors -- localhost:11211
 //! ```
 //!
 //! It prints the address that it listens on. The count survives a restart of this program.
