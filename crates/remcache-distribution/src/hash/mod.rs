@@ -276,7 +276,7 @@ mod tests {
         assert_eq!(hashes("Hello"), [69_609_650, 69_609_650]);
         // As Java prints it: -862545276.
         assert_eq!(hashes("Hello World"), [3_432_422_020, 862_545_276]);
-        // The lowest number of 32 bits has no counterpart; in JavaScript it is one all the same.
+        // The lowest 32-bit number has no positive counterpart in 32 bits, but in JavaScript it has.
         assert_eq!(hashes("polygenelubricants"), [1 << 31, 1 << 31]);
     }
 

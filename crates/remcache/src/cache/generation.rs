@@ -61,7 +61,7 @@ impl<T, B: ?Sized> Cache<T, B> {
     }
 }
 
-/// The state of a value and its tag.
+/// A value's item and the current token of its tag.
 struct Lookup {
     /// The current token; `None` if there is no item of the tag.
     token: Option<Bytes>,
@@ -152,7 +152,7 @@ impl<T, B: ?Sized> Generation<T, B> {
             let item = self.client().get(&self.tag).await?;
             match item {
                 Some(item) if item.value.len() == TOKEN => return Ok(item.value),
-                // Something else, which is of no use.
+                // The item is not a token.
                 Some(_) => self.invalidate().await?,
                 None => {}
             }
@@ -163,7 +163,7 @@ impl<T, B: ?Sized> Generation<T, B> {
     /// Removes a value of an earlier token, unless another client has replaced it.
     async fn remove(&self, key: &[u8], item: &Item) -> Result<(), Error> {
         let cas = self.client().primary(key).checked_cas(item.cas)?;
-        // Where it fails, it stays outdated.
+        // If this fails, the item stays outdated.
         let _ = self.client().call(recipes::removal(key, cas)).await;
         Ok(())
     }
@@ -173,7 +173,7 @@ impl<T: 'static, B: ?Sized + 'static> Generation<T, B> {
     /// Gets a value, or loads it once for all concurrent callers, as [`Cache::fetch_optional`] does.
     ///
     /// A value whose loader began before an [invalidation](Generation::invalidate) is never returned to a call that
-    /// began after it. That there is no value is not kept, whatever [`FetchPolicy::negative`] says.
+    /// began after it. Negative results are not cached, regardless of [`FetchPolicy::negative`].
     ///
     /// # Errors
     /// As [`Cache::fetch_optional`], and [`ErrorKind::Conflict`] if the tag was invalidated again during each of 64 tries.
@@ -215,7 +215,7 @@ impl<T: 'static, B: ?Sized + 'static> Generation<T, B> {
                     return self.cache.decode(key, item).map(Some).map_err(fail);
                 }
                 Ok(Err(token)) => token,
-                // Without the cache only the loader runs: the value is stored for no one.
+                // The cache is unavailable, so only the loader runs; the token is never compared.
                 Err(error) if error.is_unavailable() => OwnedItem::token(),
                 Err(error) => return Err(fail(error)),
             };
@@ -276,7 +276,7 @@ impl<T, B: ?Sized> fmt::Debug for Generation<T, B> {
     }
 }
 
-/// What the key of a tag's item ends with.
+/// The suffix of the key of a tag's item.
 const SUFFIX: &[u8] = b"~generation";
 /// The length of a token: 32 hexadecimal digits.
 const TOKEN: usize = 32;

@@ -101,7 +101,7 @@ struct AccessCounter {
     counts: Moka<u64, Arc<AtomicU32>>,
 }
 
-/// Why there is no item to keep.
+/// The reason why there is no item to keep.
 enum Nothing {
     /// A miss, and the epoch of the key when it was requested.
     Miss(u64),

@@ -21,13 +21,13 @@
 //!
 //! # Sources
 //!
-//! | source | a server's identity in the ring | looked at |
+//! | source | a server's identity in the ring | looked up |
 //! |---|---|---|
-//! | `Dns` (feature `dns`) | `ip:port`, one for each A and AAAA record | when the records' time to live is over, within bounds |
+//! | `Dns` (feature `dns`) | `ip:port`, one for each A and AAAA record | when the records' TTL expires, within bounds |
 //! | `Srv` (feature `dns`) | `target:port`, with the record's weight | the same |
 //! | [`ElastiCache`] | `host:port` as the configuration endpoint lists it | every 60 s |
-//! | [`WatchedFile`] | the address as it is written | every second |
-//! | [`stream`] | the address as it is given | when the stream has one |
+//! | [`WatchedFile`] | the address in the file | every second |
+//! | [`stream`] | the address in the stream | with each item of the stream |
 //!
 //! A ring places keys by the *names* in the list, never by what they resolve to.
 //! A server that keeps its name keeps its keys when its address changes: with SRV records, a
@@ -35,21 +35,20 @@
 //! name: a server that comes back under another address is a different server, and its share of the keys
 //! moves.
 //!
-//! # What holds for every source
+//! # Common behaviour
 //!
-//! - **A look that fails changes nothing.** The last good list stays in use; the failure is in the
-//!   [state](Subscription::state), among the [events](Subscription::events) and in the log.
-//! - **No servers is a failure**, not a fleet without servers. So is a list with anything in it that
-//!   is no address: the error names it, and no part of the list is used.
-//! - **An address that is listed twice** counts once; the state says so.
-//! - **Equal lists change nothing.** DNS answers are sorted, because name servers rotate them:
-//!   placements that count servers (`remcached`, modulo) would move nearly all keys with each
-//!   rotation. The other sources keep their order, which is then part of the configuration.
-//! - **Any good list is applied, also one that drops most servers**: only the source can know
-//!   whether that is a mistake.
-//! - **Failures back off**: the first is followed by another look within 100 ms, each further one
-//!   doubles that, up to the source's interval (at least a second); anything from a third of the bound
-//!   up to it. Intervals vary by a tenth either way, so that many programs do not look at once.
+//! - **A failed lookup changes nothing.** The last valid list stays in use; the failure is reported in the
+//!   [state](Subscription::state), in the [events](Subscription::events) and in the log.
+//! - **An empty list is a failure**, and so is a list with an invalid address: the error names it, and no part of the
+//!   list is used.
+//! - **Duplicate addresses** count once; the state reports them.
+//! - **Equal lists change nothing.** DNS answers are sorted, because name servers rotate them: placements by the index
+//!   of servers (`remcached`, modulo) would move nearly all keys with each rotation. Other sources keep their order,
+//!   which is part of the configuration.
+//! - **Any valid list is applied, even if it drops most servers**: only the source can know whether that is a mistake.
+//! - **Failures are retried with exponential backoff**, starting at 100 ms, up to the source's interval (at least a
+//!   second), with jitter from a third of the delay up to it. Intervals have 10 % jitter, so that many programs do not
+//!   poll at once.
 //!
 //! Sources cannot provide URL options: lists contain addresses only.
 //!
@@ -127,12 +126,11 @@ pub trait Discover: Send + 'static {
     /// Name of this source in logs and errors.
     fn name(&self) -> String;
 
-    /// Polling interval after a successful lookup. Zero if [`look`](Discover::look) itself waits for a
-    /// change.
+    /// Returns the polling interval after a successful lookup; zero if [`look`](Discover::look) itself waits for a change.
     fn interval(&self) -> Duration;
 
-    /// Takes what the source shares with the client, such as TLS, from its settings; called once, before the first
-    /// lookup. The default takes nothing.
+    /// Copies settings that the source shares with the client, such as TLS; called once, before the first lookup. The
+    /// default does nothing.
     fn configure(&mut self, config: &Config) {
         let _ = config;
     }
@@ -152,11 +150,11 @@ pub trait Discover: Send + 'static {
 
 /// Connects a client to the servers of a source, and returns the subscription that keeps it up to date.
 ///
-/// Waits up to 10 s for the first valid list; see [`connect_within`].
+/// Waits up to 10 s for the first valid list: see [`connect_within`].
 ///
 /// # Errors
-/// [`ErrorKind::Discovery`] with the last failure if there is no good list in time, and
-/// [`ErrorKind::Config`] if a setting cannot work.
+/// [`ErrorKind::Discovery`] with the last failure if there is no valid list in time, and [`ErrorKind::Config`] if a
+/// setting is invalid.
 ///
 /// # Cancellation
 /// The lookup is cancelled, and no task remains.
@@ -190,11 +188,11 @@ pub async fn connect_within(
 
 /// Applies the lists of a source to a client until the returned value is dropped.
 ///
-/// The client's own list stays in use until the first good one. It is the source's from then on: what
-/// [`Client::set_servers`] changes lasts until the source reports another list.
+/// The client's own list stays in use until the first valid one. A later change by [`Client::set_servers`] lasts until
+/// the source reports another list.
 ///
 /// # Panics
-/// Outside of a tokio runtime.
+/// Outside of a Tokio runtime.
 pub fn follow(client: &Client, mut source: impl Discover) -> Subscription {
     source.configure(client.config());
     let pace = Pace::new(client.config().seed);

@@ -196,7 +196,7 @@ impl Lock {
     /// See [`ErrorKind`]. The lock then expires with its TTL.
     ///
     /// # Cancellation
-    /// The lock is released all the same.
+    /// The lock is released nevertheless.
     pub async fn unlock(mut self) -> Result<bool, Error> {
         let Some(owned) = self.owned.take() else { return Ok(false) };
         let client = owned.client.within(None);

@@ -40,7 +40,7 @@ pub(crate) struct ServerBatch {
     settings: Option<Pin<Box<dyn Future<Output = ItemSettings> + Send>>>,
     /// Whether the server was asked for its item size limit.
     has_asked_limit: bool,
-    /// The status of everything not submitted, once the batch was given up.
+    /// The status of all keys that were not submitted, once the batch has failed.
     given_up: Option<Status>,
     /// The exchange reported to observers, if there are any.
     exchange: Option<Exchange>,

@@ -181,7 +181,7 @@ impl Task {
         }
     }
 
-    /// Returns the failure that a closed connection stands for.
+    /// Converts the reason of a closed connection to a failure.
     fn failure(&self, reason: &CloseReason) -> Failure {
         let is_new = !self.handle.has_replied();
         match reason {
@@ -284,7 +284,7 @@ async fn while_expiring<T>(handle: &TaskHandle, future: impl Future<Output = T>)
 }
 
 impl Drop for Task {
-    /// Ends the task, whatever the reason: a closed client, a panic, the end of the runtime.
+    /// Ends the task in any case: after the client was closed, after a panic, or at the end of the runtime.
     fn drop(&mut self) {
         if !self.handle.is_current() {
             return;

@@ -10,7 +10,7 @@ use super::ValueError;
 /// They are encoded in decimal digits, so that the server can increment and decrement them.
 pub trait Integer: Copy + Display + FromStr + Sealed + 'static {}
 
-/// Seals [`Integer`](super::Integer).
+/// Seals [`Integer`].
 #[expect(unnameable_types, reason = "which is what seals it")]
 pub trait Sealed {}
 
