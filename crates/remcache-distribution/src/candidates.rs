@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn spymemcached_goes_on_by_sums_of_hashes() {
+    fn spymemcached_retries_sums_of_hashes() {
         let ring = ring("spymemcached-ketama", 20);
         let mut sum = Hash::Md5.digest(b"key", ring.keys.chars) as u32;
         let expected = (0..6).map(|number| {

@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn other_rules_tell_what_they_compute() {
+    fn explanations_contain_what_other_rules_compute() {
         assert_eq!(explain("libmemcached", "foo").to_string(), "one_at_a_time = 596015325, modulo 3");
         assert_eq!(explain("mcrouter", "/a/b/foo|#|bar").hashed, b"foo");
         assert_eq!(explain("remcached", "foo").to_string(), "number = 0x666f6f, modulo 3");

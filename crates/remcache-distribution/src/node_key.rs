@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_forms_of_a_server() {
+    fn servers_are_formatted_for_each_client() {
         use NodeKeyFormat::*;
         let host = |port| Node::tcp("cache-a", port).with_ip([10, 0, 1, 1]);
         let literal = |port| Node::tcp("10.0.1.1", port);

@@ -307,7 +307,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn sockets_as_people_write_them() {
+    fn common_forms_of_socket_addresses() {
         let cases = [
             ("unix:/p.sock", "/p.sock", 1),
             ("unix:/p.sock:3", "/p.sock", 3),

@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn memjs_leaves_the_sign_out() {
+    fn memjs_drops_the_sign() {
         let hashes =
             |key: &str| [Hash::Java, Hash::JavaMagnitude].map(|hash| hash.digest(key.as_bytes(), Chars::Utf16));
         assert_eq!(hashes("Hello"), [69_609_650, 69_609_650]);

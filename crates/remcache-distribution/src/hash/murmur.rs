@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn it_makes_no_difference_where_a_text_is_cut() {
+    fn splitting_the_input_does_not_change_the_hash() {
         let text: Vec<u8> = (0..=200).collect();
         for cut in 0..text.len() {
             let (front, back) = text.split_at(cut);

@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ties_are_resolved_as_said() {
+    fn ties_are_resolved_by_rule() {
         let names = ["b", "c", "a"].map(str::to_owned);
         let point = |value, server| Point { value, server };
         let crowd = || vec![point(7, 2), point(3, 0), point(7, 1), point(7, 0)];

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn the_text_of_a_point_is_the_one_that_it_was_made_of() {
+    fn the_hash_of_a_points_text_is_its_position() {
         let text = PointText { stem: "cache2", separator: '-' };
         let keys = KeyHash { hash: Hash::Jenkins, chars: Chars::Signed };
         for hash in [PointHash::Md5Words, PointHash::Sha384Words, PointHash::Sha1, PointHash::Md5Number] {

@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_kept_whatever_follows() {
+    fn values_do_not_change_when_others_are_copied() {
         let mut block = ValueArena::default();
         let values: Vec<Vec<u8>> = (0..2000_usize).map(|n| vec![n as u8; n % 300]).collect();
         let copies: Vec<Bytes> = values.iter().map(|value| block.copy(value)).collect();
@@ -47,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn small_values_lie_side_by_side_in_blocks() {
+    fn small_values_share_blocks() {
         let mut block = ValueArena::default();
         let copies: Vec<Bytes> = (0..1000).map(|_| block.copy(&[7; 100])).collect();
         let is_adjacent = |pair: &[Bytes]| pair[0].as_ptr().wrapping_add(100) == pair[1].as_ptr();

@@ -65,7 +65,7 @@ mod tests {
     use std::collections::VecDeque;
 
     #[test]
-    fn keys_come_out_as_they_went_in() {
+    fn keys_are_returned_in_order() {
         let mut queue = KeyQueue::default();
         let mut model = VecDeque::new();
         for step in 0..20_000_usize {
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_in_front_of_the_oldest_key_is_used_again() {
+    fn memory_before_the_oldest_key_is_reused() {
         let mut queue = KeyQueue::default();
         queue.push(b"oldest");
         for _ in 0..100_000 {

@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn no_line_is_searched_for_ever() {
+    fn the_search_for_a_line_end_is_bounded() {
         let mut bytes = vec![b'x'; MAX_LINE - 1];
         assert_eq!(peek(&bytes), Ok(None));
         bytes.push(b'\n');
@@ -469,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn words_stay_in_their_line() {
+    fn words_cannot_end_their_line() {
         for words in ["", "all", "automove 1", "tune 10 25 0.1 2.0"] {
             assert!(checked_words(words.as_bytes()).is_ok(), "{words}");
         }

@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_are_no_words_go_in_base64() {
+    fn keys_that_are_not_words_are_sent_in_base64() {
         check(&Request::get(b"\x00\x01\xff bin"), "mg AAH/IGJpbg== b v f c O7\\r\\n");
         check(&Request::set("a b", "v"), "ms YSBi 1 b c O7\\r\\nv\\r\\n");
         check(&Request::get("a b").with_key(), "mg YSBi b v f c O7\\r\\n");

@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_end_where_they_end() {
+    fn lists_end_at_their_last_line() {
         let (stats, ended) = list("STAT pid 42\r\nSTAT version 1.6.18 x\r\nEND\r\n", Operation::Stat);
         assert_eq!((stats, ended), (vec!["pid=42".to_owned(), "version=1.6.18 x".to_owned()], true));
         assert_eq!(list("RESET\r\n", Operation::Stat), (vec![], true));

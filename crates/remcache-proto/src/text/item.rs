@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn the_quick_look_agrees_with_the_other() {
+    fn the_fast_path_agrees_with_the_slow_one() {
         for line in [
             "VALUE k 0 1 2",
             "VALUE k 4294967295 1048576 18446744073709551615",

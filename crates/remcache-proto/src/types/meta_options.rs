@@ -208,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn options_are_refused_where_they_mean_nothing() {
+    fn options_without_a_meaning_are_refused() {
         let newest = ServerVersion::from_version("1.6.45");
         let stale = MetaOptions { stale: true, ..MetaOptions::default() };
         assert!(stale.check(Operation::Delete, newest).is_ok());

@@ -84,7 +84,7 @@ impl Manifest {
     }
 
     /// Reassembles the value from its chunks; `None` if one is missing.
-    pub(crate) fn put_together(
+    pub(crate) fn reassemble(
         &self,
         key: &[u8],
         item: Item,
@@ -150,7 +150,7 @@ mod tests {
     fn a_value_is_put_together_whole_or_not_at_all() {
         let value = Bytes::from((0..1000).map(|n| n as u8).collect::<Vec<_>>());
         let manifest = Manifest::new(&value, Chunking::new(300));
-        let put = |chunks: Vec<_>| manifest.put_together(b"k", item("", MARK | 3), chunks.into_iter());
+        let put = |chunks: Vec<_>| manifest.reassemble(b"k", item("", MARK | 3), chunks.into_iter());
         assert_eq!(put(chunks(&value, 300)).unwrap(), Some(item(value.clone(), 3)));
 
         let mut one_is_gone = chunks(&value, 300);

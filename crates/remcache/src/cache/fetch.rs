@@ -332,7 +332,7 @@ impl Store {
         match self.manifest(&item) {
             None => Ok(Whole::Yes(Some(item))),
             Some(manifest) => {
-                let item = self.put_together(key, Some(item), manifest).await?;
+                let item = self.reassemble(key, Some(item), manifest).await?;
                 Ok(item.map_or(Whole::No, |item| Whole::Yes(Some(item))))
             }
         }
@@ -354,7 +354,7 @@ impl Store {
         let Ok(Some(item)) = self.client.get(key).await else { return };
         let Ok(cas) = self.client.primary(key).checked_cas(item.cas) else { return };
         if let Some(manifest) = self.manifest(&item)
-            && let Ok(None) = self.put_together(key, Some(item), manifest).await
+            && let Ok(None) = self.reassemble(key, Some(item), manifest).await
         {
             // Another client has already removed it.
             let _ = self.client.call(recipes::removal(key, cas)).await;

@@ -116,7 +116,7 @@ impl Store {
     /// Reassembles an item if it is chunked; `None` if a chunk is missing.
     pub(crate) async fn assemble(&self, key: &[u8], item: Option<Item>) -> Fetched {
         match item.as_ref().and_then(|item| self.manifest(item)) {
-            Some(manifest) => self.put_together(key, item, manifest).await,
+            Some(manifest) => self.reassemble(key, item, manifest).await,
             None => Ok(item),
         }
     }
@@ -150,11 +150,11 @@ impl Store {
         self.chunking.and_then(|_| Manifest::of(item))
     }
 
-    pub(crate) async fn put_together(&self, key: &[u8], item: Option<Item>, manifest: Manifest) -> Fetched {
+    pub(crate) async fn reassemble(&self, key: &[u8], item: Option<Item>, manifest: Manifest) -> Fetched {
         let Some(item) = item else { return Ok(None) };
         manifest.check_length(key)?;
         let chunks = self.client.get_many(manifest.keys(key)).await;
-        manifest.put_together(key, item, chunks.into_iter().map(|(_, chunk)| chunk))
+        manifest.reassemble(key, item, chunks.into_iter().map(|(_, chunk)| chunk))
     }
 
     /// Returns the items of many keys, in their order.
@@ -343,7 +343,7 @@ impl Store {
             Some(manifest) => {
                 manifest.check_length(&full_key)?;
                 self.client.touch_many(manifest.keys(&full_key), ttl).await.into_result()?;
-                self.put_together(&full_key, item, manifest).await
+                self.reassemble(&full_key, item, manifest).await
             }
             None => Ok(item),
         }
@@ -357,7 +357,7 @@ impl Store {
         self.forget(key);
         let item = taken?;
         let Some(manifest) = item.as_ref().and_then(|item| self.manifest(item)) else { return Ok(item) };
-        let item = self.put_together(&full_key, item, manifest).await;
+        let item = self.reassemble(&full_key, item, manifest).await;
         self.drop_keys(manifest.keys(&full_key));
         item
     }

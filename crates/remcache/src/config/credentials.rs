@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_are_as_the_servers_want_them() {
+    fn messages_have_the_format_of_servers() {
         let credentials = Credentials::new("bob", "a secret");
         assert_eq!(&credentials.plain()[..], b"\0bob\0a secret");
         assert_eq!(&credentials.token().unwrap()[..], b"bob a secret");

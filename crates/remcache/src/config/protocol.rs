@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_read_as_they_are_written() {
+    fn names_are_parsed_as_printed() {
         for protocol in ProtocolSetting::ALL {
             assert_eq!(protocol.to_string().parse(), Ok(protocol));
         }

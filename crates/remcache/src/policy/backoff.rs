@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn the_wait_before_reconnecting_begins_short_then_spreads_then_is_long() {
+    fn delays_are_short_first_then_spread_then_long() {
         check(0, Duration::ZERO, (16, 50));
         check(1, Duration::ZERO, (0, 1_666));
         for failures in [2, 3] {
@@ -103,7 +103,7 @@ mod tests {
     /// Counts the attempts in each tenth of a second from the second attempt on. Ten thousand clients are simulated,
     /// because the variance of a thousand is too large.
     #[test]
-    fn however_long_an_outage_is_few_come_back_together() {
+    fn few_clients_reconnect_at_once_after_any_outage() {
         let mut random = fastrand::Rng::with_seed(7);
         for took in [0, 1, 20, 100, 300, 1_000].map(Duration::from_millis) {
             let mut attempts = vec![0_u32; 4_000];

@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn three_in_a_row_open_it() {
+    fn three_consecutive_timeouts_open_it() {
         check("tt");
         check("ttt!");
         check("rrttt!");

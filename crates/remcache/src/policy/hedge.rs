@@ -77,14 +77,14 @@ mod tests {
     }
 
     #[test]
-    fn quick_reads_save_up_for_ten() {
+    fn unused_hedges_accumulate_up_to_ten() {
         let mut budget = HedgeBudget::new(5);
         (0..10_000).for_each(|_| budget.earn());
         assert_eq!((0..100).filter(|_| budget.spend()).count(), 10);
     }
 
     #[test]
-    fn nothing_earns_nothing() {
+    fn zero_percent_allows_no_hedge() {
         let mut budget = HedgeBudget::new(0);
         budget.earn();
         assert!(!budget.spend());

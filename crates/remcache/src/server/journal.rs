@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_counted() {
+    fn dropped_deletes_are_counted() {
         let journal = Journal::new(2);
         for key in ["a", "b", "c", "a"] {
             journal.record(&Request::delete(key), LOST);

@@ -223,12 +223,18 @@ impl<T, B: ?Sized> Codec<T, B> {
             Scheme::Foreign { convention, write, .. } => convention.encode(write(value))?,
         };
         match self.compression {
-            Some((compression, threshold)) if encoded.bytes.len() >= threshold => self.squeeze(encoded, compression),
+            Some((compression, threshold)) if encoded.bytes.len() >= threshold => {
+                self.compress_if_smaller(encoded, compression)
+            }
             _ => Ok(encoded),
         }
     }
 
-    fn squeeze<'a>(&self, encoded: Encoded<'a>, compression: Compression) -> Result<Encoded<'a>, ValueError> {
+    fn compress_if_smaller<'a>(
+        &self,
+        encoded: Encoded<'a>,
+        compression: Compression,
+    ) -> Result<Encoded<'a>, ValueError> {
         let format = match &self.scheme {
             Scheme::Own { format, .. } => *format,
             Scheme::Foreign { convention, .. } => return convention.compress(encoded, compression),

@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_those_of_c() {
+    fn numbers_are_parsed_like_in_c() {
         let cases = [
             ("0", Some(0), Some(0), Some(0)),
             ("+7", Some(7), Some(7), Some(7)),

@@ -33,11 +33,11 @@ pub(crate) fn handshake(error: &io::Error, beginning: &[u8]) -> Failure {
 
 pub(super) fn in_words(error: &Error) -> String {
     match error {
-        Error::InvalidCertificate(certificate) => in_words_of_certificate(certificate),
+        Error::InvalidCertificate(certificate) => describe_certificate_error(certificate),
         Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
             "the server answers in clear: it is a port without TLS; use memcached://".into()
         }
-        Error::AlertReceived(alert) => in_words_of_alert(*alert),
+        Error::AlertReceived(alert) => describe_alert(*alert),
         Error::InconsistentKeys(_) => "the client certificate and its key do not belong together".into(),
         Error::PeerIncompatible(reason) => {
             format!("client and server have no TLS version or cipher in common ({})", spelled_out(reason))
@@ -50,7 +50,7 @@ pub(super) fn in_words(error: &Error) -> String {
     }
 }
 
-fn in_words_of_certificate(error: &CertificateError) -> String {
+fn describe_certificate_error(error: &CertificateError) -> String {
     match error {
         CertificateError::ExpiredContext { not_after, .. } => {
             let date = date(not_after.as_secs());
@@ -109,7 +109,7 @@ pub(super) fn spelled_out(error: &impl fmt::Debug) -> String {
     words
 }
 
-fn in_words_of_alert(alert: AlertDescription) -> String {
+fn describe_alert(alert: AlertDescription) -> String {
     match alert {
         AlertDescription::CertificateRequired => {
             "the server asks for a client certificate: set Tls::client_certificate".into()
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn errors_of_rustls_are_spelled_out() {
         let nested = CertificateError::Other(OtherError(Arc::new(NamedByItsDebug("CaUsedAsEndEntity"))));
-        let said = in_words_of_certificate(&nested);
+        let said = describe_certificate_error(&nested);
         assert!(said.contains("CA:FALSE") && !said.contains("EndEntity"), "{said}");
         for (error, expected) in [
             (Error::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon), "no cipher suites in common"),

@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn true_and_false() {
+    fn booleans() {
         check(Form::DigitBool, b"1", true);
         check(Form::ByteBool, b"\0", false);
         check(Form::PhpBool, b"", false);
