@@ -90,7 +90,7 @@ fn servers_that_are_none_are_named() {
         ("a,,b", "empty"),
         ("", "empty"),
         ("[::1", "bracket"),
-        ("a,b,a", "both \"a\""),
+        ("a,b,a", "the same text \"a\""),
         ("a:11211:0,b", "weight"),
         ("memcached://a,b/?distribution=ketma", "did you mean ketama"),
     ] {
