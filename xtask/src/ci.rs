@@ -55,6 +55,8 @@ fn lints_and_checks() -> Vec<Step> {
         Step::check("portability", "cargo xtask check-unix-only", unix_only::check),
         lints(),
         lints_without_defaults(),
+        lints_of_the_small_tool(),
+        tests_of_the_small_tool(),
         Step::cargo("protocol layer alone", ["check", "-p", "remcache-proto"]),
         Step::check("dependencies of crates without I/O", "cargo xtask check-proto-deps", proto_deps::check),
         fuzz_targets(),
@@ -71,6 +73,16 @@ fn lints() -> Step {
 fn lints_without_defaults() -> Step {
     let args = ["clippy", "-p", "remcache", "--no-default-features"];
     Step::cargo("lints of the library without default features", args).args(DENY_WARNINGS)
+}
+
+fn lints_of_the_small_tool() -> Step {
+    let args = ["clippy", "-p", "remcache-cli", "--all-targets"];
+    Step::cargo("lints of the tool without features", args).args(DENY_WARNINGS)
+}
+
+/// Tests what the tool says where a feature is missing.
+fn tests_of_the_small_tool() -> Step {
+    Step::cargo("the tool without features", ["test", "-p", "remcache-cli", "--test", "missing_features"])
 }
 
 /// Checks that the fuzz targets compile; they are a separate workspace.

@@ -250,7 +250,7 @@ fn install_peers() {
 
 /// Builds [`TOOL`], as released binaries are built.
 fn build_tool() -> Result<(), Failure> {
-    Step::cargo("the tool", ["build", "--profile", "dist", "-p", "remcache-cli"]).run()
+    Step::cargo("the tool", ["build", "--profile", "dist", "-p", "remcache-cli", "--features", "full"]).run()
 }
 
 /// The command-line tool, relative to the root of the workspace.

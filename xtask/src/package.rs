@@ -66,7 +66,7 @@ pub(crate) fn dist(args: &[String]) -> Result<(), Failure> {
         [option, name] if option == "--profile" => name,
         _ => return Err("usage: cargo xtask dist [--profile NAME]".to_owned()),
     };
-    Step::cargo("the tool", ["build", "--profile", profile, "-p", "remcache-cli"]).run()?;
+    Step::cargo("the tool", ["build", "--profile", profile, "-p", "remcache-cli", "--features", "full"]).run()?;
     let folder = if profile == "dev" { "debug" } else { profile };
     let tool = root().join("target").join(folder).join(format!("remcache{}", std::env::consts::EXE_SUFFIX));
     make_assets(&tool)?;

@@ -61,13 +61,19 @@ pub(crate) fn check_semver(args: &[String]) -> Result<(), Failure> {
     Step::cargo("public API", ["semver-checks", "--baseline-rev", &baseline]).args(selection(&libraries)).run()
 }
 
-/// Installs a cargo subcommand from crates.io if this command line fails.
+/// Installs a cargo subcommand from crates.io if this command line fails, or fails with the commands that install it.
 fn ensure_installed(package: &str, version: &[&str]) -> Result<(), Failure> {
     let words: Vec<&str> = std::iter::once("cargo").chain(version.iter().copied()).collect();
     if output_of(&words).is_ok() {
         return Ok(());
     }
-    Step::cargo(package, ["install", "--locked", package]).run()
+    let installed = Step::cargo(package, ["install", "--locked", package]).run();
+    installed.map_err(|failure| {
+        format!(
+            "{failure}\n{package} is missing and could not be installed from crates.io. Install it by one of:\n  \
+             cargo install --locked {package}\n  cargo binstall {package}    # prebuilt, with cargo-binstall"
+        )
+    })
 }
 
 /// Lints the packages with features: without any, with each alone, and with each pair, with cargo-hack.

@@ -96,6 +96,14 @@ impl Failure {
         Self::Usage(message.into())
     }
 
+    /// Something of a feature that this build does not have.
+    #[cfg(not(feature = "full"))]
+    pub(crate) fn missing(what: &str, feature: &str) -> Self {
+        Self::Usage(format!(
+            "{what} is not in this build: cargo install remcache-cli --features {feature}, or full for the whole tool"
+        ))
+    }
+
     pub(crate) fn file(path: &Path, error: io::Error) -> Self {
         Self::Io(path.display().to_string(), error)
     }
@@ -189,6 +197,8 @@ const OPTIONS: &[(&str, &str)] = &[
     ("Tls::server_name", "--tls-name NAME"),
     ("set Tls::client_certificate", "pass one with --tls-cert and --tls-key"),
     ("Tls::client_certificate", "--tls-cert and --tls-key"),
+    ("turn on the feature `dns` of remcache", "cargo install remcache-cli --features dns, or full for the whole tool"),
+    ("turn on the feature `tls` of remcache", "cargo install remcache-cli --features tls, or full for the whole tool"),
     ("Config::credentials", "--user and --password-file"),
     ("leave the credentials out, or make them Credentials::optional", "leave out --user and the password"),
     ("the time to live is zero: use Ttl::Never to keep an item, Ttl::Expired to drop it", "the time to live is zero"),

@@ -57,7 +57,9 @@ fn columns(stream: impl std::os::fd::AsFd) -> Option<usize> {
 
 #[cfg(not(unix))]
 fn columns(stream: impl io::IsTerminal) -> Option<usize> {
-    let (columns, _) = stream.is_terminal().then(ratatui::crossterm::terminal::size)?.ok()?;
+    use terminal_size::{Width, terminal_size};
+
+    let (Width(columns), _) = stream.is_terminal().then(terminal_size)??;
     Some(columns.into()).filter(|&columns| columns > 0)
 }
 

@@ -9,6 +9,7 @@ use remcache_proto::binary::{Magic, Opcode, Packet};
 use remcache_proto::{CowBytes, Operation, Reply, Status};
 
 use crate::arithmetic::Direction;
+use crate::buffers::Buffers;
 use crate::expiry::Expiry;
 use crate::reply_buffer::ReplyBuffer;
 use crate::request_buffer::RequestBuffer;
@@ -57,14 +58,9 @@ impl BinarySession {
         std::mem::take(&mut self.requests)
     }
 
-    /// Processes the requests in the buffer until about `limit` bytes of replies are pending.
-    pub(crate) fn process(
-        &mut self,
-        input: &mut RequestBuffer,
-        state: &ServerState,
-        replies: &mut ReplyBuffer,
-        limit: usize,
-    ) -> YieldReason {
+    /// Processes the requests in the buffer until the limit of pending replies is reached.
+    pub(crate) fn process(&mut self, buffers: Buffers<'_>, state: &ServerState) -> YieldReason {
+        let Buffers { input, replies, limit } = buffers;
         let mut store = state.store();
         store.watchers.set_connection(self.number);
         while replies.len() < limit {

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::task::{coop, yield_now};
 use tokio::time::{Instant, sleep_until};
 
+use crate::buffers::Buffers;
 use crate::fault::{Close, Fault};
 use crate::fault_injector::{FaultInjector, SocketOp};
 use crate::reply_buffer::ReplyBuffer;
@@ -168,7 +169,7 @@ impl Connection {
             true => self.process_with_faults(room),
             false => {
                 let limit = room + self.filling.len();
-                self.session.process(&mut self.input, &self.state, &mut self.filling, limit)
+                self.session.process(Buffers { input: &mut self.input, replies: &mut self.filling, limit }, &self.state)
             }
         };
         self.has_more = reason == YieldReason::OutputFull;
@@ -179,7 +180,8 @@ impl Connection {
 
     fn process_with_faults(&mut self, room: usize) -> YieldReason {
         let mut replies = ReplyBuffer::with_boundaries();
-        let reason = self.session.process(&mut self.input, &self.state, &mut replies, room);
+        let reason =
+            self.session.process(Buffers { input: &mut self.input, replies: &mut replies, limit: room }, &self.state);
         let (now, before) = (Instant::now(), self.ops.len());
         for reply in replies.into_replies() {
             self.faults.apply(reply, self.state.faults.take_for_reply(), now, &mut self.ops);

@@ -112,6 +112,7 @@
 
 mod arithmetic;
 mod binary;
+mod buffers;
 mod builder;
 mod clock;
 mod cluster;

@@ -3,8 +3,7 @@
 use remcache_proto::binary::Magic;
 
 use crate::binary::BinarySession;
-use crate::reply_buffer::ReplyBuffer;
-use crate::request_buffer::RequestBuffer;
+use crate::buffers::Buffers;
 use crate::settings::BindingProtocol;
 use crate::state::ServerState;
 use crate::step::YieldReason;
@@ -21,26 +20,20 @@ pub(crate) enum Session {
 }
 
 impl Session {
-    /// Processes the requests in the buffer, which must not be empty, until about `limit` bytes of replies are
-    /// pending.
+    /// Processes the requests in the buffer, which must not be empty, until the limit of pending replies is
+    /// reached.
     #[inline]
-    pub(crate) fn process(
-        &mut self,
-        input: &mut RequestBuffer,
-        state: &ServerState,
-        replies: &mut ReplyBuffer,
-        limit: usize,
-    ) -> YieldReason {
+    pub(crate) fn process(&mut self, buffers: Buffers<'_>, state: &ServerState) -> YieldReason {
         match self {
-            Self::Binary(binary) => binary.process(input, state, replies, limit),
-            Self::Text(text) => text.process(input, state, replies, limit),
+            Self::Binary(binary) => binary.process(buffers, state),
+            Self::Text(text) => text.process(buffers, state),
             Self::Undetermined(number) => {
-                let is_binary = input.as_slice().first() == Some(&Magic::Request.byte());
+                let is_binary = buffers.input.as_slice().first() == Some(&Magic::Request.byte());
                 if is_binary && state.settings.restrictions.closes_binary {
                     return YieldReason::Close;
                 }
                 *self = Self::new(is_binary, state, *number);
-                self.process(input, state, replies, limit)
+                self.process(buffers, state)
             }
         }
     }

@@ -15,6 +15,7 @@ use remcache_proto::meta::server as meta_server;
 use remcache_proto::text::server::{self, BAD_DATA, Command, LINE_END, Refusal};
 use remcache_proto::{CowBytes, Status};
 
+use crate::buffers::Buffers;
 use crate::profile::Restrictions;
 use crate::reply_buffer::ReplyBuffer;
 use crate::request_buffer::RequestBuffer;
@@ -92,14 +93,9 @@ impl TextSession {
         self.watch_stream.take()
     }
 
-    /// Processes the commands in the buffer until about `limit` bytes of replies are pending.
-    pub(crate) fn process(
-        &mut self,
-        input: &mut RequestBuffer,
-        state: &ServerState,
-        replies: &mut ReplyBuffer,
-        limit: usize,
-    ) -> YieldReason {
+    /// Processes the commands in the buffer until the limit of pending replies is reached.
+    pub(crate) fn process(&mut self, buffers: Buffers<'_>, state: &ServerState) -> YieldReason {
+        let Buffers { input, replies, limit } = buffers;
         if self.paused_at == Some(input.len()) {
             return YieldReason::NeedsInput;
         }

@@ -1,15 +1,13 @@
 //! Lines of the shell: each is a command line without the tool's name.
 
 use std::ffi::OsString;
-use std::time::Duration;
 
 use clap::FromArgMatches as _;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 
 use super::run::run_in;
-use super::{Cli, Command, command, innermost, usage_error};
-use crate::commands::top;
+use super::{Cli, command, innermost, usage_error};
 use crate::context::{self as contexts, Settings};
 use crate::exit::Outcome;
 use crate::session::Session;
@@ -24,15 +22,10 @@ struct ParsedLine {
 /// Runs the words of a line as a command; the error is a usage error or a request for help.
 pub(super) async fn run_line(words: Vec<OsString>, session: &Session) -> Result<Outcome, clap::Error> {
     let line = parse(words, session.resolved.clone()).map_err(usage_error::escaped)?;
-    let reads_keys = matches!(line.cli.command, Command::Top(_));
     let mut line_session = session.for_line(line.cli.global, line.given);
     let outcome = run_in(line.cli.command, &mut line_session).await;
     if let Err(error) = line_session.output.end_line().and_then(|()| line_session.output.flush()) {
         return Ok(Err(error.into()));
-    }
-    if reads_keys {
-        // The reader thread of `top` must have ended, or it takes the next key from the line editor.
-        tokio::time::sleep(READER_EXIT).await;
     }
     Ok(outcome)
 }
@@ -55,6 +48,3 @@ fn parse(words: Vec<OsString>, options: Settings) -> Result<ParsedLine, clap::Er
     let given = contexts::given(&command, innermost);
     Ok(ParsedLine { cli: Cli::from_arg_matches(&matches)?, given })
 }
-
-/// The time within which the reader thread of `top` notices that `top` has ended.
-const READER_EXIT: Duration = top::POLL_INTERVAL.saturating_mul(2);

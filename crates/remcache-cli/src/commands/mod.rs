@@ -25,16 +25,25 @@ pub(crate) mod keys;
 pub(crate) mod load;
 pub(crate) mod locate;
 pub(crate) mod man;
+#[cfg(not(feature = "full"))]
+mod missing;
 pub(crate) mod ping;
 mod prefix;
 pub(crate) mod ring;
 pub(crate) mod serve;
+#[cfg(feature = "serve-metrics")]
 pub(crate) mod serve_metrics;
 mod server_error;
 pub(crate) mod shell;
 pub(crate) mod stats;
 pub(crate) mod store;
+#[cfg(feature = "top")]
 pub(crate) mod top;
 pub(crate) mod touch;
 pub(crate) mod version;
 pub(crate) mod watch;
+
+#[cfg(not(feature = "serve-metrics"))]
+pub(crate) use missing::serve_metrics;
+#[cfg(not(feature = "top"))]
+pub(crate) use missing::top;

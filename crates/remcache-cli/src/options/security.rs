@@ -1,5 +1,6 @@
 //! The options for authentication and TLS.
 
+#[cfg(feature = "tls")]
 use std::fs::File;
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args};
 use remcache::Config;
 use remcache::config::Credentials;
+#[cfg(feature = "tls")]
 use remcache::transport::Tls;
 
 use crate::exit::Failure;
@@ -51,6 +53,17 @@ pub(crate) struct Security {
 
 impl Security {
     /// Applies the options for TLS to the settings of a client.
+    #[cfg(not(feature = "tls"))]
+    pub(crate) fn apply(&self, config: Config) -> Result<Config, Failure> {
+        let options = [&self.tls_ca, &self.tls_cert, &self.tls_key];
+        match self.tls || self.tls_name.is_some() || options.into_iter().any(Option::is_some) {
+            true => Err(Failure::missing("TLS", "tls")),
+            false => Ok(config),
+        }
+    }
+
+    /// Applies the options for TLS to the settings of a client.
+    #[cfg(feature = "tls")]
     pub(crate) fn apply(&self, config: Config) -> Result<Config, Failure> {
         // Files that cannot be read are errors of the command line, and not of TLS.
         for file in [&self.tls_ca, &self.tls_cert, &self.tls_key].into_iter().flatten() {
@@ -62,6 +75,7 @@ impl Security {
         })
     }
 
+    #[cfg(feature = "tls")]
     fn tls(&self) -> Result<Option<Tls>, Failure> {
         let tls = match &self.tls_ca {
             Some(file) => Tls::with_roots_file(file),

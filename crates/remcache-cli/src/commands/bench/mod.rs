@@ -1,6 +1,7 @@
 //! `bench`: measures the servers under load.
 
 mod curve;
+#[cfg(feature = "charts")]
 mod plot;
 mod report;
 
@@ -91,6 +92,10 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
+    #[cfg(not(feature = "charts"))]
+    if args.svg.is_some() {
+        return Err(Failure::missing("--svg", "charts"));
+    }
     args.files().try_for_each(|path| check_path(path))?;
     if !args.yes
         && session.is_production()

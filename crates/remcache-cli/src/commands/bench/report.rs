@@ -8,7 +8,9 @@ use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 use remcache::Client;
 use serde_json::{Map, Value};
 
-use super::{Args, curve, file_error, plot};
+#[cfg(feature = "charts")]
+use super::plot;
+use super::{Args, curve, file_error};
 use crate::atomic_file;
 use crate::exit::Failure;
 use crate::load::{LoadModel, OpStats, Operation, Recorder, per_second};
@@ -161,6 +163,7 @@ impl Report {
         if let Some(path) = &args.hdr {
             atomic_file::write(path, &self.histograms().map_err(file_error(path))?)?;
         }
+        #[cfg(feature = "charts")]
         if let Some(path) = &args.svg {
             let svg = plot::draw(&self.recorder, &self.title()).map_err(|error| io::Error::other(error.to_string()));
             atomic_file::write(path, svg.map_err(file_error(path))?.as_bytes())?;
@@ -169,6 +172,7 @@ impl Report {
     }
 
     /// Title of the drawing.
+    #[cfg(feature = "charts")]
     fn title(&self) -> String {
         let reached = self.rate(self.recorder.stats(None).answers);
         match self.pace {

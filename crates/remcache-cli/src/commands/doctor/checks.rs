@@ -2,6 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+#[cfg(feature = "tls")]
 use super::certificate::certificate;
 use super::evictions::evictions;
 use super::{Finding, ServerInfo};
@@ -15,6 +16,7 @@ pub(super) struct Check {
 
 pub(super) const CHECKS: &[Check] = &[
     Check { name: "version", run: version },
+    #[cfg(feature = "tls")]
     Check { name: "certificate", run: certificate },
     Check { name: "clock", run: clock },
     Check { name: "connections", run: connections },
@@ -141,9 +143,9 @@ fn too_large(info: &ServerInfo) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use remcache_testkit::{Authority, Dates};
-
     use super::*;
+    #[cfg(feature = "tls")]
+    use crate::commands::doctor::certificate::tests::{Dates, certificate_of};
 
     fn info(general: &[(&str, &str)], settings: &[(&str, &str)]) -> ServerInfo {
         ServerInfo {
@@ -153,14 +155,8 @@ mod tests {
         }
     }
 
-    /// A certificate in DER.
-    fn certificate_of(dates: Dates) -> Vec<u8> {
-        let certificate = Authority::new("remcache test").certify(&["localhost"], dates);
-        let pem = std::fs::read(certificate.file()).unwrap();
-        x509_parser::pem::parse_x509_pem(&pem).unwrap().1.contents
-    }
-
     #[test]
+    #[cfg(feature = "tls")]
     fn each_check_finds_its_problem_and_no_other() {
         let general = info(
             &[

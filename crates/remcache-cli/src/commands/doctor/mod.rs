@@ -1,5 +1,6 @@
 //! `doctor`: looks for known problems of the servers and of the connection to them, with advice.
 
+#[cfg(feature = "tls")]
 mod certificate;
 mod checks;
 mod evictions;
@@ -57,6 +58,7 @@ struct ServerInfo {
     items: Stats,
     slabs: Stats,
     /// The certificate that the server presented, in DER.
+    #[cfg(feature = "tls")]
     certificate: Option<Vec<u8>>,
     /// General statistics at the start of the interval, and its length.
     before: Option<(Stats, Duration)>,
@@ -170,7 +172,15 @@ async fn fetch(server: &ServerHandle, limit: Duration) -> Result<Option<ServerIn
     let general = stats::fetch(server, "").await?;
     let before = Some((before, begun.elapsed()));
     let (items, slabs) = (group("items").await, group("slabs").await);
-    Ok(Some(ServerInfo { general, settings, items, slabs, certificate: server.peer_certificate(), before }))
+    Ok(Some(ServerInfo {
+        general,
+        settings,
+        items,
+        slabs,
+        #[cfg(feature = "tls")]
+        certificate: server.peer_certificate(),
+        before,
+    }))
 }
 
 /// The reports without those that repeat a finding, each with all its subjects.

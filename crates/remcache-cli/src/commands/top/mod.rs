@@ -32,7 +32,6 @@ use fleet::{Fleet, Member, PollResult, Window};
 use log::LogFollower;
 use prefixes::{PrefixStats, Prefixes};
 use screen::{Action, Screen, Tab};
-pub(crate) use terminal::POLL_INTERVAL;
 
 /// Show a live view of the servers: rates, hits, memory, connections, latency
 ///
@@ -60,6 +59,8 @@ pub(crate) async fn run(args: &Args, session: &Session) -> Outcome {
         () = terminal::terminated() => Ok(Exit::Interrupted),
     };
     let left = terminal::leave();
+    // The reader thread must have ended, or it takes the next key from the line editor of a shell.
+    tokio::time::sleep(terminal::POLL_INTERVAL.saturating_mul(2)).await;
     top.stop_counting().await;
     match outcome {
         // If the terminal is closed, leaving the full screen fails.

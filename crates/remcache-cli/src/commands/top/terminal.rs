@@ -18,7 +18,7 @@ pub(super) fn leave() -> io::Result<()> {
 }
 
 /// The time within which the reader thread notices that its receiver is gone, and takes no more keys.
-pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(20);
+pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Starts a thread that reads keys and resizes of the terminal.
 pub(super) fn read_events() -> io::Result<mpsc::Receiver<Event>> {
