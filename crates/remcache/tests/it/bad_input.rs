@@ -410,7 +410,7 @@ async fn a_server_that_is_not_memcached_is_identified() {
         (b"\x16\x03\x03\x00\x7a\x02\x00\x00\x76\x03\x03", "TLS"),
         (b"CLIENT_ERROR bad command line format\r\n", "text"),
         (b"ERROR\r\n", "text"),
-        (b"-ERR unknown command\r\n", "no memcached"),
+        (b"-ERR unknown command\r\n", "not memcached"),
     ] {
         let error = error_from(&start_answering(answer).await, ProtocolSetting::Binary).await;
         assert_error(&error, ErrorKind::Disconnected(Delivery::MaybeSent), &[word]);

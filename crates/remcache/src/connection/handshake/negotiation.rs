@@ -1,9 +1,9 @@
 //! Protocol negotiation: finds a protocol that the server supports, on fresh connections.
 //!
-//! The first bytes fix the protocol of a connection, so a wrong probe costs the connection
-//! (docs/protocol.md 1.1). A connection that is closed without a reply is weak evidence: a server of
-//! another protocol closes it, and so does one that restarts, or a load balancer without a server.
-//! So a protocol counts as unsupported only after its probe was closed twice.
+//! The first bytes select the protocol of a connection, so a wrong probe costs the connection (docs/protocol.md 1.1).
+//! A connection that is closed without a reply is weak evidence: a server without the protocol closes it, but so does
+//! one that restarts, or a load balancer without a server. A protocol therefore counts as unsupported only after two
+//! connections with its probe were closed.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -17,10 +17,10 @@ use crate::config::credentials::Credentials;
 use crate::failure::Failure;
 use crate::transport::Stream;
 
-/// The probe that succeeded last on any connection to a server: the next connection tries it first.
+/// The probe that succeeded last on any connection to a server, which the next connection tries first.
 ///
-/// Every connection probes again, in the round trip that it needs anyway: to a server that was
-/// replaced by one without meta commands, the value of a store would be commands.
+/// Every connection sends a probe, in the round trip that it needs anyway: if the server was replaced by one without
+/// meta commands, it would read the value of a store as commands.
 #[derive(Debug, Default)]
 pub(crate) struct ProtocolCache(Mutex<Probe>);
 
@@ -30,7 +30,7 @@ impl ProtocolCache {
     }
 
     fn remember(&self, probe: Probe) {
-        // Without a reply there is nothing to remember: the next connection asks again.
+        // An assumption is not evidence: the next connection probes again.
         if probe != Probe::AssumeText {
             *self.0.lock().unwrap_or_else(PoisonError::into_inner) = probe;
         }
@@ -42,7 +42,7 @@ impl ProtocolCache {
     }
 }
 
-/// Opens connections until one speaks a protocol that the server supports: usually the first.
+/// Opens connections until one has a protocol that the server supports, usually the first.
 pub(super) async fn negotiate(
     endpoint: &Endpoint,
     config: &Config,
@@ -65,12 +65,12 @@ pub(super) async fn negotiate(
     }
 }
 
-/// The state of a negotiation: the next probe, and the evidence so far.
+/// The state of a negotiation: the current probe, and the evidence so far.
 #[derive(Debug)]
 struct Negotiation {
     probe: Probe,
     probes: u32,
-    /// How many text probes were closed without a reply, or with the version alone.
+    /// The number of text probes that were closed without a reply, or after the version.
     text_closed: u32,
     binary_closed: u32,
 }
@@ -84,7 +84,7 @@ impl Negotiation {
     fn handle(&mut self, result: ProbeResult) -> Result<Option<Negotiated>, Failure> {
         self.probes = self.probes.saturating_add(1);
         let next = match (self.probe, result) {
-            // The server supports text: it was upgraded, or it was something else that closed the text probes.
+            // The server supports text: it was upgraded, or the text probes were closed for another reason.
             (Probe::Binary, ProbeResult::Supported { also_text: true, .. }) if self.text_closed <= CLOSED_FOR_GOOD => {
                 Probe::Text
             }
@@ -105,23 +105,23 @@ impl Negotiation {
             _ => Probe::Text,
         };
         if self.probes >= MAX_PROBES {
-            return Err(Failure::Unreachable("the server answers each connection in another way".into()));
+            return Err(Failure::Unreachable("the server's replies differ from one connection to the next".into()));
         }
         self.probe = next;
         Ok(None)
     }
 
-    /// The next probe, unless every kind was closed often enough to assume a proxy that closes at
-    /// commands it does not know.
+    /// Returns the next probe, unless every kind was closed often enough to assume a proxy that closes connections with
+    /// commands that it does not support.
     fn unless_all_closed(&self, next: Probe) -> Probe {
         let all_closed = self.text_closed.min(self.binary_closed) >= CLOSED_FOR_GOOD;
         if all_closed { Probe::AssumeText } else { next }
     }
 }
 
-/// How many times a probe is closed before the server counts as one that does not understand it.
+/// The number of closed probes after which a server counts as not supporting them.
 const CLOSED_FOR_GOOD: u32 = 2;
-/// More than any consistent server needs.
+/// The most probes of a negotiation: more than any consistent server needs.
 const MAX_PROBES: u32 = 8;
 
 #[cfg(test)]
@@ -133,12 +133,12 @@ mod tests {
         ProbeResult::Supported { negotiated: Negotiated::assumed(Protocol::Binary), also_text }
     }
 
-    /// The probes that a negotiation sends when it gets these results.
+    /// Returns the probes that a negotiation sends, given these results.
     fn probes(first: Probe, results: &[ProbeResult]) -> Vec<Probe> {
         let mut negotiation = Negotiation::beginning_with(first);
         let mut probes = Vec::new();
         for result in results {
-            assert!(negotiation.handle(*result).unwrap().is_none(), "it has ended before {result:?}");
+            assert!(negotiation.handle(*result).unwrap().is_none(), "the negotiation ended before {result:?}");
             probes.push(negotiation.probe);
         }
         probes
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_changes_its_mind_is_given_up() {
+    fn inconsistent_replies_end_the_negotiation() {
         let mut negotiation = Negotiation::beginning_with(Probe::Text);
         let outcome = (0..100).find_map(|turn| {
             let next = if turn % 2 == 0 { Probe::Password } else { Probe::Text };

@@ -1,6 +1,6 @@
-//! Probes: what is sent on a fresh connection to find out which protocol its server supports.
+//! Probes: requests on a new connection that reveal which protocols the server supports.
 //!
-//! Every text server answers `version`, and its version decides (docs/protocol.md 4.7).
+//! Every text server answers `version`, and its version determines the protocol (docs/protocol.md 4.7).
 
 use super::{
     Expecting, NoPacket, line, not_asked_for, packet, sasl_outcome, sasl_request, send, send_token, text_refusal,
@@ -12,35 +12,35 @@ use crate::failure::Failure;
 use crate::proto::{InputBuffer, Operation, Output, Protocol, ProtocolError, Request, ServerVersion, Status, binary};
 use crate::transport::Stream;
 
-/// The protocol of a connection, and what is known of its server.
+/// The negotiated protocol of a connection, and properties of its server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Negotiated {
     pub(crate) protocol: Protocol,
     pub(crate) dialect: ServerVersion,
-    /// Whether it may be a proxy, one of whose servers can be down alone.
+    /// Whether the server may be a proxy, whose own servers can be down individually.
     pub(crate) may_be_proxy: bool,
 }
 
 impl Negotiated {
-    /// What is assumed of a server that was not asked.
+    /// Returns the assumptions about a server without negotiation.
     pub(super) fn assumed(protocol: Protocol) -> Self {
         Self { protocol, dialect: ServerVersion::default(), may_be_proxy: protocol == Protocol::Text }
     }
 }
 
-/// What is sent first on a connection.
+/// The first requests on a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Probe {
     /// `version` and meta no-ops.
     #[default]
     Text,
-    /// `version` alone, for proxies that close at a meta no-op.
+    /// `version` only, for proxies that close the connection at a meta no-op.
     VersionOnly,
-    /// The password in text, then `version`.
+    /// The password on the text protocol, then `version`.
     Password,
-    /// Version and no-op in binary, after the authentication.
+    /// Authentication, version and no-op on the binary protocol.
     Binary,
-    /// Nothing: the server is assumed to be a proxy that closes at `version` too.
+    /// Nothing: the server is assumed to be a proxy that closes the connection at `version` too.
     AssumeText,
 }
 
@@ -50,10 +50,10 @@ pub(super) enum ProbeResult {
     /// The connection can be used.
     Supported {
         negotiated: Negotiated,
-        /// Whether a server that answered in binary has said that it supports the other protocols too.
+        /// Whether a server that answered in binary reports that it supports the other protocols too.
         also_text: bool,
     },
-    /// The server asks for another probe, on another connection.
+    /// Another probe has to be sent, on another connection.
     Try(Probe),
     /// The connection was closed without a reply.
     Closed,
@@ -67,7 +67,7 @@ impl ProbeResult {
     }
 }
 
-/// Sends a probe on a fresh connection, with the authentication.
+/// Sends a probe on a new connection, including authentication.
 pub(super) async fn run(
     stream: &mut dyn Stream,
     probe: Probe,
@@ -98,7 +98,7 @@ async fn text(stream: &mut dyn Stream, credentials: Option<&Credentials>) -> Res
         Err(failure) => return Err(failure),
     };
     if version == UNAUTHENTICATED {
-        // The number of these lines varies, so the password is sent on another connection.
+        // The number of error lines varies, so the password is sent on another connection.
         return match credentials {
             Some(_) => Ok(ProbeResult::Try(Probe::Password)),
             None => Err(Failure::Refused(NO_CREDENTIALS.to_owned())),
@@ -117,7 +117,7 @@ async fn text(stream: &mut dyn Stream, credentials: Option<&Credentials>) -> Res
     if let Some(credentials) = credentials {
         not_asked_for(credentials, "-S and -Y")?;
     }
-    // A proxy may return the version of a server behind it, without knowing meta commands itself.
+    // A proxy may return the version of one of its servers without supporting meta commands itself.
     Ok(ProbeResult::supported(match negotiated {
         Negotiated { protocol: Protocol::Meta, dialect, .. } if !knows_meta => {
             Negotiated { protocol: Protocol::Text, dialect, may_be_proxy: true }
@@ -126,7 +126,7 @@ async fn text(stream: &mut dyn Stream, credentials: Option<&Credentials>) -> Res
     }))
 }
 
-/// The result of a probe that was closed after the reply to `version`.
+/// Returns the result of a probe that was closed after the reply to `version`.
 fn closed_after(by_version: &ProbeResult) -> ProbeResult {
     match by_version {
         ProbeResult::Supported { negotiated: Negotiated { protocol: Protocol::Text, .. }, .. } => {
@@ -136,7 +136,7 @@ fn closed_after(by_version: &ProbeResult) -> ProbeResult {
     }
 }
 
-/// Asks a proxy that has closed at a meta no-op for its version alone.
+/// Requests only the version, from a proxy that has closed the connection at a meta no-op.
 async fn version_only(stream: &mut dyn Stream, credentials: Option<&Credentials>) -> Result<ProbeResult, Failure> {
     match text_version(stream).await? {
         Some(negotiated) if negotiated.may_be_proxy => {
@@ -145,18 +145,18 @@ async fn version_only(stream: &mut dyn Stream, credentials: Option<&Credentials>
             }
             Ok(ProbeResult::supported(negotiated))
         }
-        // It was replaced by a memcached.
+        // The proxy was replaced by memcached.
         _ => Ok(ProbeResult::Try(Probe::Text)),
     }
 }
 
-/// Sends a question and returns the first line of the answer.
+/// Sends requests and returns the first line of the replies.
 async fn ask(stream: &mut dyn Stream, question: &[u8]) -> Result<Vec<u8>, Failure> {
     send(stream, question).await?;
     line(stream).await
 }
 
-/// Reads the rest of the answer; returns whether the server knows meta no-ops.
+/// Reads the remaining replies; returns whether the server supports meta no-ops.
 async fn rest(stream: &mut dyn Stream, version: &[u8]) -> Result<bool, Failure> {
     let noops = [line(stream).await?, line(stream).await?];
     if line(stream).await? != version {
@@ -166,16 +166,16 @@ async fn rest(stream: &mut dyn Stream, version: &[u8]) -> Result<bool, Failure> 
 }
 
 fn two_answers() -> Failure {
-    Failure::Unreachable("the server gives two answers to the same request".into())
+    Failure::Unreachable("the server's replies to the same request differ".into())
 }
 
-/// The reply of a server with a password file to any request before the authentication.
+/// The reply of a server with a password file to any request before authentication.
 const UNAUTHENTICATED: &[u8] = b"CLIENT_ERROR unauthenticated";
 
-/// All in one round trip. A server that speaks only binary reacts to no fewer than 24 bytes.
+/// The text probe, in one round trip. A server that supports only binary does not react to fewer than 24 bytes.
 const QUESTION: &[u8] = b"version\r\nmn\r\nmn\r\nversion\r\n";
 
-/// The protocol that the first line of an answer suggests.
+/// Determines the protocol from the first line of the replies.
 fn read_version(answer: &[u8]) -> Result<ProbeResult, Failure> {
     if let Some(version) = answer.strip_prefix(b"VERSION ") {
         return Ok(by_version(&String::from_utf8_lossy(version)));
@@ -187,22 +187,22 @@ fn read_version(answer: &[u8]) -> Result<ProbeResult, Failure> {
         return Err(Failure::Refused(NO_CREDENTIALS.to_owned()));
     }
     match answer.starts_with(b"ERROR") || answer.starts_with(b"CLIENT_ERROR") || answer.starts_with(b"SERVER_ERROR") {
-        // A proxy that does not know the command.
+        // A proxy that does not support the command.
         true => Ok(ProbeResult::supported(Negotiated::assumed(Protocol::Text))),
         false => Err(Failure::Unreachable(format!(
-            "no memcached answers there: the reply to `version` is {:?}",
+            "the server is not memcached: the reply to `version` is {:?}",
             String::from_utf8_lossy(answer.get(..40).unwrap_or(answer))
         ))),
     }
 }
 
-/// Sends password and question in one round trip.
+/// Sends the password and `version` in one round trip.
 async fn password(stream: &mut dyn Stream, credentials: Option<&Credentials>) -> Result<ProbeResult, Failure> {
     let Some(credentials) = credentials else { return Err(Failure::Refused(NO_CREDENTIALS.to_owned())) };
     send_token(stream, credentials, Expecting::AnotherReply).await?;
     let answer = ask(stream, b"version\r\n").await?;
     if answer.starts_with(b"VERSION") {
-        // It does not ask for a password any more: a text probe shows whether that is intended.
+        // The server does not require a password any more: the text probe checks whether that is allowed.
         return Ok(ProbeResult::Try(Probe::Text));
     }
     token_outcome(&answer)?;
@@ -211,14 +211,14 @@ async fn password(stream: &mut dyn Stream, credentials: Option<&Credentials>) ->
         return Err(text_refusal(&answer));
     }
     let negotiated = in_text(&answer);
-    // A password file turns the binary protocol off.
+    // A password file disables the binary protocol.
     let protocol = if negotiated.dialect.protocol() == Protocol::Meta { Protocol::Meta } else { Protocol::Text };
     Ok(ProbeResult::supported(Negotiated { protocol, ..negotiated }))
 }
 
-/// Asks a server for its version in text; `None` if it closes the connection, as some proxies do.
+/// Requests the server's version in text; `None` if it closes the connection, as some proxies do.
 pub(super) async fn text_version(stream: &mut dyn Stream) -> Result<Option<Negotiated>, Failure> {
-    // Repeated until it is 24 bytes long: a server that speaks only binary reacts to no fewer.
+    // Repeated to at least 24 bytes: a server that supports only binary does not react to fewer.
     let answer = match ask(stream, &VERSION_REQUEST.repeat(VERSION_REQUESTS)).await {
         Ok(answer) => answer,
         Err(Failure::Closed(_)) => return Ok(None),
@@ -236,7 +236,7 @@ pub(super) async fn text_version(stream: &mut dyn Stream) -> Result<Option<Negot
 const VERSION_REQUEST: &[u8] = b"version\r\n";
 const VERSION_REQUESTS: usize = 3;
 
-/// A text connection to the server that gave this answer to `version`.
+/// Returns the properties of a text connection, given the reply to `version`.
 fn in_text(answer: &[u8]) -> Negotiated {
     match answer.strip_prefix(b"VERSION ").map(String::from_utf8_lossy) {
         Some(version) => {
@@ -247,12 +247,12 @@ fn in_text(answer: &[u8]) -> Negotiated {
     }
 }
 
-/// Whether a version is memcached's: a proxy returns one of its own, or none.
+/// Returns whether a version is memcached's: a proxy returns its own or none.
 fn is_memcached(dialect: ServerVersion) -> bool {
     dialect.version() >= [1, 4, 0]
 }
 
-/// The protocol for a server of this version, on the text connection that returned it.
+/// Determines the protocol from the version that a text connection returned.
 fn by_version(version: &str) -> ProbeResult {
     let dialect = ServerVersion::from_version(version);
     match dialect.protocol() {
@@ -268,7 +268,7 @@ async fn binary(stream: &mut dyn Stream, credentials: Option<&Credentials>) -> R
         Ok((version, also_text)) => {
             let dialect = ServerVersion::from_version(&version);
             let negotiated = Negotiated { dialect, ..Negotiated::assumed(Protocol::Binary) };
-            // Where binary is the best protocol anyway, others do not matter.
+            // If binary is the best protocol of the version, others do not matter.
             Ok(ProbeResult::Supported { negotiated, also_text: also_text && dialect.protocol() == Protocol::Meta })
         }
         Err(NoPacket::Other(ProtocolError::WrongMagic(b'A'..=b'Z'))) => Ok(ProbeResult::Try(Probe::Text)),
@@ -277,8 +277,8 @@ async fn binary(stream: &mut dyn Stream, credentials: Option<&Credentials>) -> R
     }
 }
 
-/// Sends authentication and questions in one round trip; returns the version, and whether the server
-/// supports the other protocols too.
+/// Sends authentication and requests in one round trip; returns the version, and whether the server supports the other
+/// protocols too.
 async fn ask_in_binary(stream: &mut dyn Stream, credentials: Option<&Credentials>) -> Result<(String, bool), NoPacket> {
     if let Some(credentials) = credentials {
         send(stream, &sasl_request(credentials)).await?;
@@ -314,8 +314,8 @@ fn opcode(operation: Operation) -> binary::Opcode {
 
 fn binary_questions() -> Result<Output, Failure> {
     let mut output = Output::new();
-    // Any client gets a version, and only an authenticated one the reply to a no-op. The settings show
-    // whether binary is the only protocol: that the text probe was closed does not.
+    // Any client receives the version, but only an authenticated one a reply to the no-op. The settings reveal whether
+    // binary is the only protocol, which a closed text probe does not.
     let questions = [(Request::version(), WITH_LINE_END), (Request::noop(), 0), (Request::stat("settings"), 0)];
     for (request, opaque) in questions {
         let encoded = binary::encode(&request, opaque, &mut output);
@@ -324,7 +324,7 @@ fn binary_questions() -> Result<Output, Failure> {
     Ok(output)
 }
 
-/// Reads the server's settings: whether it detects the protocol of each connection (no `-B`, no `-S`).
+/// Reads the server's settings; returns whether it detects the protocol of each connection (no `-B`, no `-S`).
 async fn supports_every_protocol(stream: &mut dyn Stream, input: &mut InputBuffer) -> Result<bool, NoPacket> {
     let mut found = false;
     for _ in 0..MAX_SETTINGS {
@@ -340,11 +340,11 @@ async fn supports_every_protocol(stream: &mut dyn Stream, input: &mut InputBuffe
     Err(super::not_asked().into())
 }
 
-/// More than any server has.
+/// The most settings: more than any server has.
 const MAX_SETTINGS: usize = 1000;
 
-/// An opaque that ends a line, so that a text server answers what it does not understand at once,
-/// instead of waiting for the rest of the line.
+/// An opaque that contains a line end, so that a text server answers immediately instead of waiting for the rest of a
+/// line.
 const WITH_LINE_END: u32 = u32::from_be_bytes(*b"\0\0\r\n");
 
 #[cfg(test)]

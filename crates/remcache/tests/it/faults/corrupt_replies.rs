@@ -220,13 +220,13 @@ fn impostors(mode: ProtocolMode) -> Vec<Impostor> {
         Protocol::Binary => &[
             (b"\x80\x00\x00\x05\x00\x00\x00\x00\x00\x00\x00\x05\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00Hello", "echo"),
             (b"SSH-2.0-OpenSSH_9.2\r\n", "text"),
-            (b"-ERR unknown command\r\n", "no memcached"),
+            (b"-ERR unknown command\r\n", "not memcached"),
         ],
         _ => &[
             (b"\x81\x00\x00\x00\x00\x00\x00\x81\x00\x00\x00\x0f", "binary"),
             (b"SSH-2.0-OpenSSH_9.2\r\n", "SSH"),
             (b"-ERR unknown command\r\n", "-ERR unknown command"),
-            (b"\x00\x00", "no memcached"),
+            (b"\x00\x00", "not memcached"),
         ],
     };
     [own, ALL_PROTOCOLS].concat()
@@ -287,7 +287,7 @@ fn impossible_lengths(mode: ProtocolMode) -> Vec<(Bytes, &'static str)> {
                 };
                 (line.into(), hint)
             };
-            let endless = (vec![b'V'; 9_000].into(), "no end");
+            let endless = (vec![b'V'; 9_000].into(), "is longer than");
             ANNOUNCED.iter().map(announced).chain([endless]).collect()
         }
     }
@@ -308,10 +308,10 @@ const ANNOUNCED: [(&str, &str); 7] = [
     ("4294967295", "announces"),
     ("1048577", "announces"),
     ("18446744073709551615", "announces"),
-    ("18446744073709551616", "no reply to what was asked"),
-    ("-1", "no reply to what was asked"),
-    ("1e3", "no reply to what was asked"),
-    ("x", "no reply to what was asked"),
+    ("18446744073709551616", "not a reply to the request"),
+    ("-1", "not a reply to the request"),
+    ("1e3", "not a reply to the request"),
+    ("x", "not a reply to the request"),
 ];
 
 async fn row_09_impossible_lengths(mode: ProtocolMode) {
