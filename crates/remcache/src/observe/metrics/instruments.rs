@@ -2,6 +2,10 @@
 
 /// A metric.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(
+    not(any(all(feature = "metrics", feature = "opentelemetry"), test)),
+    expect(dead_code, reason = "each kind of metrics uses a part")
+)]
 pub(super) struct Instrument {
     pub(super) kind: Kind,
     /// The name in OpenTelemetry.
@@ -25,6 +29,10 @@ pub(super) enum Kind {
 
 /// The unit of a metric.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(
+    not(any(feature = "opentelemetry", test)),
+    expect(dead_code, reason = "OpenTelemetry shows what is counted")
+)]
 pub(super) enum Unit {
     Seconds,
     Bytes,
@@ -212,7 +220,8 @@ mod tests {
     /// The names follow the translation that exporters of OpenTelemetry apply.
     #[test]
     fn names_in_prometheus_are_translated_ones() {
-        for Instrument { kind, name, prometheus_name, unit, .. } in ALL {
+        for Instrument { kind, name, prometheus_name, unit, buckets, .. } in ALL {
+            assert!(buckets.is_sorted(), "{name}");
             let mut translated = name.replace('.', "_");
             if matches!(unit, Unit::Seconds) {
                 translated.push_str("_seconds");
