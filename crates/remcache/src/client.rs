@@ -18,6 +18,7 @@ use crate::proto::{Key, Protocol};
 use crate::routing::cluster::Cluster;
 use crate::routing::shared::ClientShared;
 use crate::server::handle::ServerHandle;
+use crate::server_list::ServerList;
 use crate::singleflight::SingleFlight;
 
 /// A client of one or several memcached servers.
@@ -66,7 +67,7 @@ struct Shared {
 impl Client {
     /// Creates a client of these servers, with the default settings.
     ///
-    /// Each is an address (`host`, `host:port`, `host:port:weight`, `[v6]:port`, `/path/to.sock`), a
+    /// Each of them, or the only one, is an address (`host`, `host:port`, `host:port:weight`, `[v6]:port`, `/path/to.sock`), a
     /// comma list of them, or a URL whose options apply to the client: see [`Config::from_url`].
     ///
     /// ```
@@ -77,7 +78,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ErrorKind::Config`](crate::error::ErrorKind::Config) if the list is empty or an address malformed.
-    pub fn new<S: AsRef<str>>(servers: impl IntoIterator<Item = S>) -> Result<Self, Error> {
+    pub fn new<M>(servers: impl ServerList<M>) -> Result<Self, Error> {
         Self::with_config(servers, Config::new())
     }
 
@@ -85,8 +86,8 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::new`], and if a setting cannot work.
-    pub fn with_config<S: AsRef<str>>(servers: impl IntoIterator<Item = S>, config: Config) -> Result<Self, Error> {
-        Self::from_config(servers.into_iter().try_fold(config, |config, server| config.server(server.as_ref()))?)
+    pub fn with_config<M>(servers: impl ServerList<M>, config: Config) -> Result<Self, Error> {
+        Self::from_config(servers.into_addresses().try_fold(config, |config, server| config.server(server.as_ref()))?)
     }
 
     /// Creates a client of the servers in the settings: see [`Config::server`] and [`Config::from_url`].
@@ -104,6 +105,7 @@ impl Client {
         let mut config = config.check()?;
         let endpoints = std::mem::take(&mut config.servers);
         config.runtime = config.runtime.for_another_client();
+        config.journal = config.journal.open()?;
         let shared = ClientShared::new(config);
         let cluster = Cluster::new(endpoints, &shared, None)?;
         let single_flight = SingleFlight::default();
@@ -203,9 +205,9 @@ impl Client {
     /// # Errors
     /// As [`Client::new`]; the old list stays in use then. URL options cannot be changed, and a URL that would change
     /// TLS or the credentials is refused.
-    pub fn set_servers<S: AsRef<str>>(&self, servers: impl IntoIterator<Item = S>) -> Result<(), Error> {
+    pub fn set_servers<M>(&self, servers: impl ServerList<M>) -> Result<(), Error> {
         let empty = Config { servers: Vec::new(), ..self.config().clone() };
-        let config = servers.into_iter().try_fold(empty, |config, server| config.server(server.as_ref()))?;
+        let config = servers.into_addresses().try_fold(empty, |config, server| config.server(server.as_ref()))?;
         config.check_security_is_that_of(self.config())?;
         let mut cluster = self.inner.cluster.write().unwrap_or_else(PoisonError::into_inner);
         *cluster = Arc::new(Cluster::new(config.servers, &self.inner.shared, Some(&cluster))?);

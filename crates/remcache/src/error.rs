@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::proto::{Delivery, InvalidKey, InvalidRequest, InvalidTtl, Reply, Status};
+use crate::reason::Cause;
 
 /// An error: its kind, its server, and a message that says what to do.
 ///
@@ -16,7 +17,7 @@ struct Details {
     kind: ErrorKind,
     server: Option<Arc<str>>,
     message: String,
-    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+    source: Option<Cause>,
 }
 
 /// The kinds of [`Error`].
@@ -70,20 +71,14 @@ impl Error {
         Self::new(ErrorKind::Config, message)
     }
 
-    /// Creates the error that a reply represents.
-    pub(crate) fn from_reply(reply: &Reply, server: Option<Arc<str>>) -> Self {
-        let kind = ErrorKind::of(reply.status);
-        let message = match kind {
-            // The reply's text adds nothing to the message for these.
-            ErrorKind::TimedOut(_) | ErrorKind::Overloaded => String::new(),
-            _ => reply.text().into_owned(),
-        };
-        Self(Box::new(Details { kind, server, message, source: None }))
+    /// Sets the cause, which the message includes.
+    pub(crate) fn caused_by(self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.caused_by_shared(Arc::new(source))
     }
 
-    /// Sets the cause, which the message includes.
-    pub(crate) fn caused_by(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
-        self.0.source = Some(Arc::new(source));
+    /// Sets the cause, which the message includes or explains.
+    pub(crate) fn caused_by_shared(mut self, source: Cause) -> Self {
+        self.0.source = Some(source);
         self
     }
 
@@ -197,7 +192,9 @@ impl fmt::Debug for Error {
 }
 
 impl std::error::Error for Error {
-    /// Returns the cause, for instance a [`ValueError`](crate::value::ValueError); the message includes it.
+    /// Returns the cause, if it is an error of its own: an [`io::Error`](std::io::Error) or an error of rustls for a
+    /// connection, a [`ValueError`](crate::value::ValueError) for a value, which has serde's error as its cause. The
+    /// message includes or explains it.
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.0.source.as_deref().map(|source| source as _)
     }
@@ -206,7 +203,13 @@ impl std::error::Error for Error {
 /// Creates the error of a reply whose status is not the expected one.
 impl From<&Reply> for Error {
     fn from(reply: &Reply) -> Self {
-        Self::from_reply(reply, None)
+        let kind = ErrorKind::of(reply.status);
+        let message = match kind {
+            // The server's own words add nothing to what we can say of these.
+            ErrorKind::TimedOut(_) | ErrorKind::Overloaded => String::new(),
+            _ => reply.text().into_owned(),
+        };
+        Self::new(kind, message)
     }
 }
 

@@ -98,7 +98,8 @@
 //! | operation | returns |
 //! |---|---|
 //! | `get`, `get_and_touch` | `Option<`[`Item`]`>`: `None` if the server replied that the key does not exist |
-//! | `set`, `add`, `replace`, `append`, `prepend`, `delete`, `touch` | [`WriteOutcome`]: applied, or `NotFound`, `Exists`, `NotStored` |
+//! | `add`, `replace`, `append`, `prepend`, `compare_and_swap`, `.cas(…)` | [`WriteOutcome`]: applied, or refused as `NotFound`, `Exists`, `NotStored`; ignoring it is a warning |
+//! | `set`, `delete`, `touch` | [`UnconditionalOutcome`]: applied, or `NotFound`; it may be ignored |
 //! | `fetch` | `Option<Bytes>`, or the loader's own error; an unavailable cache is not an error |
 //! | `increment`, `decrement` | `Option<`[`Counter`]`>`: `None` if the key does not exist and there is no `initial` value |
 //! | `call` | [`Reply`], with a [`Status`] for everything, including errors |
@@ -283,16 +284,19 @@ pub mod discovery;
 mod error;
 mod failure;
 pub mod health;
+mod journal_file;
 pub mod migration;
 pub mod observe;
 pub mod ops;
 mod percent;
 pub mod policy;
+mod reason;
 pub mod recipes;
 mod result;
 mod routing;
 mod sentinel;
 pub mod server;
+mod server_list;
 mod singleflight;
 mod time;
 pub mod transport;
@@ -307,7 +311,7 @@ pub use config::Config;
 pub use error::{Error, ErrorKind};
 pub use ops::Outcomes;
 pub use proto::{Delivery, Key, Reply, Request, Status, Ttl};
-pub use result::{Counter, Item, WriteOutcome};
+pub use result::{Counter, Item, UnconditionalOutcome, WriteOutcome};
 pub use server::ServerHandle;
 
 /// Compiles and runs the examples of the guides and READMEs as doc tests.

@@ -22,6 +22,18 @@ pub(crate) fn percent_decoded(text: &str) -> Option<Vec<u8>> {
     Some(decoded)
 }
 
+/// Encodes bytes as text without spaces and control characters.
+pub(crate) fn percent_encoded(bytes: &[u8]) -> String {
+    let mut encoded = String::with_capacity(bytes.len());
+    for &byte in bytes {
+        match byte {
+            b'!'..=b'~' if byte != b'%' => encoded.push(char::from(byte)),
+            _ => encoded.push_str(&format!("%{byte:02x}")),
+        }
+    }
+    encoded
+}
+
 fn hexadecimal(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }

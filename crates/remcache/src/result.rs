@@ -1,10 +1,7 @@
 //! Results of operations: a server's decision is a value, a failure is an error.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 
-use crate::error::Error;
 use crate::proto::{Delivery, Reply, Status, Ttl};
 use crate::sentinel::is_sentinel;
 
@@ -70,9 +67,10 @@ impl Item {
     }
 }
 
-/// The outcome of a write.
+/// The outcome of a write that the server may refuse, for instance of an add or a compare-and-swap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[must_use = "the server may have refused the write: check `is_applied`, or match the outcome"]
 pub enum WriteOutcome {
     /// Applied; the item's CAS value, or 0 if unknown.
     Applied(u64),
@@ -96,6 +94,53 @@ impl WriteOutcome {
             Self::Applied(cas) => Some(cas),
             _ => None,
         }
+    }
+}
+
+/// The outcome of a write without a condition: a set, delete or touch, which leaves the key as requested, or
+/// finds no item. It can be ignored.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let server = remcache_server::Server::start().await?;
+/// # let client = remcache::Client::new([server.address()])?;
+/// use remcache::WriteOutcome;
+///
+/// client.set("Hello", "World").await?;
+/// assert!(client.delete("Hello").await?.is_applied());
+/// assert_eq!(client.delete("Hello").await?, WriteOutcome::NotFound);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnconditionalOutcome(WriteOutcome);
+
+impl UnconditionalOutcome {
+    /// Whether the change was made.
+    pub fn is_applied(self) -> bool {
+        self.0.is_applied()
+    }
+
+    /// The item's CAS value, if the change was made.
+    pub fn cas(self) -> Option<u64> {
+        self.0.cas()
+    }
+}
+
+impl From<WriteOutcome> for UnconditionalOutcome {
+    fn from(outcome: WriteOutcome) -> Self {
+        Self(outcome)
+    }
+}
+
+impl From<UnconditionalOutcome> for WriteOutcome {
+    fn from(outcome: UnconditionalOutcome) -> Self {
+        outcome.0
+    }
+}
+
+impl PartialEq<WriteOutcome> for UnconditionalOutcome {
+    fn eq(&self, other: &WriteOutcome) -> bool {
+        self.0 == *other
     }
 }
 
@@ -207,10 +252,4 @@ pub(crate) fn text(reply: &mut Reply) -> Result<String, Box<Reply>> {
 #[cold]
 pub(crate) fn no_server() -> Reply {
     Reply::disconnected(Delivery::NotSent, "no server is connected")
-}
-
-/// Creates the error of a reply; for an invalid key it names no server.
-#[cold]
-pub(crate) fn error(reply: &Reply, server: Option<Arc<str>>) -> Error {
-    Error::from_reply(reply, server.filter(|_| reply.status != Status::InvalidKey))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use remcache::recipes::OnUnavailable;
-use remcache::{Client, ErrorKind, Ttl};
+use remcache::{Client, ErrorKind, Ttl, UnconditionalOutcome, WriteOutcome};
 use tower_sessions_core::SessionStore;
 use tower_sessions_core::session::{Id, Record};
 use tower_sessions_core::session_store::{Error, Result};
@@ -115,15 +115,21 @@ impl SessionStore for MemcachedStore {
 
     async fn save(&self, record: &Record) -> Result<()> {
         let (key, value) = (self.key(record.id), encode(record)?);
-        let store = match self.on_evicted {
-            OnEvicted::Discard => self.client.replace(&key, &value),
-            OnEvicted::Recreate => self.client.set(&key, &value),
+        let ttl = expiration(record);
+        let saved = match self.on_evicted {
+            OnEvicted::Discard => {
+                let replace = self.client.replace(&key, &value).ttl(ttl).timeout(self.budget);
+                replace.await.map(WriteOutcome::is_applied)
+            }
+            OnEvicted::Recreate => {
+                let set = self.client.set(&key, &value).ttl(ttl).timeout(self.budget);
+                set.await.map(UnconditionalOutcome::is_applied)
+            }
         };
-        match store.ttl(expiration(record)).timeout(self.budget).await {
-            Ok(outcome) => {
-                if !outcome.is_applied() {
-                    tracing::debug!("a session that is not stored any more was not saved");
-                }
+        match saved {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                tracing::debug!("a session that is not stored any more was not saved");
                 Ok(())
             }
             Err(error) => self.failure(&error, ()),

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use fastrand::Rng;
-use remcache::{Client, Delivery, Error, ErrorKind, Item};
+use remcache::{Client, Delivery, Error, ErrorKind, Item, WriteOutcome};
 use tokio::time::{Instant, timeout};
 
 use crate::faults::Epoch;
@@ -187,8 +187,11 @@ impl Worker {
             1 => ("replace", self.call("replace", 1, self.client.replace(&key, "replaced")).await?),
             2 => ("append", self.call("append", 1, self.client.append(&key, "+")).await?),
             3 => ("prepend", self.call("prepend", 1, self.client.prepend(&key, "-")).await?),
-            4 => ("touch", self.call("touch", 1, self.client.touch(&key, Duration::from_secs(9))).await?),
-            _ => ("delete", self.call("delete", 1, self.client.delete(&key)).await?),
+            4 => (
+                "touch",
+                self.call("touch", 1, self.client.touch(&key, Duration::from_secs(9))).await?.map(WriteOutcome::from),
+            ),
+            _ => ("delete", self.call("delete", 1, self.client.delete(&key)).await?.map(WriteOutcome::from)),
         };
         result.map(drop).or_else(|error| self.status(what, &error).map(drop))
     }

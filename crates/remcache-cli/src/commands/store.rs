@@ -49,16 +49,18 @@ pub(crate) async fn run(verb: Verb, args: &Args, session: &mut Session) -> Outco
     let key = input::key(&args.key)?;
     let value = input::value(args.value.as_ref())?;
     let client = session.client()?;
-    let command = match verb {
-        Verb::Set => client.set(&key, &value),
-        Verb::Add => client.add(&key, &value),
-        Verb::Replace => client.replace(&key, &value),
+    let command = match (verb, args.cas) {
+        (Verb::Set, None) => {
+            let set = client.set(&key, &value).ttl(args.ttl).flags(args.flags).await?;
+            return conclude(&key, set.into(), &mut session.output);
+        }
+        (Verb::Set, Some(cas)) => client.compare_and_swap(&key, &value, cas),
+        (Verb::Add, None) => client.add(&key, &value),
+        (Verb::Add, Some(cas)) => client.add(&key, &value).cas(cas),
+        (Verb::Replace, None) => client.replace(&key, &value),
+        (Verb::Replace, Some(cas)) => client.replace(&key, &value).cas(cas),
     };
-    let command = command.ttl(args.ttl).flags(args.flags);
-    let change = match args.cas {
-        Some(cas) => command.cas(cas).await?,
-        None => command.await?,
-    };
+    let change = command.ttl(args.ttl).flags(args.flags).await?;
     conclude(&key, change, &mut session.output)
 }
 

@@ -32,10 +32,11 @@ use std::sync::Arc;
 use crate::config::Config;
 use crate::error::Error;
 use crate::ops::all_servers::FlushAll;
-use crate::ops::builder::{Append, Delete, Get, Increment, Inspect, Set, Touch};
+use crate::ops::builder::{Append, ConditionalSet, Delete, Get, Increment, Inspect, Set, Touch};
 use crate::ops::multi_builder::{AppendMany, DeleteMany, GetMany, IncrementMany, SetMany, TouchMany};
 use crate::proto::{CowBytes, Reply, Request, Ttl};
 use crate::server::handle::ServerHandle;
+use crate::server_list::ServerList;
 use runtime::Runner;
 pub use wait::Waiting;
 
@@ -57,7 +58,7 @@ impl Client {
     ///
     /// # Errors
     /// As there, and [`ErrorKind::Config`](crate::error::ErrorKind::Config) if the thread cannot be started.
-    pub fn new<S: AsRef<str>>(servers: impl IntoIterator<Item = S>) -> Result<Self, Error> {
+    pub fn new<M>(servers: impl ServerList<M>) -> Result<Self, Error> {
         Self::with_config(servers, Config::new())
     }
 
@@ -65,7 +66,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::new`].
-    pub fn with_config<S: AsRef<str>>(servers: impl IntoIterator<Item = S>, config: Config) -> Result<Self, Error> {
+    pub fn with_config<M>(servers: impl ServerList<M>, config: Config) -> Result<Self, Error> {
         Self::over(crate::client::Client::with_config(servers, config.dedicated_thread_by_default())?)
     }
 
@@ -129,7 +130,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::set_servers`](crate::client::Client::set_servers).
-    pub fn set_servers<S: AsRef<str>>(&self, servers: impl IntoIterator<Item = S>) -> Result<(), Error> {
+    pub fn set_servers<M>(&self, servers: impl ServerList<M>) -> Result<(), Error> {
         self.runner.enter(|| self.client.set_servers(servers))
     }
 
@@ -173,10 +174,10 @@ operations! {
     "Fetches an item; `None` is a miss." get(key: impl Into<CowBytes<'a>>) -> Get<'a>;
     "Fetches an item and gives it a new time to live." get_and_touch(key: impl Into<CowBytes<'a>>, ttl: impl Into<Ttl>) -> Get<'a>;
     "Stores an item, whether or not there is one." set(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Set<'a>;
-    "Stores an item if it is still the one with this CAS value." compare_and_swap(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>, cas: u64) -> Set<'a>;
+    "Stores an item if it is still the one with this CAS value." compare_and_swap(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>, cas: u64) -> ConditionalSet<'a>;
     "Asks what is known about an item." inspect(key: impl Into<CowBytes<'a>>) -> Inspect<'a>;
-    "Stores an item if the key is absent." add(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Set<'a>;
-    "Stores an item if there is one." replace(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Set<'a>;
+    "Stores an item if the key is absent." add(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> ConditionalSet<'a>;
+    "Stores an item if there is one." replace(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> ConditionalSet<'a>;
     "Puts bytes behind a value." append(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Append<'a>;
     "Puts bytes before a value." prepend(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Append<'a>;
     "Removes an item." delete(key: impl Into<CowBytes<'a>>) -> Delete<'a>;

@@ -11,7 +11,7 @@ use crate::proto::Ttl;
 use crate::recipes::Recipe;
 use crate::recipes::fetch_policy::FetchPolicy;
 use crate::recipes::lock::LockBuilder;
-use crate::result::{Counter, Item, WriteOutcome};
+use crate::result::{Counter, Item, UnconditionalOutcome, WriteOutcome};
 
 /// Recipes of the asynchronous client that end with [`Waiting::wait`] here.
 macro_rules! verbs {
@@ -32,11 +32,11 @@ verbs! {
     "Changes a value to what a function makes of it." update(key: impl AsRef<[u8]> + 'a, ttl: impl Into<Ttl> + 'a, change: impl FnMut(Option<&Item>) -> Option<Bytes> + Send + 'a) -> Option<Item>;
     "Appends bytes to a value, or stores them if there is no item." append_or_create(key: impl AsRef<[u8]> + 'a, value: impl AsRef<[u8]> + 'a, ttl: impl Into<Ttl> + 'a) -> WriteOutcome;
     "Raises a counter, or begins it with this number and this time to live." increment_or_create(key: impl AsRef<[u8]> + 'a, delta: u64, initial: u64, ttl: impl Into<Ttl> + 'a) -> Counter;
-    "Makes a value stale: it is returned for at most `grace` while one loader reloads it." invalidate(key: impl AsRef<[u8]> + 'a, grace: Duration) -> WriteOutcome;
+    "Makes a value stale: it is returned for at most `grace` while one loader reloads it." invalidate(key: impl AsRef<[u8]> + 'a, grace: Duration) -> UnconditionalOutcome;
 }
 
 impl Client {
-    /// Locks a key for `ttl`; `None` if another client holds it.
+    /// Locks a key for `ttl`, unless another client holds it.
     ///
     /// The methods of the lock itself are waited for with [`Client::wait`]. See
     /// [`Client::lock`](crate::client::Client::lock).
@@ -46,8 +46,9 @@ impl Client {
     /// # let server = runtime.block_on(remcache_server::Server::start())?;
     /// # let client = remcache::blocking::Client::new([server.address()])?;
     /// use std::time::Duration;
+    /// use remcache::recipes::LockOutcome;
     ///
-    /// if let Some(lock) = client.lock("lock:report", Duration::from_secs(30)).wait()? {
+    /// if let LockOutcome::Acquired(lock) = client.lock("lock:report", Duration::from_secs(30)).wait()? {
     ///     assert!(client.wait(lock.unlock())?);
     /// }
     /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::runtime::Runner;
 use crate::ops::all_servers::FlushAll;
-use crate::ops::builder::kind::{Count, Delete, Extend, Store};
-use crate::ops::builder::{Command, Kind};
+use crate::ops::builder::kind::{Count, Store};
+use crate::ops::builder::{Append, Command, ConditionalDelete, ConditionalSet, Delete, Increment, Kind, Set};
 use crate::ops::multi_builder::{Entry, Many};
 use crate::proto::Ttl;
 use crate::recipes::Recipe;
@@ -43,8 +43,8 @@ impl<O: IntoFuture> Waiting<'_, O> {
 
 /// Options, for the operation on one key and for that on many.
 macro_rules! options {
-    ($($doc:literal $option:ident($argument:ident: $type:ty): $($kind:ident)*, many $($many:ident)*;)*) => {$(
-        $(impl Waiting<'_, Command<'_, $kind>> { options!(@$doc $option $argument $type); })*
+    ($($doc:literal $option:ident($argument:ident: $type:ty): $($name:ident)*, many $($many:ident)*;)*) => {$(
+        $(impl Waiting<'_, $name<'_>> { options!(@$doc $option $argument $type); })*
         $(impl<Q: Entry> Waiting<'_, Many<'_, $many, Q>> { options!(@$doc $option $argument $type); })*
     )*};
     (@$doc:literal $option:ident $argument:ident $type:ty) => {
@@ -56,13 +56,25 @@ macro_rules! options {
 }
 
 options! {
-    "How long the items live (default: for ever)." ttl(ttl: impl Into<Ttl>): Store Count, many Store Count;
-    "Flags to store with each value (default: 0)." flags(flags: u32): Store, many Store;
-    "Only if the item's CAS value is this one." cas(cas: u64): Store Extend Delete, many;
-    "The number to start from if a key is absent (default: an absent counter stays absent)." initial(initial: u64): Count, many Count;
+    "How long the items live (default: for ever)." ttl(ttl: impl Into<Ttl>): Set ConditionalSet Increment, many Store Count;
+    "Flags to store with each value (default: 0)." flags(flags: u32): Set ConditionalSet, many Store;
+    "Only if the item's CAS value is this one." cas(cas: u64): ConditionalSet Append ConditionalDelete, many;
+    "The number to start from if a key is absent (default: an absent counter stays absent)." initial(initial: u64): Increment, many Count;
 }
 
-impl Waiting<'_, Command<'_, Delete>> {
+impl<'a, 'c> Waiting<'a, Set<'c>> {
+    /// Only if the item's CAS value is this one.
+    pub fn cas(self, cas: u64) -> Waiting<'a, ConditionalSet<'c>> {
+        Waiting::new(self.runner, self.operation.cas(cas))
+    }
+}
+
+impl<'a, 'c> Waiting<'a, Delete<'c>> {
+    /// Only if the item's CAS value is this one.
+    pub fn cas(self, cas: u64) -> Waiting<'a, ConditionalDelete<'c>> {
+        Waiting::new(self.runner, self.operation.cas(cas))
+    }
+
     /// Leaves a tombstone for this long: until then adds fail, and values loaded before are not stored.
     pub fn tombstone(self, ttl: Duration) -> Self {
         self.map(|operation| operation.tombstone(ttl))

@@ -21,7 +21,7 @@ use crate::recipes;
 use crate::recipes::fetch::{Found, Loaded};
 use crate::recipes::fetch_policy::FetchPolicy;
 use crate::recipes::recipe::Recipe;
-use crate::result::{Item, WriteOutcome};
+use crate::result::{Item, UnconditionalOutcome};
 use crate::value::Codec;
 
 impl<T, B: ?Sized> Cache<T, B> {
@@ -35,7 +35,7 @@ impl<T, B: ?Sized> Cache<T, B> {
     ///
     /// # Cancellation
     /// The value may have been marked as stale.
-    pub fn invalidate(&self, key: impl AsRef<[u8]>, grace: Duration) -> Recipe<'_, WriteOutcome> {
+    pub fn invalidate(&self, key: impl AsRef<[u8]>, grace: Duration) -> Recipe<'_, UnconditionalOutcome> {
         let (store, key) = (self.store.clone(), key.as_ref().to_vec());
         let (name, full_key) = (OperationName::Invalidate, store.key(&key));
         Recipe::for_key(&self.store.client, name, full_key, observe::done, move |client, full_key, _| async move {

@@ -16,7 +16,7 @@ use crate::recipes;
 use crate::recipes::FetchPolicy;
 use crate::recipes::fetch::Loaded;
 use crate::recipes::ownership::OwnedItem;
-use crate::result::{Item, WriteOutcome};
+use crate::result::{Item, UnconditionalOutcome};
 
 /// Values of a [`Cache`] under a tag: see [`Cache::generation`].
 pub struct Generation<T, B: ?Sized = T> {
@@ -130,7 +130,7 @@ impl<T, B: ?Sized> Generation<T, B> {
     ///
     /// # Cancellation
     /// The value may have been removed.
-    pub async fn delete(&self, key: impl AsRef<[u8]>) -> Result<WriteOutcome, Error> {
+    pub async fn delete(&self, key: impl AsRef<[u8]>) -> Result<UnconditionalOutcome, Error> {
         self.client().delete(self.key(key)).await
     }
 

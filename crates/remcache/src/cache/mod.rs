@@ -47,7 +47,7 @@ use crate::observe;
 use crate::observe::OperationName;
 use crate::ops::multi_builder::Outcomes;
 use crate::proto::Ttl;
-use crate::result::{Item, WriteOutcome};
+use crate::result::{Item, UnconditionalOutcome, WriteOutcome};
 use crate::value::{Codec, Encoded, ValueError};
 use chunked::Chunking;
 use store::{Condition, Store};
@@ -187,7 +187,7 @@ impl<T, B: ?Sized> Cache<T, B> {
     ///
     /// # Cancellation
     /// The value may have been stored.
-    pub fn set<'v>(&self, key: impl AsRef<[u8]>, value: &'v B) -> CacheWrite<'v> {
+    pub fn set<'v>(&self, key: impl AsRef<[u8]>, value: &'v B) -> CacheWrite<'v, UnconditionalOutcome> {
         self.write(Condition::None, key.as_ref(), value)
     }
 
@@ -224,7 +224,7 @@ impl<T, B: ?Sized> Cache<T, B> {
         self.write(Condition::Present, key.as_ref(), value)
     }
 
-    fn write<'v>(&self, condition: Condition, key: &[u8], value: &'v B) -> CacheWrite<'v> {
+    fn write<'v, O>(&self, condition: Condition, key: &[u8], value: &'v B) -> CacheWrite<'v, O> {
         CacheWrite::new(&self.store, condition, key, self.encode(key, value))
     }
 
@@ -249,10 +249,10 @@ impl<T, B: ?Sized> Cache<T, B> {
     ///
     /// # Cancellation
     /// The value may have been touched.
-    pub async fn touch(&self, key: impl AsRef<[u8]>, ttl: impl Into<Ttl>) -> Result<WriteOutcome, Error> {
+    pub async fn touch(&self, key: impl AsRef<[u8]>, ttl: impl Into<Ttl>) -> Result<UnconditionalOutcome, Error> {
         let key = key.as_ref();
         let (store, operation) = self.store.observe(OperationName::Touch, key);
-        operation.end_with(observe::done, store.touch(key, ttl.into()).await)
+        operation.end_with(observe::done, store.touch(key, ttl.into()).await).map(Into::into)
     }
 
     /// Fetches a value, always from the server, and gives it another TTL; `None` is a miss.
@@ -301,10 +301,10 @@ impl<T, B: ?Sized> Cache<T, B> {
     ///
     /// # Cancellation
     /// The value may have been removed.
-    pub async fn delete(&self, key: impl AsRef<[u8]>) -> Result<WriteOutcome, Error> {
+    pub async fn delete(&self, key: impl AsRef<[u8]>) -> Result<UnconditionalOutcome, Error> {
         let key = key.as_ref();
         let (store, operation) = self.store.observe(OperationName::Delete, key);
-        operation.end_with(observe::done, store.delete(key).await)
+        operation.end_with(observe::done, store.delete(key).await).map(Into::into)
     }
 
     /// Removes many values, with one result per key.

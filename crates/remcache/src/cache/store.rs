@@ -12,9 +12,8 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::observe::{OperationGuard, OperationName};
 #[cfg(feature = "near")]
-use crate::ops::builder::Command;
-#[cfg(feature = "near")]
 use crate::ops::builder::kind::FetchWithTtl;
+use crate::ops::builder::{Command, condition as cas_condition, kind};
 #[cfg(feature = "near")]
 use crate::ops::multi_builder::{KeyOnly, Many};
 use crate::ops::observed::Observed;
@@ -222,13 +221,13 @@ impl Store {
     }
 
     async fn send_whole(&self, condition: Condition, key: &[u8], flags: u32, bytes: CowBytes<'_>, ttl: Ttl) -> Changed {
-        let command = match condition {
-            Condition::None => self.client.set(key, bytes),
-            Condition::Absent => self.client.add(key, bytes),
-            Condition::Present => self.client.replace(key, bytes),
-            Condition::Cas(cas) => self.client.set(key, bytes).cas(cas),
+        let request = match condition {
+            Condition::None => Request::set(key, bytes),
+            Condition::Absent => Request::add(key, bytes),
+            Condition::Present => Request::replace(key, bytes),
+            Condition::Cas(cas) => Request::set(key, bytes).cas(cas_condition(cas)),
         };
-        command.flags(flags).ttl(ttl).await
+        Command::<kind::Store>::new(self.client.call(request.flags(flags).ttl(ttl))).await
     }
 
     /// Stores the chunks first and the manifest last, so that a reader of the manifest finds all of them.
@@ -327,7 +326,7 @@ impl Store {
             manifest.check_length(&full_key)?;
             self.client.touch_many(manifest.keys(&full_key), ttl).await.into_result()?;
         }
-        let result = self.client.touch(&full_key, ttl).await;
+        let result = self.client.touch(&full_key, ttl).await.map(WriteOutcome::from);
         self.record_ttl(key, ttl).await;
         self.forget(key);
         result
@@ -372,12 +371,12 @@ impl Store {
 
     async fn remove(&self, key: &[u8]) -> Changed {
         if self.chunking.is_none() {
-            return self.client.delete(key).await;
+            return self.client.delete(key).await.map(WriteOutcome::from);
         }
         let before = self.client.get(key).await?;
         let change = self.client.delete(key).await?;
         self.drop_chunks(key, before.as_ref());
-        Ok(change)
+        Ok(change.into())
     }
 
     /// Removes many items, in the order of their keys.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::{Future, IntoFuture};
+use std::marker::PhantomData;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -16,17 +17,19 @@ use crate::value::Encoded;
 
 /// A store of one value: set its options, then await it.
 #[must_use = "an operation does nothing unless it is awaited"]
-pub struct CacheWrite<'a> {
+pub struct CacheWrite<'a, O = WriteOutcome> {
     store: Store,
     condition: Condition,
     key: Vec<u8>,
     value: Result<Encoded<'a>, Error>,
     ttl: Ttl,
+    outcome: PhantomData<fn() -> O>,
 }
 
-impl<'a> CacheWrite<'a> {
+impl<'a, O> CacheWrite<'a, O> {
     pub(super) fn new(store: &Store, condition: Condition, key: &[u8], value: Result<Encoded<'a>, Error>) -> Self {
-        Self { store: store.clone(), condition, key: key.to_vec(), value, ttl: store.ttl }
+        let (store, key, ttl) = (store.clone(), key.to_vec(), store.ttl);
+        Self { store, condition, key, value, ttl, outcome: PhantomData }
     }
 
     /// TTL of this value, instead of the [cache's](super::Cache::ttl).
@@ -41,24 +44,24 @@ impl<'a> CacheWrite<'a> {
     }
 }
 
-impl<'a> IntoFuture for CacheWrite<'a> {
-    type Output = Result<WriteOutcome, Error>;
+impl<'a, O: From<WriteOutcome>> IntoFuture for CacheWrite<'a, O> {
+    type Output = Result<O, Error>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let Self { store, condition, key, value, ttl } = self;
+        let Self { store, condition, key, value, ttl, outcome: _ } = self;
         Box::pin(async move {
             let (store, operation) = store.observe(condition.operation(), &key);
             let changed = match value {
                 Ok(value) => store.change(condition, &key, value, ttl).await,
                 Err(error) => Err(error),
             };
-            operation.end_with(observe::done, changed)
+            operation.end_with(observe::done, changed).map(O::from)
         })
     }
 }
 
-impl fmt::Debug for CacheWrite<'_> {
+impl<O> fmt::Debug for CacheWrite<'_, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let key = self.key.escape_ascii().to_string();
         f.debug_struct("CacheWrite").field("key", &key).field("ttl", &self.ttl).finish_non_exhaustive()

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::address::Endpoint;
 use crate::failure::Failure;
+use crate::reason::Reason;
 
 /// A user and a password.
 ///
@@ -145,12 +146,12 @@ impl Source {
     pub(crate) async fn ask(&self, server: &Endpoint) -> Result<Credentials, Failure> {
         let credentials = match self {
             Self::Fixed(credentials) => credentials.clone(),
-            Self::Provider(provider) => provider
-                .credentials(server)
-                .await
-                .map_err(|error| Failure::Unreachable(format!("the provider of credentials failed: {error}")))?,
+            Self::Provider(provider) => provider.credentials(server).await.map_err(|error| {
+                let text = format!("the provider of credentials failed: {error}");
+                Failure::Unreachable(Reason::with_cause(text, error.into()))
+            })?,
         };
-        credentials.check().map_err(|what| Failure::Auth(what.to_owned()))?;
+        credentials.check().map_err(|what| Failure::Auth(what.into()))?;
         Ok(credentials)
     }
 }

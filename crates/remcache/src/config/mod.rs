@@ -1,5 +1,6 @@
 //! The settings of a client, each with its default and the price of changing it.
 pub(crate) mod credentials;
+pub(crate) mod journal;
 mod options;
 mod preference;
 pub(crate) mod protocol;
@@ -7,15 +8,18 @@ pub(crate) mod runtime;
 mod url;
 
 pub use crate::address::{Address, Endpoint};
+pub use crate::server_list::{ManyAddresses, OneAddress, ServerList};
 pub use credentials::{Credentials, CredentialsProvider, ProviderError, Providing};
 pub use protocol::{ProtocolSetting, UnknownProtocolSetting};
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 
 use crate::config::credentials::Source;
+use crate::config::journal::JournalSettings;
 use crate::config::preference::Preference;
 use crate::config::runtime::ConnectionRuntime;
 use crate::config::url::Target;
@@ -48,7 +52,7 @@ pub struct Config {
     pub(crate) connections: usize,
     pub(crate) limits: Limits,
     pub(crate) size_checked_from: usize,
-    pub(crate) journal: usize,
+    pub(crate) journal: JournalSettings,
     pub(crate) keys_in_line: usize,
     pub(crate) busy_poll: Duration,
     pub(crate) overload: Overload,
@@ -92,7 +96,7 @@ impl Default for Config {
             connections: 1,
             limits: Limits::default(),
             size_checked_from: 128 << 10,
-            journal: 0,
+            journal: JournalSettings::default(),
             keys_in_line: 100,
             busy_poll: Duration::ZERO,
             overload: Overload::default(),
@@ -244,9 +248,9 @@ impl Config {
     /// deletes without a condition that timed out, were disconnected, overloaded or dropped, of single keys and of
     /// calls with many keys; not tombstones and other writes.
     ///
-    /// It is in the memory of this process: what a process that ends has not repeated is lost, and so are deletes
-    /// beyond this number, which [`dropped_deletes`](crate::server::ServerHandle::dropped_deletes) counts. A repeated
-    /// delete may remove a value that is newer. Each key takes about 100 bytes and its length.
+    /// It is in the memory of this process, and also in a file with [`delete_journal_file`](Config::delete_journal_file).
+    /// Deletes beyond this number are lost; [`dropped_deletes`](crate::server::ServerHandle::dropped_deletes) counts
+    /// them. A repeated delete may remove a value that is newer. Each key takes about 100 bytes and its length.
     ///
     /// ```
     /// use remcache::{Client, Config};
@@ -255,8 +259,31 @@ impl Config {
     /// # Ok::<(), remcache::Error>(())
     /// ```
     #[must_use]
-    pub fn delete_journal(self, keys: usize) -> Self {
-        Self { journal: keys, ..self }
+    pub fn delete_journal(mut self, keys: usize) -> Self {
+        self.journal.capacity = keys;
+        self
+    }
+
+    /// Keeps the [journal of deletes](Config::delete_journal) in a file too, from which the next process goes on
+    /// (default: none). The keys of servers that are not in the list stay in the file.
+    ///
+    /// The file is created if it is missing, readable by its owner only, and written before the error of the delete is
+    /// returned. It survives the end of the process, not a loss of power. Each client needs a file of its own. Creating
+    /// a client fails if the file is damaged, of another kind or in use; it is left as it is then.
+    ///
+    /// ```
+    /// use remcache::{Client, Config};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("deletes");
+    /// let config = Config::new().delete_journal(100_000).delete_journal_file(path);
+    /// let client = Client::with_config(["localhost"], config)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn delete_journal_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.journal.path = Some(path.into());
+        self
     }
 
     /// How many requests may be unanswered on a connection (default: 16,384).
@@ -589,6 +616,9 @@ impl Config {
             ("max_output", self.limits.output),
             ("keys_in_line", self.keys_in_line),
         ];
+        if self.journal.path.is_some() && self.journal.capacity == 0 {
+            return Err(Error::config("delete_journal_file needs a number of keys: set delete_journal, too"));
+        }
         for (name, count) in counts {
             if count == 0 {
                 return Err(Error::config(format!("{name} is zero: it must be at least 1")));
@@ -624,6 +654,7 @@ mod tests {
             (Config::new().replicas(2).hedge(Hedge::after(Duration::ZERO)), "hedge"),
             (Config::new().failover(Failover::next().ttl_cap(Duration::from_millis(999))), "ttl_cap"),
             (Config::new().prefer(|_| true), "replicas"),
+            (Config::new().delete_journal_file("deletes"), "delete_journal"),
             (Config::new().failover(Failover::gutter([""; 0])), "gutter"),
             (Config::new().retries(Retries::up_to(1).attempt_timeout(Duration::ZERO)), "attempt_timeout"),
         ];

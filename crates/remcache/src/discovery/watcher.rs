@@ -26,7 +26,7 @@ pub(crate) async fn look(source: &mut impl Discover) -> Result<Option<List>, Err
     match source.look().await {
         Ok(Some(listed)) => List::check(listed).map(Some).map_err(|what| failed(source, &what)),
         Ok(None) => Ok(None),
-        Err(failure) => Err(failed(source, &failure.to_string())),
+        Err(failure) => Err(failed(source, &failure.to_string()).caused_by_shared(failure.into())),
     }
 }
 

@@ -11,9 +11,11 @@ use std::time::{Instant, SystemTime};
 use futures_core::Stream;
 use tokio::sync::broadcast::{Receiver, Sender, error::RecvError};
 
+use crate::failure::Failure;
 use crate::health::state::{ConnectionState, representative};
 use crate::observe::{ConnectionChanged, Observers, ServerChanged, ServerName};
 use crate::policy::TimeoutStreak;
+use crate::reason::Cause;
 
 /// A change of a server's state.
 #[derive(Clone, Debug)]
@@ -106,6 +108,8 @@ pub(crate) struct HealthMonitor {
     sender: Sender<ServerEvent>,
     /// The observers, and the server's name for them.
     reports: Option<(Observers, ServerName)>,
+    /// The last failure of a connection that an error caused.
+    last_failure: Mutex<Option<Failure>>,
 }
 
 /// The states that a monitor tracks.
@@ -132,7 +136,25 @@ impl HealthMonitor {
             since: vec![Instant::now(); connections],
             last_reported: ConnectionState::Idle,
         };
-        Self { server, state: Mutex::new(state), streak: Arc::default(), limit, sender, reports }
+        let (state, last_failure) = (Mutex::new(state), Mutex::default());
+        Self { server, state, streak: Arc::default(), limit, sender, reports, last_failure }
+    }
+
+    /// Records why a connection failed, for the errors of its requests.
+    pub(crate) fn record_failure(&self, failure: &Failure) {
+        if failure.cause().is_some() {
+            *self.last_failure() = Some(failure.clone());
+        }
+    }
+
+    /// Returns the error that caused the failure with this description, if it was the last one.
+    pub(crate) fn cause_of(&self, reason: &str) -> Option<Cause> {
+        let failure = self.last_failure();
+        failure.as_ref().filter(|failure| failure.reason() == reason)?.cause().cloned()
+    }
+
+    fn last_failure(&self) -> MutexGuard<'_, Option<Failure>> {
+        self.last_failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the timeout counter that all connections share.

@@ -12,9 +12,10 @@ use super::Migration;
 use crate::client::Client;
 use crate::error::Error;
 use crate::observe::{Counts, Outcome, done};
-use crate::ops::builder::kind::{Count, Delete, Extend, Fetch, Store, Touch};
+use crate::ops::builder::kind::{Count, Delete, Extend, Fetch, Store, Touch, Unconditional};
 use crate::ops::builder::{Command, Kind, condition};
 use crate::proto::{Request, Ttl};
+use crate::result::WriteOutcome;
 
 /// An operation of a [`Migration`]: set its options, then await it.
 ///
@@ -71,46 +72,63 @@ impl<'a, K: Kind> Step<'a, K> {
     }
 }
 
-impl Step<'_, Store> {
-    /// TTL of the item (default: none).
-    pub fn ttl(self, ttl: impl Into<Ttl>) -> Self {
-        self.map(|request| request.ttl(ttl))
-    }
+/// Options, for the operations that have them.
+macro_rules! options {
+    ($($kind:ty: $($option:ident)*;)*) => {$(
+        impl Step<'_, $kind> { $(options!(@$option);)* }
+    )*};
+    (@ttl) => {
+        /// TTL of an item that is stored (default: none).
+        pub fn ttl(self, ttl: impl Into<Ttl>) -> Self {
+            self.map(|request| request.ttl(ttl))
+        }
+    };
+    (@flags) => {
+        /// Flags to store with the value (default: 0).
+        pub fn flags(self, flags: u32) -> Self {
+            self.map(|request| request.flags(flags))
+        }
+    };
+    (@cas) => {
+        /// Executes only if the item's CAS value in the new placement matches; 0 never does.
+        pub fn cas(self, cas: u64) -> Self {
+            self.map(|request| request.cas(condition(cas)))
+        }
+    };
+    (@initial) => {
+        /// Initial value if neither placement has the counter (default: it is not created).
+        pub fn initial(self, initial: u64) -> Self {
+            self.map(|request| request.initial(initial))
+        }
+    };
+}
 
-    /// Flags to store with the value (default: 0).
-    pub fn flags(self, flags: u32) -> Self {
-        self.map(|request| request.flags(flags))
-    }
+options! {
+    Unconditional<Store>: flags ttl;
+    Store: flags ttl cas;
+    Extend: cas;
+    Delete: cas;
+    Count: initial ttl;
+}
 
-    /// Executes only if the item's CAS value in the new placement matches; 0 never does.
-    pub fn cas(self, cas: u64) -> Self {
-        self.map(|request| request.cas(condition(cas)))
+impl<'a, K: Kind<Output = WriteOutcome>> Step<'a, Unconditional<K>> {
+    fn into_conditional(self) -> Step<'a, K> {
+        let Self { migration, request, timeout, kind: _ } = self;
+        Step { migration, request, timeout, kind: PhantomData }
     }
 }
 
-impl Step<'_, Extend> {
+impl<'a> Step<'a, Unconditional<Store>> {
     /// Executes only if the item's CAS value in the new placement matches; 0 never does.
-    pub fn cas(self, cas: u64) -> Self {
-        self.map(|request| request.cas(condition(cas)))
+    pub fn cas(self, cas: u64) -> Step<'a, Store> {
+        self.into_conditional().cas(cas)
     }
 }
 
-impl Step<'_, Delete> {
+impl<'a> Step<'a, Unconditional<Delete>> {
     /// Executes only if the item's CAS value in the new placement matches; 0 never does.
-    pub fn cas(self, cas: u64) -> Self {
-        self.map(|request| request.cas(condition(cas)))
-    }
-}
-
-impl Step<'_, Count> {
-    /// Initial value if neither placement has the counter (default: it is not created).
-    pub fn initial(self, initial: u64) -> Self {
-        self.map(|request| request.initial(initial))
-    }
-
-    /// TTL of a counter that is created (default: none).
-    pub fn ttl(self, ttl: impl Into<Ttl>) -> Self {
-        self.map(|request| request.ttl(ttl))
+    pub fn cas(self, cas: u64) -> Step<'a, Delete> {
+        self.into_conditional().cas(cas)
     }
 }
 
@@ -167,4 +185,10 @@ moves! {
     Delete by remove;
     Touch by touch_item;
     Count by count;
+}
+
+impl<K: Moves<Output = WriteOutcome> + 'static> Moves for Unconditional<K> {
+    fn run<'a>(migration: &'a Migration, request: Request<'a>, timeout: Duration) -> Moving<'a, Self::Output> {
+        Box::pin(async move { K::run(migration, request, timeout).await.map(Into::into) })
+    }
 }

@@ -112,7 +112,7 @@ pub use ttl::TtlSource;
 
 use crate::client::Client;
 use crate::observe::{OperationGuard, OperationName};
-use crate::ops::builder::kind::{Count, Delete, Extend, Fetch, Store, Touch};
+use crate::ops::builder::kind::{Count, Delete, Extend, Fetch, Store, Touch, Unconditional};
 use crate::ops::observed::Observed;
 use crate::proto::{CowBytes, Request, Ttl};
 use report::LiveReport;
@@ -221,7 +221,11 @@ impl Migration {
     }
 
     /// Stores an item unconditionally.
-    pub fn set<'a>(&'a self, key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Step<'a, Store> {
+    pub fn set<'a>(
+        &'a self,
+        key: impl Into<CowBytes<'a>>,
+        value: impl Into<CowBytes<'a>>,
+    ) -> Step<'a, Unconditional<Store>> {
         Step::new(self, Request::set(key, value))
     }
 
@@ -246,7 +250,7 @@ impl Migration {
     }
 
     /// Removes an item from both placements.
-    pub fn delete<'a>(&'a self, key: impl Into<CowBytes<'a>>) -> Step<'a, Delete> {
+    pub fn delete<'a>(&'a self, key: impl Into<CowBytes<'a>>) -> Step<'a, Unconditional<Delete>> {
         Step::new(self, Request::delete(key))
     }
 
@@ -261,7 +265,7 @@ impl Migration {
     }
 
     /// Updates the TTL of an item.
-    pub fn touch<'a>(&'a self, key: impl Into<CowBytes<'a>>, ttl: impl Into<Ttl>) -> Step<'a, Touch> {
+    pub fn touch<'a>(&'a self, key: impl Into<CowBytes<'a>>, ttl: impl Into<Ttl>) -> Step<'a, Unconditional<Touch>> {
         Step::new(self, Request::touch(key, ttl))
     }
 }

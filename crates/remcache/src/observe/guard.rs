@@ -81,12 +81,44 @@ impl OperationGuard {
         }
     }
 
+    /// Reports its end, with the results that were counted.
+    pub(crate) fn end_tally(self, tally: &Tally) {
+        self.end(tally.outcome(), tally.counts);
+    }
+
     /// Reports its end: the reply to each request.
     pub(crate) fn end_replies(self, replies: &[Reply]) {
         self.end_many(replies.iter().map(|reply| match reply.status {
             Status::NoError | Status::KeyNotFound | Status::KeyExists | Status::ItemNotStored => Ok(None),
             status => Err(ErrorKind::of(status)),
         }));
+    }
+}
+
+/// The results of many keys so far.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    counts: Counts,
+    /// The last failure.
+    failure: Option<ErrorKind>,
+}
+
+impl Tally {
+    fn outcome(&self) -> Outcome {
+        self.failure.map_or(Outcome::Ok, Outcome::Failed)
+    }
+
+    /// Counts the result of one key: whether it was found if the operation reads.
+    pub(crate) fn add(&mut self, result: Result<Option<bool>, ErrorKind>) {
+        match result {
+            Ok(Some(true)) => self.counts.hits += 1,
+            Ok(Some(false)) => self.counts.misses += 1,
+            Ok(None) => {}
+            Err(kind) => {
+                self.counts.failed += 1;
+                self.failure = Some(kind);
+            }
+        }
     }
 }
 
@@ -98,19 +130,9 @@ impl Drop for OperationGuard {
 
 /// What the results of many keys mean to observers: each with whether it was found if the operation reads.
 pub(crate) fn sum(results: impl Iterator<Item = Result<Option<bool>, ErrorKind>>) -> (Outcome, Counts) {
-    let (mut outcome, mut counts) = (Outcome::Ok, Counts::default());
-    for result in results {
-        match result {
-            Ok(Some(true)) => counts.hits += 1,
-            Ok(Some(false)) => counts.misses += 1,
-            Ok(None) => {}
-            Err(kind) => {
-                counts.failed += 1;
-                outcome = Outcome::Failed(kind);
-            }
-        }
-    }
-    (outcome, counts)
+    let mut tally = Tally::default();
+    results.for_each(|result| tally.add(result));
+    (tally.outcome(), tally.counts)
 }
 
 /// What the result of an operation means to observers. The keys of one that failed count as failed.

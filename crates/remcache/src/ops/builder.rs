@@ -4,7 +4,6 @@ use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -58,10 +57,12 @@ pub trait Sealed {}
 /// Markers for the kinds of operations that [`Command`] is generic over.
 #[doc(hidden)]
 pub mod kind {
+    use std::marker::PhantomData;
+
     use super::{Inspection, Kind, Reply, Sealed, existence, inspection};
     use crate::proto::Ttl;
     use crate::result as outcome;
-    use crate::result::{Counter, Item, WriteOutcome};
+    use crate::result::{Counter, Item, UnconditionalOutcome, WriteOutcome};
 
     macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident -> $output:ty = $decode:path $(, unmet $unmet:path)? $(, found $found:path)?;)*) => {$(
@@ -114,6 +115,18 @@ pub mod kind {
         /// Fetches a text from a server.
         Ask -> String = outcome::text;
     }
+
+    /// A write without a condition, whose outcome can be ignored.
+    #[derive(Debug)]
+    pub struct Unconditional<K>(PhantomData<K>);
+    impl<K> Sealed for Unconditional<K> {}
+    impl<K: Kind<Output = WriteOutcome>> Kind for Unconditional<K> {
+        type Output = UnconditionalOutcome;
+        #[inline]
+        fn decode(reply: &mut Reply) -> Result<UnconditionalOutcome, Box<Reply>> {
+            K::decode(reply).map(UnconditionalOutcome::from)
+        }
+    }
 }
 
 /// A fetch of one item: see [`Client::get`](crate::client::Client::get) and
@@ -123,17 +136,21 @@ pub type Get<'a> = Command<'a, kind::Fetch>;
 pub type GetWithSentinels<'a> = Command<'a, kind::FetchWithSentinels>;
 /// A fetch of one item and its remaining TTL.
 pub type GetWithTtl<'a> = Command<'a, kind::FetchWithTtl>;
-/// A write of one item: see [`Client::set`](crate::client::Client::set), [`Client::add`](crate::client::Client::add),
+/// A write of one item: see [`Client::set`](crate::client::Client::set).
+pub type Set<'a> = Command<'a, kind::Unconditional<kind::Store>>;
+/// A write of one item on a condition: see [`Client::add`](crate::client::Client::add),
 /// [`Client::replace`](crate::client::Client::replace) and
 /// [`Client::compare_and_swap`](crate::client::Client::compare_and_swap).
-pub type Set<'a> = Command<'a, kind::Store>;
+pub type ConditionalSet<'a> = Command<'a, kind::Store>;
 /// An addition to a value: see [`Client::append`](crate::client::Client::append) and
 /// [`Client::prepend`](crate::client::Client::prepend).
 pub type Append<'a> = Command<'a, kind::Extend>;
 /// A delete: see [`Client::delete`](crate::client::Client::delete).
-pub type Delete<'a> = Command<'a, kind::Delete>;
+pub type Delete<'a> = Command<'a, kind::Unconditional<kind::Delete>>;
+/// A delete of one version of an item: see [`Delete::cas`](Command::cas).
+pub type ConditionalDelete<'a> = Command<'a, kind::Delete>;
 /// A change of an item's TTL: see [`Client::touch`](crate::client::Client::touch).
-pub type Touch<'a> = Command<'a, kind::Touch>;
+pub type Touch<'a> = Command<'a, kind::Unconditional<kind::Touch>>;
 /// A change of a counter: see [`Client::increment`](crate::client::Client::increment) and
 /// [`Client::decrement`](crate::client::Client::decrement).
 pub type Increment<'a> = Command<'a, kind::Count>;
@@ -169,6 +186,15 @@ impl<'a, K: Kind> Command<'a, K> {
         self
     }
 
+    /// Converts to another kind of the same request.
+    fn with_kind<M: Kind>(self) -> Command<'a, M> {
+        Command { call: self.call, is_unmet: self.is_unmet, kind: PhantomData }
+    }
+
+    fn with_cas(self, cas: u64) -> Self {
+        self.map(|request| request.cas(condition(cas)))
+    }
+
     fn map(mut self, change: impl FnOnce(Request<'a>) -> Request<'a>) -> Self {
         let request = std::mem::replace(self.call.request_mut(), Request::noop());
         *self.call.request_mut() = change(request);
@@ -177,8 +203,8 @@ impl<'a, K: Kind> Command<'a, K> {
 }
 
 macro_rules! options {
-    ($($kind:ident: $($option:ident)*;)*) => {$(
-        impl<'a> Command<'a, kind::$kind> { $(options!(@$option);)* }
+    ($($name:ident: $($option:ident)*;)*) => {$(
+        impl<'a> $name<'a> { $(options!(@$option);)* }
     )*};
     (@ttl) => {
         /// Sets the TTL of the item (default: no expiry).
@@ -195,7 +221,34 @@ macro_rules! options {
     (@cas) => {
         /// Makes the operation conditional on the item's CAS value; 0 matches no item.
         pub fn cas(self, cas: u64) -> Self {
-            self.map(|request| request.cas(condition(cas)))
+            self.with_cas(cas)
+        }
+    };
+    (@tombstone) => {
+        /// Leaves a tombstone for this duration: until it expires adds fail, and
+        /// [`fetch`](crate::client::Client::fetch) does not store values that were loaded earlier.
+        ///
+        /// The tombstone is an empty item whose flags [`Item::is_sentinel`](crate::result::Item::is_sentinel) recognises,
+        /// on every protocol. It is stored whether or not there was an item, and a set replaces it. Servers count whole
+        /// seconds, so it may expire up to one second early.
+        ///
+        /// ```
+        /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+        /// # let server = remcache_server::Server::start().await?;
+        /// # let client = remcache::Client::new([server.address()])?;
+        /// use std::time::Duration;
+        ///
+        /// client.delete("user:42").tombstone(Duration::from_secs(5)).await?;
+        /// assert!(!client.add("user:42", "late").await?.is_applied());
+        /// # Ok(()) }
+        /// ```
+        pub fn tombstone(mut self, ttl: Duration) -> Self {
+            self.call.set_name(OperationName::Delete);
+            self.map(|request| match request.key() {
+                Ok(key) => Request::set(key.clone(), "").flags(TOMBSTONE).ttl(ttl).cas(request.condition()),
+                // The delete is refused because of its invalid key.
+                Err(_) => request,
+            })
         }
     };
     (@initial) => {
@@ -207,10 +260,26 @@ macro_rules! options {
 }
 
 options! {
-    Store: flags ttl cas;
-    Extend: cas;
-    Delete: cas;
-    Count: initial ttl;
+    Set: flags ttl;
+    ConditionalSet: flags ttl cas;
+    Append: cas;
+    Delete: tombstone;
+    ConditionalDelete: cas tombstone;
+    Increment: initial ttl;
+}
+
+impl<'a> Set<'a> {
+    /// Only if the item's CAS value is this one; 0 is no item's.
+    pub fn cas(self, cas: u64) -> ConditionalSet<'a> {
+        self.with_kind().with_cas(cas)
+    }
+}
+
+impl<'a> Delete<'a> {
+    /// Only if the item's CAS value is this one; 0 is no item's.
+    pub fn cas(self, cas: u64) -> ConditionalDelete<'a> {
+        self.with_kind().with_cas(cas)
+    }
 }
 
 /// Converts a CAS value for a request, in which 0 means no condition.
@@ -236,35 +305,7 @@ impl<'a> Get<'a> {
     /// # Ok(()) }
     /// ```
     pub fn with_sentinels(self) -> GetWithSentinels<'a> {
-        Command { call: self.call, is_unmet: self.is_unmet, kind: PhantomData }
-    }
-}
-
-impl Delete<'_> {
-    /// Leaves a tombstone for this duration: until it expires adds fail, and
-    /// [`fetch`](crate::client::Client::fetch) does not store values that were loaded earlier.
-    ///
-    /// The tombstone is an empty item whose flags [`Item::is_sentinel`](crate::result::Item::is_sentinel) recognises,
-    /// on every protocol. It is stored whether or not there was an item, and a set replaces it. Servers count whole
-    /// seconds, so it may expire up to one second early.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let server = remcache_server::Server::start().await?;
-    /// # let client = remcache::Client::new([server.address()])?;
-    /// use std::time::Duration;
-    ///
-    /// client.delete("user:42").tombstone(Duration::from_secs(5)).await?;
-    /// assert!(!client.add("user:42", "late").await?.is_applied());
-    /// # Ok(()) }
-    /// ```
-    pub fn tombstone(mut self, ttl: Duration) -> Self {
-        self.call.set_name(OperationName::Delete);
-        self.map(|request| match request.key() {
-            Ok(key) => Request::set(key.clone(), "").flags(TOMBSTONE).ttl(ttl).cas(request.condition()),
-            // The delete is refused because of its invalid key.
-            Err(_) => request,
-        })
+        self.with_kind()
     }
 }
 
@@ -304,7 +345,7 @@ impl<K: Kind> Command<'_, K> {
     #[cold]
     fn error(&self, reply: &Reply) -> Error {
         self.call.record_failure(reply.status);
-        outcome::error(reply, self.call.server().map(|server| Arc::clone(&server.endpoint.name)))
+        self.call.server().map_or_else(|| Error::from(reply), |server| server.error(reply))
     }
 
     /// Replaces a write whose condition no item meets by a get. The write must not be sent: without CAS values

@@ -175,7 +175,7 @@ impl BatchSink for Job<'_> {
     }
 
     #[inline]
-    fn complete(&mut self, index: usize, reply: Reply, _server: &Arc<str>) {
+    fn complete(&mut self, index: usize, reply: Reply, _server: &Arc<Server>) {
         if let Some(place) = self.replies.get_mut(index) {
             *place = Some(reply);
         }

@@ -5,6 +5,7 @@ pub(crate) mod builder;
 pub(crate) mod call;
 pub(crate) mod call_many;
 pub(crate) mod inspection;
+pub(crate) mod many_stream;
 pub(crate) mod multi;
 pub(crate) mod multi_builder;
 pub(crate) mod observed;
@@ -16,12 +17,14 @@ pub(crate) mod single;
 pub use crate::server::reply_stream::ReplyStream;
 pub use all_servers::{FlushAll, ServerResults};
 pub use builder::{
-    Append, Command, Delete, Flush, Get, GetWithSentinels, GetWithTtl, Increment, Inspect, Noop, Set, Touch, Version,
+    Append, Command, ConditionalDelete, ConditionalSet, Delete, Flush, Get, GetWithSentinels, GetWithTtl, Increment,
+    Inspect, Noop, Set, Touch, Version,
 };
 #[doc(hidden)]
 pub use builder::{Kind, kind};
 pub use call::Call;
 pub use call_many::CallMany;
+pub use many_stream::{DeleteStream, GetStream, ManyStream, SetStream};
 pub use multi_builder::{AppendMany, DeleteMany, GetMany, IncrementMany, Many, Outcomes, SetMany, TouchMany};
 #[doc(hidden)]
 pub use multi_builder::{Entry, KeyNumber, KeyOnly, KeyValue};

@@ -18,6 +18,7 @@ use crate::result as outcome;
 use crate::result::WriteOutcome;
 use crate::routing::multi_router::{self, KeyResult};
 use crate::routing::requests::{Requests, assign};
+use crate::server::Server;
 use crate::server::batch;
 use crate::server::batch::BatchSink;
 use crate::server::call::check_timeout;
@@ -169,7 +170,7 @@ impl<'a, N: Kind, Q: Entry> Many<'a, N, Q> {
     }
 
     pub(crate) fn with_ttl(self, ttl: Ttl) -> Self {
-        self.with(|options| options.ttl = ttl.resolve(SystemTime::now))
+        self.with(|options| options.set_ttl(ttl))
     }
 }
 
@@ -203,7 +204,7 @@ impl<N: Kind, Q: Entry> Many<'_, N, Q> {
         let Self { client, items, options, timeout, .. } = self;
         let source = Source { items, options, namespace: &client.config().namespace };
         if let Err(refusal) = check_timeout(timeout) {
-            let refused = |_| Some(Err(outcome::error(&refusal, None)));
+            let refused = |_| Some(Err(Error::from(&refusal)));
             return outcomes((0..source.len()).map(refused).collect(), source);
         }
         let cluster = Arc::clone(&client.cluster());
@@ -266,8 +267,8 @@ impl<Q: Entry> Requests for Source<'_, Q> {
 }
 
 #[inline]
-fn decode<N: Kind>(mut reply: Reply, server: &Arc<str>) -> Result<N::Output, Error> {
-    N::decode(&mut reply).map_err(|reply| outcome::error(&reply, Some(Arc::clone(server))))
+fn decode<N: Kind>(mut reply: Reply, server: &Server) -> Result<N::Output, Error> {
+    N::decode(&mut reply).map_err(|reply| server.error(&reply))
 }
 
 /// A call with its outcomes so far.
@@ -287,7 +288,7 @@ impl<N: Kind, Q: Entry> BatchSink for Job<'_, N, Q> {
     }
 
     #[inline]
-    fn complete(&mut self, index: usize, reply: Reply, server: &Arc<str>) {
+    fn complete(&mut self, index: usize, reply: Reply, server: &Arc<Server>) {
         let result = decode::<N>(reply, server);
         if let Some(place) = self.results.get_mut(index) {
             *place = Some(result);
@@ -296,12 +297,20 @@ impl<N: Kind, Q: Entry> BatchSink for Job<'_, N, Q> {
 }
 
 fn unplaced() -> Error {
-    outcome::error(&outcome::no_server(), None)
+    Error::from(&outcome::no_server())
 }
 
 impl Options {
+    pub(crate) fn set_ttl(&mut self, ttl: Ttl) {
+        self.ttl = ttl.resolve(SystemTime::now);
+    }
+
+    pub(crate) fn set_flags(&mut self, flags: u32) {
+        self.flags = flags;
+    }
+
     #[inline]
-    fn apply<'r>(&self, request: Request<'r>) -> Request<'r> {
+    pub(crate) fn apply<'r>(&self, request: Request<'r>) -> Request<'r> {
         if request.operation().is_fetch() && self.ttl == Ttl::Never {
             return request;
         }
@@ -332,7 +341,7 @@ macro_rules! options {
     (@flags) => {
         /// Flags to store with each value (default: 0).
         pub fn flags(self, flags: u32) -> Self {
-            self.with(|options| options.flags = flags)
+            self.with(|options| options.set_flags(flags))
         }
     };
     (@initial) => {

@@ -12,7 +12,6 @@ use crate::ops::builder::{Command, Flush, Noop, Version};
 use crate::ops::call::Call;
 use crate::ops::call_many::CallMany;
 use crate::proto::{CowBytes, Request};
-use crate::result as outcome;
 use crate::server::handle::ServerHandle;
 use crate::server::reply_stream::ReplyStream;
 
@@ -136,7 +135,7 @@ impl Stream for Stats {
         let Some(reply) = ready!(Pin::new(&mut self.replies).poll_next(cx)) else { return Poll::Ready(None) };
         if !reply.is_ok() {
             self.failed = true;
-            return Poll::Ready(Some(Err(outcome::error(&reply, self.replies.server_name()))));
+            return Poll::Ready(Some(Err(self.replies.error(&reply))));
         }
         // The last reply has neither name nor value.
         match reply.key.is_empty() && reply.value.is_empty() {

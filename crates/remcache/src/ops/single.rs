@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::observe;
 use crate::observe::{OperationName, Parent};
 use crate::ops::all_servers::FlushAll;
-use crate::ops::builder::{Append, Command, Delete, Get, Increment, Kind, Set, Touch};
+use crate::ops::builder::{Append, Command, ConditionalSet, Delete, Get, Increment, Kind, Set, Touch};
 use crate::proto::{CowBytes, Request, Ttl};
 use crate::server::handle::ServerHandle;
 
@@ -107,7 +107,7 @@ impl Client {
         key: impl Into<CowBytes<'a>>,
         value: impl Into<CowBytes<'a>>,
         cas: u64,
-    ) -> Set<'a> {
+    ) -> ConditionalSet<'a> {
         self.set(key, value).cas(cas)
     }
 
@@ -128,7 +128,7 @@ impl Client {
     /// # Cancellation
     /// See [`Command`].
     #[inline]
-    pub fn add<'a>(&'a self, key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Set<'a> {
+    pub fn add<'a>(&'a self, key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> ConditionalSet<'a> {
         Command::new(self.call(Request::add(key, value)))
     }
 
@@ -148,7 +148,7 @@ impl Client {
     /// # Cancellation
     /// See [`Command`].
     #[inline]
-    pub fn replace<'a>(&'a self, key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Set<'a> {
+    pub fn replace<'a>(&'a self, key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> ConditionalSet<'a> {
         Command::new(self.call(Request::replace(key, value)))
     }
 
@@ -305,6 +305,7 @@ impl Client {
     ///
     /// # Cancellation
     /// The request changes nothing.
+    #[must_use = "some servers may have failed: check each result"]
     pub async fn version(&self) -> Vec<(ServerHandle, Result<String, Error>)> {
         self.on_all_servers(OperationName::Version, ServerHandle::version).await
     }
@@ -313,6 +314,7 @@ impl Client {
     ///
     /// # Cancellation
     /// The request changes nothing.
+    #[must_use = "some servers may have failed: check each result"]
     pub async fn noop(&self) -> Vec<(ServerHandle, Result<(), Error>)> {
         self.on_all_servers(OperationName::Noop, ServerHandle::noop).await
     }

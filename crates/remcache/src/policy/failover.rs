@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use crate::proto::Ttl;
+use crate::server_list::ServerList;
 
 /// Where requests go while the server of their key is down: see
 /// [`Config::failover`](crate::config::Config::failover).
@@ -53,8 +54,9 @@ impl Failover {
     /// Sends requests to these spare servers, which form a ring of the same distribution.
     ///
     /// The load of the remaining servers does not change; the spare servers are empty at first.
-    pub fn gutter<S: Into<String>>(servers: impl IntoIterator<Item = S>) -> Self {
-        Self::Gutter { servers: servers.into_iter().map(Into::into).collect(), ttl_cap: TTL_CAP }
+    pub fn gutter<M>(servers: impl ServerList<M>) -> Self {
+        let servers = servers.into_addresses().map(|address| address.as_ref().to_owned()).collect();
+        Self::Gutter { servers, ttl_cap: TTL_CAP }
     }
 
     /// Sets the longest TTL of items stored elsewhere (default: 10 s; at least 1 s).

@@ -17,7 +17,7 @@ use crate::recipes::recipe::within;
 use crate::time::after;
 
 impl Client {
-    /// Locks a key for `ttl`; `None` if another client holds it.
+    /// Locks a key for `ttl`, unless another client holds it.
     ///
     /// A cache lock avoids duplicate work; it cannot guarantee mutual exclusion. It expires with its TTL
     /// even if its holder is still working, and is lost if the server restarts or evicts it. Protect
@@ -31,9 +31,10 @@ impl Client {
     /// # let server = remcache_server::Server::start().await?;
     /// # let client = remcache::Client::new([server.address()])?;
     /// use std::time::Duration;
+    /// use remcache::recipes::LockOutcome;
     ///
-    /// if let Some(lock) = client.lock("lock:report", Duration::from_secs(30)).await? {
-    ///     assert!(client.lock("lock:report", Duration::from_secs(30)).await?.is_none());
+    /// if let LockOutcome::Acquired(lock) = client.lock("lock:report", Duration::from_secs(30)).await? {
+    ///     assert!(!client.lock("lock:report", Duration::from_secs(30)).await?.is_acquired());
     ///     // … the work …
     ///     assert!(lock.unlock().await?);
     /// }
@@ -93,33 +94,33 @@ impl LockBuilder<'_> {
         Self { timeout: Some(timeout), ..self }
     }
 
-    async fn take(self) -> Result<Option<Lock>, Error> {
+    async fn take(self) -> Result<LockOutcome, Error> {
         let operation = self.client.observe(OperationName::Lock, &self.key);
         let taken = self.take_within(operation.client()).await;
         match operation.into_guard().end_with(observe::done, taken) {
             Err(error) if error.is_unavailable() && self.when_away == OnUnavailable::FailOpen => {
-                Ok(Some(Lock::assumed(self.key, self.ttl)))
+                Ok(LockOutcome::Acquired(Lock::assumed(self.key, self.ttl)))
             }
             taken => taken,
         }
     }
 
-    async fn take_within(&self, client: &Client) -> Result<Option<Lock>, Error> {
+    async fn take_within(&self, client: &Client) -> Result<LockOutcome, Error> {
         let Some(timeout) = self.timeout else { return self.take_from(client).await };
         let client = client.with_timeout(timeout);
         within(self.wait.saturating_add(timeout), self.take_from(&client), |error| error).await
     }
 
-    async fn take_from(&self, client: &Client) -> Result<Option<Lock>, Error> {
+    async fn take_from(&self, client: &Client) -> Result<LockOutcome, Error> {
         let deadline = after(Instant::now(), self.wait);
         let mut pause = FIRST_PAUSE;
         loop {
             if let Some(owned) = OwnedItem::take(client, &self.key, FLAGS, self.ttl).await? {
-                return Ok(Some(Lock::held(owned, self.ttl)));
+                return Ok(LockOutcome::Acquired(Lock::held(owned, self.ttl)));
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Ok(None);
+                return Ok(LockOutcome::Held);
             }
             sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0).min(left)).await;
             pause = (pause * 2).min(MAX_PAUSE);
@@ -128,7 +129,7 @@ impl LockBuilder<'_> {
 }
 
 impl<'a> IntoFuture for LockBuilder<'a> {
-    type Output = Result<Option<Lock>, Error>;
+    type Output = Result<LockOutcome, Error>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
 
     fn into_future(self) -> Self::IntoFuture {
@@ -136,8 +137,35 @@ impl<'a> IntoFuture for LockBuilder<'a> {
     }
 }
 
+/// Whether a lock was acquired.
+#[derive(Debug)]
+#[expect(clippy::exhaustive_enums, reason = "a lock is held by the caller or by another client")]
+#[must_use = "the lock may be held by another client; one that was acquired is released when it is dropped"]
+pub enum LockOutcome {
+    /// The caller holds the lock.
+    Acquired(Lock),
+    /// Another client holds the lock.
+    Held,
+}
+
+impl LockOutcome {
+    /// Whether the caller holds the lock.
+    pub fn is_acquired(&self) -> bool {
+        matches!(self, Self::Acquired(_))
+    }
+
+    /// Converts into the lock; `None` if another client holds it.
+    pub fn acquired(self) -> Option<Lock> {
+        match self {
+            Self::Acquired(lock) => Some(lock),
+            Self::Held => None,
+        }
+    }
+}
+
 /// A held lock. Dropping it unlocks it without waiting; if the server cannot be reached, it stays locked
 /// until its TTL expires.
+#[must_use = "dropping a lock releases it"]
 pub struct Lock {
     key: Vec<u8>,
     owned: Option<OwnedItem>,

@@ -137,4 +137,4 @@ pub(crate) use crate::recipes::ownership::removal;
 pub use crate::recipes::recipe::Recipe;
 pub(crate) use fetch::{fetch_batch, fetch_within, no_value, note};
 pub use limiter::{Decision, FixedWindow, Gcra, Limiter, Rule};
-pub use lock::{Lock, LockBuilder};
+pub use lock::{Lock, LockBuilder, LockOutcome};

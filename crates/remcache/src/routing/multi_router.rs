@@ -19,7 +19,7 @@ use crate::server::batch::{BatchSink, ServerBatch};
 /// The reply for a key, and the server that sent it.
 pub(crate) struct KeyResult {
     pub(crate) reply: Reply,
-    pub(crate) server: Arc<str>,
+    pub(crate) server: Arc<Server>,
 }
 
 /// Sends each key's request along its route; `None` for a key without a server.
@@ -124,7 +124,7 @@ impl<R: Requests> MultiRouter<'_, R> {
         let Some(result) = self.outcomes.get(index).and_then(Option::as_ref) else { return true };
         let (status, request) = (result.reply.status, self.source.request(index));
         match (self.pass, replica_policy(&request)) {
-            (Pass::Delete(_), _) => result.server != server.endpoint.name,
+            (Pass::Delete(_), _) => result.server.endpoint.name != server.endpoint.name,
             (Pass::Replica(_), ReplicaPolicy::WriteAll | ReplicaPolicy::DeleteAll) | (_, ReplicaPolicy::DeleteAll) => {
                 true
             }
@@ -161,7 +161,7 @@ impl<R: Requests> BatchSink for MultiRouter<'_, R> {
         }
     }
 
-    fn complete(&mut self, index: usize, reply: Reply, server: &Arc<str>) {
+    fn complete(&mut self, index: usize, reply: Reply, server: &Arc<Server>) {
         let before = self.outcomes.get(index).and_then(Option::as_ref).map(|result| result.reply.status);
         let is_reported = before.is_none_or(|before| self.is_better(index, before, reply.status));
         if let (true, Some(outcome)) = (is_reported, self.outcomes.get_mut(index)) {

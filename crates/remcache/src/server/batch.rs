@@ -67,7 +67,7 @@ pub(crate) trait BatchSink {
     /// Returns whether any request may store a value.
     fn may_store(&self) -> bool;
     /// Receives the result for the key at this index.
-    fn complete(&mut self, index: usize, reply: Reply, server: &Arc<str>);
+    fn complete(&mut self, index: usize, reply: Reply, server: &Arc<Server>);
 }
 
 /// Drives all batches concurrently until every key has its result.
@@ -243,7 +243,7 @@ impl ServerBatch {
                 Some(None) => {}
                 _ if position > *submitted => return Some(position),
                 Some(Some(refusal)) => {
-                    sink.complete(index, refusal, &server.endpoint.name);
+                    sink.complete(index, refusal, server);
                     *submitted += 1;
                     return None;
                 }
@@ -338,11 +338,11 @@ fn length(request: &Request<'_>) -> usize {
 
 /// Passes a key's result to the call, and records a failed delete.
 #[inline]
-fn complete(server: &Server, index: usize, reply: Reply, sink: &mut impl BatchSink) {
+fn complete(server: &Arc<Server>, index: usize, reply: Reply, sink: &mut impl BatchSink) {
     if !reply.status.is_answer() {
         server.record_failed_delete(&sink.request(index), reply.status);
     }
-    sink.complete(index, reply, &server.endpoint.name);
+    sink.complete(index, reply, server);
 }
 
 /// Makes a write quiet.

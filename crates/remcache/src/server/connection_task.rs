@@ -162,14 +162,14 @@ impl Task {
             // The server may have been replaced by one that supports other protocols.
             self.reconnect.protocols.forget();
         }
-        self.ended(&reason, credentials.is_some())
+        self.ended(reason, credentials.is_some())
     }
 
-    fn ended(&mut self, reason: &CloseReason, authenticated: bool) -> Outcome {
+    fn ended(&mut self, reason: CloseReason, authenticated: bool) -> Outcome {
         match reason {
             CloseReason::Finished => Outcome::Finished,
             _ if self.handle.is_auth_required() && !authenticated => {
-                let failure = Failure::Refused(NO_CREDENTIALS.to_owned());
+                let failure = Failure::Refused(NO_CREDENTIALS.into());
                 self.reconnect.refused = Refused::by(&failure, None);
                 self.failed(failure)
             }
@@ -177,20 +177,28 @@ impl Task {
                 self.handle.disconnect("the server closed the idle connection");
                 Outcome::Idle
             }
-            reason => self.failed(self.failure(reason)),
+            reason => {
+                let failure = self.failure(reason);
+                self.failed(failure)
+            }
         }
     }
 
     /// Converts the reason of a closed connection to a failure.
-    fn failure(&self, reason: &CloseReason) -> Failure {
+    fn failure(&self, reason: CloseReason) -> Failure {
         let is_new = !self.handle.has_replied();
+        let text = match &reason {
+            CloseReason::Io(_) | CloseReason::Closed if is_new => self.with_hint(&reason),
+            reason => reason.to_string(),
+        };
         match reason {
+            // Servers refuse a client's certificate after the handshake.
             CloseReason::Io(error) if is_new => {
-                // Servers refuse a client's certificate after the handshake.
-                tls::failure(error).unwrap_or_else(|| Failure::Unreachable(self.with_hint(reason)))
+                tls::failure(&error).unwrap_or_else(|| Failure::unreachable(text, error))
             }
-            CloseReason::Closed if is_new => Failure::Unreachable(self.with_hint(reason)),
-            reason => Failure::Unreachable(reason.to_string()),
+            CloseReason::Io(error) => Failure::unreachable(text, error),
+            CloseReason::Protocol(error) => Failure::unreachable(text, error),
+            _ => Failure::Unreachable(text.into()),
         }
     }
 
@@ -207,6 +215,7 @@ impl Task {
     /// Marks the server as down: fails the requests in flight, and later ones until it is back.
     fn failed(&mut self, failure: Failure) -> Outcome {
         let reason = failure.reason();
+        self.handle.record_failure(&failure);
         let is_change = match failure.status() {
             Some(status) => self.handle.refuse(status, reason),
             None => {

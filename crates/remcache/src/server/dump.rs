@@ -204,10 +204,8 @@ fn take(input: &mut InputBuffer, expected: Expected) -> Result<Option<Read>, Err
     match frame {
         None => Ok(None),
         Some(frame) if frame.reply.is_ok() => Ok(Some(Read::Reply(frame))),
-        Some(frame) if frame.reply.status == Status::Busy => {
-            Ok(Some(Read::Busy(Error::from_reply(&frame.reply, None))))
-        }
-        Some(frame) => Err(Error::from_reply(&frame.reply, None)),
+        Some(frame) if frame.reply.status == Status::Busy => Ok(Some(Read::Busy(Error::from(&frame.reply)))),
+        Some(frame) => Err(Error::from(&frame.reply)),
     }
 }
 

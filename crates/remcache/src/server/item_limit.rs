@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::observe::Parent;
 use crate::proto::{Operation, Protocol, Reply, Request, Status};
+use crate::result::NO_CAS;
 use crate::server::Server;
 use crate::server::reply_stream::ReplyStream;
 
@@ -55,8 +56,11 @@ impl ItemSettings {
         (HEADER + cas + flags + suffix + key + value) as u64
     }
 
-    /// Returns the error reply if the request's item is too large for the server.
+    /// Returns the error reply if the server would not take the request, or would execute it whatever its condition.
     pub(crate) fn refuse(&self, request: &Request<'_>) -> Option<Reply> {
+        if request.condition() != 0 && self.lacks_cas() {
+            return Some(Reply::with_text(Status::Unsupported, NO_CAS));
+        }
         let limit = self.limit?;
         let key = request.key().map_or(0, |key| key.as_bytes().len());
         let size = self.size(key, request.value().len(), request.item_flags());
@@ -103,10 +107,11 @@ impl ItemLimit {
 const NEVER_REFUSED: usize = 512;
 
 impl Server {
-    /// Returns whether a request has to be compared with the item size limit before it is sent.
+    /// Returns whether a request has to be compared with the server's item settings before it is sent.
     #[inline]
     pub(crate) fn is_checked(&self, request: &Request<'_>) -> bool {
-        request.value().len() >= self.item_limit.checked_from.load(Ordering::Relaxed) && stores(request)
+        let is_large = request.value().len() >= self.item_limit.checked_from.load(Ordering::Relaxed);
+        (is_large && stores(request)) || may_ignore_condition(request)
     }
 
     /// Records that a value of this length was refused for its size: if it had not been compared with the limit,
@@ -177,6 +182,15 @@ impl Server {
 }
 
 const MAX_LIST: usize = 64 << 10;
+
+/// Returns whether memcached without CAS values executes the request although it has a condition.
+///
+/// On the binary protocol it does so for sets too. These are not checked, since their CAS values come from reads of the
+/// same server, and a server without CAS values returns none.
+#[inline]
+fn may_ignore_condition(request: &Request<'_>) -> bool {
+    matches!(request.operation(), Operation::Append | Operation::Prepend) && request.condition() != 0
+}
 
 /// Returns whether a request stores a value.
 pub(crate) fn stores(request: &Request<'_>) -> bool {

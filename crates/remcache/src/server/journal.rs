@@ -5,15 +5,17 @@
 //! repeats them before any other request.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
+use crate::config::journal::JournalSettings;
 use crate::connection::handshake::Negotiated;
 use crate::failure::Failure;
+use crate::journal_file::JournalFile;
 use crate::proto::{Connection, Deadline, InputBuffer, Limits, Operation, Output, Request, Status, Tag};
 use crate::time::after;
 use crate::transport::Stream;
@@ -24,6 +26,8 @@ pub(crate) struct Journal {
     state: Mutex<State>,
     /// Maximum number of keys; 0 disables the journal.
     capacity: usize,
+    /// The file that has the keys too, and what the server is called there.
+    file: Option<(Arc<JournalFile>, Arc<str>)>,
 }
 
 #[derive(Debug, Default)]
@@ -35,8 +39,12 @@ struct State {
 }
 
 impl Journal {
-    pub(crate) fn new(capacity: usize) -> Self {
-        Self { capacity, ..Self::default() }
+    /// Creates the journal of a server, with the keys that its file has.
+    pub(crate) fn new(server: &Arc<str>, settings: &JournalSettings) -> Self {
+        let file = settings.file.as_ref().map(|file| (Arc::clone(file), Arc::clone(server)));
+        let keys = file.iter().flat_map(|(file, server)| file.keys(server)).map(|key| (key, 0)).collect();
+        let state = Mutex::new(State { keys, ..State::default() });
+        Self { state, capacity: settings.capacity, file }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -57,8 +65,11 @@ impl Journal {
             return false;
         }
         state.recorded += 1;
-        let number = state.recorded;
-        state.keys.insert(Bytes::copy_from_slice(key.as_bytes()), number);
+        let (key, number) = (Bytes::copy_from_slice(key.as_bytes()), state.recorded);
+        let is_new = state.keys.insert(key.clone(), number).is_none();
+        if let (true, Some((file, server))) = (is_new, &self.file) {
+            file.add(server, &key);
+        }
         true
     }
 
@@ -87,10 +98,15 @@ impl Journal {
     fn confirm(&self, batch: &[(Bytes, u64)], refused: u64) {
         let mut state = self.lock();
         state.dropped += refused;
+        let mut removed = Vec::with_capacity(batch.len());
         for (key, number) in batch {
             if state.keys.get(key) == Some(number) {
                 state.keys.remove(key);
+                removed.push(key);
             }
+        }
+        if let Some((file, server)) = &self.file {
+            file.remove(server, &removed);
         }
         if state.keys.is_empty() {
             state.keys = HashMap::new();
@@ -163,7 +179,7 @@ async fn delete_all(
 }
 
 fn failure(reason: &str) -> Failure {
-    Failure::Unreachable(format!("while failed deletes were repeated: {reason}"))
+    Failure::Unreachable(format!("while failed deletes were repeated: {reason}").into())
 }
 
 /// The longest encoded delete without its key, in bytes; and the length of one write, which fits into a TLS record.
@@ -177,9 +193,13 @@ mod tests {
 
     const LOST: Status = Status::TimedOut(Delivery::MaybeSent);
 
+    fn journal_of(capacity: usize) -> Journal {
+        Journal::new(&"cache1".into(), &JournalSettings { capacity, ..JournalSettings::default() })
+    }
+
     #[test]
     fn only_deletes_that_may_not_have_happened_are_recorded() {
-        let journal = Journal::new(10);
+        let journal = journal_of(10);
         assert!(journal.record(&Request::delete("k"), LOST));
         assert!(journal.record(&Request::delete("k"), Status::Overloaded), "the same key");
         assert!(!journal.record(&Request::delete("done"), Status::NoError));
@@ -187,12 +207,12 @@ mod tests {
         assert!(!journal.record(&Request::delete("conditional").cas(7), LOST));
         assert!(!journal.record(&Request::set("set", "v"), LOST));
         assert_eq!((journal.pending(), journal.dropped()), (1, 0));
-        assert!(!Journal::new(0).record(&Request::delete("k"), LOST), "it is off");
+        assert!(!journal_of(0).record(&Request::delete("k"), LOST), "it is off");
     }
 
     #[test]
     fn dropped_deletes_are_counted() {
-        let journal = Journal::new(2);
+        let journal = journal_of(2);
         for key in ["a", "b", "c", "a"] {
             journal.record(&Request::delete(key), LOST);
         }
@@ -201,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_delete_that_fails_during_the_replay_is_repeated_again() {
-        let journal = Journal::new(10);
+        let journal = journal_of(10);
         journal.record(&Request::delete("a"), LOST);
         journal.record(&Request::delete("b"), LOST);
         let batch = journal.batch();
@@ -213,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_batch_fits_into_one_write() {
-        let journal = Journal::new(1000);
+        let journal = journal_of(1000);
         for number in 0..1000 {
             journal.record(&Request::delete(format!("{number:0250}")), LOST);
         }

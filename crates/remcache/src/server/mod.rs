@@ -78,7 +78,7 @@ impl Server {
         let item_limit = ItemLimit::new(config.size_checked_from);
         let is_preferred = config.preference.as_ref().is_some_and(|preference| preference.prefers(&endpoint));
         let protocols = Arc::default();
-        let journal = Arc::new(Journal::new(config.journal));
+        let journal = Arc::new(Journal::new(&endpoint.name, &config.journal));
         Self {
             endpoint,
             connections,
@@ -188,13 +188,26 @@ impl Server {
         &self.config
     }
 
+    /// Returns the error that a reply of this server represents; an invalid key concerns no server.
+    #[cold]
+    pub(crate) fn error(&self, reply: &Reply) -> Error {
+        let error = match reply.status {
+            Status::InvalidKey => return Error::from(reply),
+            _ => Error::from(reply).at(&self.endpoint.name),
+        };
+        match self.watch.cause_of(&reply.text()) {
+            Some(cause) => error.caused_by_shared(cause),
+            None => error,
+        }
+    }
+
     /// Opens an additional text connection, for operations that need an exclusive one.
     pub(crate) async fn connect_text(&self) -> Result<Box<dyn Stream>, Error> {
         let mut state = ReconnectState::default();
         let established = establish_as(&self.endpoint, &self.config, ProtocolSetting::Text, &mut state).await;
         match established {
             Ok(established) => Ok(established.stream),
-            Err(failure) => Err(Error::from_reply(&failure.reply(), None)),
+            Err(failure) => Err(failure.into()),
         }
     }
 

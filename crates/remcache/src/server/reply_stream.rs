@@ -15,6 +15,7 @@ use crate::connection::shared::{Flight, Submitted};
 use crate::connection::slot::{Many, Slot};
 use crate::connection::turn::Turn;
 use crate::connection::wait_queue::Ticket;
+use crate::error::Error;
 use crate::observe::Parent;
 use crate::proto::{Deadline, Operation, Reply, Request, Status};
 use crate::result::no_server;
@@ -94,8 +95,10 @@ impl ReplyStream {
         std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
 
-    pub(crate) fn server_name(&self) -> Option<Arc<str>> {
-        self.server.as_ref().ok().map(|server| Arc::clone(&server.endpoint.name))
+    /// Returns the error that a reply of the stream represents.
+    #[cold]
+    pub(crate) fn error(&self, reply: &Reply) -> Error {
+        self.server.as_ref().map_or_else(|_| Error::from(reply), |server| server.error(reply))
     }
 
     /// Submits the request, with a ticket if it has waited for capacity; returns the reply that ends the stream if it

@@ -1,5 +1,7 @@
 //! Codecs: convert values of one Rust type to flags and bytes, and back.
 
+#[cfg(any(feature = "json", feature = "msgpack", feature = "postcard"))]
+use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
@@ -8,6 +10,7 @@ use bytestring::ByteString;
 
 use super::{ClientFormat, Compression, DEFAULT_LIMIT, Flags, Format, Integer, Value, ValueError, number};
 use crate::proto::CowBytes;
+use crate::reason::Reason;
 
 /// Converts values of one Rust type to flags and bytes, and back. Cloning it is cheap.
 ///
@@ -77,7 +80,9 @@ impl Codec<ByteString, str> {
     /// # Ok::<(), remcache::value::ValueError>(())
     /// ```
     pub fn text() -> Self {
-        let read = |bytes| ByteString::try_from(bytes).map_err(|error| ValueError::malformed("text", error));
+        let read = |bytes| {
+            ByteString::try_from(bytes).map_err(|error| ValueError::malformed("text", Reason::caused_by(error)))
+        };
         Self::own(Format::Text, |text| Ok(text.into()), read)
     }
 }
@@ -140,20 +145,23 @@ impl<T: serde::Serialize + serde::de::DeserializeOwned> Codec<T> {
             |bytes| match postcard::take_from_bytes(&bytes) {
                 Ok((value, [])) => Ok(value),
                 Ok(_) => Err(ValueError::malformed(Format::Postcard.name(), "there are bytes behind its end")),
-                Err(error) => Err(ValueError::malformed(Format::Postcard.name(), error)),
+                Err(error) => Err(ValueError::malformed(Format::Postcard.name(), Reason::caused_by(error))),
             },
         )
     }
 }
 
 #[cfg(any(feature = "json", feature = "msgpack", feature = "postcard"))]
-fn written(format: Format, result: Result<Vec<u8>, impl fmt::Display>) -> Result<CowBytes<'static>, ValueError> {
-    result.map(CowBytes::from).map_err(|error| ValueError::unwritable(format.name(), error))
+fn written(
+    format: Format,
+    result: Result<Vec<u8>, impl Error + Send + Sync + 'static>,
+) -> Result<CowBytes<'static>, ValueError> {
+    result.map(CowBytes::from).map_err(|error| ValueError::unwritable(format.name(), Reason::caused_by(error)))
 }
 
 #[cfg(any(feature = "json", feature = "msgpack"))]
-fn read<T>(format: Format, result: Result<T, impl fmt::Display>) -> Result<T, ValueError> {
-    result.map_err(|error| ValueError::malformed(format.name(), error))
+fn read<T>(format: Format, result: Result<T, impl Error + Send + Sync + 'static>) -> Result<T, ValueError> {
+    result.map_err(|error| ValueError::malformed(format.name(), Reason::caused_by(error)))
 }
 
 impl<T, B: ?Sized> Codec<T, B> {

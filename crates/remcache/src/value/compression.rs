@@ -5,6 +5,7 @@ use std::fmt;
 use std::io::{BufRead, Read};
 
 use super::ValueError;
+use crate::reason::Reason;
 
 /// Compression algorithm of a value.
 ///
@@ -49,9 +50,8 @@ impl Compression {
     pub fn compress(self, bytes: &[u8]) -> Result<Vec<u8>, ValueError> {
         match self {
             #[cfg(feature = "zstd")]
-            Self::Zstd => {
-                zstd::bulk::compress(bytes, ZSTD_LEVEL).map_err(|error| ValueError::unwritable("zstd", error))
-            }
+            Self::Zstd => zstd::bulk::compress(bytes, ZSTD_LEVEL)
+                .map_err(|error| ValueError::unwritable("zstd", Reason::caused_by(error))),
             #[cfg(feature = "lz4")]
             Self::Lz4 => Ok(lz4_flex::block::compress_prepend_size(bytes)),
             #[cfg(feature = "deflate")]
@@ -124,7 +124,7 @@ impl fmt::Display for Compression {
 /// (3.1.1.1.2) requires every decoder to accept.
 #[cfg(feature = "zstd")]
 fn unzstd(bytes: &[u8], limit: usize) -> Result<Vec<u8>, ValueError> {
-    let corrupt = |error| ValueError::corrupt(Compression::Zstd, error);
+    let corrupt = |error| ValueError::corrupt(Compression::Zstd, Reason::caused_by(error));
     let mut reader = zstd::stream::read::Decoder::with_buffer(bytes).map_err(corrupt)?.single_frame();
     let window = usize::BITS.saturating_sub(limit.leading_zeros()).clamp(23, 31);
     reader.window_log_max(window).map_err(corrupt)?;
@@ -138,19 +138,19 @@ fn unzstd(bytes: &[u8], limit: usize) -> Result<Vec<u8>, ValueError> {
 /// many bytes can expand to: LZ4 expands a byte to at most 255.
 #[cfg(feature = "lz4")]
 fn unlz4(bytes: &[u8], limit: usize) -> Result<Vec<u8>, ValueError> {
-    let corrupt = |reason: &dyn fmt::Display| ValueError::corrupt(Compression::Lz4, reason);
-    let (length, block) = bytes.split_first_chunk().ok_or_else(|| corrupt(&"the length is cut off"))?;
+    let corrupt = |reason| ValueError::corrupt(Compression::Lz4, reason);
+    let (length, block) = bytes.split_first_chunk().ok_or_else(|| corrupt(Reason::from("the length is cut off")))?;
     let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
     if length > block.len().saturating_mul(255) {
-        return Err(corrupt(&format_args!("{} bytes cannot become {length}", block.len())));
+        return Err(corrupt(format!("{} bytes cannot become {length}", block.len()).into()));
     }
     if length > limit {
         return Err(ValueError::TooLarge { limit });
     }
-    let value = lz4_flex::block::decompress(block, length).map_err(|error| corrupt(&error))?;
+    let value = lz4_flex::block::decompress(block, length).map_err(|error| corrupt(Reason::caused_by(error)))?;
     match value.len() == length {
         true => Ok(value),
-        false => Err(corrupt(&format_args!("{length} bytes were announced, and {} came", value.len()))),
+        false => Err(corrupt(format!("{length} bytes were announced, and {} came", value.len()).into())),
     }
 }
 
@@ -158,7 +158,7 @@ fn unlz4(bytes: &[u8], limit: usize) -> Result<Vec<u8>, ValueError> {
 fn read_all(mut reader: impl Read) -> Result<Vec<u8>, ValueError> {
     let mut bytes = Vec::new();
     let result = reader.read_to_end(&mut bytes).map(|_| bytes);
-    result.map_err(|error| ValueError::unwritable("zlib or gzip", error))
+    result.map_err(|error| ValueError::unwritable("zlib or gzip", Reason::caused_by(error)))
 }
 
 /// Reads to the end; fails after `limit` bytes.
@@ -167,7 +167,8 @@ fn read_bounded(compression: Compression, reader: &mut impl Read, limit: usize) 
     let mut value = Vec::new();
     let mut chunk = [0; CHUNK];
     loop {
-        let count = reader.read(&mut chunk).map_err(|error| ValueError::corrupt(compression, error))?;
+        let count =
+            reader.read(&mut chunk).map_err(|error| ValueError::corrupt(compression, Reason::caused_by(error)))?;
         let read = chunk.get(..count).unwrap_or_default();
         if read.is_empty() {
             return Ok(value);

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{ClientFormat, Compression, Format};
+use crate::reason::Reason;
 
 /// Error of encoding or decoding a value.
 ///
@@ -33,34 +34,34 @@ pub enum ValueError {
         limit: usize,
     },
     /// The compressed bytes are invalid or damaged.
-    Corrupt(Compression, String),
+    Corrupt(Compression, Reason),
     /// The bytes do not match the flags.
     Malformed {
         /// The expected format.
         format: &'static str,
         /// The problem.
-        reason: String,
+        reason: Reason,
     },
     /// The value cannot be encoded in this format.
     Unwritable {
         /// The format or client format.
         format: &'static str,
         /// The reason.
-        reason: String,
+        reason: Reason,
     },
 }
 
 impl ValueError {
-    pub(crate) fn malformed(format: &'static str, reason: impl fmt::Display) -> Self {
-        Self::Malformed { format, reason: reason.to_string() }
+    pub(crate) fn malformed(format: &'static str, reason: impl Into<Reason>) -> Self {
+        Self::Malformed { format, reason: reason.into() }
     }
 
-    pub(crate) fn unwritable(format: &'static str, reason: impl fmt::Display) -> Self {
-        Self::Unwritable { format, reason: reason.to_string() }
+    pub(crate) fn unwritable(format: &'static str, reason: impl Into<Reason>) -> Self {
+        Self::Unwritable { format, reason: reason.into() }
     }
 
-    pub(crate) fn corrupt(compression: Compression, reason: impl fmt::Display) -> Self {
-        Self::Corrupt(compression, reason.to_string())
+    pub(crate) fn corrupt(compression: Compression, reason: impl Into<Reason>) -> Self {
+        Self::Corrupt(compression, reason.into())
     }
 }
 
@@ -97,4 +98,14 @@ impl fmt::Display for ValueError {
     }
 }
 
-impl std::error::Error for ValueError {}
+impl std::error::Error for ValueError {
+    /// The error of the library that encodes or decodes the format, for instance of serde_json.
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Corrupt(_, reason) | Self::Malformed { reason, .. } | Self::Unwritable { reason, .. } => {
+                reason.source()
+            }
+            _ => None,
+        }
+    }
+}

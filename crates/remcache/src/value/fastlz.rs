@@ -6,6 +6,7 @@
 
 use super::compression::extend_bounded;
 use super::{Compression, ValueError};
+use crate::reason::Reason;
 
 /// Decompresses at most `limit` bytes.
 pub(crate) fn decompress(bytes: &[u8], limit: usize) -> Result<Vec<u8>, ValueError> {
@@ -13,7 +14,7 @@ pub(crate) fn decompress(bytes: &[u8], limit: usize) -> Result<Vec<u8>, ValueErr
     let level = match first >> 5 {
         0 => Level::One,
         1 => Level::Two,
-        number => return Err(corrupt(format_args!("there is no level {number}"))),
+        number => return Err(corrupt(format!("there is no level {number}"))),
     };
     let mut input = Input(rest);
     let mut value = Vec::new();
@@ -115,7 +116,7 @@ fn cut() -> ValueError {
     corrupt("unexpected end of data")
 }
 
-fn corrupt(reason: impl std::fmt::Display) -> ValueError {
+fn corrupt(reason: impl Into<Reason>) -> ValueError {
     ValueError::corrupt(Compression::FastLz, reason)
 }
 

@@ -43,6 +43,7 @@ mod flags;
 mod foreign;
 mod number;
 
+pub use crate::reason::Reason;
 pub use crate::value::client_format::{ClientFormat, UnknownConvention};
 pub use bytestring::ByteString;
 pub use codec::{Codec, Encoded};

@@ -152,12 +152,12 @@ fn recipes_have_the_same_names() {
         assert_eq!(client.inspect("log").wait().is_ok(), protocol == ProtocolSetting::Meta);
         assert!(client.delete("log").tombstone(long).wait().unwrap().is_applied());
         assert_eq!(client.add("log", "late").wait().unwrap(), WriteOutcome::Exists);
-        let lock = client.lock("lock", long).when_away(OnUnavailable::FailClosed).wait().unwrap().unwrap();
-        assert!(client.lock("lock", long).wait().unwrap().is_none());
+        let lock = client.lock("lock", long).when_away(OnUnavailable::FailClosed).wait().unwrap().acquired().unwrap();
+        assert!(!client.lock("lock", long).wait().unwrap().is_acquired());
         assert!(client.wait(lock.unlock()).unwrap());
-        drop(client.lock("lock", long).wait().unwrap().unwrap());
+        drop(client.lock("lock", long).wait().unwrap().acquired().unwrap());
         assert!(
-            client.lock("lock", long).within(long).wait().unwrap().is_some(),
+            client.lock("lock", long).within(long).wait().unwrap().is_acquired(),
             "dropping a lock releases it, also outside a runtime"
         );
     }

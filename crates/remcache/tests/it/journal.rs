@@ -2,12 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use remcache::config::ProtocolSetting;
 use remcache::health::ConnectionState;
-use remcache::{Client, Config, Delivery, Request, Status};
+use remcache::{Client, Config, Delivery, ErrorKind, Request, Status};
 use remcache_testkit::Memcached;
 use tokio::runtime::Builder;
 
@@ -16,13 +19,20 @@ use crate::support::wait_until;
 const GENEROUS: Duration = Duration::from_secs(60);
 const KEYS: usize = 10_000;
 
-fn client_of(server: &Memcached, protocol: ProtocolSetting, journal: usize) -> Client {
-    let config = Config::new()
+fn config(protocol: ProtocolSetting, journal: usize) -> Config {
+    Config::new()
         .protocol(protocol)
         .timeout(Duration::from_millis(300))
         .reconnect_delay(Duration::from_millis(10), Duration::from_millis(100))
-        .delete_journal(journal);
-    Client::with_config([server.addr()], config).unwrap()
+        .delete_journal(journal)
+}
+
+fn client_of(server: &Memcached, protocol: ProtocolSetting, journal: usize) -> Client {
+    Client::with_config([server.addr()], config(protocol, journal)).unwrap()
+}
+
+fn client_with_file(server: &str, journal: &Path) -> Client {
+    Client::with_config([server], config(ProtocolSetting::Meta, 100).delete_journal_file(journal)).unwrap()
 }
 
 async fn wait_until_back(client: &Client) {
@@ -128,4 +138,78 @@ async fn deletes_beyond_the_capacity_are_counted() {
         client.delete(key).await.unwrap_err();
     }
     assert_eq!((handle.pending_deletes(), handle.dropped_deletes()), (3, 2));
+}
+
+/// Environment variables of a child process.
+const SERVER: &str = "REMCACHE_JOURNAL_SERVER";
+const JOURNAL: &str = "REMCACHE_JOURNAL_FILE";
+
+/// Fails to delete, and waits to be killed, in a process that another test starts; run as a test by itself, it does
+/// nothing.
+#[test]
+fn child_process() {
+    let (Ok(server), Some(journal)) = (std::env::var(SERVER), std::env::var_os(JOURNAL)) else { return };
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let client = client_with_file(&server, Path::new(&journal));
+        client.delete("single").await.unwrap_err();
+        assert_eq!(client.delete_many(["one", "other"]).await.failed().count(), 2);
+        println!("\nfailed");
+        std::future::pending::<()>().await;
+    });
+}
+
+#[tokio::test]
+async fn a_process_that_was_killed_leaves_its_deletes_to_the_next_one() {
+    const DELETED: [&str; 3] = ["single", "one", "other"];
+    let directory = tempfile::tempdir().unwrap();
+    let journal = directory.path().join("deletes");
+    let server = Memcached::start(&[]);
+    let writer = client_of(&server, ProtocolSetting::Meta, 0);
+    for key in DELETED.into_iter().chain(["kept"]) {
+        writer.set(key, "old").timeout(GENEROUS).await.unwrap();
+    }
+    server.stop();
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "journal::child_process", "--nocapture"])
+        .env(SERVER, server.addr())
+        .env(JOURNAL, &journal)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap() == "failed"), "the process ended");
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    let client = client_with_file(&server.addr(), &journal);
+    assert_eq!(client.servers()[0].pending_deletes(), DELETED.len());
+    server.cont();
+    wait_until("the server answers", async || client.get("kept").await.is_ok_and(|item| item.is_some())).await;
+    for key in DELETED {
+        assert_eq!(client.get(key).timeout(GENEROUS).await.unwrap(), None, "{key}");
+    }
+    assert_eq!(client.servers()[0].pending_deletes(), 0);
+    client.close().await;
+    drop(client);
+    let next = client_with_file(&server.addr(), &journal);
+    assert_eq!(next.servers()[0].pending_deletes(), 0, "they are not repeated again");
+}
+
+#[tokio::test]
+async fn an_invalid_file_is_refused_and_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = directory.path().join("deletes");
+    std::fs::write(&journal, "something else").unwrap();
+    let config = || config(ProtocolSetting::Meta, 100).delete_journal_file(&journal);
+    let error = Client::with_config(["localhost"], config()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("another kind of file"), "{error}");
+    assert_eq!(std::fs::read_to_string(&journal).unwrap(), "something else");
+    std::fs::remove_file(&journal).unwrap();
+    let client = Client::with_config(["localhost"], config()).unwrap();
+    let error = Client::with_config(["localhost"], config()).unwrap_err();
+    assert!(error.to_string().contains("another client"), "{error}");
+    drop(client);
+    assert!(Client::with_config(["localhost"], config()).is_ok(), "the file is free again");
 }

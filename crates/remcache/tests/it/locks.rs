@@ -43,8 +43,8 @@ async fn a_lock_has_one_holder_and_its_fencing_tokens_increase() {
     on_all_servers(async |one, other, protocol| {
         let mut highest = 0;
         for _ in 0..3 {
-            let lock = one.lock("lock", LONG).await.unwrap().unwrap();
-            assert!(other.lock("lock", LONG).await.unwrap().is_none(), "{protocol}");
+            let lock = one.lock("lock", LONG).await.unwrap().acquired().unwrap();
+            assert!(!other.lock("lock", LONG).await.unwrap().is_acquired(), "{protocol}");
             let token = lock.fencing_token().unwrap();
             assert!(token > highest, "{protocol}: {token} after {highest}");
             highest = token;
@@ -66,7 +66,7 @@ async fn holders_of_a_lock_exclude_each_other() {
                 let (inside, rounds) = (Arc::clone(&inside), Arc::clone(&rounds));
                 tokio::spawn(async move {
                     for round in 0..5 {
-                        let lock = client.lock("lock", LONG).within(LONG).await.unwrap().unwrap();
+                        let lock = client.lock("lock", LONG).within(LONG).await.unwrap().acquired().unwrap();
                         assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
                         tokio::task::yield_now().await;
                         inside.fetch_sub(1, Ordering::SeqCst);
@@ -90,21 +90,24 @@ async fn holders_of_a_lock_exclude_each_other() {
 #[tokio::test]
 async fn a_renewed_lock_is_kept_and_an_expired_one_is_reported() {
     on_all_servers(async |one, other, protocol| {
-        let mut lock = one.lock("lock", LONG).await.unwrap().unwrap();
+        let mut lock = one.lock("lock", LONG).await.unwrap().acquired().unwrap();
         let token = lock.fencing_token();
         for _ in 0..3 {
             lock.renew().await.unwrap();
             assert_eq!(lock.fencing_token(), token, "{protocol}");
-            assert!(other.lock("lock", LONG).await.unwrap().is_none(), "{protocol}");
+            assert!(!other.lock("lock", LONG).await.unwrap().is_acquired(), "{protocol}");
         }
         assert!(lock.unlock().await.unwrap(), "{protocol}: with the CAS value of the last renewal");
 
-        let mut expired = one.lock("lock", LONG).await.unwrap().unwrap();
+        let mut expired = one.lock("lock", LONG).await.unwrap().acquired().unwrap();
         other.delete("lock").await.unwrap();
-        let next = other.lock("lock", LONG).await.unwrap().unwrap();
+        let next = other.lock("lock", LONG).await.unwrap().acquired().unwrap();
         assert_eq!(expired.renew().await.unwrap_err().kind(), ErrorKind::Conflict, "{protocol}");
         assert!(!expired.unlock().await.unwrap(), "{protocol}: another holder has the lock");
-        assert!(one.lock("lock", LONG).await.unwrap().is_none(), "{protocol}: the other holder still has the lock");
+        assert!(
+            !one.lock("lock", LONG).await.unwrap().is_acquired(),
+            "{protocol}: the other holder still has the lock"
+        );
         assert!(next.unlock().await.unwrap(), "{protocol}");
     })
     .await;
@@ -113,8 +116,8 @@ async fn a_renewed_lock_is_kept_and_an_expired_one_is_reported() {
 #[tokio::test]
 async fn a_lock_expires_with_its_ttl() {
     on_all_servers(async |one, other, protocol| {
-        let dead = one.lock("lock", Duration::from_secs(2)).await.unwrap().unwrap();
-        let next = other.lock("lock", LONG).within(LONG).await.unwrap().unwrap();
+        let dead = one.lock("lock", Duration::from_secs(2)).await.unwrap().acquired().unwrap();
+        let next = other.lock("lock", LONG).within(LONG).await.unwrap().acquired().unwrap();
         assert!(next.fencing_token() > dead.fencing_token(), "{protocol}");
         drop(dead);
         one.get("later").await.unwrap();
@@ -126,9 +129,9 @@ async fn a_lock_expires_with_its_ttl() {
 #[tokio::test]
 async fn dropping_a_lock_releases_it_outside_a_runtime_too() {
     on_all_servers(async |one, other, protocol| {
-        let lock = one.lock("lock", LONG).await.unwrap().unwrap();
+        let lock = one.lock("lock", LONG).await.unwrap().acquired().unwrap();
         std::thread::spawn(move || drop(lock)).join().unwrap();
-        assert!(other.lock("lock", LONG).within(LONG).await.unwrap().is_some(), "{protocol}");
+        assert!(other.lock("lock", LONG).within(LONG).await.unwrap().is_acquired(), "{protocol}");
     })
     .await;
 }
@@ -157,7 +160,7 @@ async fn waiting_for_a_lock_can_be_dropped_at_every_poll() {
             drop(locking);
             let acquired = taken.is_some();
             drop(taken);
-            let next = other.lock("lock", LONG).within(LONG).await.unwrap().unwrap();
+            let next = other.lock("lock", LONG).within(LONG).await.unwrap().acquired().unwrap();
             assert!(next.unlock().await.unwrap(), "{protocol}, {times} polls");
             if acquired {
                 assert!(times > 2, "{protocol}: acquired before it could be dropped");
@@ -171,7 +174,7 @@ async fn waiting_for_a_lock_can_be_dropped_at_every_poll() {
 async fn without_a_server_a_lock_follows_its_policy() {
     let client = unreachable_client();
     assert!(client.lock("lock", LONG).await.unwrap_err().is_unavailable(), "fails by default");
-    let mut lock = client.lock("lock", LONG).when_away(OnUnavailable::FailOpen).await.unwrap().unwrap();
+    let mut lock = client.lock("lock", LONG).when_away(OnUnavailable::FailOpen).await.unwrap().acquired().unwrap();
     assert_eq!(lock.fencing_token(), None);
     lock.renew().await.unwrap();
     assert!(!lock.unlock().await.unwrap());

@@ -17,12 +17,15 @@ mod conformance;
 mod counters;
 mod discovery;
 mod documentation;
+#[cfg(all(feature = "json", feature = "msgpack", feature = "postcard"))]
+mod error_sources;
 mod examples;
 mod failover;
 mod faults;
 mod fetch;
 mod flush;
 mod gem;
+mod ignored_outcomes;
 mod injection;
 mod item_limit;
 mod journal;
@@ -32,6 +35,7 @@ mod limits;
 mod listing;
 mod locks;
 mod many;
+mod many_stream;
 mod migration;
 mod migration_undo;
 #[cfg(feature = "near")]

@@ -78,10 +78,10 @@ async fn flags_are_kept() {
     for flags in [0, 7, 0xdead_beef, u32::MAX] {
         client.set("k", "v").flags(flags).await.unwrap();
         assert_eq!(client.get("k").await.unwrap().unwrap().flags, flags);
-        client.replace("k", "w").flags(flags).await.unwrap();
+        assert!(client.replace("k", "w").flags(flags).await.unwrap().is_applied());
         assert_eq!(flags_and_ttl(&server.addr(), "k"), Some((flags, -1)));
     }
-    client.add("new", "v").flags(9).await.unwrap();
+    assert!(client.add("new", "v").flags(9).await.unwrap().is_applied());
     assert_eq!(flags_and_ttl(&server.addr(), "new"), Some((9, -1)));
 }
 
@@ -98,8 +98,8 @@ async fn a_time_to_live_reaches_the_server() {
     let client = client_of(&server);
     let now = SystemTime::now();
     client.set("set", "v").ttl(seconds(600)).await.unwrap();
-    client.add("add", "v").ttl(seconds(700)).await.unwrap();
-    client.replace("set", "v").ttl(seconds(800)).await.unwrap();
+    assert!(client.add("add", "v").ttl(seconds(700)).await.unwrap().is_applied());
+    assert!(client.replace("set", "v").ttl(seconds(800)).await.unwrap().is_applied());
     client.set("until", "v").ttl(now + seconds(900)).await.unwrap();
     client.set("month", "v").ttl(seconds(30 * DAY)).await.unwrap();
     client.set("longer", "v").ttl(seconds(40 * DAY)).await.unwrap();

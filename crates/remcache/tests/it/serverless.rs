@@ -80,7 +80,7 @@ async fn recipes_work() {
     let loaded = client.fetch("report", policy, || async { Ok::<_, remcache::Error>("text") }).await;
     assert_eq!(loaded.unwrap(), "text");
     let lock = client.lock("job", Duration::from_secs(30)).await.unwrap();
-    assert!(lock.is_some());
+    assert!(lock.is_acquired());
     let limiter = Limiter::new(client, "visits", Gcra::new(2, Duration::from_secs(3_600))).unwrap();
     let mut allowed = 0;
     for _ in 0..5 {

@@ -68,7 +68,7 @@ async fn a_limiter_and_a_lock_follow_their_policy_after_their_timeout() {
     }
     let open = client.lock("k", LONG).timeout(SHORT).when_away(OnUnavailable::FailOpen);
     let lock = tokio::time::timeout(PATIENCE, open.into_future()).await.unwrap().unwrap();
-    assert_eq!(lock.unwrap().fencing_token(), None);
+    assert_eq!(lock.acquired().unwrap().fencing_token(), None);
 }
 
 #[tokio::test]

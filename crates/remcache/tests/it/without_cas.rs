@@ -9,7 +9,7 @@ use remcache::config::ProtocolSetting;
 use remcache::migration::Migration;
 use remcache::recipes::{FetchPolicy, FixedWindow, Gcra, Limiter, OnUnavailable};
 use remcache::value::Codec;
-use remcache::{Cache, Client, Error, ErrorKind, Item, Ttl, WriteOutcome};
+use remcache::{Cache, Client, Error, ErrorKind, Item, Request, Status, Ttl, WriteOutcome};
 use remcache_testkit::Memcached;
 
 use crate::support::patient_config;
@@ -139,6 +139,26 @@ async fn a_change_with_the_cas_value_of_such_an_item_is_refused() {
         let cache = Cache::new(&client, "", Codec::text());
         let (_, cas) = cache.get_with_cas("k").await.unwrap().unwrap();
         assert_refused(cache.set_with_cas("k", "new", cas).await, &format!("{protocol}: cache"));
+        assert_eq!(value(&client, "k").await.as_deref(), Some(&b"old"[..]), "{protocol}");
+    })
+    .await;
+}
+
+/// A CAS value from before the server was restarted without them.
+#[tokio::test]
+async fn appends_with_a_cas_value_are_refused() {
+    without_cas(async |client, protocol| {
+        client.set("k", "old").await.unwrap();
+        for (what, result) in
+            [("append", client.append("k", "new").cas(7).await), ("prepend", client.prepend("k", "new").cas(7).await)]
+        {
+            assert_eq!(result.unwrap_err().kind(), ErrorKind::Unsupported, "{protocol}: {what}");
+        }
+        if protocol != ProtocolSetting::Text {
+            assert_eq!(client.delete("k").cas(7).await.unwrap(), WriteOutcome::Exists, "{protocol}");
+        }
+        let replies = client.call_many([Request::append("k", "new").cas(7), Request::prepend("k", "new").cas(7)]).await;
+        assert!(replies.iter().all(|reply| reply.status == Status::Unsupported), "{protocol}: {replies:?}");
         assert_eq!(value(&client, "k").await.as_deref(), Some(&b"old"[..]), "{protocol}");
     })
     .await;

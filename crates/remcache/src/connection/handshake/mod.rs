@@ -18,6 +18,7 @@ use crate::config::protocol::ProtocolSetting;
 use crate::failure::Failure;
 use crate::proto::binary::{self, Frame, Header, Opcode};
 use crate::proto::{InputBuffer, Operation, Protocol, ProtocolError, Status};
+use crate::reason::Reason;
 use crate::time::after;
 use crate::transport::Stream;
 
@@ -91,7 +92,7 @@ async fn open(endpoint: &Endpoint, config: &Config, until: Instant) -> Result<Bo
     let limit = config.transport.connect_timeout;
     let opening = config.connector.connect(&endpoint.address, &config.transport);
     let opened = within(until, async { Ok(opening.await) }, || format!("no connection within {limit:?}")).await?;
-    let stream = opened.map_err(|error| Failure::Unreachable(error.to_string()))?;
+    let stream = opened.map_err(|error| Failure::unreachable(error.to_string(), error))?;
     match &config.tls {
         None => Ok(stream),
         Some(tls) => {
@@ -173,7 +174,7 @@ async fn within<T>(
     step: impl Future<Output = Result<T, Failure>>,
     late: impl FnOnce() -> String,
 ) -> Result<T, Failure> {
-    timeout_at(until, step).await.unwrap_or_else(|_| Err(Failure::Unreachable(late())))
+    timeout_at(until, step).await.unwrap_or_else(|_| Err(Failure::Unreachable(late().into())))
 }
 
 fn slow(who: &str, limit: Duration) -> String {
@@ -226,7 +227,7 @@ impl From<NoPacket> for Failure {
                 "the server answers in text: one with a password file (-Y) takes no password over the binary protocol"
                     .into(),
             ),
-            NoPacket::Other(other) => Self::Unreachable(other.to_string()),
+            NoPacket::Other(other) => Self::unreachable(other.to_string(), other),
         }
     }
 }
@@ -240,7 +241,7 @@ async fn packet<S: AsyncRead + Unpin + ?Sized>(stream: &mut S, input: &mut Input
         match stream.read_buf(input.spare()).await {
             Ok(0) => return Err(closed().into()),
             Ok(count) => input.filled(count),
-            Err(error) => return Err(io_failure(&error).into()),
+            Err(error) => return Err(io_failure(error).into()),
         }
     }
 }
@@ -274,9 +275,9 @@ fn sasl_outcome(frame: &Frame, credentials: &Credentials) -> Result<(), Failure>
         Status::AuthError => Err(refused()),
         Status::AuthContinue => Err(Failure::Auth("the server wants more than SASL's PLAIN mechanism".into())),
         Status::Busy | Status::TemporaryFailure | Status::OutOfMemory | Status::InternalError => {
-            Err(Failure::Unreachable(format!("the authentication had to be put off: {}", frame.reply.status)))
+            Err(Failure::Unreachable(format!("the authentication had to be put off: {}", frame.reply.status).into()))
         }
-        other => Err(Failure::Auth(format!("the server answered the authentication with: {other}"))),
+        other => Err(Failure::Auth(format!("the server answered the authentication with: {other}").into())),
     }
 }
 
@@ -366,10 +367,10 @@ async fn line<S: AsyncRead + Unpin + ?Sized>(stream: &mut S) -> Result<Vec<u8>, 
         match stream.read_u8().await {
             // What speaks something else need not ever end a line.
             Ok(byte) if line.is_empty() && !byte.is_ascii_graphic() => {
-                return Err(Failure::Unreachable(ProtocolError::NotText(byte).to_string()));
+                return Err(Failure::Unreachable(ProtocolError::NotText(byte).to_string().into()));
             }
             Ok(byte) => line.push(byte),
-            Err(error) => return Err(io_failure(&error)),
+            Err(error) => return Err(io_failure(error)),
         }
     }
     line.truncate(line.len().saturating_sub(2));
@@ -378,7 +379,7 @@ async fn line<S: AsyncRead + Unpin + ?Sized>(stream: &mut S) -> Result<Vec<u8>, 
 
 fn text_refusal(answer: &[u8]) -> Failure {
     if answer.starts_with(b"ERROR Too many open connections") {
-        return Failure::Unreachable(ProtocolError::TooManyConnections.to_string());
+        return Failure::Unreachable(ProtocolError::TooManyConnections.to_string().into());
     }
     Failure::Unreachable("the server answered the authentication with what is no answer to it".into())
 }
@@ -386,8 +387,8 @@ fn text_refusal(answer: &[u8]) -> Failure {
 // ---- Both ----
 
 async fn send<S: AsyncWrite + Unpin + ?Sized>(stream: &mut S, bytes: &[u8]) -> Result<(), Failure> {
-    stream.write_all(bytes).await.map_err(|error| io_failure(&error))?;
-    stream.flush().await.map_err(|error| io_failure(&error))
+    stream.write_all(bytes).await.map_err(io_failure)?;
+    stream.flush().await.map_err(io_failure)
 }
 
 fn refused() -> Failure {
@@ -399,7 +400,7 @@ fn not_asked_for(credentials: &Credentials, option: &str) -> Result<(), Failure>
         true => Ok(()),
         false => Err(Failure::Auth(format!(
             "the server asks for no password: it runs without {option}; leave the credentials out, or make them Credentials::optional"
-        ))),
+        ).into())),
     }
 }
 
@@ -412,15 +413,17 @@ fn closed() -> Failure {
 }
 
 /// The failure that an I/O error means, whether or not the connection is encrypted.
-fn io_failure(error: &io::Error) -> Failure {
+fn io_failure(error: io::Error) -> Failure {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-    if let Some(failure) = crate::transport::tls::failure(error) {
+    if let Some(failure) = crate::transport::tls::failure(&error) {
         return failure;
     }
     match error.kind() {
         UnexpectedEof => closed(),
-        ConnectionReset | ConnectionAborted | BrokenPipe => Failure::Closed(format!("during the handshake: {error}")),
-        _ => Failure::Unreachable(format!("during the handshake: {error}")),
+        ConnectionReset | ConnectionAborted | BrokenPipe => {
+            Failure::Closed(Reason::with_cause(format!("during the handshake: {error}"), Arc::new(error)))
+        }
+        _ => Failure::unreachable(format!("during the handshake: {error}"), error),
     }
 }
 
@@ -486,7 +489,7 @@ mod tests {
     async fn a_text_server_without_a_password_file_is_told_no_password() {
         let server = Memcached::start(&[]);
         let failure = attempt(&server, Family::Text, &known()).await.unwrap_err();
-        assert!(matches!(&failure, Failure::Auth(reason) if reason.contains("without -Y")), "{failure:?}");
+        assert!(matches!(&failure, Failure::Auth(reason) if reason.text().contains("without -Y")), "{failure:?}");
         let mut stream = attempt(&server, Family::Text, &known().optional()).await.unwrap();
         assert_eq!(ask(&mut stream, "mg auth v\r\n").await, "EN", "nothing was stored");
         assert_eq!(ask(&mut stream, "incr cmd_set 1\r\n").await, "NOT_FOUND");

@@ -101,7 +101,7 @@ async fn text(stream: &mut dyn Stream, credentials: Option<&Credentials>) -> Res
         // The number of error lines varies, so the password is sent on another connection.
         return match credentials {
             Some(_) => Ok(ProbeResult::Try(Probe::Password)),
-            None => Err(Failure::Refused(NO_CREDENTIALS.to_owned())),
+            None => Err(Failure::Refused(NO_CREDENTIALS.into())),
         };
     }
     let by_version = read_version(&version)?;
@@ -181,24 +181,27 @@ fn read_version(answer: &[u8]) -> Result<ProbeResult, Failure> {
         return Ok(by_version(&String::from_utf8_lossy(version)));
     }
     if answer.starts_with(b"ERROR Too many open connections") {
-        return Err(Failure::Unreachable(ProtocolError::TooManyConnections.to_string()));
+        return Err(Failure::Unreachable(ProtocolError::TooManyConnections.to_string().into()));
     }
     if answer == UNAUTHENTICATED {
-        return Err(Failure::Refused(NO_CREDENTIALS.to_owned()));
+        return Err(Failure::Refused(NO_CREDENTIALS.into()));
     }
     match answer.starts_with(b"ERROR") || answer.starts_with(b"CLIENT_ERROR") || answer.starts_with(b"SERVER_ERROR") {
         // A proxy that does not support the command.
         true => Ok(ProbeResult::supported(Negotiated::assumed(Protocol::Text))),
-        false => Err(Failure::Unreachable(format!(
-            "the server is not memcached: the reply to `version` is {:?}",
-            String::from_utf8_lossy(answer.get(..40).unwrap_or(answer))
-        ))),
+        false => Err(Failure::Unreachable(
+            format!(
+                "the server is not memcached: the reply to `version` is {:?}",
+                String::from_utf8_lossy(answer.get(..40).unwrap_or(answer))
+            )
+            .into(),
+        )),
     }
 }
 
 /// Sends the password and `version` in one round trip.
 async fn password(stream: &mut dyn Stream, credentials: Option<&Credentials>) -> Result<ProbeResult, Failure> {
-    let Some(credentials) = credentials else { return Err(Failure::Refused(NO_CREDENTIALS.to_owned())) };
+    let Some(credentials) = credentials else { return Err(Failure::Refused(NO_CREDENTIALS.into())) };
     send_token(stream, credentials, Expecting::AnotherReply).await?;
     let answer = ask(stream, b"version\r\n").await?;
     if answer.starts_with(b"VERSION") {
@@ -297,7 +300,7 @@ async fn ask_in_binary(stream: &mut dyn Stream, credentials: Option<&Credentials
         _ => version.clone(),
     };
     match (version.reply.status, noop.reply.status) {
-        (_, Status::AuthError) => return Err(Failure::Refused(NO_CREDENTIALS.to_owned()).into()),
+        (_, Status::AuthError) => return Err(Failure::Refused(NO_CREDENTIALS.into()).into()),
         (Status::NoError, _) => {}
         _ => return Err(super::not_asked().into()),
     }
@@ -319,7 +322,7 @@ fn binary_questions() -> Result<Output, Failure> {
     let questions = [(Request::version(), WITH_LINE_END), (Request::noop(), 0), (Request::stat("settings"), 0)];
     for (request, opaque) in questions {
         let encoded = binary::encode(&request, opaque, &mut output);
-        encoded.map_err(|invalid| Failure::Unreachable(invalid.to_string()))?;
+        encoded.map_err(|invalid| Failure::Unreachable(invalid.to_string().into()))?;
     }
     Ok(output)
 }

@@ -12,6 +12,7 @@ use super::lifecycle::{MAX_STALL, TaskState};
 use super::{ConnectionHandle, ConnectionState, Inner};
 use crate::connection::handshake::Negotiated;
 use crate::connection::sync::MutexGuard;
+use crate::failure::Failure;
 use crate::observe::Established;
 use crate::policy::Tripped;
 use crate::proto::{Deadline, InputBuffer, Output, ProtocolError, Request, Status};
@@ -154,6 +155,11 @@ impl TaskHandle {
     /// Records that the server responded, even if only by refusing the connection.
     pub(crate) fn mark_alive(&self) {
         self.shared.watch.mark_alive();
+    }
+
+    /// Records why the connection failed.
+    pub(crate) fn record_failure(&self, failure: &Failure) {
+        self.shared.watch.record_failure(failure);
     }
 
     /// Submits the no-op that the server must answer before requests are let through.

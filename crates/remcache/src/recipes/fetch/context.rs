@@ -111,7 +111,7 @@ impl<'a> FetchContext<'a> {
         match reply.status {
             Status::NoError => Ok(self.interpret_reply(reply)),
             Status::KeyNotFound => Ok(Lookup::Nothing),
-            _ => Err(Error::from_reply(&reply, None)),
+            _ => Err(Error::from(&reply)),
         }
     }
 

@@ -14,7 +14,7 @@ use crate::recipes::fetch::refresh_item::RefreshItem;
 use crate::recipes::ownership::removal;
 use crate::recipes::recipe::Recipe;
 use crate::recipes::update::TRIES;
-use crate::result::WriteOutcome;
+use crate::result::{UnconditionalOutcome, WriteOutcome};
 use crate::sentinel;
 
 impl Client {
@@ -51,9 +51,9 @@ impl Client {
     /// # Cancellation
     /// The value may have been marked as stale. On the binary and text protocols its TTL may have been set to
     /// `grace` without that.
-    pub fn invalidate(&self, key: impl AsRef<[u8]>, grace: Duration) -> Recipe<'_, WriteOutcome> {
+    pub fn invalidate(&self, key: impl AsRef<[u8]>, grace: Duration) -> Recipe<'_, UnconditionalOutcome> {
         Recipe::for_key(self, OperationName::Invalidate, key, observe::done, move |client, key, _| async move {
-            client.invalidate_now(&key, grace).await
+            client.invalidate_now(&key, grace).await.map(UnconditionalOutcome::from)
         })
     }
 
@@ -97,7 +97,7 @@ impl Client {
                 change => {
                     if change.is_applied() && item.flags != sentinel::LEASE {
                         let hash = refresh_item::hash(item.flags, &item.value);
-                        RefreshItem::due(hash).store(self, key, grace, None).await?;
+                        RefreshItem::due(hash).store(self, key, grace).await?;
                     }
                     return Ok(change);
                 }

@@ -59,12 +59,12 @@ impl Lease {
                 match reply.status {
                     Status::NoError => Ok(reply.info.is_some_and(|info| info.won).then(|| Self::won(ctx, reply.cas))),
                     Status::KeyNotFound => Ok(None),
-                    _ => Err(Error::from_reply(&reply, None)),
+                    _ => Err(Error::from(&reply)),
                 }
             }
             RefreshRight::RefreshItem { cas: refresh_cas, hash } => {
                 let later = RefreshItem::new(hash, ctx.freshness.lease);
-                let changed = later.store(ctx.client, ctx.key, ctx.freshness.kept_for(), Some(refresh_cas)).await?;
+                let changed = later.replace(ctx.client, ctx.key, ctx.freshness.kept_for(), refresh_cas).await?;
                 let owned = changed.is_applied().then(|| ctx.owned(cas));
                 let kind = Kind::RefreshItem(hash, ctx.freshness.kept_for());
                 Ok(owned.map(|owned| Self { owned, kind }))

@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 use crate::client::Client;
 use crate::error::Error;
 use crate::ops::builder::Command;
-use crate::ops::builder::kind::Store;
+use crate::ops::builder::kind::{Store, Unconditional};
 use crate::proto::Request;
 use crate::result::{Item, WriteOutcome};
 use crate::sentinel;
@@ -53,20 +53,24 @@ impl RefreshItem {
         Request::set(key, format!("{:016x} {}", self.hash, self.due)).flags(sentinel::REFRESH_ITEM).ttl(ttl)
     }
 
-    /// Stores the refresh item of a key; with a CAS value, only if the stored one matches.
-    pub(crate) async fn store(
+    /// Stores the refresh item of a key.
+    pub(crate) async fn store(self, client: &Client, key: &[u8], ttl: Duration) -> Result<(), Error> {
+        let (refresh_key, route) = (key_of(client, key), route(client, key));
+        let call = client.call(self.request(&refresh_key, ttl));
+        Command::<Unconditional<Store>>::new(call).routing_key(&route).await.map(drop)
+    }
+
+    /// Stores the refresh item of a key if the stored one has this CAS value.
+    pub(crate) async fn replace(
         self,
         client: &Client,
         key: &[u8],
         ttl: Duration,
-        cas: Option<u64>,
+        cas: u64,
     ) -> Result<WriteOutcome, Error> {
         let (refresh_key, route) = (key_of(client, key), route(client, key));
-        let store = Command::<Store>::new(client.call(self.request(&refresh_key, ttl))).routing_key(&route);
-        match cas {
-            Some(cas) => store.cas(cas).await,
-            None => store.await,
-        }
+        let call = client.call(self.request(&refresh_key, ttl));
+        Command::<Store>::new(call).routing_key(&route).cas(cas).await
     }
 }
 

@@ -1,5 +1,6 @@
 //! Explains TLS errors and suggests fixes.
 
+use std::sync::Arc;
 use std::{fmt, io};
 
 use tokio_rustls::rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
@@ -7,27 +8,28 @@ use tokio_rustls::rustls::{AlertDescription, CertificateError, Error, InvalidMes
 use super::tls_error;
 use crate::failure::Failure;
 use crate::proto::ProtocolError;
+use crate::reason::Reason;
 
 /// Explains an error of an open connection, if it is a TLS error.
 pub(crate) fn failure(error: &io::Error) -> Option<Failure> {
-    tls_error(error).map(|error| Failure::Tls(in_words(error)))
+    tls_error(error).map(|error| Failure::Tls(Reason::with_cause(in_words(error), Arc::new(error.clone()))))
 }
 
 /// Explains a failed handshake; `beginning` is the first bytes from the peer.
-pub(crate) fn handshake(error: &io::Error, beginning: &[u8]) -> Failure {
+pub(crate) fn handshake(error: io::Error, beginning: &[u8]) -> Failure {
     if beginning.starts_with(b"ERROR Too") {
         // The server sent this unencrypted, before any handshake.
-        return Failure::Unreachable(ProtocolError::TooManyConnections.to_string());
+        return Failure::Unreachable(ProtocolError::TooManyConnections.to_string().into());
     }
-    if let Some(failure) = failure(error) {
+    if let Some(failure) = failure(&error) {
         return failure;
     }
     match error.kind() {
-        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => Failure::Closed(
-            "the server ended the connection during the TLS handshake: is it a port without TLS? then use memcached://"
-                .into(),
-        ),
-        _ => Failure::Unreachable(format!("during the TLS handshake: {error}")),
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
+            let text = "the server ended the connection during the TLS handshake: is it a port without TLS? then use memcached://";
+            Failure::Closed(Reason::with_cause(text, Arc::new(error)))
+        }
+        _ => Failure::unreachable(format!("during the TLS handshake: {error}"), error),
     }
 }
 
@@ -215,11 +217,14 @@ mod tests {
 
     #[test]
     fn a_plaintext_reply_to_tls_is_recognised() {
-        let garbage =
-            io::Error::new(io::ErrorKind::InvalidData, Error::InvalidMessage(InvalidMessage::InvalidContentType));
-        assert!(matches!(handshake(&garbage, b"ERROR Too many open connections\r"), Failure::Unreachable(_)));
-        assert!(matches!(handshake(&garbage, b"ERROR\r\n"), Failure::Tls(reason) if reason.contains("memcached://")));
-        let ended = io::Error::from(io::ErrorKind::UnexpectedEof);
-        assert!(matches!(handshake(&ended, b""), Failure::Closed(reason) if reason.contains("without TLS")));
+        let garbage = || {
+            let error = Error::InvalidMessage(InvalidMessage::InvalidContentType);
+            io::Error::new(io::ErrorKind::InvalidData, error)
+        };
+        assert!(matches!(handshake(garbage(), b"ERROR Too many open connections\r"), Failure::Unreachable(_)));
+        let failure = handshake(garbage(), b"ERROR\r\n");
+        assert!(matches!(&failure, Failure::Tls(reason) if reason.text().contains("memcached://")), "{failure:?}");
+        let failure = handshake(io::ErrorKind::UnexpectedEof.into(), b"");
+        assert!(matches!(&failure, Failure::Closed(reason) if reason.text().contains("without TLS")), "{failure:?}");
     }
 }

@@ -163,12 +163,12 @@ impl Tls {
 
     /// Performs the TLS handshake with a server; the caller applies the timeout.
     pub(crate) async fn connect(&self, stream: Box<dyn Stream>, address: &Address) -> Result<Box<dyn Stream>, Failure> {
-        let name = self.name_for(address).map_err(Failure::Tls)?;
-        let config = self.config().await.map_err(Failure::Tls)?;
+        let name = self.name_for(address).map_err(|what| Failure::Tls(what.into()))?;
+        let config = self.config().await.map_err(|what| Failure::Tls(what.into()))?;
         let connector = TlsConnector::from(config);
         match connector.connect(name, Beginning::new(stream)).into_fallible().await {
             Ok(stream) => Ok(Box::new(stream)),
-            Err((error, stream)) => Err(explain::handshake(&error, stream.bytes())),
+            Err((error, stream)) => Err(explain::handshake(error, stream.bytes())),
         }
     }
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use crate::proto::CowBytes;
+use crate::reason::Reason;
 use crate::value::{Serializer, Value, ValueError, number};
 
 /// An encoding for one kind of value.
@@ -115,7 +116,7 @@ impl Form {
 }
 
 fn text(bytes: Bytes) -> Result<ByteString, ValueError> {
-    ByteString::try_from(bytes).map_err(|error| ValueError::malformed("text", error))
+    ByteString::try_from(bytes).map_err(|error| ValueError::malformed("text", Reason::caused_by(error)))
 }
 
 /// Decodes an integer; one beyond 128 bits is kept as digits.
@@ -157,7 +158,7 @@ fn packed(bytes: &[u8]) -> CowBytes<'static> {
 /// Decodes at most `width` big-endian bytes whose leading zeros may be omitted.
 fn unsigned(bytes: &[u8], width: usize) -> Result<[u8; 8], ValueError> {
     if bytes.len() > width {
-        let reason = format_args!("it has {} bytes, and {width} at most were expected", bytes.len());
+        let reason = format!("it has {} bytes, and {width} at most were expected", bytes.len());
         return Err(ValueError::malformed("a number in binary", reason));
     }
     Ok(last_bytes(bytes))

@@ -114,7 +114,7 @@ impl ClientFormat {
         let layout = self.layout();
         let written = layout.forms.iter().find_map(|(flags, form)| Some((*flags, form.write(value)?)));
         let (flags, bytes) = written.ok_or_else(|| {
-            let reason = format_args!("{} would need {}", value.kind(), layout.otherwise);
+            let reason = format!("{} would need {}", value.kind(), layout.otherwise);
             ValueError::unwritable(layout.name, reason)
         })?;
         Ok(Encoded { flags, bytes })

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use remcache::{Client, Config, Error, WriteOutcome};
+use remcache::{Client, Config, Error, UnconditionalOutcome};
 use remcache_server::{Close, Fault, Server};
 use tokio::time::timeout;
 
@@ -73,7 +73,7 @@ async fn write(mode: ProtocolMode, client: &Client, serial: usize) {
     timeout(PATIENCE, calls).await.expect("no call hangs");
 }
 
-fn expect_made(result: Result<WriteOutcome, Error>) {
+fn expect_made(result: Result<UnconditionalOutcome, Error>) {
     if let Ok(change) = expect_unavailable_if_err(result) {
         assert!(change.is_applied(), "{change:?}");
     }

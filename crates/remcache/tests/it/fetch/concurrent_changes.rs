@@ -34,7 +34,7 @@ fn steps() -> Vec<Step> {
             |client| {
                 Box::pin(async {
                     client.delete("key").await.unwrap();
-                    client.add("key", "added").await.unwrap();
+                    assert!(client.add("key", "added").await.unwrap().is_applied());
                 })
             },
             Some("added"),

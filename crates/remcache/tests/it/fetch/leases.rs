@@ -4,13 +4,14 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use remcache::config::ProtocolSetting;
 use remcache::proto::MetaOptions;
 use remcache::recipes::FetchPolicy;
 use remcache::{Client, Error, Request};
 use remcache_testkit::Memcached;
+use tokio::time::timeout;
 
 use crate::fetch::paused_fetch::{LoadResult, PausedFetch, two_clients};
 use crate::fetch::{LONG, PROTOCOLS, client_at, fetch, on_all_servers, patient_policy, stored};
@@ -72,15 +73,28 @@ fn child_process() {
     }
 }
 
+/// Loads a value for ever, in a process that another test starts and kills; run as a test by itself, it does nothing.
+#[test]
+fn child_process_that_never_finishes_loading() {
+    let (Ok(address), Ok(protocol)) = (std::env::var(SERVER), std::env::var(PROTOCOL)) else { return };
+    let client = client_at(&address, protocol.parse().unwrap());
+    let load = || async {
+        println!("\nloading");
+        std::future::pending::<Result<&str, Error>>().await
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(client.fetch("key", patient_policy(), load)).unwrap();
+}
+
 struct Process {
     child: Child,
     output: BufReader<std::process::ChildStdout>,
 }
 
 impl Process {
-    fn start(address: &str, protocol: ProtocolSetting) -> Self {
+    fn start(test: &str, address: &str, protocol: ProtocolSetting) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "fetch::leases::child_process", "--nocapture"])
+            .args(["--exact", &format!("fetch::leases::{test}"), "--nocapture"])
             .env(SERVER, address)
             .env(PROTOCOL, protocol.to_string())
             .stdin(Stdio::piped())
@@ -109,7 +123,7 @@ fn a_thousand_tasks_in_four_processes_share_one_loader() {
     for protocol in PROTOCOLS {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(client_at(&server.addr(), protocol).delete("page").into_future()).unwrap();
-        let mut processes: Vec<_> = (0..4).map(|_| Process::start(&server.addr(), protocol)).collect();
+        let mut processes: Vec<_> = (0..4).map(|_| Process::start("child_process", &server.addr(), protocol)).collect();
         processes.iter_mut().for_each(|process| drop(process.read("ready")));
         for process in &mut processes {
             process.child.stdin.take().unwrap().write_all(b"go\n").unwrap();
@@ -136,6 +150,28 @@ async fn a_caller_waits_for_the_value_that_another_process_loads() {
         assert_eq!((started.available_permits(), stored(&one).await.unwrap()), (0, "loaded".into()), "{protocol}");
     })
     .await;
+}
+
+/// The lease of the dead process lasts an hour: what ends the wait is the default that is documented.
+#[tokio::test]
+async fn a_loader_that_is_killed_delays_others_by_the_default_wait_only() {
+    const PATIENCE: Duration = Duration::from_secs(60);
+    let policy = FetchPolicy::new(LONG);
+    assert_eq!(policy, policy.wait(Duration::from_secs(1)), "the default");
+    for protocol in PROTOCOLS {
+        let server = Memcached::start(&[]);
+        let client = client_at(&server.addr(), protocol);
+        let mut loading = Process::start("child_process_that_never_finishes_loading", &server.addr(), protocol);
+        loading.read("loading");
+        // SIGKILL.
+        loading.child.kill().unwrap();
+        loading.child.wait().unwrap();
+        let began = Instant::now();
+        let waits = fetch(&client, policy, "mine");
+        assert_eq!(timeout(PATIENCE, waits).await.unwrap().unwrap(), "mine", "{protocol}");
+        assert!(began.elapsed() >= Duration::from_millis(900), "{protocol}: it waited for the other loader");
+        assert_eq!(stored(&client).await.unwrap(), "mine", "{protocol}: the next callers do not wait");
+    }
 }
 
 /// A process that died during a load has left its lease.

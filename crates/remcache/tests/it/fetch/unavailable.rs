@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use remcache::config::ProtocolSetting;
-use remcache::{Client, Config};
+use remcache::value::{ByteString, Codec};
+use remcache::{Cache, Client, Config, Error};
 use remcache_server::{Close, Fault, Server};
 use remcache_testkit::Memcached;
 
 use crate::fetch::paused_fetch::{LoadResult, PausedFetch};
-use crate::fetch::{PROTOCOLS, client_at, fetch, patient_policy, stored};
+use crate::fetch::{LONG, PROTOCOLS, client_at, fetch, patient_policy, stored};
+use crate::support::wait_until;
 
 #[tokio::test]
 async fn without_a_server_the_loader_runs() {
@@ -36,7 +38,7 @@ async fn if_the_server_dies_during_the_load_the_caller_gets_its_value() {
         assert_eq!(paused.finish(LoadResult::Value("loaded")).await.unwrap().unwrap(), "loaded", "{protocol}");
         assert_eq!(fetch(&client, patient_policy(), "again").await.unwrap(), "again", "{protocol}");
         server.restart();
-        crate::support::wait_until("the server is up", async || client.get("key").await.is_ok()).await;
+        wait_until("the server is up", async || client.get("key").await.is_ok()).await;
         assert_eq!(fetch(&client, patient_policy(), "stored").await.unwrap(), "stored", "{protocol}");
         assert_eq!(stored(&client).await.unwrap(), "stored", "{protocol}");
     }
@@ -101,7 +103,7 @@ async fn a_server_without_cas_values_is_an_error() {
     let server = Memcached::start(&["-C"]);
     for protocol in PROTOCOLS {
         let client = client_at(&server.addr(), protocol);
-        let load = || async { Ok::<_, remcache::Error>(Some("value")) };
+        let load = || async { Ok::<_, Error>(Some("value")) };
         let error = client.fetch_optional("key", patient_policy(), load).await.unwrap_err();
         assert_eq!(error.kind(), remcache::ErrorKind::Unsupported, "{protocol}: {error}");
         assert!(error.to_string().contains("-C"), "{protocol}: {error}");
@@ -120,10 +122,40 @@ async fn a_value_that_is_too_large_is_returned_and_not_stored() {
         let large = vec![b'x'; length];
         for _ in 0..2 {
             let value = large.clone();
-            let load = move || async move { Ok::<_, remcache::Error>(Some(value)) };
+            let load = move || async move { Ok::<_, Error>(Some(value)) };
             let found = client.fetch_optional("key", patient_policy(), load).await.unwrap();
             assert!(found.as_deref() == Some(&*large), "{protocol}, {length}");
             assert_eq!(client.get("key").await.unwrap(), None, "{protocol}, {length}: no lease is left");
+        }
+    }
+}
+
+/// A fetch asks several times: for the value, the lease and the item that says when it is refreshed.
+#[tokio::test]
+async fn a_fetch_of_a_server_that_is_down_counts_as_one_refused_request() {
+    for protocol in PROTOCOLS.into_iter().chain([ProtocolSetting::Auto]) {
+        let mut server = Memcached::start(&[]);
+        let client = client_at(&server.addr(), protocol);
+        client.set("key", "value").await.unwrap();
+        server.kill();
+        wait_until("the server is down", async || {
+            let _ = client.get("key").await;
+            !client.is_usable()
+        })
+        .await;
+        let refused = || client.servers()[0].metrics().errors.refused;
+        let plain = patient_policy();
+        let policies = [plain, plain.stale_for(LONG), plain.refresh_ahead(LONG / 2).negative(LONG)];
+        for (number, policy) in policies.into_iter().enumerate() {
+            let before = refused();
+            for _ in 0..20 {
+                assert_eq!(fetch(&client, policy, "loaded").await.unwrap(), "loaded", "{protocol}");
+            }
+            assert_eq!(refused() - before, 20, "{protocol}, policy {number}");
+            let texts = Cache::new(&client, "", Codec::text());
+            let load = || async { Ok::<_, Error>(ByteString::from("loaded")) };
+            assert_eq!(texts.fetch("key", policy, load).await.unwrap(), "loaded", "{protocol}");
+            assert_eq!(refused() - before, 21, "{protocol}, policy {number}: a cache");
         }
     }
 }

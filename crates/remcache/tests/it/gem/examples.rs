@@ -387,7 +387,7 @@ mod memcached {
             first.kill();
             second.kill();
             wait_until("the servers are down", async || {
-                client.noop().await;
+                let _ = client.noop().await;
                 !client.is_usable()
             })
             .await;

@@ -31,17 +31,17 @@ async fn a_lock_reports_acquiring_renewing_and_releasing() {
     for protocol in PROTOCOLS {
         let server = Memcached::start(&[]);
         let (client, recorder) = observed(&[server.addr()], patient_config().protocol(protocol));
-        let mut lock = client.lock("lock", MINUTE).await.unwrap().unwrap();
+        let mut lock = client.lock("lock", MINUTE).await.unwrap().acquired().unwrap();
         let taken = recorder.ended_as(OperationName::Lock, Outcome::Ok);
         assert_eq!(taken.server, Some(server.addr()));
-        assert!(client.lock("lock", MINUTE).within(Duration::from_millis(30)).await.unwrap().is_none());
+        assert!(!client.lock("lock", MINUTE).within(Duration::from_millis(30)).await.unwrap().is_acquired());
         assert!(recorder.ended_as(OperationName::Lock, Outcome::Ok).attempts > 1, "it was tried again");
         lock.renew().await.unwrap();
         recorder.ended_as(OperationName::Renew, Outcome::Ok);
         assert!(lock.unlock().await.unwrap());
         recorder.ended_as(OperationName::Unlock, Outcome::Ok);
 
-        let mut lost = client.lock("lock", MINUTE).await.unwrap().unwrap();
+        let mut lost = client.lock("lock", MINUTE).await.unwrap().acquired().unwrap();
         client.delete("lock").await.unwrap();
         recorder.take();
         lost.renew().await.unwrap_err();
@@ -49,7 +49,7 @@ async fn a_lock_reports_acquiring_renewing_and_releasing() {
         assert_eq!(conflict.counts, (0, 0, 1));
         drop(lost);
         assert!(recorder.take().is_empty(), "there was nothing to release");
-        drop(client.lock("lock", MINUTE).await.unwrap().unwrap());
+        drop(client.lock("lock", MINUTE).await.unwrap().acquired().unwrap());
         assert_eq!(names(&recorder), ["lock", "unlock"]);
     }
 }
@@ -57,7 +57,7 @@ async fn a_lock_reports_acquiring_renewing_and_releasing() {
 #[tokio::test]
 async fn a_lock_and_a_limiter_that_fail_open_report_the_error() {
     let (client, recorder) = observed(&[NOWHERE.to_owned()], patient_config());
-    let lock = client.lock("lock", MINUTE).when_away(OnUnavailable::FailOpen).await.unwrap().unwrap();
+    let lock = client.lock("lock", MINUTE).when_away(OnUnavailable::FailOpen).await.unwrap().acquired().unwrap();
     recorder.ended_as(OperationName::Lock, REFUSED);
     drop(lock);
     assert!(recorder.take().is_empty(), "an assumed lock holds nothing");
@@ -225,9 +225,9 @@ async fn check_cache(client: &Client, recorder: &Recorder, cache: Cache<ByteStri
     let (ok, hit, miss) = (Outcome::Ok, Outcome::Hit, Outcome::Miss);
     cache.set("a", "1").await.unwrap();
     recorder.ended_as(OperationName::Set, ok);
-    cache.add("a", "1").await.unwrap();
+    assert!(!cache.add("a", "1").await.unwrap().is_applied());
     recorder.ended_as(OperationName::Add, ok);
-    cache.replace("a", "a longer value").await.unwrap();
+    assert!(cache.replace("a", "a longer value").await.unwrap().is_applied());
     recorder.ended_as(OperationName::Replace, ok);
     assert!(cache.get("a").await.unwrap().is_some());
     recorder.ended_as(OperationName::Get, hit);
@@ -368,7 +368,7 @@ async fn requests_to_servers_and_streams_are_reported_once() {
     recorder.ended_as(OperationName::Version, Outcome::Ok);
     handle.noop().await.unwrap();
     recorder.ended_as(OperationName::Noop, Outcome::Ok);
-    client.noop().await;
+    let _ = client.noop().await;
     recorder.ended_as(OperationName::Noop, Outcome::Ok);
     client.flush().await.into_result().unwrap();
     recorder.ended_as(OperationName::Flush, Outcome::Ok);
@@ -387,7 +387,7 @@ fn the_blocking_client_reports_as_the_other_does() {
     recorder.ended_as(OperationName::Set, Outcome::Ok);
     client.get("a").wait().unwrap();
     recorder.ended_as(OperationName::Get, Outcome::Hit);
-    let lock = client.lock("lock", MINUTE).wait().unwrap().unwrap();
+    let lock = client.lock("lock", MINUTE).wait().unwrap().acquired().unwrap();
     recorder.ended_as(OperationName::Lock, Outcome::Ok);
     drop(lock);
     recorder.ended_as(OperationName::Unlock, Outcome::Ok);

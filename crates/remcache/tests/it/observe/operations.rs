@@ -35,7 +35,7 @@ async fn a_call_is_reported_with_its_figures() {
     let miss = recorder.only();
     assert_eq!((miss.outcome, miss.counts), (Outcome::Miss, (0, 1, 0)));
     assert_eq!(miss.outcome.error_type(), None);
-    client.add("key", "other").await.unwrap();
+    assert!(!client.add("key", "other").await.unwrap().is_applied());
     assert_eq!(recorder.only().outcome, Outcome::Ok, "the server decided");
     client.get("k".repeat(300)).await.unwrap_err();
     let failed = recorder.only();
@@ -69,7 +69,7 @@ async fn a_call_with_many_keys_is_one_operation_with_an_exchange_a_server() {
     client.call_many([Request::get("a"), Request::get("k".repeat(300))]).await;
     let call = recorder.only();
     assert_eq!((call.operation, call.counts.2), (OperationName::CallMany, 1));
-    client.version().await;
+    let _ = client.version().await;
     let version = recorder.only();
     assert_eq!((version.operation, version.attempts, version.outcome), (OperationName::Version, 3, Outcome::Ok));
     let mut stats = client.servers()[0].stats("");
@@ -94,7 +94,7 @@ async fn what_takes_several_commands_is_one_operation() {
         check(OperationName::Exists, Outcome::Miss);
         client.update("a", MINUTE, |_| Some("1".into())).await.unwrap();
         check(OperationName::Update, Outcome::Ok);
-        client.append_or_create("b", "x", MINUTE).await.unwrap();
+        assert!(client.append_or_create("b", "x", MINUTE).await.unwrap().is_applied());
         check(OperationName::AppendOrCreate, Outcome::Ok);
         client.increment_or_create("c", 1, 1, MINUTE).await.unwrap();
         check(OperationName::IncrementOrCreate, Outcome::Ok);
@@ -232,4 +232,29 @@ async fn a_panic_of_an_observer_loses_no_reply() {
     client.fetch("new", MINUTE, || async { Ok::<_, remcache::Error>("x") }).await.unwrap();
     assert_eq!(recorder.take().len(), 13, "the other observer receives everything");
     client.close().await;
+}
+
+#[tokio::test]
+async fn a_stream_of_keys_is_one_operation() {
+    use futures_util::stream;
+
+    let server = Memcached::start(&[]);
+    let (client, recorder) = observed(&[server.addr()], patient_config());
+    let mut stored = client.set_stream(stream::iter([("a", "1"), ("b", "2")]));
+    while let Some((_, outcome)) = stored.next().await {
+        outcome.unwrap();
+    }
+    assert_eq!((recorder.only().operation, recorder.take_exchanges().len()), (OperationName::SetMany, 2));
+    let too_long = "k".repeat(300);
+    let mut items = client.get_stream(stream::iter(["a", "absent", &too_long, "b"]));
+    while items.next().await.is_some() {}
+    let get = recorder.only();
+    assert_eq!((get.operation, get.counts), (OperationName::GetMany, (2, 1, 1)));
+    assert_eq!(get.outcome, Outcome::Failed(ErrorKind::InvalidKey));
+    assert!(items.next().await.is_none());
+    let mut items = client.get_stream(stream::iter(["a", "b"]));
+    items.next().await.unwrap().1.unwrap();
+    drop(items);
+    assert_eq!(recorder.only().outcome, Outcome::Cancelled);
+    assert_eq!(recorder.started(), 3);
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use remcache::config::ProtocolSetting;
 use remcache::observe::{ActiveOperation, Observer, OperationFinished, OperationName, OperationStarted, Outcome};
 use remcache::policy::{Failover, Retries};
-use remcache::recipes::{FixedWindow, Limiter, OnUnavailable};
+use remcache::recipes::{FixedWindow, Limiter, LockOutcome, OnUnavailable};
 use remcache::value::Codec;
 use remcache::{Cache, Client, Config, Error, ErrorKind, Request};
 use remcache_server::{Close, Fault, Server};
@@ -253,7 +253,7 @@ impl Caller {
 
     async fn lock(&mut self, client: &Client, number: u32) {
         let taken = self.change(OperationName::Lock, boxed(client.lock(format!("lock{number}"), MINUTE))).await;
-        let Some(Ok(Some(lock))) = taken else { return };
+        let Some(Ok(LockOutcome::Acquired(lock))) = taken else { return };
         match self.random.bool() {
             true => drop(self.change(OperationName::Unlock, boxed(lock.unlock())).await),
             false => {

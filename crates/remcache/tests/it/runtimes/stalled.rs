@@ -112,7 +112,7 @@ fn verbs_end() {
     });
     assert_eq!(loaded.unwrap(), Some(Bytes::from("loaded")), "without the cache");
     let lock =
-        stalled.elsewhere("lock", async move |client| client.lock("lock", minute).await.map(|lock| lock.is_some()));
+        stalled.elsewhere("lock", async move |client| client.lock("lock", minute).await.map(|lock| lock.is_acquired()));
     assert!(lock.unwrap_err().is_unavailable());
     let updated =
         stalled.elsewhere("update", async move |client| client.update("k", minute, |_| Some(Bytes::from("new"))).await);

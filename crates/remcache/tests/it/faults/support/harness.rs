@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use remcache::{Client, Config, Delivery, Error, ErrorKind, Item, WriteOutcome};
+use remcache::{Client, Config, Delivery, Error, ErrorKind, Item, UnconditionalOutcome, WriteOutcome};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -300,7 +300,7 @@ async fn set(caller: Caller, key: String) -> CallResults {
     let result = caller.within(1, caller.client.set(&key, expected_value(key.as_bytes()))).await;
     let mut results = CallResults::default();
     results.record_write(&key, &result);
-    results.record(&key, result, WriteOutcome::is_applied);
+    results.record(&key, result, UnconditionalOutcome::is_applied);
     results
 }
 
@@ -333,7 +333,7 @@ async fn delete(caller: Caller, key: String) -> CallResults {
     let result = caller.within(1, caller.client.delete(&key)).await;
     let mut results = CallResults::default();
     results.record_write(&key, &result);
-    results.record(&key, result, WriteOutcome::is_applied);
+    results.record(&key, result, UnconditionalOutcome::is_applied);
     results
 }
 

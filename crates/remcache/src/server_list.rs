@@ -1,0 +1,47 @@
+//! What a client takes as its servers.
+
+/// The addresses of servers: one text, or anything that iterates over texts.
+///
+/// `M` says which of the two it is, and is always inferred.
+///
+/// ```
+/// use remcache::Client;
+///
+/// let one = Client::new("cache1:11211")?;
+/// let list = Client::new(["cache1", "cache2"])?;
+/// let addresses = [([127, 0, 0, 1], 11211), ([127, 0, 0, 1], 11212)].map(std::net::SocketAddr::from);
+/// let numeric = Client::new(addresses.iter().map(ToString::to_string))?;
+/// assert_eq!([one, list, numeric].map(|client| client.servers().len()), [1, 2, 2]);
+/// # Ok::<(), remcache::Error>(())
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an address of a server, nor a list of addresses",
+    label = "expected text or a list of texts",
+    note = "pass an address, `\"cache1:11211\"`, or a list, `[\"cache1:11211\", \"cache2:11211\"]`; convert addresses of other types with `.to_string()`"
+)]
+pub trait ServerList<M> {
+    /// Returns the addresses in their order.
+    fn into_addresses(self) -> impl Iterator<Item: AsRef<str>>;
+}
+
+/// Marks one address.
+#[derive(Debug)]
+#[expect(clippy::exhaustive_enums, reason = "a mark without values")]
+pub enum OneAddress {}
+
+/// Marks a list of addresses.
+#[derive(Debug)]
+#[expect(clippy::exhaustive_enums, reason = "a mark without values")]
+pub enum ManyAddresses {}
+
+impl<S: AsRef<str>> ServerList<OneAddress> for S {
+    fn into_addresses(self) -> impl Iterator<Item: AsRef<str>> {
+        std::iter::once(self)
+    }
+}
+
+impl<S: AsRef<str>, L: IntoIterator<Item = S>> ServerList<ManyAddresses> for L {
+    fn into_addresses(self) -> impl Iterator<Item: AsRef<str>> {
+        self.into_iter()
+    }
+}
