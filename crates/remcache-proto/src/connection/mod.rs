@@ -1,9 +1,8 @@
-//! The machine of one connection: it matches replies to requests.
+//! The state machine of a connection: pending requests and the attribution of replies to them.
 //!
 //! No I/O, no clock, no locks. Requests are [submitted](Connection::submit) and their bytes
-//! [taken](Connection::take_output); what the socket gives is gathered in an [`InputBuffer`] and
-//! turned into [events](Connection::poll_event); instants are handed in. Every request ends in
-//! exactly one event that is the last one of its tag.
+//! [taken](Connection::take_output); received bytes are collected in an [`InputBuffer`] and turned into
+//! [events](Connection::poll_event); instants are passed in. Every tag gets exactly one last event.
 pub(crate) mod auth;
 pub(crate) mod key_queue;
 pub(crate) mod multiget;
@@ -41,7 +40,7 @@ use crate::types::request::Request;
 use crate::types::status::{Delivery, Status};
 use crate::types::version::ServerVersion;
 
-/// The machine of one connection.
+/// The state machine of a connection.
 ///
 /// ```
 /// use std::time::{Duration, Instant};
@@ -67,38 +66,38 @@ use crate::types::version::ServerVersion;
 #[derive(Debug)]
 pub struct Connection {
     limits: Limits,
-    /// What the connection speaks; `None` while that is not known.
+    /// The protocol; `None` before negotiation.
     protocol: Option<Protocol>,
     /// Whether the protocol is negotiated again on each connection.
     undecided: bool,
     dialect: ServerVersion,
-    /// The requests in flight, while it is not known how to say them.
+    /// The pending requests while the protocol is not known.
     backlog: Backlog,
-    /// How many plain gets may share a line, and the line that takes more.
+    /// The most keys in a multiget line, and the line that more keys can be added to.
     keys_in_line: usize,
     open_multiget: Option<OpenMultiget>,
     without_gets: WithoutGets,
-    /// How many requests were in flight when output was last taken.
+    /// The number of requests in flight when output was last taken.
     in_flight_at_flush: usize,
-    /// How many requests the run of one caller has that is submitted now; 0 without one.
+    /// The number of requests in the batch that is being submitted; 0 without one.
     run: usize,
-    /// Whether a request is in flight that needs the connection to itself.
+    /// Whether a request is in flight that needs an exclusive connection.
     exclusive: bool,
-    /// Why nothing that follows can be trusted, once the reply that showed it was delivered.
+    /// A fatal error, to be returned after the reply that revealed it was delivered.
     broken: Option<ProtocolError>,
     /// Whether the server has refused a request for lack of authentication.
     auth_required: bool,
     in_flight: InFlight,
-    /// Where the small values of a run are.
+    /// The arena for the small values of a batch.
     values: ValueArena,
     output: Output,
-    /// The stream of request bytes: how many were submitted, handed to the driver, written.
+    /// Offsets in the stream of request bytes: bytes submitted, taken by the I/O loop, and written.
     submitted: u64,
     taken: u64,
     written: u64,
-    /// Quiet requests at the front whose success a non-quiet reply has confirmed.
+    /// The number of quiet requests at the front that a non-quiet reply has confirmed.
     silent: usize,
-    /// Events that no input caused.
+    /// Events that were not caused by input.
     events: VecDeque<Event>,
     /// A lower bound of the deadlines in flight.
     earliest: Option<Instant>,
@@ -106,12 +105,12 @@ pub struct Connection {
     abandoned_since: Option<Instant>,
     last_input: Instant,
     last_reply: Instant,
-    /// When the queue last went from empty to waiting.
+    /// When the queue last became non-empty, or the silence timer was reset.
     outstanding_since: Instant,
 }
 
 impl Connection {
-    /// A machine of the binary protocol without anything in flight, whose first request has this opaque.
+    /// Creates a state machine of the binary protocol, whose first request has this opaque.
     pub fn new(limits: Limits, first_opaque: u32, now: Instant) -> Self {
         Self::speaking(Protocol::Binary, ServerVersion::default(), limits, first_opaque, now)
     }
@@ -127,10 +126,10 @@ impl Connection {
         Self { protocol: Some(protocol), dialect, undecided: false, ..Self::undecided(limits, first_opaque, now) }
     }
 
-    /// A machine that takes requests before it is known what the connection speaks.
+    /// Creates a state machine that accepts requests before its protocol is known.
     ///
-    /// It keeps them until [`Connection::begin`], with their limits and deadlines, and has no output
-    /// till then. After [`Connection::close`] it is undecided again.
+    /// It stores them until [`Connection::begin`], subject to limits and deadlines, and has no output until then. After
+    /// [`Connection::close`] its protocol is unknown again.
     pub fn undecided(limits: Limits, first_opaque: u32, now: Instant) -> Self {
         Self {
             limits,
@@ -163,7 +162,7 @@ impl Connection {
         }
     }
 
-    /// Encodes a request and queues it; without a tag its reply is discarded.
+    /// Encodes and queues a request; without a tag its reply is discarded.
     ///
     /// # Errors
     /// [`Rejected`] if the request cannot be sent, or the limits are reached; nothing is queued then.
@@ -189,7 +188,7 @@ impl Connection {
         Ok(Ticket(opaque))
     }
 
-    /// Queues a new request, whose bytes were just appended.
+    /// Queues a new request, whose bytes were just appended to the output.
     #[inline]
     fn enqueue(&mut self, entry: Entry, now: Instant) {
         if self.in_flight.is_empty() {
@@ -216,7 +215,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Queues an entry whose bytes were just appended.
+    /// Queues an entry, whose bytes were just appended to the output.
     #[inline]
     fn push(&mut self, entry: Entry) {
         self.exclusive |= entry.expected.operation.is_exclusive();
@@ -224,21 +223,21 @@ impl Connection {
         self.submitted = self.taken.saturating_add(self.output.remaining() as u64);
     }
 
-    /// What the connection speaks; `None` while that is not known.
+    /// Returns the protocol; `None` while it is not known.
     #[inline]
     pub fn protocol(&self) -> Option<Protocol> {
         self.protocol
     }
 
-    /// Whether there are bytes to write.
+    /// Returns whether there are bytes to write.
     #[inline]
     pub fn has_output(&self) -> bool {
         self.output.has_remaining()
     }
 
-    /// Moves the bytes to write into `output`, which must be empty; its memory is used again.
+    /// Moves the bytes to write into `output`, which must be empty; its memory is reused.
     ///
-    /// A run that ends quiet is closed with a no-op, whose reply shows what was silent.
+    /// If the last request is quiet, a no-op is appended, whose reply confirms the quiet requests before it.
     pub fn take_output(&mut self, output: &mut Output) {
         debug_assert!(!output.has_remaining(), "bytes that were taken must be written first");
         if self.protocol.is_none() {
@@ -267,16 +266,16 @@ impl Connection {
         self.written = self.written.saturating_add(count as u64);
     }
 
-    /// Records that all bytes that were taken may have been written: the I/O loop that took them reports no more.
+    /// Records that all taken bytes may have been written, because the I/O loop that took them has been abandoned.
     pub fn assume_written(&mut self) {
         self.written = self.taken;
     }
 
-    /// How many of the bytes that were taken and not written make whole requests: as many as are at
-    /// most `limit` bytes together, or exactly one that is longer.
+    /// Returns the number of taken and unwritten bytes that form whole requests: as many requests as fit into `limit`
+    /// bytes, or exactly one that is longer.
     ///
-    /// A TLS record that ends within a request stalls servers (docs/protocol.md), so over TLS bytes
-    /// are written by this measure.
+    /// A TLS record that ends within a request can stall servers (docs/protocol.md), so over TLS bytes are written in
+    /// these units.
     pub fn next_boundary(&self, limit: usize) -> usize {
         let reach = self.written.saturating_add(limit as u64);
         let end = match reach < self.taken {
@@ -291,11 +290,11 @@ impl Connection {
         self.last_input = now;
     }
 
-    /// The next event: first those that no input caused, then what the input holds; `None` if it
-    /// holds no complete reply.
+    /// Returns the next event: first those that input did not cause, then those from the input; `None` if it contains no
+    /// complete reply.
     ///
     /// # Errors
-    /// [`ProtocolError`] if the input cannot be trusted: call [`Connection::close`] then.
+    /// [`ProtocolError`] if the server violates the protocol: call [`Connection::close`] then.
     #[inline]
     pub fn poll_event(&mut self, input: &mut InputBuffer) -> Result<Option<Event>, ProtocolError> {
         if let Some(hit) = self.next_hit_in_line(input) {
@@ -310,13 +309,13 @@ impl Connection {
         self.poll_packets(input)
     }
 
-    /// The next event that no input caused: a request was given up, or its connection is gone.
+    /// Returns the next event that input did not cause: a timeout or a lost connection.
     #[inline]
     pub fn poll_local_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
 
-    /// The next event that the packets of the input cause.
+    /// Returns the next event from the packets of the input.
     #[inline]
     fn poll_packets(&mut self, input: &mut InputBuffer) -> Result<Option<Event>, ProtocolError> {
         loop {
@@ -333,12 +332,12 @@ impl Connection {
         }
     }
 
-    /// The longest body of a reply: a value with its key and extras.
+    /// Returns the longest body of a reply: a value with its key and extras.
     fn max_body(&self) -> usize {
         self.limits.value.saturating_add(1024)
     }
 
-    /// Finds the request that a reply answers; quiet requests before a non-quiet reply are settled first.
+    /// Finds the request that a reply answers; quiet requests before a non-quiet reply are completed first.
     #[inline]
     fn attribute(&mut self, header: &Header, input: &mut InputBuffer) -> Result<Option<Event>, ProtocolError> {
         let opcode = Opcode(header.opcode);
@@ -369,16 +368,15 @@ impl Connection {
         }
     }
 
-    /// A quiet request spoke, and its turn has passed; whether the quiet ones before it were silent,
-    /// only a non-quiet reply confirms.
+    /// Moves the cursor past a quiet request that was answered, and returns its owner. The quiet requests before it are
+    /// completed when a non-quiet reply confirms them.
     fn pass(&mut self, place: usize) -> Option<Owner> {
         let owner = std::mem::replace(&mut self.in_flight.pass(place)?.owner, Owner::None);
         self.forget_abandoned(owner);
         Some(owner)
     }
 
-    /// A request that said nothing had its usual outcome: a fetch missed, anything else succeeded. So
-    /// many more follow.
+    /// Completes the oldest request, a quiet one without a reply: a fetch missed, anything else succeeded.
     fn settle_silent(&mut self, left: usize) -> Option<Event> {
         self.silent = left;
         let entry = self.pop()?;
@@ -410,7 +408,7 @@ impl Connection {
         }
     }
 
-    /// Gives up a request; its reply will be read and discarded.
+    /// Abandons a request; its reply will be read and discarded.
     pub fn abandon(&mut self, ticket: Ticket, now: Instant) {
         if let Some(entry) = self.in_flight.get_mut(self.without_gets.current(ticket.0))
             && matches!(entry.owner, Owner::Caller(_))
@@ -420,7 +418,7 @@ impl Connection {
         }
     }
 
-    /// Abandons every request whose tag fits.
+    /// Abandons every request whose tag matches.
     pub fn abandon_where(&mut self, fits: impl Fn(Tag) -> bool, now: Instant) {
         let mut count = 0_usize;
         for (_, entry) in self.in_flight.iter_mut() {
@@ -439,16 +437,16 @@ impl Connection {
         }
     }
 
-    /// Ends everything in flight: the connection is gone, for this reason.
+    /// Fails all requests in flight, because the connection is closed for this reason.
     ///
-    /// The machine can serve the next connection then; if it was [undecided](Connection::undecided)
-    /// at first, it is so again.
+    /// The state machine can then be used for the next connection; one that was created
+    /// [undecided](Connection::undecided) is so again.
     pub fn close(&mut self, reason: &Bytes, now: Instant) {
         while let Some(entry) = self.pop() {
             let delivery = if entry.start < self.written { Delivery::MaybeSent } else { Delivery::NotSent };
             if let Owner::Caller(tag) = entry.owner {
                 let reply = match (entry.expected.operation, delivery) {
-                    // On the protocols of lines the end is the answer.
+                    // On the meta and text protocols a quit is answered by closing the connection.
                     (Operation::Quit, Delivery::MaybeSent) if self.protocol != Some(Protocol::Binary) => {
                         Reply::new(Status::NoError)
                     }
@@ -476,7 +474,7 @@ impl Connection {
         self.last_reply = now;
     }
 
-    /// Gives back memory that an idle connection does not need.
+    /// Releases memory that an idle connection does not need.
     pub fn shrink(&mut self) {
         if self.in_flight.is_empty() {
             self.output.clear(KEPT_OUTPUT);
@@ -486,38 +484,38 @@ impl Connection {
         }
     }
 
-    /// Whether the limits leave room for a request with a value of this length.
+    /// Returns whether the limits allow another request with a value of this length.
     #[inline]
     pub fn has_room(&self, length: usize) -> bool {
         let waiting = self.waiting_output();
-        // One request is always taken, however large: else it never could be.
+        // A single request is always accepted: otherwise a large one never would be.
         let fits = waiting == 0 || waiting.saturating_add(length as u64) <= self.limits.output as u64;
         fits && self.in_flight.len() < self.limits.in_flight && !self.exclusive
     }
 
-    /// How many requests are unanswered, abandoned ones included.
+    /// Returns the number of unanswered requests, including abandoned ones.
     #[inline]
     pub fn in_flight(&self) -> usize {
         self.in_flight.len()
     }
 
-    /// Number of unanswered requests that were given up.
+    /// Returns the number of unanswered requests that were abandoned.
     pub fn abandoned(&self) -> usize {
         self.abandoned
     }
 
-    /// Number of unanswered requests with a waiting caller.
+    /// Returns the number of unanswered requests with a waiting caller.
     pub fn awaited(&self) -> usize {
         self.in_flight.iter().filter(|entry| matches!(entry.owner, Owner::Caller(_))).count()
     }
 
-    /// How many bytes wait to be written.
+    /// Returns the number of unwritten bytes.
     #[inline]
     pub fn waiting_output(&self) -> u64 {
         self.submitted.saturating_sub(self.written).saturating_add(self.backlog.bytes())
     }
 }
 
-/// What an idle machine keeps: bytes of output, entries of its queues.
+/// The memory that an idle connection keeps: bytes of output, and entries of its queues.
 const KEPT_OUTPUT: usize = 1024;
 const KEPT_ENTRIES: usize = 16;

@@ -1,4 +1,4 @@
-//! The settings of a client, each with its default and the price of changing it.
+//! The settings of a client, each with its default and the cost of changing it.
 pub(crate) mod credentials;
 pub(crate) mod journal;
 mod options;
@@ -74,14 +74,14 @@ pub struct Config {
     pub(crate) observers: Observers,
 }
 
-/// What a call does when its connection's limits are reached.
+/// The behaviour of a call when its connection's limits are reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Overload {
-    /// It waits for room until its deadline, then it is `Overloaded`.
+    /// It waits for capacity until its deadline, then fails as `Overloaded`.
     #[default]
     Wait,
-    /// It is `Overloaded` at once.
+    /// It fails as `Overloaded` at once.
     Fail,
 }
 
@@ -124,36 +124,33 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The defaults.
+    /// Creates the default settings.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Settings and servers from a URL:
+    /// Parses settings and servers from a URL:
     /// `memcached://host,host:port,host:port:weight/namespace?timeout=250ms&distribution=ketama`.
     ///
-    /// `memcacheds://` is the same over TLS, with the authorities that the system trusts, unless
-    /// [`Config::tls`] says otherwise (feature `tls`). A user and a password for all servers stand
-    /// before the hosts: `memcacheds://user:password@host`. TLS and credentials are the client's: one URL that has
-    /// them gives them to all its servers, and no URL takes them away.
+    /// `memcacheds://` is the same over TLS, with the system's trusted authorities unless [`Config::tls`] is set (feature
+    /// `tls`). A user and a password for all servers precede the hosts: `memcacheds://user:password@host`. TLS and
+    /// credentials apply to the whole client: one URL sets them for all servers, and another does not remove them.
     ///
-    /// In every part of a URL `%` and two hexadecimal digits stand for a byte. That is needed for `%`, `@`,
-    /// `/` and `?` in user, password and namespace, and for `:` in the user. A Unix socket is
-    /// `unix:///run/cache.sock?timeout=1s`, or a host with its slashes encoded:
-    /// `memcached://%2Frun%2Fcache.sock/namespace`. `memcache://` is another name of `memcached://`.
+    /// Bytes in any part of a URL may be percent-encoded. This is required for `%`, `@`, `/` and `?` in user, password and
+    /// namespace, and for `:` in the user. A Unix socket is `unix:///run/cache.sock?timeout=1s`, or a host with encoded
+    /// slashes: `memcached://%2Frun%2Fcache.sock/namespace`. `memcache://` is an alias of `memcached://`.
     ///
     /// Options: `namespace`, `timeout`, `connect_timeout`, `connections`, `distribution`, `hash`, `hash_tag`, `protocol`, `max_value_size`,
     /// `max_in_flight`, `max_output`, `breaker`, `failover` (`none`, `next`, `gutter`), `gutter` (spare
     /// servers), `failover_ttl`, `retries`, `retry_timeout`, `replicas`, `hedge`, `prefer` (a part of the servers' names). Durations read `250ms`, `5s`, `2m`, `1h`.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`](crate::error::ErrorKind::Config) for a malformed URL, an unknown option or a
-    /// value that does not fit.
+    /// [`ErrorKind::Config`](crate::error::ErrorKind::Config) for a malformed URL, an unknown option or an invalid value.
     pub fn from_url(url: &str) -> Result<Self, Error> {
         Self::new().server(url)
     }
 
-    /// Adds servers: an address, a comma list, or a URL whose options apply to the client.
+    /// Adds servers: an address, a comma-separated list, or a URL whose options apply to the client.
     ///
     /// # Errors
     /// As [`Config::from_url`], and for a malformed address.
@@ -168,34 +165,34 @@ impl Config {
         options::apply_all(self, options)
     }
 
-    /// Which protocol to speak (default: [`ProtocolSetting::Auto`], the best that each server understands).
+    /// Sets the protocol (default: [`ProtocolSetting::Auto`], the best that each server supports).
     ///
-    /// Finding it out takes one round trip for each connection; a protocol that is given takes none.
+    /// Negotiation takes one round trip per connection; a fixed protocol takes none.
     #[must_use]
     pub fn protocol(self, protocol: ProtocolSetting) -> Self {
         Self { protocol, ..self }
     }
 
-    /// Where keys are placed (default: `ketama`, libmemcached's weighted ring).
+    /// Sets the placement of keys (default: `ketama`, libmemcached's weighted ring).
     ///
-    /// Clients that share servers must agree on it: otherwise nearly every key is a miss.
-    /// [Which client is which distribution](https://github.com/remcache/remcache/blob/main/docs/placement.md).
+    /// Clients that share servers must use the same one, otherwise nearly every key is a miss. See the
+    /// [distributions of other clients](https://github.com/remcache/remcache/blob/main/docs/placement.md).
     #[must_use]
     pub fn distribution(self, distribution: Distribution) -> Self {
         Self { distribution, ..self }
     }
 
-    /// A prefix of every key (default: none). It counts against the 250 bytes of a key, and is
-    /// placed with the key.
+    /// Sets a prefix of every key (default: none). It counts towards the 250 bytes of a key, and is part of the key for
+    /// placement.
     #[must_use]
     pub fn namespace(self, namespace: impl Into<Vec<u8>>) -> Self {
         Self { namespace: namespace.into(), ..self }
     }
 
-    /// How long a request may take: queueing, connecting, sending, the reply (default: 1 s).
+    /// Sets the timeout of requests, which covers queueing, connecting, sending and the reply (default: 1 s).
     ///
-    /// A multi-key call may take this long between two replies. A shorter time makes a slow server look
-    /// like one that is away; a longer one makes callers wait for a server that hangs.
+    /// For a multi-key call it is the time between two replies. With a shorter timeout a slow server looks unavailable;
+    /// with a longer one callers wait for a server that hangs.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -203,38 +200,38 @@ impl Config {
         self
     }
 
-    /// How long connecting may take, name resolution included (default: 1 s).
+    /// Sets the timeout for connecting, including name resolution (default: 1 s).
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.transport.connect_timeout = timeout;
         self
     }
 
-    /// How many connections each server has (default: 1).
+    /// Sets the number of connections per server (default: 1).
     ///
-    /// One carries what one core can handle, and shared by all callers it makes the fewest system
-    /// calls. More help where single large values delay small ones.
+    /// One carries as much as one core can process, and needs the fewest system calls. More help if large values delay
+    /// small ones.
     #[must_use]
     pub fn connections(self, connections: usize) -> Self {
         Self { connections, ..self }
     }
 
-    /// The longest value, in bytes, in either direction (default: 1 MiB, as the server's).
+    /// Sets the longest value, in bytes, in either direction (default: 1 MiB, as the server's).
     ///
-    /// Raise it with the server's `-I`. A reply that announces more closes the connection.
+    /// Raise it together with the server's `-I`. A reply that announces more closes the connection.
     #[must_use]
     pub fn max_value_size(mut self, bytes: usize) -> Self {
         self.limits.value = bytes;
         self
     }
 
-    /// The length, in bytes, from which a value is compared with the server's item size limit before it is sent
+    /// Sets the length, in bytes, from which a value is compared with the server's item size limit before it is sent
     /// (default: 128 KiB).
     ///
-    /// memcached drops what is stored when it refuses a larger value for the key; a value that is refused before
-    /// it is sent changes nothing. The limit is asked for once a connection (`stats settings`), by the first
-    /// value of this length. Lower it for servers whose `-I` is below this; a client that has met a refusal of
-    /// a shorter value does so by itself.
+    /// memcached deletes the stored item when it refuses a larger one for the same key; a value that is refused before it
+    /// is sent changes nothing. The limit is requested once per connection (`stats settings`), by the first value of this
+    /// length. Lower it for servers whose `-I` is below this; the client does so automatically after a shorter value was
+    /// refused.
     #[must_use]
     pub fn size_checked_from(self, bytes: usize) -> Self {
         Self { size_checked_from: bytes, ..self }
@@ -286,40 +283,39 @@ impl Config {
         self
     }
 
-    /// How many requests may be unanswered on a connection (default: 16,384).
+    /// Sets the most unanswered requests per connection (default: 16,384).
     #[must_use]
     pub fn max_in_flight(mut self, requests: usize) -> Self {
         self.limits.in_flight = requests;
         self
     }
 
-    /// How many bytes may wait to be written on a connection (default: 8 MiB).
+    /// Sets the most unwritten bytes per connection (default: 8 MiB).
     #[must_use]
     pub fn max_output(mut self, bytes: usize) -> Self {
         self.limits.output = bytes;
         self
     }
 
-    /// How many plain gets in a row may leave as one line, on the meta and text protocols (default: 100).
+    /// Sets the most consecutive gets that are coalesced into one line, on the meta and text protocols (default: 100).
     ///
-    /// memcached executes such a line at once and answers it in one write, which makes a get two to
-    /// three times cheaper for it than any other. With 1 each get is a command of its own: on the
-    /// meta protocol each miss is then a reply of its own instead of being implied by the end of the line. To
-    /// proxies, whose servers fail one by one, gets always go each by itself.
+    /// memcached executes such a multiget at once and answers it with one write, which makes a get two to three times
+    /// cheaper for it. With 1 each get is a separate command: on the meta protocol each miss is then a separate reply
+    /// instead of being implied by the end of the line. For proxies, whose servers can be down individually, gets are
+    /// never coalesced.
     #[must_use]
     pub fn keys_in_line(self, keys: usize) -> Self {
         Self { keys_in_line: keys, ..self }
     }
 
-    /// The longest time for which a connection shared by at most 32 callers polls its socket for
-    /// expected replies before it sleeps (default: zero, no busy polling). 100 microseconds suit a
-    /// server on the same host or in the same rack.
+    /// Sets the longest time for which a connection shared by at most 32 callers polls its socket for expected replies
+    /// before it sleeps (default: zero, no busy polling). 100 microseconds suit a server on the same host or in the same
+    /// rack.
     ///
-    /// Sleeping and being woken takes about as long as a nearby server needs for a reply, so polling
-    /// halves the latency of a single caller. The price is CPU time: up to a tenth more for a small get
-    /// and 40 % more for a call with a hundred keys, and more where client and server share a core. Other
-    /// tasks run between two polls, and a server that answers later is polled less and less often, down
-    /// to once in a thousand requests.
+    /// Sleeping and waking up takes about as long as a nearby server needs for a reply, so polling halves the latency of a
+    /// single caller. The cost is CPU time: up to a tenth more for a small get and 40 % more for a call with a hundred
+    /// keys, and more if client and server share a core. Other tasks run between two polls, and a server that answers
+    /// later is polled less and less often, down to once in a thousand requests.
     ///
     /// ```
     /// use std::time::Duration;
@@ -331,24 +327,24 @@ impl Config {
         Self { busy_poll: limit, ..self }
     }
 
-    /// What a call does when these limits are reached (default: it waits until its deadline).
+    /// Sets the behaviour of calls when these limits are reached (default: they wait until their deadline).
     #[must_use]
     pub fn overload(self, overload: Overload) -> Self {
         Self { overload, ..self }
     }
 
-    /// How long to wait before connecting again (default: 50 ms and 5 s).
+    /// Sets the reconnect backoff (default: 50 ms and 5 s).
     ///
-    /// The first attempt comes within `first`, for a connection may be lost and its server well. The next comes at a
-    /// random moment of a third of `cap`, so that the clients of a server that was away do not come back together;
-    /// two more follow as far apart. From then on the waits are random, from a third of `cap` up to it.
+    /// The first attempt comes within `first`, because only the connection may have been lost. The next comes at a random
+    /// time within a third of `cap`, so that the clients of a server that was down do not reconnect at once; two more
+    /// follow at that distance. After that the delays are random, from a third of `cap` up to `cap`.
     #[must_use]
     pub fn reconnect_delay(self, first: Duration, cap: Duration) -> Self {
         Self { reconnect: Backoff { first, cap }, ..self }
     }
 
-    /// When a no-op asks an idle server whether it is there, and when a connection without a byte
-    /// is given up while something is outstanding (default: 5 s and 15 s).
+    /// Sets the idle time after which a no-op checks the server, and the time without a received byte after which a
+    /// connection with outstanding requests is closed (default: 5 s and 15 s).
     #[must_use]
     pub fn keepalive(mut self, idle: Duration, silence: Duration) -> Self {
         self.limits.keepalive = idle;
@@ -356,59 +352,58 @@ impl Config {
         self
     }
 
-    /// The socket's send and receive buffers in bytes (default: the system's, which it adapts).
+    /// Sets the size of the socket's send and receive buffers in bytes (default: tuned by the system).
     ///
-    /// With megabytes in a row on one connection, buffers that Linux adapts were seen to stall a
-    /// transfer for 50 ms now and then, and fixed ones of 1 to 2 MiB not. The system caps them
-    /// (`net.core.rmem_max` and `wmem_max`, often 208 KiB, which is too little for a long way).
+    /// When megabytes are transferred on one connection, Linux's autotuning occasionally stalls the transfer for 50 ms;
+    /// fixed buffers of 1 to 2 MiB avoid this. The system limits them (`net.core.rmem_max` and `wmem_max`, often 208 KiB,
+    /// which is too little for connections with a high latency).
     #[must_use]
     pub fn socket_buffers(mut self, bytes: usize) -> Self {
         self.transport.socket_buffers = Some(bytes);
         self
     }
 
-    /// Encrypts every connection (default: none is), with these authorities and certificates.
+    /// Enables TLS for every connection (default: no TLS).
     ///
-    /// The handshake is part of connecting, and takes two round trips or so.
+    /// The handshake is part of connecting, and takes about two round trips.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn tls(self, tls: Tls) -> Self {
         Self { tls: Some(tls), ..self }
     }
 
-    /// The user and the password for every server (default: none): SASL's PLAIN mechanism.
+    /// Sets the user and the password for every server (default: none): SASL's PLAIN mechanism.
     ///
-    /// A server that refuses them is not asked again: requests end at once, as
-    /// [`ErrorKind::Auth`](crate::error::ErrorKind::Auth). Without TLS the password is sent as it is.
+    /// They are not sent again to a server that refuses them: requests fail at once, as
+    /// [`ErrorKind::Auth`](crate::error::ErrorKind::Auth). Without TLS the password is sent unencrypted.
     #[must_use]
     pub fn credentials(self, credentials: Credentials) -> Self {
         Self { credentials: Some(Source::Fixed(credentials)), ..self }
     }
 
-    /// Credentials provider, called on every connect (default: none), within the time that
-    /// connecting may take.
+    /// Sets the credentials provider, which is called on every connect and is subject to the connect timeout (default:
+    /// none).
     ///
-    /// After a refusal the server is asked again when the provider has others.
+    /// After a refusal, connecting is retried when the provider returns other credentials.
     #[must_use]
     pub fn credentials_provider(self, provider: impl CredentialsProvider) -> Self {
         Self { credentials: Some(Source::Provider(Arc::new(provider))), ..self }
     }
 
-    /// What opens connections (default: TCP and Unix sockets); for tests and unusual networks.
+    /// Sets the connector (default: TCP and Unix sockets); for tests and unusual networks.
     #[must_use]
     pub fn connector(self, connector: impl Connect) -> Self {
         Self { connector: Arc::new(connector), has_sockets: false, ..self }
     }
 
-    /// The tokio runtime on which connections live (default: the one of the first request).
+    /// Sets the Tokio runtime on which connections run (default: that of the first request).
     ///
-    /// Connections need a runtime that runs: one that a thread drives, and whose threads are not blocked. The
-    /// runtime of the first request is the fastest one for a program that has one runtime for its whole life.
-    /// Give a handle where there are several (a runtime for each worker, as actix-web has), where runtimes come
-    /// and go, or where the client is also called from elsewhere. Requests from other threads than the
-    /// runtime's own pay for waking it, some microseconds each.
+    /// Connections need a runtime that is driven by a thread and not blocked. The runtime of the first request is the
+    /// fastest for a program with a single runtime. Set a handle if there are several (one for each worker, as in
+    /// actix-web), if runtimes are short-lived, or if the client is also called from elsewhere. Requests from threads
+    /// outside of the runtime pay for waking it, some microseconds each.
     ///
-    /// Whatever runs the connections, calls end by their deadlines.
+    /// Calls complete by their deadlines in any case.
     ///
     /// ```
     /// use remcache::{Client, Config};
@@ -423,14 +418,13 @@ impl Config {
         Self { runtime: ConnectionRuntime::Given(runtime), ..self }
     }
 
-    /// Gives the connections a thread of the client's own (default: they live on the
-    /// [runtime](Config::runtime) of the first request).
+    /// Runs the connections on a dedicated thread of the client (default: on the [runtime](Config::runtime) of the first
+    /// request).
     ///
-    /// The thread starts with the first request, and ends with the client's last connection. No runtime
-    /// of the program can then hold up the connections, or end them: this is the choice for a client in a
-    /// `static` that many runtimes share, for `#[tokio::test]`s, for programs that call
-    /// `block_on` now and then, and for executors other than tokio's. The price is one thread, and that
-    /// each request of a single caller wakes it: some microseconds more.
+    /// The thread starts with the first request, and ends with the client's last connection. The program's runtimes then
+    /// cannot block or end the connections: this is recommended for a client in a `static` that several runtimes share,
+    /// for `#[tokio::test]`s, for programs with occasional `block_on`, and for executors other than Tokio. The cost is one
+    /// thread, and some microseconds for waking it with each request of a single caller.
     ///
     /// ```
     /// use std::sync::LazyLock;
@@ -447,7 +441,7 @@ impl Config {
         Self { runtime: ConnectionRuntime::dedicated(), ..self }
     }
 
-    /// The same, unless a runtime was given.
+    /// Runs the connections on a dedicated thread, unless a runtime was set.
     #[cfg(feature = "blocking")]
     pub(crate) fn dedicated_thread_by_default(self) -> Self {
         match self.runtime {
@@ -456,14 +450,14 @@ impl Config {
         }
     }
 
-    /// The seed of all jitter (default: random); for tests that are to repeat.
+    /// Sets the seed of all jitter (default: random); for reproducible tests.
     #[must_use]
     pub fn seed(self, seed: u64) -> Self {
         Self { seed: Some(seed), ..self }
     }
 
-    /// Refuses servers that were given with other credentials than a client has, or with TLS where
-    /// it has none: they would be spoken to without.
+    /// Refuses servers that were added with credentials or TLS settings that differ from the running client's, because
+    /// these would not apply.
     pub(crate) fn check_security_is_that_of(&self, running: &Self) -> Result<(), Error> {
         if self.tls.is_some() && running.tls.is_none() {
             return Err(Error::config("TLS cannot be turned on in a running client: make another client"));
@@ -477,70 +471,66 @@ impl Config {
         }
     }
 
-    /// After how many timeouts in a row a server is given up (default: 3; 0 for never): of all its
-    /// connections together, or of one of them alone, which then is replaced.
+    /// Sets the number of consecutive timeouts after which the circuit breaker marks a server down (default: 3; 0 for
+    /// never). Timeouts of a single connection close only that connection.
     ///
-    /// The server must also have been silent for the [`timeout`](Config::timeout), so that one caller
-    /// with shorter deadlines spoils nothing, and what a stall of the program itself made late does not
-    /// count. From then on requests fail at once, until the server has answered a no-op: one that
-    /// accepts connections and does not answer is not back. Fewer: a short pause of the server costs its
-    /// requests; more: more callers wait for a dead one.
+    /// The server must also have sent no reply for the [`timeout`](Config::timeout), so that a single caller with shorter
+    /// deadlines has no effect, and timeouts caused by a stall of the program itself do not count. Then requests fail at
+    /// once until the server has answered a no-op: accepting connections is not enough. With a lower number, short pauses
+    /// of the server fail its requests; with a higher one, more callers wait for a server that is down.
     #[must_use]
     pub fn breaker(self, timeouts: u32) -> Self {
         Self { breaker: timeouts, ..self }
     }
 
-    /// What the keys of a server get that is known to be down (default: [`Failover::None`], they fail).
+    /// Sets where requests go while the server of their key is down (default: [`Failover::None`], they fail).
     ///
-    /// With failover the cache stays useful while a server is down, and values can be stale: when
-    /// the server is back it may still have what it had (if it was unreachable and not restarted), and
-    /// what was stored elsewhere is not seen. When it fails again within the cap of the time
-    /// to live, what was stored elsewhere is seen again, although the server may have had a newer
-    /// value; deletes go to both places. A delete fails if the server itself could not be asked, for
-    /// then its value may come back. Requests with a CAS value fail as well: it is one server's own.
+    /// With failover the cache stays useful while a server is down, but values can be stale: when the server is back it may
+    /// still have its old items (if it was unreachable and not restarted), and items stored elsewhere are not visible. When
+    /// it fails again within the TTL cap, items stored elsewhere become visible again, although the server may have had
+    /// newer ones; deletes are sent to both servers. A delete fails if the key's own server cannot be reached, because the
+    /// item may come back. Requests with a CAS value fail as well, because CAS values are specific to one server.
     #[must_use]
     pub fn failover(self, failover: Failover) -> Self {
         Self { failover, ..self }
     }
 
-    /// What is sent again after a failure (default: [`Retries::none`]).
+    /// Sets which requests are repeated after a failure (default: [`Retries::none`]).
     ///
-    /// No value becomes stale by it, but an opted-in set or delete that is repeated may undo what
-    /// another writer did between. Calls with many keys are not repeated at the same server.
+    /// Retries do not make values stale, but an opted-in set or delete that is repeated may undo another writer's change
+    /// made in between. Multi-key calls are not repeated on the same server.
     #[must_use]
     pub fn retries(self, retries: Retries) -> Self {
         Self { retries, ..self }
     }
 
-    /// How many servers hold each key (default: 1): its own and the next ones of the ring.
+    /// Sets the number of servers that hold each key (default: 1): its own and the next ones of the ring.
     ///
-    /// Sets, touches and deletes go to all of them; reads ask the first, and the next one if that has
-    /// nothing or fails. What is made from an item's old value (counters, appends, conditions) is done
-    /// at the first, and the other copies are deleted. Each copy costs its memory and a write. A value
-    /// can be stale where a copy missed a change because it was away: it is read when those before it
-    /// are away or have lost the key. A set succeeds if one copy has it; a delete fails if one could
-    /// not be asked.
+    /// Sets, touches and deletes are sent to all of them; reads to the first, and to the next one after a miss or a
+    /// failure. Writes that depend on the old value (counters, appends, conditions) are sent to the first, and the item is
+    /// deleted at the others. Each replica costs its memory and a write. A value can be stale if a replica missed a write
+    /// because it was down, and is read because those before it are down or have lost the key. A set succeeds if it is
+    /// stored on one replica; a delete fails if one cannot be reached.
     #[must_use]
     pub fn replicas(self, copies: usize) -> Self {
         Self { replicas: copies, ..self }
     }
 
-    /// When a read that was not answered yet is asked of the next copy as well (default: never).
+    /// Sets when an unanswered read is sent to the next replica as well (default: never).
     ///
-    /// It needs [`replicas`](Config::replicas), and is as stale as they are: the second copy may
-    /// answer although the first has a newer value. Calls with many keys are not hedged.
+    /// It requires [`replicas`](Config::replicas), and values can be stale: the second replica may answer although the
+    /// first has a newer value. Multi-key calls are not hedged.
     #[must_use]
     pub fn hedge(self, hedge: Hedge) -> Self {
         Self { hedge: Some(hedge), ..self }
     }
 
-    /// Which servers reads ask first among the copies of a key, such as those of the own zone (default: none, the first
-    /// copy of the ring).
+    /// Sets which servers reads prefer among the replicas of a key, such as those in the same zone (default: the first
+    /// replica of the ring).
     ///
-    /// It needs [`replicas`](Config::replicas). While a preferred copy is up and has the key, no other is asked; if it
-    /// is down or has nothing, the others follow in the order of the ring. Writes and deletes go to all copies as
-    /// without it. A value read has the CAS value of the server that was asked: compare and swap with
-    /// [`update`](crate::Client::update), which asks the key's primary server.
+    /// It requires [`replicas`](Config::replicas). If a preferred replica is down or misses, the others follow in the order
+    /// of the ring. Writes and deletes are not affected. A value has the CAS value of the server that it was read from: for
+    /// compare-and-swap use [`update`](crate::Client::update), which reads from the key's primary server.
     ///
     /// ```
     /// use remcache::Config;
@@ -562,7 +552,7 @@ impl Config {
         self
     }
 
-    /// Whether a request may go to more than one server, or to one more than once.
+    /// Returns whether a request may be sent to several servers, or repeatedly to one.
     pub(crate) fn is_routed(&self) -> bool {
         self.failover != Failover::None || self.retries.attempts > 0 || self.replicas > 1
     }
@@ -590,7 +580,7 @@ impl Config {
         Err(Error::config(problem))
     }
 
-    /// Refuses what cannot work.
+    /// Checks the settings.
     pub(crate) fn check(self) -> Result<Self, Error> {
         self.check_policies()?;
         let durations = [

@@ -149,7 +149,7 @@ impl<K: AsRef<[u8]>, V> SetStream<'_, K, V>
 where
     for<'r> &'r V: Into<CowBytes<'r>>,
 {
-    /// How long the items live (default: for ever).
+    /// Sets the TTL of the items (default: no expiry).
     pub fn ttl(mut self, ttl: impl Into<Ttl>) -> Self {
         self.options.set_ttl(ttl.into());
         self

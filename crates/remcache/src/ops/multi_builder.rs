@@ -1,4 +1,4 @@
-//! Many keys in one call: for each server one pipelined run, an outcome for each key.
+//! Multi-key operations: pipelined batches per server, one result per key.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -26,17 +26,16 @@ use crate::server::item_limit::stores;
 
 /// An operation on many keys: set its options, then await it.
 ///
-/// Keys go to their servers as pipelined batches, all servers in parallel: reads are not quiet, so a
-/// miss is the server's reply; changes are quiet, closed by a non-quiet request. Each key
-/// has an outcome of its own: a server that is away spoils only its own keys. Any number of keys
-/// may be given; at most some thousands are in flight for each server.
+/// Keys are sent to their servers in pipelined batches, to all servers in parallel: reads are not quiet, so a miss is a
+/// reply; writes are quiet, and a non-quiet request ends each batch. There is one result per key: a server that is down
+/// fails only its own keys. Any number of keys may be given; at most some thousands are in flight per server.
 ///
-/// The deadline counts from the last reply: a call takes as long as replies keep coming, and ends
-/// when they stop for the [`timeout`](crate::config::Config::timeout).
+/// Each reply extends the deadline: a call takes as long as replies keep arriving, and times out when none arrives for
+/// the [`timeout`](crate::config::Config::timeout).
 ///
-/// With [copies](crate::config::Config::replicas) or [failover](crate::config::Config::failover) the keys go to one
-/// copy after the other, and those of servers that are away to their fallbacks at last, each pass with
-/// the same timeout. Such calls are not hedged, nor repeated at the same server.
+/// With [replicas](crate::config::Config::replicas) or [failover](crate::config::Config::failover) the keys are sent to
+/// one replica after the other, and those whose servers are down to their fallbacks at last, each pass with the same
+/// timeout. Such calls are neither hedged nor repeated on the same server.
 ///
 /// # Cancellation
 /// Dropping the future does not cancel the request. What was sent may have been executed.
@@ -49,7 +48,7 @@ pub struct Many<'a, N, Q> {
     kind: PhantomData<fn() -> N>,
 }
 
-/// What all requests of a call have in common.
+/// The options that all requests of a call share.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Options {
     ttl: Ttl,
@@ -60,7 +59,7 @@ pub(crate) struct Options {
 /// A key with the arguments of its request.
 #[doc(hidden)]
 pub trait Entry {
-    /// The key as it was given.
+    /// The type of the key.
     type Key: AsRef<[u8]>;
     #[doc(hidden)]
     fn request(&self) -> Request<'_>;
@@ -223,14 +222,14 @@ impl<N: Kind, Q: Entry> Many<'_, N, Q> {
     }
 }
 
-/// The result of each key; what has none could not be placed.
+/// Pairs each key with its result; a key without one has no server.
 fn outcomes<Q: Entry, T>(results: Vec<Option<Result<T, Error>>>, source: Source<'_, Q>) -> Outcomes<Q::Key, T> {
     let keys = source.items.into_iter().map(Entry::into_key);
     let results = results.into_iter().map(|result| result.unwrap_or_else(|| Err(unplaced())));
     Outcomes(keys.zip(results).collect())
 }
 
-/// The keys of a call, and what is asked for each.
+/// The requests of a call.
 pub(crate) struct Source<'a, Q> {
     items: Vec<Q>,
     options: Options,
@@ -243,7 +242,7 @@ impl<Q: Entry> Requests for Source<'_, Q> {
     }
 
     fn may_store(&self) -> bool {
-        // They are all of one kind.
+        // All requests are of the same kind.
         self.items.first().is_some_and(|item| stores(&item.request()))
     }
 
@@ -271,7 +270,7 @@ fn decode<N: Kind>(mut reply: Reply, server: &Server) -> Result<N::Output, Error
     N::decode(&mut reply).map_err(|reply| server.error(&reply))
 }
 
-/// A call with its outcomes so far.
+/// A call and its results so far.
 struct Job<'a, N: Kind, Q> {
     source: Source<'a, Q>,
     results: Vec<Option<Result<N::Output, Error>>>,
@@ -322,7 +321,7 @@ impl Options {
         }
     }
 
-    /// Whether they change no request.
+    /// Returns whether the options have no effect.
     fn are_none(&self) -> bool {
         self.flags == 0 && self.ttl == Ttl::Never && self.initial.is_none()
     }
@@ -333,7 +332,7 @@ macro_rules! options {
         impl<Q: Entry> Many<'_, $kind, Q> { $(options!(@$option);)* }
     )*};
     (@ttl) => {
-        /// How long the items live (default: for ever).
+        /// Sets the TTL of the items (default: no expiry).
         pub fn ttl(self, ttl: impl Into<Ttl>) -> Self {
             self.with_ttl(ttl.into())
         }
@@ -345,7 +344,7 @@ macro_rules! options {
         }
     };
     (@initial) => {
-        /// The number to start from where a key is absent (default: an absent counter stays absent).
+        /// Sets the value of counters that do not exist yet (default: they are not created).
         pub fn initial(self, initial: u64) -> Self {
             self.with(|options| options.initial = Some(initial))
         }
@@ -378,7 +377,7 @@ impl<N, Q> fmt::Debug for Many<'_, N, Q> {
     }
 }
 
-/// The outcomes of a call with many keys: one for each, in the order in which they were given.
+/// The results of a multi-key call: one per key, in the order of the keys.
 ///
 /// Code that calls a client through a trait of its own can construct outcomes in its tests:
 ///
@@ -397,27 +396,27 @@ impl<K, T> Outcomes<K, T> {
         Self(outcomes)
     }
 
-    /// How many keys were asked for.
+    /// Returns the number of keys.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether no key was asked for.
+    /// Returns whether there are no keys.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Every key with its outcome, in the order in which they were given.
+    /// Returns every key with its result, in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&K, Result<&T, &Error>)> {
         self.0.iter().map(|(key, result)| (key, result.as_ref()))
     }
 
-    /// The keys without an outcome from the server, each with what went wrong.
+    /// Returns the keys that failed, each with its error.
     pub fn failed(&self) -> impl Iterator<Item = (&K, &Error)> {
         self.iter().filter_map(|(key, result)| result.err().map(|error| (key, error)))
     }
 
-    /// Whether every key has an outcome from its server.
+    /// Returns whether no key failed.
     pub fn is_complete(&self) -> bool {
         self.failed().next().is_none()
     }
@@ -447,9 +446,9 @@ impl<K, T> FromIterator<(K, Result<T, Error>)> for Outcomes<K, T> {
 }
 
 impl<K: AsRef<[u8]>, T> Outcomes<K, T> {
-    /// The outcome of a key; the first one if it was given more than once. `None` if it was not.
+    /// Returns the result of a key, the first one if it was given more than once; `None` if it was not given.
     ///
-    /// It looks at one key after the other; collect into a map for many questions.
+    /// It searches linearly; collect into a map for many lookups.
     pub fn get(&self, key: impl AsRef<[u8]>) -> Option<Result<&T, &Error>> {
         let wanted = key.as_ref();
         self.iter().find(|(key, _)| key.as_ref() == wanted).map(|(_, result)| result)
@@ -457,7 +456,7 @@ impl<K: AsRef<[u8]>, T> Outcomes<K, T> {
 }
 
 impl<K, T> Outcomes<K, Option<T>> {
-    /// The keys that were found, each with its item.
+    /// Returns the keys that were found, each with its item.
     pub fn found(&self) -> impl Iterator<Item = (&K, &T)> {
         self.iter().filter_map(|(key, result)| Some((key, result.ok()?.as_ref()?)))
     }
@@ -479,19 +478,19 @@ impl<K, T> Outcomes<K, Option<T>> {
         self.0.into_iter().filter_map(|(key, result)| Some((key, result.ok()??)))
     }
 
-    /// The keys that the servers do not have.
+    /// Returns the keys that do not exist.
     pub fn missing(&self) -> impl Iterator<Item = &K> {
         self.iter().filter_map(|(key, result)| matches!(result, Ok(None)).then_some(key))
     }
 }
 
 impl<K> Outcomes<K, WriteOutcome> {
-    /// The keys whose change was made.
+    /// Returns the keys whose write was applied.
     pub fn made(&self) -> impl Iterator<Item = &K> {
         self.iter().filter_map(|(key, result)| result.is_ok_and(|change| change.is_applied()).then_some(key))
     }
 
-    /// The keys whose change the server refused, each with how.
+    /// Returns the keys whose write the server refused, each with its outcome.
     pub fn refused(&self) -> impl Iterator<Item = (&K, WriteOutcome)> {
         self.iter().filter_map(|(key, result)| Some((key, *result.ok()?))).filter(|(_, change)| !change.is_applied())
     }

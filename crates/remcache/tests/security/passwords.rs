@@ -104,13 +104,13 @@ async fn row_17_a_wrong_password_is_final() {
 
 #[tokio::test]
 async fn row_17_a_missing_password_is_final() {
-    assert_final(hasty(), &["asks for a user and a password", "Config::credentials"]).await;
+    assert_final(hasty(), &["requires a user and a password", "Config::credentials"]).await;
 }
 
 /// What an unauthenticated client sends first, each of a client of its own.
 async fn first_requests(protocol: ProtocolSetting, address: &str) {
     let client = || Client::with_config([address], hasty().protocol(protocol)).unwrap();
-    let words = &["asks for a user and a password", "Config::credentials"];
+    let words = &["requires a user and a password", "Config::credentials"];
     let check = |error: remcache::Error| {
         assert_says(&error, ErrorKind::Auth, words);
         assert!(!error.may_have_executed(), "{protocol}: {error}");
@@ -167,7 +167,7 @@ async fn row_17_a_password_file_is_named_to_who_speaks_binary() {
 async fn a_server_that_asks_for_no_password_is_refused_unless_that_is_allowed() {
     let mut server = Memcached::start(&[]);
     let refused = client(&server.addr(), known());
-    assert_says(&error_of(&refused).await, ErrorKind::Auth, &["asks for no password", "optional"]);
+    assert_says(&error_of(&refused).await, ErrorKind::Auth, &["requires no password", "optional"]);
     let allowed = client(&server.addr(), known().optional());
     allowed.set("k", "v").await.unwrap();
     server.restart();

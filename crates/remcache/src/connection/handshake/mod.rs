@@ -42,10 +42,10 @@ pub(crate) enum Family {
     Text,
 }
 
-/// What is remembered of a server from one connection to the next.
+/// The state that is kept from one connection to a server to the next.
 #[derive(Debug, Default)]
 pub(crate) struct ReconnectState {
-    /// The credentials that the server refused: it is not asked again with the same ones.
+    /// The credentials that the server refused, which are not tried again.
     pub(crate) refused: Option<Refused>,
     /// The result of the last negotiation, shared by all connections to the server.
     pub(crate) protocols: Arc<ProtocolCache>,
@@ -87,7 +87,7 @@ pub(crate) async fn establish_as(
     Ok(Established { stream, credentials, negotiated })
 }
 
-/// Opens the socket, and TLS on it where that is wanted.
+/// Opens the socket, and performs the TLS handshake if TLS is configured.
 async fn open(endpoint: &Endpoint, config: &Config, until: Instant) -> Result<Box<dyn Stream>, Failure> {
     let limit = config.transport.connect_timeout;
     let opening = config.connector.connect(&endpoint.address, &config.transport);
@@ -102,9 +102,9 @@ async fn open(endpoint: &Endpoint, config: &Config, until: Instant) -> Result<Bo
     }
 }
 
-/// Opens a connection that speaks the configured protocol.
+/// Opens a connection with the configured protocol.
 ///
-/// In text the server is asked for its version, because a proxy needs other limits than memcached.
+/// On the text protocol the server's version is requested, because a proxy needs other limits than memcached.
 async fn connect_with(
     endpoint: &Endpoint,
     config: &Config,
@@ -139,10 +139,10 @@ async fn open_and_auth(
         let family = if protocol == Protocol::Binary { Family::Binary } else { Family::Text };
         let hint = || match family {
             Family::Binary => format!(
-                "no reply to the SASL authentication within {limit:?}: a server with a password file (-Y) speaks text only"
+                "no reply to the SASL authentication within {limit:?}: a server with a password file (-Y) supports text only"
             ),
             Family::Text => format!(
-                "no reply to the authentication within {limit:?}: a server with SASL (-S) speaks the binary protocol only"
+                "no reply to the authentication within {limit:?}: a server with SASL (-S) supports the binary protocol only"
             ),
         };
         within(until, authenticate(&mut *stream, family, credentials), hint).await?;
@@ -162,7 +162,7 @@ pub(crate) struct Refused {
 }
 
 impl Refused {
-    /// What is to be remembered of a failure.
+    /// Returns the refused credentials if the failure is permanent for them.
     pub(crate) fn by(failure: &Failure, credentials: Option<&Credentials>) -> Option<Self> {
         let is_final = matches!(failure, Failure::Refused(_));
         is_final.then(|| Self { credentials: credentials.cloned(), failure: failure.clone() })
@@ -178,12 +178,13 @@ async fn within<T>(
 }
 
 fn slow(who: &str, limit: Duration) -> String {
-    format!("no answer of the {who} within {limit:?}")
+    format!("no answer from the {who} within {limit:?}")
 }
 
-/// Makes a connection known to its server, before anything else is said on it.
+/// Authenticates a new connection, before anything else is sent.
 ///
-/// The reply is awaited: after a refusal a server may merge the replies to what follows, or close.
+/// The reply is awaited, because after a refusal a server may merge the replies to further requests, or close the
+/// connection.
 pub(crate) async fn authenticate<S>(stream: &mut S, family: Family, credentials: &Credentials) -> Result<(), Failure>
 where
     S: AsyncRead + AsyncWrite + Unpin + ?Sized,
@@ -206,7 +207,7 @@ where
     if input.is_empty() { sasl_outcome(&frame, credentials) } else { Err(not_asked()) }
 }
 
-/// Why there is no packet to read.
+/// Why a packet could not be read.
 #[derive(Debug)]
 enum NoPacket {
     Lost(Failure),
@@ -224,7 +225,7 @@ impl From<NoPacket> for Failure {
         match none {
             NoPacket::Lost(failure) => failure,
             NoPacket::Other(ProtocolError::WrongMagic(b'C')) => Self::Auth(
-                "the server answers in text: one with a password file (-Y) takes no password over the binary protocol"
+                "the server answers in text: a server with a password file (-Y) does not support authentication on the binary protocol"
                     .into(),
             ),
             NoPacket::Other(other) => Self::unreachable(other.to_string(), other),
@@ -232,7 +233,7 @@ impl From<NoPacket> for Failure {
     }
 }
 
-/// The next packet of an answer.
+/// Reads the next packet.
 async fn packet<S: AsyncRead + Unpin + ?Sized>(stream: &mut S, input: &mut InputBuffer) -> Result<Frame, NoPacket> {
     loop {
         if let Some(frame) = binary::decode(input, LONGEST_REPLY).map_err(NoPacket::Other)? {
@@ -252,7 +253,7 @@ fn sasl_auth() -> Opcode {
 
 fn sasl_request(credentials: &Credentials) -> Zeroizing<Vec<u8>> {
     let data = credentials.plain();
-    // Both fit: credentials are checked to be short.
+    // Neither is truncated, because the length of credentials is checked.
     let body_length = u32::try_from(MECHANISM.len().saturating_add(data.len())).unwrap_or(u32::MAX);
     let key_length = MECHANISM.len() as u16;
     let header = Header { key_length, body_length, ..Header::request(sasl_auth()) };
@@ -263,8 +264,8 @@ fn sasl_request(credentials: &Credentials) -> Zeroizing<Vec<u8>> {
     request
 }
 
-/// What a reply to the authentication means (docs/protocol.md). Its text is not repeated: what a
-/// server says after it was given a password is not to be trusted with a log.
+/// Interprets the reply to the authentication (docs/protocol.md). Its text is not included in errors: a server that has
+/// received a password might repeat it.
 fn sasl_outcome(frame: &Frame, credentials: &Credentials) -> Result<(), Failure> {
     if frame.opcode != sasl_auth() || frame.opaque != 0 {
         return Err(not_asked());
@@ -273,9 +274,11 @@ fn sasl_outcome(frame: &Frame, credentials: &Credentials) -> Result<(), Failure>
         Status::NoError => Ok(()),
         Status::UnknownCommand => not_asked_for(credentials, "-S"),
         Status::AuthError => Err(refused()),
-        Status::AuthContinue => Err(Failure::Auth("the server wants more than SASL's PLAIN mechanism".into())),
+        Status::AuthContinue => Err(Failure::Auth("the server requires more than SASL's PLAIN mechanism".into())),
         Status::Busy | Status::TemporaryFailure | Status::OutOfMemory | Status::InternalError => {
-            Err(Failure::Unreachable(format!("the authentication had to be put off: {}", frame.reply.status).into()))
+            Err(Failure::Unreachable(
+                format!("the server could not process the authentication: {}", frame.reply.status).into(),
+            ))
         }
         other => Err(Failure::Auth(format!("the server answered the authentication with: {other}").into())),
     }
@@ -283,8 +286,10 @@ fn sasl_outcome(frame: &Frame, credentials: &Credentials) -> Result<(), Failure>
 
 // ---- Text: a password file ----
 
-/// Before authentication such a server answers anything with `unauthenticated`. Another server
-/// would store the password as an item, so what is there is found out first.
+/// Authenticates with a server that has a password file.
+///
+/// Before authentication such a server answers any request with `unauthenticated`. Another server would store the
+/// password as an item, so the kind of server is determined first.
 async fn text<S>(stream: &mut S, credentials: &Credentials) -> Result<(), Failure>
 where
     S: AsyncRead + AsyncWrite + Unpin + ?Sized,
@@ -300,7 +305,7 @@ where
     offer_token(stream, credentials).await
 }
 
-/// Sends the password to a server that asked for one.
+/// Sends the password to a server that requires one.
 async fn offer_token<S>(stream: &mut S, credentials: &Credentials) -> Result<(), Failure>
 where
     S: AsyncRead + AsyncWrite + Unpin + ?Sized,
@@ -309,13 +314,13 @@ where
     token_outcome(&line(stream).await?)
 }
 
-/// What comes back for a password.
+/// The expected replies to a password.
 #[derive(Clone, Copy, Debug)]
 enum Expecting {
-    /// A line, also of a server that stores it as an item.
+    /// A line, also from a server that stores the password as an item.
     Reply,
-    /// A line of a server that wants one, and none of a server that stores it: what is asked behind it
-    /// shows which one that is.
+    /// A line from a server that authenticates, and none from one that stores the password: the reply to the next
+    /// request shows which one it is.
     AnotherReply,
 }
 
@@ -325,30 +330,30 @@ where
 {
     match credentials.token() {
         Some(token) => send(stream, &text_request(&token, expecting)).await,
-        None => Err(Failure::Auth("a server with a password file takes no user with a space".into())),
+        None => Err(Failure::Auth("a server with a password file does not support users with a space".into())),
     }
 }
 
-/// What the answer to a password means.
+/// Interprets the reply to a password.
 fn token_outcome(answer: &[u8]) -> Result<(), Failure> {
     match answer {
         b"STORED" => Ok(()),
-        // The second one hides the first where something was asked behind it.
+        // If another request follows, the server sends only the second one.
         b"CLIENT_ERROR authentication failure" | b"CLIENT_ERROR unauthenticated" => Err(refused()),
-        b"CLIENT_ERROR bad authentication token format" => {
-            Err(Failure::Auth("the server takes no such user or password: is the password empty?".into()))
-        }
+        b"CLIENT_ERROR bad authentication token format" => Err(Failure::Auth(
+            "the server does not accept the format of the user or password: is the password empty?".into(),
+        )),
         other => Err(text_refusal(other)),
     }
 }
 
-/// Should the server store it all the same, it is expired at once.
+/// Builds the `set` that authenticates. If the server stores the password as an item, it expires immediately.
 fn text_request(token: &[u8], expecting: Expecting) -> Zeroizing<Vec<u8>> {
-    let silence = match expecting {
+    let noreply = match expecting {
         Expecting::Reply => "",
         Expecting::AnotherReply => " noreply",
     };
-    let head = format!("set auth 0 -1 {}{silence}\r\n", token.len());
+    let head = format!("set auth 0 -1 {}{noreply}\r\n", token.len());
     let mut request = Zeroizing::new(Vec::with_capacity(head.len() + token.len() + 2));
     request.extend_from_slice(head.as_bytes());
     request.extend_from_slice(token);
@@ -356,16 +361,16 @@ fn text_request(token: &[u8], expecting: Expecting) -> Zeroizing<Vec<u8>> {
     request
 }
 
-/// A line of an answer, without its end.
+/// Reads a line and removes its line end.
 async fn line<S: AsyncRead + Unpin + ?Sized>(stream: &mut S) -> Result<Vec<u8>, Failure> {
     let mut line = Vec::new();
     while !line.ends_with(b"\r\n") {
         if line.len() >= LONGEST_REPLY {
             return Err(text_refusal(&line));
         }
-        // One at a time: what follows the line is not ours.
+        // One byte at a time, because the bytes after the line belong to the connection's state machine.
         match stream.read_u8().await {
-            // What speaks something else need not ever end a line.
+            // A peer with another protocol may never send a line end.
             Ok(byte) if line.is_empty() && !byte.is_ascii_graphic() => {
                 return Err(Failure::Unreachable(ProtocolError::NotText(byte).to_string().into()));
             }
@@ -381,7 +386,7 @@ fn text_refusal(answer: &[u8]) -> Failure {
     if answer.starts_with(b"ERROR Too many open connections") {
         return Failure::Unreachable(ProtocolError::TooManyConnections.to_string().into());
     }
-    Failure::Unreachable("the server answered the authentication with what is no answer to it".into())
+    Failure::Unreachable("unexpected reply to the authentication".into())
 }
 
 // ---- Both ----
@@ -399,20 +404,20 @@ fn not_asked_for(credentials: &Credentials, option: &str) -> Result<(), Failure>
     match credentials.is_optional() {
         true => Ok(()),
         false => Err(Failure::Auth(format!(
-            "the server asks for no password: it runs without {option}; leave the credentials out, or make them Credentials::optional"
+            "the server requires no password: it runs without {option}; leave the credentials out, or make them Credentials::optional"
         ).into())),
     }
 }
 
 fn not_asked() -> Failure {
-    Failure::Unreachable("the server answered what was not asked".into())
+    Failure::Unreachable("unexpected reply during the handshake".into())
 }
 
 fn closed() -> Failure {
     Failure::Closed("the server closed the connection during the handshake".into())
 }
 
-/// The failure that an I/O error means, whether or not the connection is encrypted.
+/// Converts an I/O error, with or without TLS.
 fn io_failure(error: io::Error) -> Failure {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     if let Some(failure) = crate::transport::tls::failure(&error) {
@@ -447,7 +452,7 @@ mod tests {
         Credentials::new(SASL_USER, SASL_PASSWORD)
     }
 
-    /// The connection after an authentication, or what it failed with.
+    /// Connects and authenticates.
     async fn attempt(server: &Memcached, family: Family, credentials: &Credentials) -> Result<TcpStream, Failure> {
         let mut stream = TcpStream::connect(server.addr()).await.unwrap();
         authenticate(&mut stream, family, credentials).await.map(|()| stream)
@@ -458,7 +463,7 @@ mod tests {
         String::from_utf8(line(stream).await.unwrap()).unwrap()
     }
 
-    /// A server with a password file, which outlives this value.
+    /// Starts a server with a password file.
     fn with_password_file(lines: &str) -> (Memcached, tempfile::TempDir) {
         let dir = scratch();
         let file = dir.path().join("users");
@@ -467,7 +472,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_password_file_is_satisfied_before_anything_else() {
+    async fn authentication_with_a_password_file_comes_first() {
         let (server, _dir) = with_password_file("bob:a:secret\n");
         let mut stream = attempt(&server, Family::Text, &Credentials::new("bob", "a:secret")).await.unwrap();
         assert_eq!(ask(&mut stream, "mn\r\n").await, "MN");
@@ -486,7 +491,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_text_server_without_a_password_file_is_told_no_password() {
+    async fn a_text_server_without_a_password_file_receives_no_password() {
         let server = Memcached::start(&[]);
         let failure = attempt(&server, Family::Text, &known()).await.unwrap_err();
         assert!(matches!(&failure, Failure::Auth(reason) if reason.text().contains("without -Y")), "{failure:?}");
@@ -496,7 +501,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn sasl_knows_who_is_known() {
+    async fn sasl_accepts_only_known_users() {
         let server = Memcached::start_sasl(&[]);
         attempt(&server, Family::Binary, &known()).await.unwrap();
         for credentials in [Credentials::new(SASL_USER, "wrong"), Credentials::new("unknown", SASL_PASSWORD)] {
@@ -506,14 +511,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_password_file_is_named_to_who_speaks_binary() {
+    async fn binary_authentication_with_a_password_file_names_the_option() {
         let (server, _dir) = with_password_file("bob:secret\n");
-        // Its bytes hold a line end, so that the server answers.
+        // The password contains a line end, so that the text server answers.
         let failure = attempt(&server, Family::Binary, &Credentials::new("bob", "sec\nret")).await.unwrap_err();
         assert!(failure.reason().contains("-Y"), "{failure:?}");
     }
 
-    /// What an authentication comes to when the server answers with these bytes.
+    /// Authenticates with a server that answers with these bytes.
     async fn answered(family: Family, answer: &[u8]) -> Result<(), Failure> {
         let (mut ours, mut theirs) = duplex(4096);
         theirs.write_all(answer).await.unwrap();
@@ -535,15 +540,15 @@ mod tests {
             (Family::Binary, reply(Status::AuthContinue, canary, 0), Some(Status::AuthError), "PLAIN"),
             (Family::Binary, reply(Status::InvalidArguments, canary, 0), Some(Status::AuthError), "invalid arguments"),
             (Family::Binary, reply(Status::Busy, canary, 0), None, "busy"),
-            (Family::Binary, reply(Status::NoError, canary, 7), None, "not asked"),
-            (Family::Binary, [reply(Status::NoError, "", 0), vec![0x81]].concat(), None, "not asked"),
+            (Family::Binary, reply(Status::NoError, canary, 7), None, "unexpected reply"),
+            (Family::Binary, [reply(Status::NoError, "", 0), vec![0x81]].concat(), None, "unexpected reply"),
             (Family::Binary, b"ERROR Too many open connections\r\n".to_vec(), None, "too many open connections"),
             (Family::Binary, b"HTTP/1.1 400 Bad Request\r\n".to_vec(), None, "HTTP"),
             (Family::Binary, Vec::new(), None, "closed"),
             (Family::Text, Vec::new(), None, "closed"),
             (Family::Text, b"ERROR Too many open connections\r\n".to_vec(), None, "too many open connections"),
-            (Family::Text, vec![b'x'; 2000], None, "no answer"),
-            (Family::Text, text("canary\r\n"), None, "no answer"),
+            (Family::Text, vec![b'x'; 2000], None, "unexpected reply"),
+            (Family::Text, text("canary\r\n"), None, "unexpected reply"),
             (Family::Text, text("CLIENT_ERROR bad authentication token format\r\n"), Some(Status::AuthError), "empty"),
         ];
         for (family, answer, status, word) in cases {

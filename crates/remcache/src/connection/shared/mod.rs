@@ -1,8 +1,8 @@
-//! The half of a connection that callers and its driver share: the state machine, and who waits.
+//! The half of a connection that callers and the I/O loop share: the state machine and the waiting callers.
 //!
-//! A caller holds the lock for as long as encoding takes: it encodes straight into the shared
-//! output, takes a slot, and wakes the driver only if that sleeps. The driver settles all replies
-//! that one read gave under one lock, and wakes the callers after. No lock is held across I/O.
+//! A caller holds the lock while it encodes: it encodes directly into the shared output, takes a slot, and wakes the
+//! I/O loop if that is parked. The I/O loop delivers all replies of one read under one lock, and wakes the callers
+//! afterwards. No lock is held across I/O.
 
 pub(crate) mod capacity;
 #[cfg(all(test, shuttle))]
@@ -47,13 +47,13 @@ use crate::result::take_reply;
 #[derive(Debug)]
 pub(crate) struct ConnectionHandle {
     state: Mutex<Inner>,
-    /// How many plain gets may leave as one line, where the protocol is one of lines.
+    /// The most keys in a multiget line, on the meta and text protocols.
     keys_in_line: usize,
-    /// How many requests may be in flight, and how many bytes may wait to be written.
+    /// The most requests in flight, and the most unwritten bytes.
     limits: (usize, usize),
-    /// Whether callers that come later queue up after those that wait.
+    /// Whether later callers queue behind those that wait for capacity.
     is_queued: bool,
-    /// Its index among the connections of its server, and the monitor of its state.
+    /// Its index among the connections of its server, and the monitor of the server's health.
     place: usize,
     watch: Arc<HealthMonitor>,
     /// Wakes callers that wait until requests are accepted again.
@@ -62,68 +62,68 @@ pub(crate) struct ConnectionHandle {
     ended: Notify,
 }
 
-/// What the lock guards.
+/// The state that the lock guards.
 #[derive(Debug)]
 pub(crate) struct Inner {
     connection: Connection,
     slots: Slab<Slot>,
-    /// The driver's waker while it sleeps.
+    /// The task's waker while it is parked.
     driver: Option<Waker>,
     condition: ConnectionState,
     since: SystemTime,
-    /// Why requests fail at once, if they do.
+    /// Why requests are refused, if they are.
     refusal: Option<Bytes>,
-    /// The status that says so, where it is more than being disconnected.
+    /// The status of refused requests, if it is not `Disconnected`.
     refused_as: Option<Status>,
-    /// Whether the server wanted an authentication that the connection does not have.
+    /// Whether the server has demanded authentication that the connection does not have.
     auth_required: bool,
     task: TaskState,
-    /// The process that started the task: after a fork the child has its memory, and not its thread.
+    /// The process that started the task: a forked child has its memory, but not its thread.
     process: u32,
     /// The runtime of the task.
     runtime: Option<runtime::Id>,
-    /// When the task will have run again, while it has no deadlines because the server is down.
+    /// The instant by which the task promised to run, while the server is down and there are no deadlines.
     acts_by: Option<std::time::Instant>,
-    /// How often a task has ended.
+    /// The epoch: how many tasks have ended.
     ends: u32,
-    /// What the watchdog looks at next; `None` if nothing is in flight.
+    /// The deadline registered with the watchdog; `None` if nothing is in flight.
     watched: Option<Watched>,
-    /// What the watchdog had to do because the task was late.
+    /// Timeouts that the watchdog enforced because the task was late.
     unattended: Option<Unattended>,
     /// Callers that wait for capacity.
     queue: WaitQueue,
-    /// Whether a protocol reply came since the connection was opened.
+    /// Whether any reply was received since the connection was opened.
     replied: bool,
     /// Whether a caller's request was answered since the connection was opened: probes do not count.
     answered: bool,
     breaker: Breaker,
     counters: ConnCounters,
-    /// How often the connection failed, or could not be had.
+    /// The number of failures of the connection and of attempts to connect.
     failures: u64,
-    /// What is reported of the connection.
+    /// Information about the open connection for observers.
     established: Established,
     /// The certificate that the server presented at the last TLS handshake, in DER.
     certificate: Option<Vec<u8>>,
 }
 
-/// The deadline that the watchdog knows of.
+/// A deadline that is registered with the watchdog.
 #[derive(Clone, Copy, Debug)]
 struct Watched {
     due: std::time::Instant,
-    /// If nothing has happened until then, there is no watchdog: it does not survive a fork.
+    /// If the watchdog has not acted by then it does not run, as in a forked process.
     stale: std::time::Instant,
 }
 
-/// Deadlines that passed without the task.
+/// Deadlines that the watchdog enforced in the task's place.
 #[derive(Clone, Copy, Debug)]
 struct Unattended {
-    /// The first of them.
+    /// The first of these deadlines.
     since: std::time::Instant,
     timeouts: u64,
 }
 
 impl ConnectionHandle {
-    /// A link of the client's protocol; where the protocol has to be found out, requests wait for that.
+    /// Creates the shared half of a connection; if the protocol is negotiated, requests wait for that.
     pub(crate) fn new(config: &Config, first_opaque: u32, place: usize, watch: Arc<HealthMonitor>) -> Self {
         let now = Instant::now().into_std();
         let state = Inner {
@@ -173,7 +173,7 @@ impl ConnectionHandle {
         lock(&self.state)
     }
 
-    /// Submits one request whose reply goes to a slot; with the ticket of a caller that has queued up.
+    /// Submits a request whose reply goes to a slot; a caller that has waited for capacity passes its ticket.
     #[inline]
     pub(crate) fn submit(
         &self,
@@ -223,8 +223,7 @@ impl ConnectionHandle {
         }
     }
 
-    /// Submits `count` requests as one batch, as many as there is capacity for; all replies
-    /// go to one slot.
+    /// Submits up to `count` requests as one batch, as many as there is capacity for; all replies go to one slot.
     #[inline]
     pub(crate) fn submit_run<'r>(
         &self,
@@ -265,10 +264,10 @@ impl ConnectionHandle {
         run
     }
 
-    /// Polls for the reply to a single request, and returns what `take` makes of it; the slot is free then.
+    /// Polls for the reply to a single request, passes it to `take`, and frees the slot.
     ///
-    /// If the request ended with the connection's task, its reply goes to `interrupted` instead, and the
-    /// result is pending: the caller may send the request again, and will not be woken.
+    /// If the request failed because the connection's task ended, its reply is stored in `interrupted` instead, and the
+    /// result is pending without a wake-up: the caller may submit the request again.
     #[inline]
     pub(crate) fn poll_reply<T>(
         &self,
@@ -281,7 +280,7 @@ impl ConnectionHandle {
         let state = &mut *state;
         let has_task_ended = state.has_task_ended(flight.ends);
         let Some(slot) = state.slots.get_mut(flight.slot) else {
-            return Poll::Ready(take(&mut lost(), &state.established));
+            return Poll::Ready(take(&mut missing_reply(), &state.established));
         };
         if !slot.poll(waker) {
             return Poll::Pending;
@@ -292,20 +291,19 @@ impl ConnectionHandle {
                 Poll::Pending
             }
             Slot::Ready(reply) => Poll::Ready(take(reply, &state.established)),
-            _ => Poll::Ready(take(&mut lost(), &state.established)),
+            _ => Poll::Ready(take(&mut missing_reply(), &state.established)),
         };
         state.slots.try_remove(flight.slot);
         taken
     }
 
-    /// Whether this is the reply to a request that ended with the connection's task, and that was
-    /// submitted when `ends` tasks had ended.
+    /// Returns whether a request that was submitted in epoch `ends` failed because the connection's task ended.
     pub(crate) fn is_interrupted(&self, ends: u32, reply: &Reply) -> bool {
         is_disconnected(reply) && self.lock().has_task_ended(ends)
     }
 
-    /// Takes what replies of a run are there, by swapping them for an empty list; whether they are
-    /// the last, when the slot is free.
+    /// Polls for replies to a batch, and swaps them with the empty list; returns whether they are the last, after which
+    /// the slot is free.
     pub(crate) fn poll_run(&self, slot: usize, replies: &mut Vec<(u32, Reply)>, waker: &Waker) -> Poll<bool> {
         let mut state = self.lock();
         let Some(entry) = state.slots.get_mut(slot) else { return Poll::Ready(true) };
@@ -321,7 +319,7 @@ impl ConnectionHandle {
         Poll::Ready(ended)
     }
 
-    /// The next of many replies; `None` after the last, when the slot is free.
+    /// Polls for the next of several replies; `None` after the last, when the slot is free.
     pub(crate) fn poll_next(&self, slot: usize, waker: &Waker) -> Poll<Option<Reply>> {
         let mut state = self.lock();
         let Some(Slot::Many(many)) = state.slots.get_mut(slot) else { return Poll::Ready(None) };
@@ -334,17 +332,17 @@ impl ConnectionHandle {
         }
     }
 
-    /// Gives up one request: its reply will be read and thrown away.
+    /// Abandons a request: its reply will be read and discarded.
     pub(crate) fn abandon(&self, flight: Flight) {
         let mut state = self.lock();
         state.connection.abandon(flight.ticket, Instant::now().into_std());
         state.counters.abandoned(|tag| slot_and_place(tag).0 == flight.slot);
         state.slots.try_remove(flight.slot);
-        // The driver may have to watch how many were given up.
+        // The I/O loop may need a timeout for the number of abandoned requests.
         wake(state);
     }
 
-    /// Gives up what is left of a run.
+    /// Abandons the unanswered requests of a batch.
     pub(crate) fn abandon_run(&self, slot: usize) {
         let mut state = self.lock();
         let now = Instant::now().into_std();
@@ -354,17 +352,17 @@ impl ConnectionHandle {
         wake(state);
     }
 
-    /// Closes the connection: it takes no more requests, and those in flight end as they would.
+    /// Closes the connection to new requests; those in flight still complete.
     pub(crate) fn close(&self) {
         self.change(self.lock(), ConnectionState::Closed, None);
     }
 
-    /// Whether the connection was closed.
+    /// Returns whether the connection was closed.
     pub(crate) fn is_closed(&self) -> bool {
         self.lock().condition == ConnectionState::Closed
     }
 
-    /// See [`TaskHandle::set_state`]; requests that are refused from now on have the given status.
+    /// Changes the connection's state: see [`TaskHandle::set_state`]. Requests refused from now on have the given status.
     fn change(&self, mut state: MutexGuard<'_, Inner>, condition: ConnectionState, refused_as: Option<Status>) -> bool {
         if condition.is_down() {
             state.failures += 1;
@@ -393,13 +391,13 @@ impl ConnectionHandle {
         is_news
     }
 
-    /// What the connection speaks; `None` while that is not known.
+    /// Returns the protocol; `None` while it is not known.
     pub(crate) fn protocol(&self) -> Option<Protocol> {
         self.lock().connection.protocol()
     }
 
-    /// Waits until requests are taken again; `false` if the next attempt to connect fails, or there
-    /// will be none. The caller limits how long.
+    /// Waits until requests are accepted again; returns `false` if the next attempt to connect fails, or there will be
+    /// none. The caller applies a timeout.
     pub(crate) async fn wait_for_return(&self) -> bool {
         let failures = self.lock().failures;
         loop {
@@ -418,28 +416,28 @@ impl ConnectionHandle {
         }
     }
 
-    /// What is reported of the connection.
+    /// Returns information about the open connection for observers.
     pub(crate) fn established(&self) -> Established {
         self.lock().established
     }
 
-    /// The certificate that the server presented at the last TLS handshake, in DER.
+    /// Returns the certificate that the server presented at the last TLS handshake, in DER.
     pub(crate) fn peer_certificate(&self) -> Option<Vec<u8>> {
         self.lock().certificate.clone()
     }
 
-    /// Whether requests are taken.
+    /// Returns whether requests are accepted.
     pub(crate) fn is_usable(&self) -> bool {
         self.lock().refusal.is_none()
     }
 
-    /// What the server is to us, and since when.
+    /// Returns the connection's state, and since when it has it.
     pub(crate) fn state(&self) -> ServerStatus {
         let state = self.lock();
         ServerStatus { condition: state.condition.clone(), since: state.since }
     }
 
-    /// Shows what was counted.
+    /// Passes the counters to a function.
     pub(crate) fn with_counters<T>(&self, show: impl FnOnce(&ConnCounters) -> T) -> T {
         show(&self.lock().counters)
     }
@@ -449,7 +447,7 @@ impl ConnectionHandle {
         self.lock().counters.errors.overloaded += count as u64;
     }
 
-    /// Counts: unanswered requests, and slots that callers hold.
+    /// Returns the number of unanswered requests, and of slots in use.
     pub(crate) fn load(&self) -> (usize, usize) {
         let state = self.lock();
         (state.connection.in_flight(), state.slots.len())
@@ -464,9 +462,9 @@ impl Inner {
         self.ends != ends && self.condition != ConnectionState::Closed
     }
 
-    /// Whether the caller has to start a task, or to notify the watchdog of its deadline.
+    /// Returns whether the caller has to start the task or to register its deadline with the watchdog.
     ///
-    /// While all callers have the same timeout, that is about once per timeout.
+    /// If all callers have the same timeout, this happens about once per timeout.
     #[inline]
     fn needs_attention(&self, deadline: Deadline, now: Instant) -> bool {
         let is_watched =
@@ -474,7 +472,7 @@ impl Inner {
         !(self.is_attended() && is_watched)
     }
 
-    /// Whether the connection has a task, and the task runs.
+    /// Returns whether the connection has a task that runs.
     #[inline]
     fn is_attended(&self) -> bool {
         matches!(self.task, TaskState::Running)
@@ -511,11 +509,11 @@ impl Inner {
     }
 }
 
-/// The advice for a server that requires a password.
+/// The error message for a server that requires a password.
 pub(crate) const NO_CREDENTIALS: &str =
-    "the server asks for a user and a password: give them by Config::credentials, or as user:password@ in a URL";
+    "the server requires a user and a password: set Config::credentials, or use user:password@ in the URL";
 
-/// Lets go of the lock, then wakes the driver if it sleeps.
+/// Releases the lock, then wakes the task if it is parked.
 #[inline]
 fn wake(mut state: impl DerefMut<Target = Inner>) {
     let driver = state.driver.take();
@@ -531,8 +529,8 @@ fn is_disconnected(reply: &Reply) -> bool {
     matches!(reply.status, Status::Disconnected(_))
 }
 
-/// No slot is taken away from its caller.
+/// Returns the reply for a missing slot, which no caller should ever see.
 #[cold]
-fn lost() -> Reply {
+fn missing_reply() -> Reply {
     Reply::new(Status::InternalError)
 }
