@@ -27,7 +27,7 @@ impl fmt::Display for ClusterNode {
     }
 }
 
-/// The version and nodes of a cluster, in the format that clients receive (`docs/protocol.md` of remcache 5.3).
+/// The version and nodes of a cluster, in the format that clients receive (`docs/protocol.md` of remcache 4.10).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ClusterConfig {
     text: String,

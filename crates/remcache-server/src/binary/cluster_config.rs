@@ -1,5 +1,5 @@
 //! The cluster configuration in the binary protocol: ElastiCache's opcode 0x60 with the key `cluster`
-//! (`docs/protocol.md` of remcache 5.3). Without a configuration the opcode is unknown.
+//! (`docs/protocol.md` of remcache 4.10). Without a configuration the opcode is unknown.
 
 use remcache_proto::Status;
 use remcache_proto::binary::{Header, Opcode, Packet};

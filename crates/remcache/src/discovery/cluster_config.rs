@@ -1,6 +1,6 @@
 //! Parser for the replies of a configuration endpoint; performs no I/O.
 //!
-//! Handles `config get cluster` (docs/protocol.md 5.3), and the item that older engines use instead.
+//! Handles `config get cluster` (docs/protocol.md 4.10), and the item that older engines use instead.
 
 /// Cluster configuration of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]

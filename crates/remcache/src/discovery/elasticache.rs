@@ -16,7 +16,7 @@ use crate::transport::{Connect, Stream, TransportSettings};
 
 /// Source for the configuration endpoint of an ElastiCache or Memorystore cluster: the address with `.cfg.` in it.
 ///
-/// Sends `config get cluster` (docs/protocol.md 5.3) on a new connection each time, so that the endpoint's name
+/// Sends `config get cluster` (docs/protocol.md 4.10) on a new connection each time, so that the endpoint's name
 /// is resolved again. Engines before 1.4.14 are asked for the item `AmazonElastiCache:cluster` instead. A node
 /// is identified by its host name. The address that the endpoint reports is used by placements that
 /// [hash it](crate::distribution::Distribution::needs_ip), such as those of Java clients, and ignored by others.

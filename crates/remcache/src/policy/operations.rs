@@ -128,7 +128,8 @@ mod tests {
             let capped = if row.has_ttl { "yes" } else { "" };
             format!("| `{name}` | {repeat} | {replica_policy} | {capped} |\n")
         };
-        let head = "| operation | repeated after `MaybeSent` | goes to | capped at a fallback |\n|---|---|---|---|\n";
+        let head = "| operation | repeated after `MaybeSent` | sent to | TTL capped on a fallback server |\n\
+                    |---|---|---|---|\n";
         ROWS.iter().zip(NAMES).map(row).fold(head.to_owned(), |table, row| table + &row)
     }
 

@@ -1,4 +1,4 @@
-//! The documents keep what they say: tests that they name, links, programs, defaults, the map of the code.
+//! Checks of the documents: named tests and links exist; programs and defaults are those of the code.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use remcache::proto::Limits;
 
-/// The documents whose sentences are guarantees.
+/// The documents that list guarantees.
 const GUARANTEES: [&str; 2] = ["docs/guarantees.md", "docs/caching.md"];
 
 #[test]
@@ -14,13 +14,13 @@ fn every_test_that_a_guarantee_names_exists() {
     for document in GUARANTEES {
         let named = named_tests(&read(document));
         assert!(named.len() >= 20, "{document}: guarantees name their tests as `file::function`");
-        let is_there = |(file, function): &(String, String)| {
+        let exists = |(file, function): &(String, String)| {
             let candidates = [root().join("crates/remcache").join(file), root().join(file)];
             let sources = candidates.iter().filter_map(|path| fs::read_to_string(path).ok());
             sources.into_iter().any(|source| is_test(&source, function))
         };
-        let absent: Vec<_> = named.into_iter().filter(|test| !is_there(test)).collect();
-        assert!(absent.is_empty(), "{document} names what is no test: {absent:#?}");
+        let absent: Vec<_> = named.into_iter().filter(|test| !exists(test)).collect();
+        assert!(absent.is_empty(), "{document} names tests that do not exist: {absent:#?}");
     }
 }
 
@@ -28,8 +28,8 @@ fn every_test_that_a_guarantee_names_exists() {
 fn every_guarantee_has_a_test() {
     for document in GUARANTEES {
         let text = read(document);
-        let sentences = text.split("\n## ").find(|part| part.starts_with("The sentences")).unwrap();
-        for section in sentences.split("\n### ").skip(1) {
+        let guarantees = text.split("\n## ").find(|part| part.starts_with("The guarantees")).unwrap();
+        for section in guarantees.split("\n### ").skip(1) {
             let title = section.lines().next().unwrap();
             assert!(!named_tests(section).is_empty(), "{document}: {title}: no test is named");
         }
@@ -70,7 +70,7 @@ fn the_defaults_are_those_of_the_code() {
 }
 
 #[test]
-fn the_program_is_the_same_wherever_it_stands() {
+fn all_front_pages_show_the_same_program() {
     let front_page = read("crates/remcache/src/lib.rs");
     let front_page: Vec<_> = front_page.lines().map_while(|line| line.strip_prefix("//!")).collect();
     let program = first_program(front_page.iter().map(|line| line.strip_prefix(' ').unwrap_or(line)));
@@ -81,7 +81,7 @@ fn the_program_is_the_same_wherever_it_stands() {
 }
 
 #[test]
-fn links_between_documents_lead_somewhere() {
+fn links_between_documents_resolve() {
     for document in documents() {
         let text = fs::read_to_string(&document).unwrap();
         for target in links(&text) {
@@ -97,15 +97,15 @@ fn the_readme_is_short() {
     assert!(words <= 700, "README.md has {words} words: move details into docs/");
 }
 
-/// What stands as `file::function` in backticks.
+/// Returns the tests that are named as `file::function` in backticks.
 fn named_tests(text: &str) -> Vec<(String, String)> {
     let quoted = text.split('`').skip(1).step_by(2);
     let named = quoted.filter_map(|name| name.split_once(".rs::"));
     named.map(|(file, function)| (format!("{file}.rs"), function.to_owned())).collect()
 }
 
-/// Whether a source has a test of this name: a function with the attribute, or a name on a line of
-/// its own, from which a macro makes one or several.
+/// Whether a source has a test of this name: a function with the attribute, or a name on a line of its own,
+/// from which a macro generates tests.
 fn is_test(source: &str, name: &str) -> bool {
     let lines: Vec<&str> = source.lines().map(str::trim).collect();
     let is_declared = |line: &str| {
@@ -113,20 +113,20 @@ fn is_test(source: &str, name: &str) -> bool {
             .iter()
             .any(|start| line.strip_prefix(start).is_some_and(|rest| rest.starts_with(&format!("{name}("))))
     };
-    let Some(place) = lines.iter().position(|line| is_declared(line)) else { return lines.contains(&name) };
-    let attributes = lines[..place].iter().rev().take_while(|line| line.starts_with("#[") || line.starts_with("///"));
+    let Some(line) = lines.iter().position(|line| is_declared(line)) else { return lines.contains(&name) };
+    let attributes = lines[..line].iter().rev().take_while(|line| line.starts_with("#[") || line.starts_with("///"));
     let has_attribute =
         attributes.into_iter().any(|line| line.starts_with("#[test]") || line.starts_with("#[tokio::test"));
     has_attribute || lines.contains(&name)
 }
 
-/// The first program of a document, without the lines that rustdoc hides.
+/// Returns the first program of a document, without the lines that rustdoc hides.
 fn first_program<'a>(lines: impl Iterator<Item = &'a str>) -> String {
     let block = lines.skip_while(|line| !line.starts_with("use std::")).take_while(|line| !line.starts_with("```"));
     block.filter(|line| *line != "#" && !line.starts_with("# ")).collect::<Vec<_>>().join("\n")
 }
 
-/// The targets of links to files, without their anchors.
+/// Returns the targets of links to files, without their anchors.
 fn links(text: &str) -> Vec<String> {
     let targets = text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target);
     let local = targets.filter(|target| !target.contains("://") && !target.starts_with('#'));

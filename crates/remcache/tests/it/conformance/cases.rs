@@ -46,7 +46,7 @@ fn fetches() -> Vec<Case> {
                 absent(Request::get("get:nokey").with_key()).key("get:nokey").value(""),
             ]
         }),
-        case("get: a miss asked quietly", ALL, || vec![absent(Request::get("get:quiet").quiet())]),
+        case("get: a quiet miss", ALL, || vec![absent(Request::get("get:quiet").quiet())]),
         case("get and touch", ALL, || {
             vec![
                 absent(Request::get_and_touch("gat", MINUTE)),
@@ -63,7 +63,7 @@ fn fetches() -> Vec<Case> {
                 done(Request::get("touch")).value("val").flags(9),
             ]
         }),
-        case("inspect: what is known of an item", META, || {
+        case("inspect: the metadata of an item", META, || {
             vec![
                 done(Request::set("inspect", "val").flags(9).ttl(MINUTE)),
                 done(Request::inspect("inspect"))
@@ -74,7 +74,7 @@ fn fetches() -> Vec<Case> {
                 done(Request::inspect("inspect")).info(|info| matches!(info.ttl_left, Some(Ttl::After(_)))),
             ]
         }),
-        case("get: the value only if its CAS value is another", META, || {
+        case("get: the value only if its CAS value differs", META, || {
             vec![
                 done(Request::set("unless", "val")),
                 done(Request::get("unless")),
@@ -84,7 +84,7 @@ fn fetches() -> Vec<Case> {
             ]
         })
         .since(Feature::UnlessCas),
-        case("debug: a server's own line on an item", META, || {
+        case("debug: the server's description of an item", META, || {
             vec![
                 done(Request::set("debug", "val")),
                 absent(Request::debug("debug:absent")),
@@ -115,7 +115,7 @@ fn stores() -> Vec<Case> {
                 done(Request::get("set:any")).value(vec![b'v'; 100_000]),
             ]
         }),
-        case("set: quietly", ALL, || {
+        case("set: quiet", ALL, || {
             vec![done(Request::set("set:quiet", "val").quiet()), done(Request::get("set:quiet")).value("val")]
         }),
         case("set: a value above the server's limit", ALL, || {
@@ -158,7 +158,7 @@ fn stores() -> Vec<Case> {
                 step(Request::replace("replace:cas", "no").cas(OTHER), Status::KeyExists),
             ]
         }),
-        case("set: with a CAS value of one's choice", META, || {
+        case("set: assigning a CAS value", META, || {
             vec![
                 done(Request::set("chosen", "val").meta(with(|it| it.chosen_cas = Some(1 << 40)))),
                 done(Request::set("chosen", "new").cas(1 << 40)),
@@ -268,7 +268,7 @@ fn removals() -> Vec<Case> {
             ]
         })
         .since(Feature::DropValue),
-        case("invalidate: stale instead of gone", META, || {
+        case("invalidate: marking an item as stale", META, || {
             let stale = || with(|it| (it.stale, it.update_ttl) = (true, Some(MINUTE.into())));
             vec![
                 done(Request::set("stale", "old")),
@@ -285,7 +285,7 @@ fn removals() -> Vec<Case> {
 
 fn leases() -> Vec<Case> {
     vec![
-        case("lease: one of those who miss refills the item", META, || {
+        case("lease: one caller that misses refills the item", META, || {
             let lease = || Request::get("lease").meta(with(|it| it.vivify = Some(MINUTE.into())));
             vec![
                 done(lease()).value("").info(|info| info.won && !info.another_has_won),
@@ -295,7 +295,7 @@ fn leases() -> Vec<Case> {
                 done(lease()).value("fresh").no_info(),
             ]
         }),
-        case("refresh: one of those who hit an old item refills it", META, || {
+        case("refresh: one caller that hits an old item refills it", META, || {
             let fetch = || Request::get("recache").meta(with(|it| it.recache = Some(2 * MINUTE)));
             vec![
                 done(Request::set("recache", "val").ttl(MINUTE)),
@@ -329,10 +329,10 @@ fn keys_and_times() -> Vec<Case> {
         case("keys with spaces and control bytes, 187 to 250 bytes", BINARY, || {
             vec![done(Request::set(" ".repeat(250), "val"))]
         }),
-        case("an item that has expired already", ALL, || {
+        case("storing an item that is already expired", ALL, || {
             vec![done(Request::set("expired", "x").ttl(Ttl::Expired)), absent(Request::get("expired"))]
         }),
-        case("times after January 2038: on meta and text they become the last second before", ALL, || {
+        case("TTLs that end after January 2038, on meta and text shortened to that", ALL, || {
             let at = |seconds| Ttl::At(UNIX_EPOCH + Duration::from_secs(seconds));
             vec![
                 done(Request::set("late", "val").ttl(at(1 << 31))),
@@ -362,7 +362,7 @@ fn server() -> Vec<Case> {
                 done(Request::noop()),
             ]
         }),
-        case("flush, at once and later", ALL, || {
+        case("flush, immediate and delayed", ALL, || {
             vec![
                 done(Request::flush().ttl(Duration::from_secs(3600))),
                 done(Request::set("flush", "val")),

@@ -180,7 +180,7 @@ fn table() -> String {
             }
         }
     }
-    table.push_str("\nWhat a refusal says:\n\n");
+    table.push_str("\nThe error texts:\n\n");
     for (said, _) in words {
         writeln!(table, "- {said}").expect("a string");
     }
@@ -193,8 +193,8 @@ fn first_version(feature: remcache::proto::Feature) -> String {
     versions.into_iter().find(|version| ServerVersion::from_version(version).has(feature)).unwrap_or_default()
 }
 
-const BEGIN: &str = "<!-- The suite writes what follows. -->\n";
-const END: &str = "<!-- The suite wrote what precedes. -->\n";
+const BEGIN: &str = "<!-- The conformance suite writes the following part. -->\n";
+const END: &str = "<!-- End of the generated part. -->\n";
 /// Command that rewrites the table.
 const COMMAND: &str =
     "REMCACHE_WRITE_DOCS=1 cargo test -p remcache --all-features --test it conformance::table::the_table";

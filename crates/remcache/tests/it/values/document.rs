@@ -37,7 +37,7 @@ fn the_numbers_of_formats_and_compressions_are_those_of_the_code() {
 
 /// Of all flags, those are read that the table names, and no others.
 #[test]
-fn the_flags_of_conventions_are_those_of_the_code() {
+fn the_flags_of_client_formats_are_those_of_the_code() {
     for convention in ClientFormat::ALL.iter().filter(|convention| **convention != ClientFormat::Gomemcache) {
         let named = named_flags(convention.name());
         assert!(!named.is_empty(), "{convention}");
