@@ -1,4 +1,4 @@
-//! Everything that has to pass before a change is merged, fastest checks first.
+//! All checks that must pass before a change is merged, fastest first.
 
 use crate::step::Step;
 use crate::tools::{self, Need};

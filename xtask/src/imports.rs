@@ -1,7 +1,7 @@
 //! Checks that dependencies between the modules of a crate point down only.
 //!
-//! A table lists the modules of a crate's `src` from the top layer to the bottom one. A module may import itself,
-//! and modules that stand below it in the table. Tests may import anything.
+//! A table lists the modules of a crate's `src` from the top layer to the bottom one. A module may import itself and
+//! modules below it in the table. Tests may import anything.
 
 mod paths;
 
@@ -147,7 +147,7 @@ const CRATES: &[Layers] = &[
     },
 ];
 
-/// Fails when a module imports one above it.
+/// Fails if a module imports one above it.
 pub(crate) fn check() -> Result<(), Failure> {
     let mut problems = Vec::new();
     for layers in CRATES {
@@ -163,12 +163,12 @@ pub(crate) fn check() -> Result<(), Failure> {
 pub(crate) type Modules = BTreeMap<Path, String>;
 
 impl Layers {
-    /// Imports that point up, and modules that the table does not cover.
+    /// Returns imports that point up, and modules that are not in the table.
     fn problems(&self, modules: &Modules) -> Vec<String> {
         let scans: BTreeMap<&Path, Scan> = modules.iter().map(|(path, text)| (path, Scan::new(path, text))).collect();
         let is_test = |module: &Path| scans.values().any(|scan| scan.tests.iter().any(|test| module.starts_with(test)));
         let mut problems = self.unlisted(modules);
-        // The crate's root may import everything: it is above the table.
+        // The crate's root may import everything.
         for (module, scan) in scans.iter().filter(|(module, _)| !module.is_empty() && !is_test(module)) {
             for import in &scan.imports {
                 let import = resolve_root(import, &scans);
@@ -184,7 +184,7 @@ impl Layers {
         problems
     }
 
-    /// Top-level modules that the table lacks, and entries without a module.
+    /// Returns top-level modules that are not in the table, and entries without a module.
     fn unlisted(&self, modules: &Modules) -> Vec<String> {
         let top = modules.keys().filter(|module| module.len() == 1);
         let missing = top.filter(|module| self.layer(module).is_none());
@@ -194,7 +194,7 @@ impl Layers {
         missing.chain(stale.map(|name| format!("{}: there is no module {name}", self.src))).collect()
     }
 
-    /// The place in the table of the longest entry that contains this path; 0 is the top.
+    /// Returns the index in the table of the longest entry that contains this path; 0 is the top.
     fn layer(&self, path: &[String]) -> Option<usize> {
         let depth = |entry: &str| entry.split("::").count();
         let contains = |entry: &str| depth(entry) <= path.len() && entry.split("::").eq(&path[..depth(entry)]);
@@ -203,7 +203,7 @@ impl Layers {
     }
 }
 
-/// Follows an item of the crate's root, `crate::Client`, to the module that the root re-exports it from.
+/// Resolves an item of the crate's root, `crate::Client`, to the module that the root re-exports it from.
 fn resolve_root(import: &Path, scans: &BTreeMap<&Path, Scan>) -> Path {
     let is_module = import.first().is_none_or(|first| scans.contains_key(&vec![first.clone()]));
     let root = scans.get(&Path::new()).filter(|_| !is_module);

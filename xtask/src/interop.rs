@@ -4,7 +4,7 @@ use crate::Failure;
 use crate::step::{Step, output_of};
 use crate::tools::{self, Need};
 
-/// Installs the selected clients and runs the comparison; its table says which could not be installed.
+/// Installs the selected clients and runs the comparison; its table lists those that could not be installed.
 pub(crate) fn run(args: Vec<String>) -> Result<(), Failure> {
     tools::ensure(&[Need::Tests])?;
     let compares = !args.iter().any(|arg| arg == "--list" || arg == "--help");

@@ -129,7 +129,7 @@ fn comment_marker(file: &str) -> &'static str {
 }
 
 const EXTENSIONS: &[&str] = &[".rs", ".md", ".toml"];
-/// How many occurrences a failure prints.
+/// Maximum number of occurrences that a failure prints.
 const MAX_PRINTED: usize = 50;
 
 #[cfg(test)]

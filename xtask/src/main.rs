@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Why a command failed, as text for its user.
+/// The reason why a command failed, as text for its user.
 type Failure = String;
 
 struct Subcommand {
@@ -49,7 +49,7 @@ struct Subcommand {
 const COMMANDS: &[Subcommand] = &[
     Subcommand {
         name: "test",
-        about: "installs what the tests need and runs all of them; arguments are passed to cargo test",
+        about: "installs the test dependencies and runs all tests; arguments are passed to cargo test",
         run: test::run,
     },
     Subcommand { name: "ci", about: "runs everything that has to pass before a change is merged", run: |_| ci::run() },
@@ -71,7 +71,7 @@ const COMMANDS: &[Subcommand] = &[
     },
     Subcommand {
         name: "check-imports",
-        about: "checks that no module imports one of a layer above it",
+        about: "checks that no module imports one of a higher layer",
         run: |_| imports::check(),
     },
     Subcommand {
@@ -101,7 +101,7 @@ const COMMANDS: &[Subcommand] = &[
     },
     Subcommand {
         name: "check-portable",
-        about: "checks what does not need a memcached server, on any system",
+        about: "checks everything that needs no memcached server, on any system",
         run: |_| published::check_portable(),
     },
     Subcommand {
@@ -121,7 +121,7 @@ const COMMANDS: &[Subcommand] = &[
     },
     Subcommand {
         name: "check-unix-only",
-        about: "checks that what only Unix has is compiled on Unix only",
+        about: "checks that Unix-only APIs are compiled on Unix only",
         run: |_| unix_only::check(),
     },
     Subcommand {

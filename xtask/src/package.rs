@@ -1,4 +1,4 @@
-//! What is published: the packages for crates.io, and the archives and Debian package of the tool.
+//! Published artifacts: the packages for crates.io, and the archives and Debian package of the tool.
 
 use crate::published::packages;
 use crate::step::{Step, output_of};
@@ -148,7 +148,7 @@ fn version() -> Result<String, Failure> {
 /// The shells with completions in the archive and the Debian package, and the names of their files.
 const COMPLETIONS: [(&str, &str); 3] = [("bash", "remcache"), ("zsh", "_remcache"), ("fish", "remcache.fish")];
 
-/// Files that each package has.
+/// Files that each package must contain.
 const REQUIRED: &[&str] = &["README.md", "LICENSE-MIT", "LICENSE-APACHE"];
 
 #[cfg(test)]
@@ -159,7 +159,7 @@ mod tests {
         fs::read_to_string(root().join(path)).unwrap()
     }
 
-    /// The value of a key in the section for `cargo binstall`.
+    /// Returns the value of a key in the section for `cargo binstall`.
     fn binstall(key: &str) -> String {
         let manifest = read("crates/remcache-cli/Cargo.toml");
         let (_, section) = manifest.split_once("[package.metadata.binstall]\n").unwrap();

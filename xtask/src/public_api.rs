@@ -1,7 +1,7 @@
-//! Lists the public API of the published crates, so that each change of it shows in a diff.
+//! Lists the public API of the published crates, so that each change is visible in a diff.
 //!
-//! The list is made from the source text: each item that is `pub`, with its signature as it is written. Items that
-//! are visible in their crate only are `pub(crate)`, which a lint ensures.
+//! The list is generated from the source text: every `pub` item with its signature. Items that are visible only in their
+//! crate are `pub(crate)`, which a lint ensures.
 
 mod listing;
 
@@ -40,7 +40,7 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     }
 }
 
-/// The public items of a crate, one a line.
+/// Returns the public items of a crate, one per line.
 fn list(name: &str) -> Result<String, Failure> {
     let modules = modules(&root().join("crates").join(name).join("src"))?;
     let of_module = |(path, text): (&Vec<String>, &String)| {
@@ -54,14 +54,14 @@ fn list(name: &str) -> Result<String, Failure> {
     Ok(lines.concat())
 }
 
-/// The name of the type that an item of the list declares.
+/// Returns the name of the type that an item of the list declares.
 fn public_type(line: &str) -> Option<String> {
     let (_, item) = line.split_once(": pub ")?;
     let name = ["struct ", "enum ", "trait "].iter().find_map(|keyword| item.strip_prefix(keyword))?;
     name.split(|c: char| !c.is_alphanumeric()).next().map(str::to_owned)
 }
 
-/// The type that a trait is implemented for.
+/// Returns the type that a trait is implemented for.
 fn implementing_type(line: &str) -> Option<&str> {
     let (_, implementation) = line.split_once(": impl")?;
     let (_, name) = implementation.rsplit_once(" for ")?;
@@ -69,7 +69,7 @@ fn implementing_type(line: &str) -> Option<&str> {
     name.split(|c: char| !c.is_alphanumeric()).next()
 }
 
-/// The lines that only one of two lists has, marked as in a diff.
+/// Returns the lines that only one of two lists has, marked as in a diff.
 fn differences(before: &str, after: &str) -> Vec<String> {
     let only = |mark, one: &str, other: &str| -> Vec<String> {
         let other: BTreeSet<&str> = other.lines().collect();

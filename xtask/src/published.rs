@@ -23,8 +23,8 @@ fn check_with(version: &str, packages: &[String]) -> Result<(), Failure> {
     Step::program(format!("check with Rust {version}"), "rustup").args(check).args(selection(packages)).run()
 }
 
-/// Checks what does not need a memcached server, on any system: the published packages, and the tests of crates without
-/// I/O.
+/// Checks everything that needs no memcached server, on any system: the published packages, and the tests of crates
+/// without I/O.
 pub(crate) fn check_portable() -> Result<(), Failure> {
     Step::cargo("published packages", ["check", "--all-features"]).args(selection(&packages()?)).run()?;
     Step::cargo("tests of crates without I/O", ["test", "--all-features"]).args(selection(WITHOUT_IO)).run()

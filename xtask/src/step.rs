@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Command, ExitStatus};
 use std::time::Instant;
 
-/// A program to run in the root of the workspace, or a check that xtask makes itself.
+/// A program to run in the root of the workspace, or a check that xtask performs itself.
 #[derive(Debug)]
 pub(crate) struct Step {
     name: String,
@@ -31,7 +31,7 @@ impl Step {
         Self { name, work }
     }
 
-    /// A check that `repeat` runs alone.
+    /// A check; `repeat` is the command that runs it alone.
     pub(crate) fn check(name: impl Into<String>, repeat: &'static str, check: fn() -> Result<(), Failure>) -> Self {
         let work = Work::Check { check, repeat };
         let name = name.into();
@@ -124,7 +124,7 @@ fn run_with_lines(words: &[String], env: &[(&str, String)], on_line: &mut dyn Fn
     command.envs(env.iter().map(|(name, value)| (name, value)));
     command.stdout(writer.try_clone().map_err(with_name)?).stderr(writer);
     let mut child = command.spawn().map_err(with_name)?;
-    // The command holds the pipe's writing end: the reader would wait for it for ever.
+    // The command holds the writing end of the pipe, so the reader would wait forever.
     drop(command);
     let mut reader = BufReader::new(reader);
     let mut line = Vec::new();
@@ -152,7 +152,7 @@ fn command(words: &[String]) -> Command {
     command
 }
 
-/// Whether the output goes to a log, where colours and progress bars are noise.
+/// Whether the output goes to a log, without colours and progress bars.
 fn is_ci() -> bool {
     std::env::var("CI").is_ok_and(|value| value != "false" && !value.is_empty())
 }

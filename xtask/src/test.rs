@@ -1,4 +1,4 @@
-//! Runs every test, whichever of them fail, and lists the failures at the end.
+//! Runs all tests, also after failures, and lists the failures at the end.
 
 mod failures;
 
@@ -7,7 +7,7 @@ use crate::step::{self, Step};
 use crate::tools::{self, Need};
 use failures::FailedTests;
 
-/// Installs what the tests need, and runs them: all of them, or those that the arguments of `cargo test` select.
+/// Installs the test dependencies, and runs all tests, or those that the arguments of `cargo test` select.
 pub(crate) fn run(args: Vec<String>) -> Result<(), Failure> {
     tools::ensure(&[Need::Tests])?;
     if args.is_empty() {
@@ -40,7 +40,7 @@ fn steps(has_nextest: bool) -> Vec<Step> {
 
 /// The tests that run on shuttle, which schedules their threads.
 ///
-/// They have another target directory, because another `RUSTFLAGS` would rebuild everything in the usual one.
+/// They have their own target directory, because their `RUSTFLAGS` would rebuild everything in the default one.
 pub(crate) fn concurrency_tests() -> Step {
     let cargo = ["test", "--target-dir", "target/shuttle", "-p", "remcache", "--lib", "concurrency_tests"];
     Step::cargo("concurrency tests", cargo).env("RUSTFLAGS", "--cfg shuttle")
@@ -65,7 +65,7 @@ fn run_step(step: &Step) -> Result<(), Failure> {
     result.map_err(|failure| format!("{failed}{failure}"))
 }
 
-/// A failing test or suite does not keep the others from being run.
+/// A failing test or suite does not stop the others.
 const ALL: [&str; 3] = ["--workspace", "--all-features", "--no-fail-fast"];
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
-//! Checks that what only Unix has is compiled on Unix only: sockets, signals, file modes.
+//! Checks that Unix-only APIs are compiled on Unix only: Unix sockets, signals, file modes.
 //!
-//! Code is formatted by rustfmt, so its indentation is its structure: a use is conditional if an attribute precedes its
-//! statement or item, or one that encloses it.
+//! The code is formatted by rustfmt, so its indentation shows its structure: a use is conditional if an attribute precedes
+//! its statement or item, or an enclosing one.
 
 use crate::{Failure, published, root};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Fails if a published package uses what only Unix has without a condition.
+/// Fails if a published package uses a Unix-only API unconditionally.
 pub(crate) fn check() -> Result<(), Failure> {
     let mut problems = Vec::new();
     for package in published::packages()? {
@@ -20,7 +20,7 @@ pub(crate) fn check() -> Result<(), Failure> {
     }
     match problems.is_empty() {
         true => Ok(()),
-        false => Err(format!("only Unix has these; put #[cfg(unix)] before them:\n{}", problems.join("\n"))),
+        false => Err(format!("these exist on Unix only; add #[cfg(unix)]:\n{}", problems.join("\n"))),
     }
 }
 
@@ -38,7 +38,7 @@ fn sources(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(files)
 }
 
-/// Returns the lines that use what only Unix has although no condition applies to them, with their numbers.
+/// Returns the lines that use a Unix-only API unconditionally, with their numbers.
 fn unconditional(text: &str) -> Vec<(usize, &str)> {
     let lines: Vec<&str> = text.lines().collect();
     if lines.iter().any(|line| line.starts_with("#![cfg(") && is_condition(line)) {
@@ -49,7 +49,7 @@ fn unconditional(text: &str) -> Vec<(usize, &str)> {
     uses.filter(|(at, _)| !is_conditional(&lines, *at)).map(|(at, line)| (at + 1, line.trim())).collect()
 }
 
-/// Whether a line has this name, and not as the end of a longer one.
+/// Whether a line contains this name, not as the end of a longer one.
 fn has(line: &str, name: &str) -> bool {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
     line.match_indices(name).any(|(at, _)| !line[..at].ends_with(is_word))
@@ -87,7 +87,7 @@ fn indentation(line: &str) -> usize {
     line.len() - line.trim_start().len()
 }
 
-/// Whether an attribute limits what follows to Unix, or to a system that is one, or to tests on one.
+/// Whether an attribute limits the following item to Unix, to a Unix system, or to tests on Unix.
 fn is_condition(line: &str) -> bool {
     ["cfg(unix)", "cfg(all(unix", "cfg(all(test, unix", "cfg(target_os = \"linux\")"].iter().any(|it| line.contains(it))
 }
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn comments_and_other_names_are_no_use() {
+    fn comments_and_other_names_are_ignored() {
         assert!(numbers("// Like UnixStream.\nlet a = MyUnixStream::new();\n").is_empty());
     }
 }

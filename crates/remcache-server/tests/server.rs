@@ -116,7 +116,7 @@ async fn a_server_listens_on_ipv6() {
 async fn a_unix_socket_is_created_replaced_and_removed() {
     let directory = remcache_testkit::scratch();
     let path = directory.path().join("socket");
-    // A socket that an earlier server left.
+    // A socket left by an earlier server.
     drop(std::os::unix::net::UnixListener::bind(&path).expect("a fresh path"));
     let server = Server::builder().unix_path(&path).start().await.expect("a path");
     assert_eq!(server.address(), path.display().to_string());

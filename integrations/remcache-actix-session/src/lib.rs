@@ -1,6 +1,7 @@
-//! A memcached store for [actix-session]: while the cache is away, visitors are logged out, and no request fails. A
-//! session that cannot be loaded within the store's [budget](MemcachedSessionStore::budget) is none, one that cannot be
-//! stored is lost, and both are logged; [`on_unavailable`](MemcachedSessionStore::on_unavailable) turns that into errors.
+//! A memcached store for [actix-session]. While the cache is unavailable, visitors are logged out and requests succeed: a
+//! session that cannot be loaded within the store's [budget](MemcachedSessionStore::budget) counts as absent, and one
+//! that cannot be stored is lost. Both are logged; [`on_unavailable`](MemcachedSessionStore::on_unavailable) makes them
+//! errors.
 //!
 //! ```no_run
 //! use actix_session::{Session, SessionMiddleware};
@@ -29,20 +30,20 @@
 //! }
 //! ```
 //!
-//! All workers can share one client, although each has a runtime of its own. With
-//! [`Config::dedicated_thread`](remcache::Config::dedicated_thread) its connections belong to no worker.
+//! All workers can share one client, although each has its own runtime. With
+//! [`Config::dedicated_thread`](remcache::Config::dedicated_thread) its connections do not depend on a worker.
 //!
 //! # Sessions in a cache
 //!
-//! - Sessions survive a restart of the application, and not one of the memcached server. A server that is full evicts
-//!   sessions: give sessions servers of their own.
-//! - A new session is stored only if its key is free; otherwise it gets another.
+//! - Sessions survive a restart of the application, but not of the memcached server. A full server evicts sessions: use
+//!   dedicated servers for sessions.
+//! - A new session never replaces another: if its random key exists, it gets another key.
 //! - A session that another request has deleted, or that was evicted, is not stored again: see [`OnEvicted`].
-//! - memcached keys are SHA-256 hashes of session keys: access to the cache is not access to sessions.
-//! - Extending a session sends its new TTL, not its state. Any TTL up to a year works; longer ones are a year.
-//! - A session above the item size limit of the server (1 MiB by default) is an error that says so.
-//! - A logout while the cache is away removes the visitor's cookie, but not the session: someone who has copied the
-//!   cookie can use it when the cache is back. Use [`FailClosed`](OnUnavailable::FailClosed) where that matters.
+//! - memcached keys are SHA-256 hashes of session keys: access to the cache does not reveal session keys.
+//! - Extending a session sends its new TTL, not its state. TTLs above a year are shortened to a year.
+//! - A session above the item size limit of the server (1 MiB by default) is an error.
+//! - A logout while the cache is unavailable removes the visitor's cookie, but not the session: someone who has copied the
+//!   cookie can use it when the cache is available again. Use [`FailClosed`](OnUnavailable::FailClosed) if that matters.
 //!
 //! [actix-session]: https://docs.rs/actix-session
 

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 /// A [`SessionStore`] on memcached.
 ///
-/// It is a handle: cloning it is cheap. See the [crate] for what happens while the cache is away.
+/// It is a handle: cloning it is cheap. See the [crate] for what happens while the cache is unavailable.
 #[derive(Clone, Debug)]
 pub struct MemcachedSessionStore {
     client: Client,
@@ -22,15 +22,15 @@ pub struct MemcachedSessionStore {
     on_evicted: OnEvicted,
 }
 
-/// What happens when a session is updated that is not stored any more: it was evicted, or another request deleted it.
+/// What an update of a session does if it is not stored any more, because it was evicted or another request deleted it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OnEvicted {
-    /// It is not stored: the visitor is logged out. A logout holds, whatever other requests do at the same time.
+    /// It is not stored: the visitor is logged out. Concurrent requests never undo a logout.
     #[default]
     Discard,
-    /// It is stored under a new key: evicted sessions survive if a request has loaded them before, and so may deleted
-    /// ones.
+    /// It is stored under a new key: evicted sessions survive if a request has loaded them before, but deleted sessions
+    /// may survive too.
     Recreate,
 }
 
@@ -46,19 +46,19 @@ impl MemcachedSessionStore {
         }
     }
 
-    /// What stands before each key (default: `session:`). Stores with the same prefix share sessions.
+    /// Sets the prefix of keys (default: `session:`). Stores with the same prefix share sessions.
     #[must_use]
     pub fn prefix(self, prefix: impl Into<Arc<str>>) -> Self {
         Self { prefix: prefix.into(), ..self }
     }
 
-    /// How long each operation may take (default: 500 ms). Requests need one to load and one or two to store.
+    /// Sets the time limit of each operation (default: 500 ms). Requests need one to load and one or two to store.
     #[must_use]
     pub fn budget(self, budget: Duration) -> Self {
         Self { budget, ..self }
     }
 
-    /// What happens while the cache is away (default: [`FailOpen`](OnUnavailable::FailOpen), visitors are logged out).
+    /// Sets the behaviour while the cache is unavailable (default: [`FailOpen`](OnUnavailable::FailOpen), visitors are logged out).
     ///
     /// With [`FailClosed`](OnUnavailable::FailClosed) operations return errors, which the middleware answers with
     /// `500 Internal Server Error`.
@@ -67,7 +67,7 @@ impl MemcachedSessionStore {
         Self { on_unavailable, ..self }
     }
 
-    /// What happens when a session is updated that is not stored any more (default: [`OnEvicted::Discard`]).
+    /// Sets what an update of a session that is not stored any more does (default: [`OnEvicted::Discard`]).
     #[must_use]
     pub fn on_evicted(self, on_evicted: OnEvicted) -> Self {
         Self { on_evicted, ..self }
@@ -77,7 +77,7 @@ impl MemcachedSessionStore {
         format!("{}{}", self.prefix, hex::encode(Sha256::digest(session_key.as_ref())))
     }
 
-    /// Returns a failure that the application has to see, and logs others.
+    /// Returns a failure that the application must handle, and logs others.
     fn failure<T>(&self, error: Error, otherwise: T) -> anyhow::Result<T> {
         match (error.kind(), self.on_unavailable) {
             (ErrorKind::ValueTooLarge, _) => {
@@ -85,7 +85,7 @@ impl MemcachedSessionStore {
             }
             (_, OnUnavailable::FailClosed) => Err(error.into()),
             (_, OnUnavailable::FailOpen) => {
-                tracing::warn!(%error, "going on without the session store");
+                tracing::warn!(%error, "continuing without the session store");
                 Ok(otherwise)
             }
         }
@@ -102,7 +102,7 @@ impl MemcachedSessionStore {
                 Err(error) => return self.failure(error, session_key),
             }
         }
-        anyhow::bail!("{TRIES} random session keys were taken: check the source of randomness")
+        anyhow::bail!("{TRIES} random session keys already exist: check the random number generator")
     }
 
     /// Replaces a session; returns another key if it was stored under that.
@@ -175,7 +175,7 @@ impl SessionStore for MemcachedSessionStore {
     }
 }
 
-/// How many random keys may be taken in a row.
+/// Maximum number of random keys that are tried.
 const TRIES: u32 = 8;
-/// Servers do not accept times past 2038.
+/// Servers do not accept times after 2038.
 const LONGEST_TTL: Duration = Duration::from_secs(365 * 86_400);

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-/// Why a value was not fetched, stored or removed.
+/// An error of the store.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -14,7 +14,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the cache could not be asked.
+    /// Whether the cache is unavailable.
     pub fn is_unavailable(&self) -> bool {
         match self {
             Self::Client(error) => error.is_unavailable(),

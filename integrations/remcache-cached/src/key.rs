@@ -1,8 +1,8 @@
-//! Keys of any text.
+//! Conversion of any text to a valid key.
 
 use sha2::{Digest, Sha256};
 
-/// Returns the text as a key, or its hash if memcached does not take it.
+/// Returns the text, or its hash if it is not a valid memcached key.
 pub(crate) fn key(text: String) -> String {
     let is_valid = text.len() <= LONGEST && text.bytes().all(|byte| byte.is_ascii_graphic());
     if is_valid && !text.starts_with(HASHED) && !text.is_empty() {

@@ -1,6 +1,6 @@
-//! A memcached store for [cached]: while the cache is away, functions are called as if nothing was stored, after at most
-//! the store's [budget](MemcachedCache::budget), and no call fails;
-//! [`on_unavailable`](MemcachedCache::on_unavailable) turns that into errors.
+//! A memcached store for [cached]. While the cache is unavailable, functions are called as if nothing was stored, after
+//! at most the store's [budget](MemcachedCache::budget); [`on_unavailable`](MemcachedCache::on_unavailable) makes these
+//! calls errors.
 //!
 //! ```
 //! use std::time::Duration;
@@ -25,12 +25,12 @@
 //!
 //! # Stored items
 //!
-//! A value is stored under the text of its key, after the name of the cache and a colon; text that memcached does not take
-//! as a key is hashed. A value that the codec cannot read, for instance of an older version of a program, counts as
-//! missing, and is replaced.
+//! A value is stored under the text of its key, after the name of the cache and a colon; text that is not a valid
+//! memcached key is hashed. A value that the codec cannot decode, for example of an older version of a program, counts as
+//! missing and is replaced.
 //!
-//! Storing and removing report the previous value, as the interface asks for. That takes another command, and in between
-//! another process may change it. The macro does not ask for it.
+//! Storing and removing return the previous value, as the trait requires. That takes a second command, and another process
+//! may change the value in between. The macro does not use it.
 //!
 //! [cached]: https://docs.rs/cached
 // Marks items of features in the documentation of docs.rs, which is built by a nightly toolchain.

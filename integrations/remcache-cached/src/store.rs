@@ -15,7 +15,7 @@ use crate::key::key;
 
 /// A store of cached on memcached, for keys that can be printed and values that a [`Codec`] reads and writes.
 ///
-/// It is a handle: cloning it is cheap. See the [crate] for what happens while the cache is away.
+/// It is a handle: cloning it is cheap. See the [crate] for what happens while the cache is unavailable.
 pub struct MemcachedCache<K, V> {
     cache: Cache<V>,
     name: String,
@@ -25,8 +25,8 @@ pub struct MemcachedCache<K, V> {
 }
 
 impl<K, V> MemcachedCache<K, V> {
-    /// Creates a store on the client's servers. Its name stands before all keys, hashed if memcached does not take it;
-    /// stores with the same name share values.
+    /// Creates a store on the client's servers. Its name is the prefix of all keys, hashed if it is not a valid one; stores
+    /// with the same name share values.
     pub fn new(client: &Client, name: impl Into<String>, codec: Codec<V>) -> Self {
         let name = key(name.into());
         let cache = Cache::new(client, &name, codec);
@@ -39,13 +39,13 @@ impl<K, V> MemcachedCache<K, V> {
         }
     }
 
-    /// How long values are kept (default: until they are evicted).
+    /// Sets the TTL of values (default: until they are evicted).
     #[must_use]
     pub fn ttl(self, ttl: Duration) -> Self {
         Self { cache: self.cache.ttl(ttl), ..self }
     }
 
-    /// How long fetching, storing or removing a value may take (default: 500 ms each).
+    /// Sets the time limit of fetching, storing or removing a value (default: 500 ms each).
     #[must_use]
     pub fn budget(self, budget: Duration) -> Self {
         Self { budget, ..self }
@@ -57,7 +57,7 @@ impl<K, V> MemcachedCache<K, V> {
         Self { cache: self.cache.chunked(length), ..self }
     }
 
-    /// What happens while the cache is away (default: [`FailOpen`](OnUnavailable::FailOpen), nothing is found and nothing
+    /// Sets the behaviour while the cache is unavailable (default: [`FailOpen`](OnUnavailable::FailOpen), nothing is found and nothing
     /// is stored).
     ///
     /// With [`FailClosed`](OnUnavailable::FailClosed) operations return errors.
@@ -66,7 +66,7 @@ impl<K, V> MemcachedCache<K, V> {
         Self { on_unavailable, ..self }
     }
 
-    /// Runs an operation within the budget. Returns the default if it fails and the application must not notice.
+    /// Runs an operation within the budget. Returns the default if it fails and the store fails open.
     async fn run<T>(
         &self,
         default: T,
@@ -89,7 +89,7 @@ impl<K, V> MemcachedCache<K, V> {
             if !is_ignored {
                 return Err(error);
             }
-            tracing::warn!(%error, cache = %self.name, "going on without the cache");
+            tracing::warn!(%error, cache = %self.name, "continuing without the cache");
             Ok(default)
         })
     }
@@ -166,7 +166,7 @@ where
         Ok(self.async_cache_get(k).await?.is_some())
     }
 
-    /// Deletes all values of this store. It reads the keys of all servers, without a limit of time.
+    /// Deletes all values of this store. It reads the keys of all servers, without a time limit.
     async fn async_cache_clear(&self) -> Result<(), Error> {
         self.clear().await
     }

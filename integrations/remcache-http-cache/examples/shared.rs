@@ -12,9 +12,9 @@ use remcache::Client;
 use remcache_http_cache::MemcachedManager;
 use tower::{BoxError, Layer, ServiceExt, service_fn};
 
-/// Stands for a server far away.
+/// A service that stands for a remote server.
 async fn origin(_: Request<Full<Bytes>>) -> Result<Response<Full<Bytes>>, BoxError> {
-    println!("the server is asked");
+    println!("the server is called");
     Ok(Response::builder().header("cache-control", "max-age=60").body("Hello".into())?)
 }
 

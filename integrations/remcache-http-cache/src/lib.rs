@@ -1,6 +1,6 @@
-//! A memcached manager for [http-cache]: while the cache is away, requests go to their servers, after at most the
-//! manager's [budget](MemcachedManager::budget) for each of its operations, and no request fails;
-//! [`on_unavailable`](MemcachedManager::on_unavailable) turns that into errors.
+//! A memcached manager for [http-cache]. While the cache is unavailable, requests go to their servers, after at most the
+//! manager's [budget](MemcachedManager::budget) for each of its operations;
+//! [`on_unavailable`](MemcachedManager::on_unavailable) makes them fail.
 //!
 //! ```
 //! use http_cache::{CacheMode, HttpCache, HttpCacheOptions};
@@ -19,10 +19,10 @@
 //! # Stored items
 //!
 //! A response and its policy are stored under a hash of http-cache's key. Responses above 512 KiB are stored in several
-//! items, up to 64 MiB. What cannot be read, for instance because another version has stored it, counts as missing.
+//! items, up to 64 MiB. An item that cannot be decoded, for example of another version, counts as missing.
 //!
-//! Deletes while the cache is away are lost: the response they should have removed is returned when the cache is back,
-//! until it is stale.
+//! Deletes while the cache is unavailable are lost: when it is available again, the response is returned until it is
+//! stale.
 //!
 //! [http-cache]: https://docs.rs/http-cache
 

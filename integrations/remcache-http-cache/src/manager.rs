@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 /// A [`CacheManager`] on memcached, for all HTTP clients that use the same servers.
 ///
-/// It is a handle: cloning it is cheap. See the [crate] for what happens while the cache is away.
+/// It is a handle: cloning it is cheap. See the [crate] for what happens while the cache is unavailable.
 #[derive(Clone)]
 pub struct MemcachedManager {
     cache: Cache<Bytes>,
@@ -56,13 +56,13 @@ impl MemcachedManager {
         }
     }
 
-    /// What stands before each key (default: `http:`). Managers with the same prefix share responses.
+    /// Sets the prefix of keys (default: `http:`). Managers with the same prefix share responses.
     #[must_use]
     pub fn prefix(self, prefix: impl Into<Arc<str>>) -> Self {
         Self { prefix: prefix.into(), ..self }
     }
 
-    /// How long responses are kept at most, stale ones included (default: until they are evicted).
+    /// Sets the TTL of responses, including stale ones (default: until they are evicted).
     ///
     /// http-cache validates stale responses with their servers, so they are worth keeping.
     #[must_use]
@@ -70,13 +70,13 @@ impl MemcachedManager {
         Self { cache: self.cache.ttl(ttl), ..self }
     }
 
-    /// How long fetching, storing or deleting a response may take (default: 500 ms each).
+    /// Sets the time limit of fetching, storing or deleting a response (default: 500 ms each).
     #[must_use]
     pub fn budget(self, budget: Duration) -> Self {
         Self { budget, ..self }
     }
 
-    /// What happens while the cache is away (default: [`FailOpen`](OnUnavailable::FailOpen), nothing is found and nothing
+    /// Sets the behaviour while the cache is unavailable (default: [`FailOpen`](OnUnavailable::FailOpen), nothing is found and nothing
     /// is stored).
     ///
     /// With [`FailClosed`](OnUnavailable::FailClosed) operations return errors, and requests fail.
@@ -89,7 +89,7 @@ impl MemcachedManager {
         format!("{}{}", self.prefix, hex::encode(Sha256::digest(cache_key)))
     }
 
-    /// Runs an operation within the budget. Returns the default if it fails and requests must not notice.
+    /// Runs an operation within the budget. Returns the default if it fails and the manager fails open.
     async fn run<T>(&self, default: T, operation: impl Future<Output = Outcome<T>>) -> Result<T> {
         let result = match tokio::time::timeout(self.budget, operation).await {
             Ok(result) => result.map_err(Into::into),
@@ -97,7 +97,7 @@ impl MemcachedManager {
         };
         match (result, self.on_unavailable) {
             (Err(error), OnUnavailable::FailOpen) => {
-                tracing::warn!(%error, "going on without the cache of responses");
+                tracing::warn!(%error, "continuing without the cache of responses");
                 Ok(default)
             }
             (result, _) => result,
@@ -149,5 +149,5 @@ impl fmt::Display for BudgetExceeded {
 
 impl std::error::Error for BudgetExceeded {}
 
-/// The length, in bytes, from which responses are stored in several items.
+/// Length, in bytes, from which responses are stored in several items.
 const CHUNK: usize = 512 << 10;

@@ -1,4 +1,4 @@
-//! Stores a content, reads a part of it, and deletes it.
+//! Stores an object, reads a part of it, and deletes it.
 //!
 //! ```sh
 //! cargo run -p remcache-opendal --example store -- localhost:11211

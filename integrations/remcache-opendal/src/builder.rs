@@ -14,7 +14,7 @@ use crate::service::MemcachedService;
 
 /// Builds a memcached service for an [`Operator`](opendal_core::Operator).
 ///
-/// See the [crate] for what happens while the cache is away.
+/// See the [crate] for what happens while the cache is unavailable.
 #[derive(Clone, Debug)]
 pub struct Memcached {
     config: MemcachedConfig,
@@ -38,7 +38,7 @@ impl Memcached {
         Self { config, client: None, on_unavailable: OnUnavailable::FailClosed }
     }
 
-    /// The servers: `host:port`, a comma list, or a URL of [`remcache::Config::from_url`], such as
+    /// Sets the servers: `host:port`, a comma-separated list, or a URL of [`remcache::Config::from_url`], such as
     /// `memcacheds://cache1,cache2/?timeout=250ms`. `tcp://`, `tls://` and `unix://` are accepted too.
     #[must_use]
     pub fn endpoint(mut self, endpoint: impl Into<String>) -> Self {
@@ -46,20 +46,20 @@ impl Memcached {
         self
     }
 
-    /// A client, instead of an endpoint: for settings that have no option here, or to share its connections.
+    /// Uses a client instead of an endpoint, for settings that have no option here, or to share its connections.
     #[must_use]
     pub fn client(self, client: &Client) -> Self {
         Self { client: Some(client.clone()), ..self }
     }
 
-    /// The working directory (default: `/`).
+    /// Sets the working directory (default: `/`).
     #[must_use]
     pub fn root(mut self, root: impl Into<String>) -> Self {
         self.config.root = Some(root.into());
         self
     }
 
-    /// User and password, for servers that require them. Without TLS they are sent as they are.
+    /// Sets user and password, for servers that require them. Without TLS they are sent unencrypted.
     #[must_use]
     pub fn credentials(mut self, username: impl Into<String>, password: impl Into<String>) -> Self {
         self.config.username = Some(username.into());
@@ -67,21 +67,21 @@ impl Memcached {
         self
     }
 
-    /// How long written contents are kept (default: until they are evicted).
+    /// Sets the TTL of objects (default: until they are evicted).
     #[must_use]
     pub fn default_ttl(mut self, ttl: Duration) -> Self {
         self.config.default_ttl = ttl.try_into().ok();
         self
     }
 
-    /// How long an operation may take (default: 1 s). Contents in several chunks may take that long between two of them.
+    /// Sets the time limit of an operation (default: 1 s), for objects in several chunks between two of them.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.config.timeout = timeout.try_into().ok();
         self
     }
 
-    /// The length, in bytes, from which contents are stored in several items (default: 512 KiB). It must be some hundred
+    /// Sets the length, in bytes, from which objects are stored in several items (default: 512 KiB). It must be some hundred
     /// bytes below the item size limit of the servers.
     #[must_use]
     pub fn chunk_size(mut self, bytes: usize) -> Self {
@@ -89,14 +89,14 @@ impl Memcached {
         self
     }
 
-    /// A PEM file with the certificate authorities for TLS (default: those that the system trusts).
+    /// Sets a PEM file with the certificate authorities for TLS (default: those that the system trusts).
     #[must_use]
     pub fn ca_file(mut self, path: impl Into<String>) -> Self {
         self.config.ca_file = Some(path.into());
         self
     }
 
-    /// What operations do while the cache is away (default: [`FailClosed`](OnUnavailable::FailClosed), they fail with a
+    /// Sets the behaviour while the cache is unavailable (default: [`FailClosed`](OnUnavailable::FailClosed), they fail with a
     /// temporary error).
     ///
     /// With [`FailOpen`](OnUnavailable::FailOpen) nothing is found, and writes and deletes are dropped.

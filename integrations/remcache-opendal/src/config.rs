@@ -1,4 +1,4 @@
-//! The configuration, as programs write it.
+//! The serializable configuration.
 
 use std::fmt;
 
@@ -8,26 +8,26 @@ use serde::{Deserialize, Serialize};
 
 use crate::Memcached;
 
-/// The configuration of the service, for maps, files and URIs. [`Memcached`] has the same options as methods.
+/// Configuration of the service, for maps, files and URIs. [`Memcached`] has the same options as methods.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct MemcachedConfig {
-    /// The servers: see [`Memcached::endpoint`].
+    /// Servers: see [`Memcached::endpoint`].
     pub endpoint: Option<String>,
-    /// The working directory (default: `/`).
+    /// Working directory (default: `/`).
     pub root: Option<String>,
-    /// The user, for servers that require one.
+    /// User, for servers that require one.
     pub username: Option<String>,
-    /// The password of the user.
+    /// Password of the user.
     pub password: Option<String>,
-    /// How long written contents are kept, as in `1h` (default: until they are evicted).
+    /// TTL of objects, as in `1h` (default: until they are evicted).
     pub default_ttl: Option<SignedDuration>,
-    /// How long an operation may take, as in `250ms` (default: 1 s).
+    /// Time limit of an operation, as in `250ms` (default: 1 s).
     pub timeout: Option<SignedDuration>,
-    /// The length, in bytes, from which contents are stored in several items (default: 512 KiB).
+    /// Length, in bytes, from which objects are stored in several items (default: 512 KiB).
     pub chunk_size: Option<usize>,
-    /// A PEM file with the certificate authorities for TLS (default: those that the system trusts).
+    /// PEM file with the certificate authorities for TLS (default: those that the system trusts).
     pub ca_file: Option<String>,
 }
 

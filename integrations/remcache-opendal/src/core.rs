@@ -1,4 +1,4 @@
-//! Contents as items.
+//! Objects as memcached items.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use remcache::value::Codec;
 use remcache::{Cache, Client};
 use sha2::{Digest, Sha256};
 
-/// The contents of a service.
+/// The objects of a service.
 #[derive(Clone, Debug)]
 pub(crate) struct Core {
     cache: Cache<Bytes>,
@@ -33,40 +33,40 @@ impl Core {
         Self { cache, on_unavailable }
     }
 
-    /// Returns a content; an error of kind [`NotFound`](ErrorKind::NotFound) for a miss.
+    /// Returns an object; an error of kind [`NotFound`](ErrorKind::NotFound) for a miss.
     pub(crate) async fn get(&self, path: &str) -> Result<Buffer> {
-        match self.cache.get(key(path)).await.or_else(|error| self.unless_away(error, None))? {
+        match self.cache.get(key(path)).await.or_else(|error| self.unless_unavailable(error, None))? {
             Some(content) => Ok(Buffer::from(content)),
-            None => Err(Error::new(ErrorKind::NotFound, "memcached has no such path").with_context("path", path)),
+            None => Err(Error::new(ErrorKind::NotFound, "path not found").with_context("path", path)),
         }
     }
 
     pub(crate) async fn set(&self, path: &str, content: Buffer) -> Result<()> {
         match self.cache.set(key(path), &content.to_bytes()).await {
             Ok(_) => Ok(()),
-            Err(error) => self.unless_away(error, ()),
+            Err(error) => self.unless_unavailable(error, ()),
         }
     }
 
-    /// Stores a content unless one exists; an error of kind [`ConditionNotMatch`](ErrorKind::ConditionNotMatch) if there
-    /// is.
+    /// Stores an object unless one exists; returns an error of kind
+    /// [`ConditionNotMatch`](ErrorKind::ConditionNotMatch) if it does.
     pub(crate) async fn add(&self, path: &str, content: Buffer) -> Result<()> {
         match self.cache.add(key(path), &content.to_bytes()).await {
             Ok(outcome) if outcome.is_applied() => Ok(()),
             Ok(_) => Err(Error::new(ErrorKind::ConditionNotMatch, "the path exists").with_context("path", path)),
-            Err(error) => self.unless_away(error, ()),
+            Err(error) => self.unless_unavailable(error, ()),
         }
     }
 
     pub(crate) async fn delete(&self, path: &str) -> Result<()> {
         match self.cache.delete(key(path)).await {
             Ok(_) => Ok(()),
-            Err(error) => self.unless_away(error, ()),
+            Err(error) => self.unless_unavailable(error, ()),
         }
     }
 
-    /// Returns the default if the cache is away and operations must not fail then.
-    fn unless_away<T>(&self, error: remcache::Error, default: T) -> Result<T> {
+    /// Returns the default if the cache is unavailable and the service fails open.
+    fn unless_unavailable<T>(&self, error: remcache::Error, default: T) -> Result<T> {
         match self.on_unavailable {
             OnUnavailable::FailOpen if error.is_unavailable() => Ok(default),
             _ => Err(operation_error(error)),
@@ -90,7 +90,7 @@ fn operation_error(error: remcache::Error) -> Error {
         remcache::ErrorKind::Overloaded => ErrorKind::RateLimited,
         _ => ErrorKind::Unexpected,
     };
-    // Authentication and TLS need another configuration.
+    // Authentication and TLS errors are permanent.
     let is_permanent = matches!(error.kind(), remcache::ErrorKind::Auth | remcache::ErrorKind::Tls);
     let is_temporary = error.is_unavailable() && !is_permanent;
     let converted = Error::new(kind, error.to_string()).set_source(error);

@@ -1,4 +1,4 @@
-//! The service, as OpenDAL calls it.
+//! The implementation of OpenDAL's `Service`.
 
 use opendal_core::raw::{
     OpCopy, OpCreateDir, OpDelete, OpList, OpPresign, OpRead, OpRename, OpStat, OpWrite, RpCreateDir, RpPresign,

@@ -1,6 +1,6 @@
-//! A memcached store for [tower-sessions]: while the cache is away, visitors are logged out, and no request fails. A
-//! session that cannot be loaded within the store's [budget](MemcachedStore::budget) is none, one that cannot be stored
-//! is lost, and both are logged; [`on_unavailable`](MemcachedStore::on_unavailable) turns that into errors.
+//! A memcached store for [tower-sessions]. While the cache is unavailable, visitors are logged out and requests succeed: a
+//! session that cannot be loaded within the store's [budget](MemcachedStore::budget) counts as absent, and one that cannot
+//! be stored is lost. Both are logged; [`on_unavailable`](MemcachedStore::on_unavailable) makes them errors.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -23,16 +23,16 @@
 //!
 //! # Sessions in a cache
 //!
-//! - Sessions survive a restart of the application, and not one of the memcached server. A server that is full evicts
-//!   sessions: give sessions servers of their own, or keep them in a database with this store before it, in a
+//! - Sessions survive a restart of the application, but not of the memcached server. A full server evicts sessions: use
+//!   dedicated servers for sessions, or a database with this store as its cache, in a
 //!   [`CachingSessionStore`](tower_sessions_core::CachingSessionStore).
-//! - A new session is stored only if its ID is free; otherwise it gets another.
+//! - A new session never replaces another: if its random ID exists, it gets another ID.
 //! - A session that another request has deleted, or that was evicted, is not stored again: see [`OnEvicted`].
-//! - Keys are SHA-256 hashes of IDs, and items do not contain the ID: access to the cache is not access to sessions.
-//! - A session may have any expiry, and the store keeps it for at most a year after it was saved.
-//! - A session above the item size limit of the server (1 MiB by default) is an error that says so.
-//! - A logout while the cache is away removes the visitor's cookie, but not the session: someone who has copied the
-//!   cookie can use it when the cache is back. Use [`FailClosed`](OnUnavailable::FailClosed) where that matters.
+//! - Keys are SHA-256 hashes of IDs, and items do not contain the ID: access to the cache does not reveal session IDs.
+//! - A session may have any expiry; the store keeps it for at most a year after it was saved.
+//! - A session above the item size limit of the server (1 MiB by default) is an error.
+//! - A logout while the cache is unavailable removes the visitor's cookie, but not the session: someone who has copied the
+//!   cookie can use it when the cache is available again. Use [`FailClosed`](OnUnavailable::FailClosed) if that matters.
 //!
 //! [tower-sessions]: https://docs.rs/tower-sessions
 

@@ -1,4 +1,4 @@
-//! Sessions as they are stored.
+//! Encoding of stored sessions.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -49,7 +49,7 @@ pub(crate) fn key(prefix: &str, id: Id) -> String {
     format!("{prefix}{}", hex::encode(Sha256::digest(id.0.to_be_bytes())))
 }
 
-/// Servers do not accept times past 2038.
+/// Servers do not accept times after 2038.
 const LONGEST_TTL: Duration = Duration::from_secs(365 * 86_400);
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::record::{decode, encode, key, ttl};
 
 /// A [`SessionStore`] on memcached.
 ///
-/// It is a handle: cloning it is cheap. See the [crate] for what happens while the cache is away.
+/// It is a handle: cloning it is cheap. See the [crate] for what happens while the cache is unavailable.
 #[derive(Clone, Debug)]
 pub struct MemcachedStore {
     client: Client,
@@ -24,14 +24,15 @@ pub struct MemcachedStore {
     on_evicted: OnEvicted,
 }
 
-/// What happens when a session is saved that is not stored any more: it was evicted, or another request deleted it.
+/// What saving a session does if it is not stored any more, because it was evicted or another request deleted it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OnEvicted {
-    /// It is not stored: the visitor is logged out. A logout holds, whatever other requests do at the same time.
+    /// It is not stored: the visitor is logged out. Concurrent requests never undo a logout.
     #[default]
     Discard,
-    /// It is stored again: evicted sessions survive if a request has loaded them before, and so may deleted ones.
+    /// It is stored again: evicted sessions survive if a request has loaded them before, but deleted sessions may
+    /// survive too.
     Recreate,
 }
 
@@ -47,19 +48,19 @@ impl MemcachedStore {
         }
     }
 
-    /// What stands before each key (default: `session:`). Stores with the same prefix share sessions.
+    /// Sets the prefix of keys (default: `session:`). Stores with the same prefix share sessions.
     #[must_use]
     pub fn prefix(self, prefix: impl Into<Arc<str>>) -> Self {
         Self { prefix: prefix.into(), ..self }
     }
 
-    /// How long each operation may take (default: 500 ms). Requests need one to load and one to save.
+    /// Sets the time limit of each operation (default: 500 ms). Requests need one to load and one to save.
     #[must_use]
     pub fn budget(self, budget: Duration) -> Self {
         Self { budget, ..self }
     }
 
-    /// What happens while the cache is away (default: [`FailOpen`](OnUnavailable::FailOpen), visitors are logged out).
+    /// Sets the behaviour while the cache is unavailable (default: [`FailOpen`](OnUnavailable::FailOpen), visitors are logged out).
     ///
     /// With [`FailClosed`](OnUnavailable::FailClosed) operations return [`Error::Backend`], which the middleware and
     /// most handlers answer with `500 Internal Server Error`.
@@ -68,7 +69,7 @@ impl MemcachedStore {
         Self { on_unavailable, ..self }
     }
 
-    /// What happens when a session is saved that is not stored any more (default: [`OnEvicted::Discard`]).
+    /// Sets what saving a session that is not stored any more does (default: [`OnEvicted::Discard`]).
     #[must_use]
     pub fn on_evicted(self, on_evicted: OnEvicted) -> Self {
         Self { on_evicted, ..self }
@@ -78,20 +79,20 @@ impl MemcachedStore {
         key(&self.prefix, id)
     }
 
-    /// Returns a failure that the application has to see, and logs others.
+    /// Returns a failure that the application must handle, and logs others.
     fn failure<T>(&self, error: &remcache::Error, otherwise: T) -> Result<T> {
         match (error.kind(), self.on_unavailable) {
             (ErrorKind::ValueTooLarge, _) => Err(Error::Encode(format!("session above the item size limit: {error}"))),
             (_, OnUnavailable::FailClosed) => Err(Error::Backend(error.to_string())),
             (_, OnUnavailable::FailOpen) => {
-                tracing::warn!(%error, "going on without the session store");
+                tracing::warn!(%error, "continuing without the session store");
                 Ok(otherwise)
             }
         }
     }
 }
 
-/// The TTL of an item; one of zero has expired.
+/// Returns the TTL of an item; a session with a TTL of zero has expired.
 fn expiration(record: &Record) -> Ttl {
     let ttl = ttl(record);
     if ttl.is_zero() { Ttl::Expired } else { ttl.into() }
@@ -99,7 +100,7 @@ fn expiration(record: &Record) -> Ttl {
 
 #[async_trait]
 impl SessionStore for MemcachedStore {
-    /// Stores a new session, under another ID if its own is taken.
+    /// Stores a new session, under another ID if its own exists.
     async fn create(&self, record: &mut Record) -> Result<()> {
         let value = encode(record)?;
         for _ in 0..TRIES {
@@ -155,5 +156,5 @@ impl SessionStore for MemcachedStore {
     }
 }
 
-/// How many random IDs may be taken in a row.
+/// Maximum number of random IDs that are tried.
 const TRIES: u32 = 8;

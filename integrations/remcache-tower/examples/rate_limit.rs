@@ -1,4 +1,4 @@
-//! An axum server whose rate limit holds for all its processes together.
+//! An axum server with one rate limit for all its processes together.
 //!
 //! Start it several times, each with the memcached servers as argument:
 //!

@@ -1,4 +1,4 @@
-//! Hashes as keys.
+//! Keys made of hashes.
 
 use sha2::{Digest, Sha256};
 

@@ -1,4 +1,4 @@
-//! Idempotency keys: a request that is sent again gets the response to the first.
+//! Idempotency keys: a repeated request gets the response to the first one.
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,17 +22,17 @@ use crate::stored::{Read, StoredResponse, decode, encode, read};
 
 /// Executes requests with the same `Idempotency-Key` once, in all processes together.
 ///
-/// While the cache is away, requests are executed without that protection after at most the
-/// [budget](IdempotencyLayer::budget), unless [`on_unavailable`](IdempotencyLayer::on_unavailable) says to reject them.
-/// memcached may evict items: this prevents accidental repetitions, and does not replace a unique constraint in a
+/// While the cache is unavailable, requests are executed without this protection after at most the
+/// [budget](IdempotencyLayer::budget), unless [`on_unavailable`](IdempotencyLayer::on_unavailable) is set to reject them.
+/// memcached may evict items: the layer prevents accidental repetitions, but does not replace a unique constraint in a
 /// database.
 ///
-/// It concerns `POST` and `PATCH` requests that have the field. The first one calls the handler, in a task of its own, so
-/// that a client that disconnects does not interrupt it. Another request with the same key gets
+/// It applies to `POST` and `PATCH` requests with the field. The first one calls the handler in a separate task, so that
+/// a client that disconnects does not interrupt it. Another request with the same key gets
 ///
-/// - the same response with `Idempotency-Replayed: true`, when that is known;
+/// - the same response with `Idempotency-Replayed: true`, if the first has completed;
 /// - `409 Conflict` with `Retry-After: 1` while the first is executed, and if its response could not be stored;
-/// - `422 Unprocessable Content` if it is another request: another method, URI, content type or body.
+/// - `422 Unprocessable Content` if it differs in method, URI, content type or body.
 ///
 /// Responses with a status of 500 and above are not stored, so that the client can try again. Keys of different users are
 /// different: see [`scope`](IdempotencyLayer::scope).
@@ -58,7 +58,7 @@ pub struct IdempotencyLayer {
     max_body: u64,
 }
 
-/// Returns whose keys a request uses.
+/// Returns the scope of a request's key.
 type ScopeFn = Arc<dyn Fn(&Parts) -> Vec<u8> + Send + Sync>;
 
 /// The service of [`IdempotencyLayer`].
@@ -100,14 +100,14 @@ impl IdempotencyLayer {
         }
     }
 
-    /// Whose keys a request uses (default: those of its `Authorization` field): requests of different scopes never get
+    /// Sets the scope of keys (default: the `Authorization` field of the request): requests of different scopes never get
     /// each other's responses. Applications that authenticate by a cookie have to name the user here.
     #[must_use]
     pub fn scope(self, scope: impl Fn(&Parts) -> Vec<u8> + Send + Sync + 'static) -> Self {
         Self { scope: Arc::new(scope), ..self }
     }
 
-    /// What happens to requests with a key that cannot be looked up (default: [`FailOpen`](OnUnavailable::FailOpen),
+    /// Sets what happens to requests whose key cannot be looked up (default: [`FailOpen`](OnUnavailable::FailOpen),
     /// they are executed).
     ///
     /// With [`FailClosed`](OnUnavailable::FailClosed) they get `503 Service Unavailable` with `Retry-After: 1`.
@@ -116,26 +116,26 @@ impl IdempotencyLayer {
         Self { on_unavailable, ..self }
     }
 
-    /// The longest time that the cache adds to a request (default: 300 ms). A single command may take a third of it.
+    /// Sets the maximum time that the cache adds to a request (default: 300 ms). A single command may take a third of it.
     #[must_use]
     pub fn budget(self, budget: Duration) -> Self {
         Self { budget, ..self }
     }
 
-    /// How long responses are kept (default: 24 hours).
+    /// Sets the TTL of stored responses (default: 24 hours).
     #[must_use]
     pub fn kept_for(self, time: Duration) -> Self {
         Self { kept_for: time, ..self }
     }
 
-    /// How long other requests with the same key are rejected if the process that executes the first one ends
+    /// Sets how long requests with the same key are rejected if the process that executes the first one ends
     /// (default: 60 s). No handler may take longer.
     #[must_use]
     pub fn handler_timeout(self, timeout: Duration) -> Self {
         Self { handler_timeout: timeout, ..self }
     }
 
-    /// The longest body of requests and responses that is read, in bytes (default: 512 KiB).
+    /// Sets the maximum length of bodies that are read, in bytes (default: 512 KiB).
     ///
     /// Longer bodies of requests, and those without a known length, are not compared. Such responses are passed on
     /// and not stored. Keep it below the servers' item size limit.
@@ -148,7 +148,7 @@ impl IdempotencyLayer {
         self.budget / 3
     }
 
-    /// Returns the key of a request's record; `None` if it does not ask for idempotency.
+    /// Returns the key of a request's record; `None` if it has no idempotency key.
     fn key(&self, parts: &Parts) -> Option<String> {
         if parts.method != Method::POST && parts.method != Method::PATCH {
             return None;
@@ -210,7 +210,7 @@ impl IdempotencyLayer {
         }
     }
 
-    /// Calls the handler in a task of its own, and stores its response.
+    /// Calls the handler in a separate task, and stores its response.
     async fn execute<S, Q, R>(
         self,
         mut inner: S,
@@ -239,7 +239,7 @@ impl IdempotencyLayer {
             Ok(result) => result,
             Err(failure) => {
                 self.forget(&key).await;
-                // The task is never aborted, except by the end of the runtime, which ends this one too.
+                // The task is aborted only by the end of the runtime, which ends this future too.
                 std::panic::resume_unwind(failure.into_panic())
             }
         }

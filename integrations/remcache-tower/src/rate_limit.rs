@@ -17,16 +17,16 @@ use crate::service::{ResponseFuture, empty, retry_later, take_ready};
 
 /// Limits the rate of requests, counted in memcached for all processes together.
 ///
-/// While the cache is away, requests pass uncounted after at most the [budget](RateLimitLayer::budget), unless
-/// [`on_unavailable`](RateLimitLayer::on_unavailable) says to reject them.
+/// While the cache is unavailable, requests pass uncounted after at most the [budget](RateLimitLayer::budget), unless
+/// [`on_unavailable`](RateLimitLayer::on_unavailable) is set to reject them.
 ///
 /// A request above the limit gets `429 Too Many Requests` with `Retry-After`. All counted responses have the fields
 /// `RateLimit-Limit`, `RateLimit-Remaining` and `RateLimit-Reset` (seconds), and the same as structured fields
 /// `RateLimit-Policy` and `RateLimit` of the newer IETF drafts.
 ///
-/// The rule is the [`Limiter`]'s: a [fixed window](remcache::recipes::FixedWindow) counts with one command and lets through
-/// exactly its limit; [GCRA](remcache::recipes::Gcra) spreads requests evenly and suits limits of one user, because
-/// concurrent requests under one key have to take turns.
+/// The rule is that of the [`Limiter`]: a [fixed window](remcache::recipes::FixedWindow) needs one command and allows
+/// exactly its limit; [GCRA](remcache::recipes::Gcra) spreads requests evenly and suits limits per user, because
+/// concurrent requests under one key are serialized.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), remcache::Error> {
@@ -54,7 +54,7 @@ pub struct RateLimitLayer {
     budget: Duration,
 }
 
-/// Returns what a request is counted under; `None` if it is not limited.
+/// Returns the key under which a request is counted; `None` if it is not limited.
 type KeyFn = Arc<dyn Fn(&Parts) -> Option<String> + Send + Sync>;
 
 /// The service of [`RateLimitLayer`].
@@ -67,11 +67,11 @@ pub struct RateLimit<S> {
 impl RateLimitLayer {
     /// Creates a layer that counts each request under the key that `key` returns, and lets requests without a key pass.
     ///
-    /// A key can be any text: an address, a user, a token. The limiter's own choice for an unavailable cache is replaced
-    /// by that of the layer.
+    /// A key can be any text: an address, a user, a token. The limiter's setting for an unavailable cache is replaced by
+    /// that of the layer.
     pub fn new(limiter: Limiter, key: impl Fn(&Parts) -> Option<String> + Send + Sync + 'static) -> Self {
         Self {
-            // The layer has to see failures to apply its own choice.
+            // The layer must receive failures to apply its own setting.
             limiter: limiter.when_away(OnUnavailable::FailClosed),
             key: Arc::new(key),
             on_unavailable: OnUnavailable::FailOpen,
@@ -79,7 +79,7 @@ impl RateLimitLayer {
         }
     }
 
-    /// What happens to requests that cannot be counted (default: [`FailOpen`](OnUnavailable::FailOpen), they pass).
+    /// Sets what happens to requests that cannot be counted (default: [`FailOpen`](OnUnavailable::FailOpen), they pass).
     ///
     /// With [`FailClosed`](OnUnavailable::FailClosed) they get `503 Service Unavailable` with `Retry-After: 1`.
     #[must_use]
@@ -87,8 +87,8 @@ impl RateLimitLayer {
         Self { on_unavailable, ..self }
     }
 
-    /// The longest time that the limiter adds to a request (default: 100 ms). A request that is not counted within it
-    /// is treated as the [choice for an unavailable cache](RateLimitLayer::on_unavailable) says; it may be counted later.
+    /// Sets the maximum time that the limiter adds to a request (default: 100 ms). A request that is not counted within it
+    /// is treated as if the cache were [unavailable](RateLimitLayer::on_unavailable); it may be counted later.
     #[must_use]
     pub fn budget(self, budget: Duration) -> Self {
         Self { budget, ..self }
@@ -176,7 +176,7 @@ where
     }
 }
 
-/// Returns whole seconds, rounded up: a client that waits as long is not early.
+/// Returns whole seconds, rounded up, so that a client that waits for them is not early.
 fn seconds(duration: Duration) -> u64 {
     duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0))
 }

@@ -1,4 +1,4 @@
-//! What the middleware services have in common.
+//! Helpers shared by the middleware services.
 
 use std::fmt;
 use std::future::Future;

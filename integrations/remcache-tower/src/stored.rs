@@ -1,4 +1,4 @@
-//! Responses as they are stored.
+//! Encoding of stored responses.
 
 use bytes::Bytes;
 use http::header::{CONNECTION, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
@@ -42,7 +42,7 @@ impl StoredResponse {
     }
 }
 
-/// A body that was read, or left alone.
+/// The result of reading a body.
 #[derive(Debug)]
 pub(crate) enum Read<B> {
     Whole(Bytes),
@@ -63,7 +63,7 @@ pub(crate) async fn read<B: Body<Data = Bytes>>(body: B, limit: u64) -> Read<B> 
     }
 }
 
-/// Decodes what is stored; `None` if it is something else.
+/// Decodes a stored value; `None` if it has another format.
 pub(crate) fn decode<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Option<T> {
     match postcard::take_from_bytes(bytes) {
         Ok((value, [])) => Some(value),
@@ -71,7 +71,7 @@ pub(crate) fn decode<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Option<T> {
     }
 }
 
-/// Encodes what is stored.
+/// Encodes a value for storage.
 pub(crate) fn encode(value: &impl Serialize) -> Bytes {
     postcard::to_stdvec(value).expect("a vector takes any bytes").into()
 }
@@ -81,7 +81,7 @@ pub(crate) fn text<'a>(fields: &'a HeaderMap, name: &HeaderName) -> Option<&'a s
     fields.get(name)?.to_str().ok()
 }
 
-/// Fields that concern one connection, not the response.
+/// Fields that belong to one connection, not to the response.
 const HOP_BY_HOP: [HeaderName; 6] =
     [CONNECTION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, HeaderName::from_static("keep-alive")];
 

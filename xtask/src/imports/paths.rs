@@ -1,12 +1,12 @@
-//! Finds the module paths that a source file mentions, without parsing Rust: tokens suffice.
+//! Finds the module paths in a source file, from its tokens, without parsing Rust.
 
 use std::iter::Peekable;
 use std::vec::IntoIter;
 
-/// A path below the crate's root: modules, then perhaps an item.
+/// A path below the crate's root: modules, and optionally an item.
 pub(crate) type Path = Vec<String>;
 
-/// What a source file mentions.
+/// The paths in a source file.
 #[derive(Debug, Default)]
 pub(super) struct Scan {
     /// Paths within the crate, resolved from its root.
@@ -25,7 +25,7 @@ impl Scan {
     }
 }
 
-/// The names that follow `mod` in a source text.
+/// Returns the names that follow `mod` in a source text.
 fn children(text: &str) -> Vec<String> {
     let tokens = tokens(text);
     tokens.windows(2).filter(|pair| pair[0] == "mod").map(|pair| pair[1].clone()).collect()
@@ -90,7 +90,7 @@ impl Scanner<'_> {
         }
     }
 
-    /// Reads a path that begins with this token, if it begins within the crate.
+    /// Reads a path that starts with this token, if it is within the crate.
     fn path(&mut self, first: &str, module: &[String]) {
         let base = match first {
             "crate" => Vec::new(),
@@ -158,7 +158,7 @@ pub(crate) fn tokens(text: &str) -> Vec<String> {
     tokens
 }
 
-/// The length of the token at the beginning of a text.
+/// Returns the length of the token at the start of a text.
 fn token(text: &str, first: char) -> usize {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
     match first {
@@ -168,7 +168,7 @@ fn token(text: &str, first: char) -> usize {
     }
 }
 
-/// The length of the comment, string, or character literal at the beginning of a text.
+/// Returns the length of the comment, string or character literal at the start of a text.
 fn skipped(text: &str) -> Option<usize> {
     let raw = text.trim_start_matches('b');
     if text.starts_with("//") {
@@ -186,7 +186,7 @@ fn skipped(text: &str) -> Option<usize> {
     }
 }
 
-/// The length of a string of the form `r#"…"#`; `None` for a raw identifier.
+/// Returns the length of a string of the form `r#"…"#`; `None` for a raw identifier.
 fn raw_string(text: &str) -> Option<usize> {
     let quote = text.find('"')?;
     let hashes = text[..quote].matches('#').count();
@@ -198,7 +198,7 @@ fn raw_string(text: &str) -> Option<usize> {
     Some(text[body..].find(&end).map_or(text.len(), |at| body + at + end.len()))
 }
 
-/// The length of a literal between two of these quotes, in which a backslash escapes.
+/// Returns the length of a literal between two of these quotes, with backslash escapes.
 fn quoted(text: &str, quote: char) -> usize {
     let mut is_escaped = false;
     for (at, c) in text.char_indices().skip(1) {

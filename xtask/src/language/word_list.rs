@@ -5,7 +5,7 @@ use crate::Failure;
 /// Phrases to avoid, with their exceptions and the number of occurrences that is still accepted.
 #[derive(Debug)]
 pub(super) struct WordList {
-    /// The most phrases per 1,000 lines.
+    /// Maximum number of phrases per 1,000 lines.
     pub(super) limit: f64,
     pub(super) phrases: Vec<Phrase>,
     /// File and phrase of each exception.
@@ -20,7 +20,7 @@ pub(super) struct Phrase {
     pub(super) comments_only: bool,
     /// In lower case; `*` is any word.
     words: Vec<String>,
-    /// With this word after it the phrase is accepted.
+    /// The phrase is accepted if this word follows.
     not_before: Option<String>,
 }
 
@@ -84,7 +84,7 @@ impl Phrase {
             return false;
         }
         let matches = self.words.iter().zip(tokens).enumerate().all(|(index, (word, token))| {
-            // Words of one phrase have nothing but white space between them.
+            // Only white space may be between the words of a phrase.
             let is_adjacent = index == 0 || token.follows_space;
             is_adjacent && (word == "*" || *word == token.word)
         });

@@ -1,17 +1,17 @@
-//! Finds the public items of a source text, without parsing Rust: tokens and braces suffice.
+//! Finds the public items of a source text, from its tokens and braces, without parsing Rust.
 
 use crate::imports::tokens;
 use std::iter::Peekable;
 use std::vec::IntoIter;
 
-/// The public items of a source text, with their signatures.
+/// Returns the public items of a source text, with their signatures.
 pub(super) fn items(text: &str) -> Vec<String> {
     let mut lister = Lister { tokens: tokens(text).into_iter().peekable(), items: Vec::new() };
     lister.block("", Block::Items);
     lister.items
 }
 
-/// What stands between two braces.
+/// The kind of content between two braces.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Block {
     /// Items of a module or an inherent implementation, or fields of a struct: those that are `pub` count.
@@ -147,7 +147,7 @@ fn is_higher_ranked(words: &[&str]) -> bool {
     words.windows(2).filter(|pair| pair[0] == "for").all(|pair| pair[1] == "<")
 }
 
-/// The text of an item's tokens, without its value.
+/// Returns the text of an item's tokens, without its value.
 fn signature(words: &[&str], keyword: &str) -> String {
     let end = words.iter().position(|word| *word == "=").filter(|_| keyword == "const").unwrap_or(words.len());
     let mut text = String::new();

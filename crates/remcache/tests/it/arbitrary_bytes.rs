@@ -1,6 +1,6 @@
-//! Arbitrary bytes never panic: the bodies of the fuzz targets, on random data of a seed.
+//! Arbitrary bytes cause no panic: the bodies of the fuzz targets, with random data.
 //!
-//! `tools/fuzz/` runs the same bodies with coverage feedback.
+//! `tools/fuzz/` runs the same code with coverage feedback.
 
 mod connection;
 mod handshake;
@@ -12,14 +12,14 @@ mod requests;
 use fastrand::Rng;
 use remcache_testkit::seed;
 
-/// Random bytes; half of the packets in them have a header that could be.
+/// Returns random bytes; half of the packets in them have a plausible header.
 fn bytes(rng: &mut Rng, magic: u8) -> Vec<u8> {
     let mut bytes = vec![rng.u8(..)];
     for _ in 0..rng.usize(..6) {
         bytes.extend(packet(rng, magic));
         if rng.u8(..) < 20 {
             let length = rng.usize(..60);
-            bytes.extend(noise(rng, length));
+            bytes.extend(garbage(rng, length));
         }
     }
     let length = if rng.bool() { bytes.len() } else { rng.usize(..=bytes.len()) };
@@ -32,7 +32,7 @@ fn packet(rng: &mut Rng, magic: u8) -> Vec<u8> {
     let key = rng.u8(..40);
     let value = if rng.u8(..) < 20 { rng.u16(..20_000) } else { rng.u16(..60) };
     let body = u32::from(extras) + u32::from(key) + u32::from(value);
-    let mut packet = noise(rng, 24 + body as usize);
+    let mut packet = garbage(rng, 24 + body as usize);
     packet[0] = magic;
     packet[1] = rng.u8(..0x26);
     packet[2..4].copy_from_slice(&u16::from(key).to_be_bytes());
@@ -45,7 +45,7 @@ fn packet(rng: &mut Rng, magic: u8) -> Vec<u8> {
     packet
 }
 
-fn noise(rng: &mut Rng, length: usize) -> Vec<u8> {
+fn garbage(rng: &mut Rng, length: usize) -> Vec<u8> {
     std::iter::repeat_with(|| rng.u8(..)).take(length).collect()
 }
 
@@ -68,9 +68,9 @@ fn any_bytes_as_requests() {
     }
 }
 
-/// What servers say when a connection begins, in pieces of a script, and noise between.
-fn words_of_a_handshake(rng: &mut Rng) -> Vec<u8> {
-    const WORDS: &[&[u8]] = &[
+/// Returns a script of replies to a connecting client, some of them garbage or truncated.
+fn random_handshake(rng: &mut Rng) -> Vec<u8> {
+    const PIECES: &[&[u8]] = &[
         b"VERSION 1.6.18\r\n",
         b"VERSION 1.4.39\r\n",
         b"VERSION 1.6.18\r\nMN\r\nMN\r\nVERSION 1.6.18\r\n",
@@ -90,9 +90,9 @@ fn words_of_a_handshake(rng: &mut Rng) -> Vec<u8> {
             0 => packet(rng, 0x81),
             1 => {
                 let length = rng.usize(..40);
-                noise(rng, length)
+                garbage(rng, length)
             }
-            _ => WORDS[rng.usize(..WORDS.len())].to_vec(),
+            _ => PIECES[rng.usize(..PIECES.len())].to_vec(),
         };
         let cut = if rng.u8(..) < 20 { rng.usize(..=piece.len()) } else { piece.len() };
         script.push(u8::try_from(cut.min(254)).expect("at most 254"));
@@ -106,7 +106,7 @@ fn any_bytes_as_a_handshake() {
     let seed = seed();
     let mut rng = seed.rng();
     for _ in 0..3_000 {
-        handshake::run(&words_of_a_handshake(&mut rng));
+        handshake::run(&random_handshake(&mut rng));
     }
 }
 
@@ -116,13 +116,13 @@ fn any_bytes_as_a_script_for_a_connection() {
     let mut rng = seed.rng();
     for _ in 0..20_000 {
         let length = rng.usize(..400);
-        connection::run(&noise(&mut rng, length));
+        connection::run(&garbage(&mut rng, length));
     }
 }
 
-/// Random lines of words that servers say, and some noise.
+/// Returns random lines of tokens that servers send, and some garbage.
 fn random_lines(rng: &mut Rng) -> Vec<u8> {
-    const WORDS: &[&str] = &[
+    const PIECES: &[&str] = &[
         "HD",
         "VA",
         "EN",
@@ -167,13 +167,13 @@ fn random_lines(rng: &mut Rng) -> Vec<u8> {
     let mut bytes = vec![rng.u8(..), rng.u8(..)];
     for _ in 0..rng.usize(..6) {
         for _ in 0..rng.usize(..5) {
-            bytes.extend(WORDS[rng.usize(..WORDS.len())].as_bytes());
+            bytes.extend(PIECES[rng.usize(..PIECES.len())].as_bytes());
             bytes.push(b' ');
         }
         bytes.extend(b"\r\n");
         if rng.u8(..) < 20 {
             let length = rng.usize(..9_000);
-            bytes.extend(noise(rng, length));
+            bytes.extend(garbage(rng, length));
         }
     }
     bytes
@@ -194,6 +194,6 @@ fn any_bytes_as_a_script_for_each_protocol() {
     let mut rng = seed.rng();
     for _ in 0..20_000 {
         let length = rng.usize(..400);
-        protocols::run(&noise(&mut rng, length));
+        protocols::run(&garbage(&mut rng, length));
     }
 }

@@ -1,4 +1,4 @@
-//! When a server is tried again that accepts connections and answers no real request, in virtual time.
+//! Reconnecting to a server that accepts connections but answers no requests, in virtual time.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -12,14 +12,14 @@ use remcache::{Client, Config};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream};
 use tokio::time::Instant;
 
-/// A server of text and meta that answers `version` and no-ops, and gets only while `works`.
+/// A text and meta server that answers `version` and no-ops, and gets only while `answers_gets` is set.
 #[derive(Clone, Debug, Default)]
-struct HalfDead {
-    works: Arc<AtomicBool>,
+struct ProbesOnly {
+    answers_gets: Arc<AtomicBool>,
     connections: Arc<AtomicUsize>,
 }
 
-impl HalfDead {
+impl ProbesOnly {
     async fn serve(self, stream: DuplexStream) {
         let mut stream = BufReader::new(stream);
         let mut line = String::new();
@@ -27,7 +27,7 @@ impl HalfDead {
             let reply = match line.as_str() {
                 "version\r\n" => "VERSION 1.6.18\r\n",
                 "mn\r\n" => "MN\r\n",
-                _ if self.works.load(Ordering::Relaxed) => "END\r\n",
+                _ if self.answers_gets.load(Ordering::Relaxed) => "END\r\n",
                 _ => "",
             };
             if stream.write_all(reply.as_bytes()).await.is_err() {
@@ -43,7 +43,7 @@ impl HalfDead {
     }
 }
 
-impl Connect for HalfDead {
+impl Connect for ProbesOnly {
     fn connect<'a>(&'a self, _: &'a Address, _: &'a TransportSettings) -> Connecting<'a> {
         let (ours, theirs) = tokio::io::duplex(1 << 16);
         self.connections.fetch_add(1, Ordering::Relaxed);
@@ -52,7 +52,7 @@ impl Connect for HalfDead {
     }
 }
 
-/// Calls one after the other for this long; how many of them waited for their whole timeout.
+/// Makes calls one after the other for this duration. Returns how many waited for their whole timeout.
 async fn call_for(client: &Client, length: Duration) -> usize {
     let start = Instant::now();
     let mut waited = 0;
@@ -68,15 +68,15 @@ async fn call_for(client: &Client, length: Duration) -> usize {
 #[tokio::test(start_paused = true)]
 async fn answered_probes_do_not_shorten_the_wait_before_reconnecting() {
     for protocol in [ProtocolSetting::Text, ProtocolSetting::Meta, ProtocolSetting::Auto] {
-        let server = HalfDead::default();
+        let server = ProbesOnly::default();
         let client = server.client(protocol);
         let waited = call_for(&client, Duration::from_secs(100)).await;
-        // After the first few attempts they are at least a third of 5 s apart, and on average more.
+        // After the first few attempts, the waits are at least a third of 5 s.
         let connections = server.connections.load(Ordering::Relaxed);
         assert!(connections < 45, "{protocol}: {connections} connections in 100 s");
         assert!(waited < 3 * 45, "{protocol}: {waited} calls waited for their whole timeout");
-        // It comes back with the next attempt.
-        server.works.store(true, Ordering::Relaxed);
+        // The next attempt succeeds.
+        server.answers_gets.store(true, Ordering::Relaxed);
         tokio::time::sleep(Duration::from_secs(6)).await;
         assert_eq!(client.get("k").await.unwrap(), None, "{protocol}");
     }
@@ -84,14 +84,14 @@ async fn answered_probes_do_not_shorten_the_wait_before_reconnecting() {
 
 #[tokio::test(start_paused = true)]
 async fn a_request_that_was_answered_makes_the_next_wait_short_again() {
-    let server = HalfDead::default();
+    let server = ProbesOnly::default();
     let client = server.client(ProtocolSetting::Text);
     call_for(&client, Duration::from_secs(60)).await;
-    server.works.store(true, Ordering::Relaxed);
+    server.answers_gets.store(true, Ordering::Relaxed);
     tokio::time::sleep(Duration::from_secs(6)).await;
     assert_eq!(client.get("k").await.unwrap(), None);
     let before = server.connections.load(Ordering::Relaxed);
-    server.works.store(false, Ordering::Relaxed);
+    server.answers_gets.store(false, Ordering::Relaxed);
     // Three timeouts, and an attempt within 50 ms.
     call_for(&client, Duration::from_millis(750)).await;
     assert_eq!(server.connections.load(Ordering::Relaxed), before + 1);

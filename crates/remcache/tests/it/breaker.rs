@@ -1,4 +1,4 @@
-//! When an unresponsive server is considered down.
+//! The circuit breaker: when an unresponsive server is marked down, and up again.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -108,28 +108,28 @@ async fn row_23_a_starved_runtime_does_not_mark_the_server_down() {
 
 // ---- Several connections to one server, in virtual time ----
 
-/// An in-memory server that answers no-ops on all its connections, on all but the first, or on none.
+/// An in-memory server that answers no-ops, except on its first or on all connections while these are unresponsive.
 #[derive(Clone, Debug, Default)]
-struct Muted {
+struct UnresponsiveConnections {
     all: Arc<AtomicBool>,
     first: Arc<AtomicBool>,
     connections: Arc<AtomicUsize>,
 }
 
-impl Muted {
+impl UnresponsiveConnections {
     async fn serve(self, mut stream: DuplexStream, number: usize) {
         let mut header = [0; 24];
         while stream.read_exact(&mut header).await.is_ok() {
             header[0] = 0x81;
-            let is_muted = self.all.load(Ordering::Relaxed) || number == 0 && self.first.load(Ordering::Relaxed);
-            if !is_muted && stream.write_all(&header).await.is_err() {
+            let is_unresponsive = self.all.load(Ordering::Relaxed) || number == 0 && self.first.load(Ordering::Relaxed);
+            if !is_unresponsive && stream.write_all(&header).await.is_err() {
                 return;
             }
         }
     }
 }
 
-impl Connect for Muted {
+impl Connect for UnresponsiveConnections {
     fn connect<'a>(&'a self, _: &'a Address, _: &'a TransportSettings) -> Connecting<'a> {
         let (ours, theirs) = tokio::io::duplex(1 << 16);
         let number = self.connections.fetch_add(1, Ordering::Relaxed);
@@ -139,9 +139,9 @@ impl Connect for Muted {
 }
 
 /// Returns a client with four open connections.
-async fn four_connections(server: &Muted) -> Client {
+async fn four_connections(server: &UnresponsiveConnections) -> Client {
     let config = Config::new().connections(4).protocol(ProtocolSetting::Binary).connector(server.clone());
-    let client = Client::with_config(["muted"], config).unwrap();
+    let client = Client::with_config(["server"], config).unwrap();
     for _ in 0..4 {
         assert!(client.call(Request::noop()).await.is_ok());
     }
@@ -151,7 +151,7 @@ async fn four_connections(server: &Muted) -> Client {
 
 #[tokio::test(start_paused = true)]
 async fn an_unresponsive_server_is_down_after_three_timeouts_in_total() {
-    let server = Muted::default();
+    let server = UnresponsiveConnections::default();
     let client = four_connections(&server).await;
     server.all.store(true, Ordering::Relaxed);
     for n in 0..3 {
@@ -179,7 +179,7 @@ async fn an_unresponsive_server_is_down_after_three_timeouts_in_total() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stuck_connection_is_replaced_and_the_server_stays_up() {
-    let server = Muted::default();
+    let server = UnresponsiveConnections::default();
     let client = four_connections(&server).await;
     let mut events = client.events();
     server.first.store(true, Ordering::Relaxed);

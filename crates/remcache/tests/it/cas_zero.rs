@@ -1,4 +1,4 @@
-//! A CAS value of 0 is no item's, so a change with it is never made.
+//! Changes with a CAS value of 0, which no item has, are never applied.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -20,7 +20,7 @@ fn client_of(server: &Memcached, protocol: ProtocolSetting) -> Client {
 }
 
 #[tokio::test]
-async fn no_change_of_a_client_is_made() {
+async fn client_changes_are_not_applied() {
     let server = Memcached::start(&[]);
     for protocol in PROTOCOLS {
         let client = client_of(&server, protocol);
@@ -44,12 +44,15 @@ async fn no_change_of_a_client_is_made() {
         assert_eq!(client.get("k").await.unwrap().unwrap().value, "old", "{protocol}");
         assert_eq!(client.get("absent").await.unwrap(), None, "{protocol}");
         let cas = client.get("k").await.unwrap().unwrap().cas;
-        assert!(client.set("k", "new").cas(0).cas(cas).await.unwrap().is_applied(), "{protocol}: the last one counts");
+        assert!(
+            client.set("k", "new").cas(0).cas(cas).await.unwrap().is_applied(),
+            "{protocol}: the last CAS value is used"
+        );
     }
 }
 
 #[tokio::test]
-async fn no_change_of_a_cache_or_a_migration_is_made() {
+async fn cache_and_migration_changes_are_not_applied() {
     let servers = [Memcached::start(&[]), Memcached::start(&[])];
     for protocol in PROTOCOLS {
         let [old, new] = servers.each_ref().map(|server| client_of(server, protocol));

@@ -1,4 +1,4 @@
-//! One meaning: the same requests give the same replies on each protocol of a real server.
+//! Conformance of the protocols: the same requests have the same replies on each protocol of a real server.
 
 mod case;
 mod cases;
@@ -13,15 +13,15 @@ use remcache::proto::{MetaOptions, Operation, Protocol, ProtocolError, Reply, Re
 use remcache_testkit::Memcached;
 use session::Session;
 
-/// The fields of a reply that every protocol returns.
+/// Returns the fields of a reply that are the same on every protocol.
 fn meaning(reply: &Reply) -> (Status, Option<u64>, Bytes, Bytes) {
-    // The words for an error are each protocol's own.
+    // Error texts differ between protocols.
     let is_error = !matches!(reply.status, Status::NoError | Status::KeyNotFound | Status::KeyExists);
     let value = if is_error { Bytes::new() } else { reply.value.clone() };
     (reply.status, reply.number, reply.key.clone(), value)
 }
 
-/// Requests in an order in which the later see what the earlier did.
+/// Returns requests, in an order in which later ones depend on the effects of earlier ones.
 fn scenario() -> Vec<Request<'static>> {
     let minute = Duration::from_secs(60);
     vec![
@@ -80,7 +80,7 @@ fn scenario() -> Vec<Request<'static>> {
 }
 
 #[test]
-fn the_same_requests_mean_the_same_on_each_protocol() {
+fn requests_have_the_same_result_on_each_protocol() {
     let expected: Vec<_> = {
         let server = Memcached::start(&[]);
         let mut session = Session::open(&server, Protocol::Binary);
@@ -92,7 +92,7 @@ fn the_same_requests_mean_the_same_on_each_protocol() {
         for (request, expected) in scenario().iter().zip(&expected) {
             let found = session.ask_one(request);
             let (mut found_meaning, expected_meaning) = (meaning(&found), meaning(expected));
-            // Silence has no text, and a protocol with a non-quiet request gets one.
+            // A missing reply has no text; a protocol that makes the request non-quiet returns one.
             if request.is_quiet() && !found.is_ok() {
                 found_meaning.3 = expected_meaning.3.clone();
             }
@@ -109,7 +109,7 @@ fn the_same_requests_mean_the_same_on_each_protocol() {
     }
 }
 
-/// What only binary and meta can say.
+/// Returns requests that only the binary and meta protocols can express.
 fn conditional_scenario() -> Vec<Request<'static>> {
     vec![
         Request::increment("n", 1).initial(41),
@@ -133,13 +133,13 @@ fn conditional_scenario() -> Vec<Request<'static>> {
 }
 
 #[test]
-fn conditions_and_any_key_mean_the_same_on_meta() {
+fn conditions_and_binary_keys_have_the_same_result_on_meta() {
     let (binary_server, meta_server) = (Memcached::start(&[]), Memcached::start(&[]));
     let mut binary = Session::open(&binary_server, Protocol::Binary);
     let mut meta = Session::open(&meta_server, Protocol::Meta);
     for request in conditional_scenario() {
         let (expected, found) = (binary.ask_one(&request), meta.ask_one(&request));
-        // Older servers answer a quiet counter that they create.
+        // Older servers answer a quiet request that creates a counter.
         let (mut found_meaning, expected_meaning) = (meaning(&found), meaning(&expected));
         if request.is_quiet() {
             found_meaning.1 = expected_meaning.1;
@@ -198,7 +198,7 @@ fn statistics_have_the_same_names_on_each_protocol() {
 }
 
 #[test]
-fn a_pipeline_keeps_its_order() {
+fn replies_of_a_pipeline_are_in_order() {
     let server = Memcached::start(&[]);
     for protocol in Protocol::ALL {
         let mut session = Session::open(&server, protocol);
@@ -223,7 +223,7 @@ fn a_pipeline_keeps_its_order() {
 }
 
 #[test]
-fn an_oversized_value_spoils_no_neighbour() {
+fn an_oversized_value_affects_no_other_request() {
     let server = Memcached::start(&[
         "-I",
         "1024",
@@ -242,7 +242,7 @@ fn an_oversized_value_spoils_no_neighbour() {
 }
 
 #[test]
-fn a_refused_value_of_a_quiet_run_on_meta_has_no_owner() {
+fn a_refused_value_in_a_quiet_batch_on_meta_cannot_be_attributed() {
     let server = Memcached::start(&[
         "-I",
         "1024",
@@ -279,7 +279,7 @@ fn leases_are_won_once_and_stale_items_are_marked() {
 }
 
 #[test]
-fn an_inspection_tells_all_and_touches_nothing() {
+fn an_inspection_returns_the_metadata_without_an_access() {
     let server = Memcached::start(&[]);
     let mut session = Session::open(&server, Protocol::Meta);
     session.ask(&Request::set("a b", "val").flags(9).ttl(Duration::from_secs(100)));
@@ -307,42 +307,42 @@ fn dumps_list_every_item() {
         let items = session.ask(&Request::metadump("all"));
         let item = remcache::proto::text::MetadumpItem::parse(&items[0].value).unwrap();
         assert_eq!((&item.key[..], &items[0].key[..], items.len()), (&b"a b%"[..], &b"a b%"[..], 2));
-        assert!(session.ask_one(&Request::noop()).is_ok(), "the connection serves on");
+        assert!(session.ask_one(&Request::noop()).is_ok(), "the connection still works");
         session.submit(&Request::noop()).unwrap();
         assert_eq!(session.submit(&Request::metadump("all")).unwrap_err().status, Status::Unsupported);
     }
 }
 
 #[test]
-fn a_watcher_hears_what_others_do() {
+fn a_watch_logs_the_requests_of_other_connections() {
     let server = Memcached::start(&[]);
     let mut watcher = Session::open(&server, Protocol::Text);
     watcher.submit(&Request::watch("fetchers")).unwrap();
     watcher.send();
-    let mut heard = Vec::new();
+    let mut lines = Vec::new();
     let mut other = Session::open(&server, Protocol::Meta);
-    while heard.len() < 2 {
+    while lines.len() < 2 {
         while let Some(event) = watcher.connection.poll_event(&mut watcher.input).unwrap() {
             assert!(!event.last);
-            heard.push(event.reply.value);
-            other.ask(&Request::get("who hears"));
+            lines.push(event.reply.value);
+            other.ask(&Request::get("key"));
         }
         let mut buffer = [0; 4096];
-        let count = watcher.stream.read(&mut buffer).expect("the log goes on");
+        let count = watcher.stream.read(&mut buffer).expect("more log lines");
         watcher.input.extend(&buffer[..count]);
         while let Some(event) = watcher.connection.poll_event(&mut watcher.input).unwrap() {
-            heard.push(event.reply.value);
-            other.ask(&Request::get("who hears"));
+            lines.push(event.reply.value);
+            other.ask(&Request::get("key"));
         }
     }
-    assert!(heard[0].is_empty());
-    let line = remcache::proto::text::LogLine::parse(&heard[1]);
+    assert!(lines[0].is_empty());
+    let line = remcache::proto::text::LogLine::parse(&lines[1]);
     assert_eq!(line.kind(), Some(&b"item_get"[..]));
-    assert_eq!(line.key().unwrap(), "who hears");
+    assert_eq!(line.key().unwrap(), "key");
 }
 
 #[test]
-fn commands_for_the_servers_inside_are_answered() {
+fn administrative_commands_are_answered() {
     let server = Memcached::start(&[]);
     for protocol in [Protocol::Meta, Protocol::Text] {
         let mut session = Session::open(&server, protocol);
@@ -367,7 +367,7 @@ fn commands_for_the_servers_inside_are_answered() {
 }
 
 #[test]
-fn the_end_answers_a_quit() {
+fn the_end_of_the_connection_completes_a_quit() {
     let server = Memcached::start(&[]);
     for protocol in [Protocol::Meta, Protocol::Text] {
         let mut session = Session::open(&server, protocol);
@@ -381,7 +381,7 @@ fn the_end_answers_a_quit() {
 }
 
 #[test]
-fn credentials_open_a_server_with_a_list_of_users() {
+fn a_server_with_a_password_file_requires_credentials() {
     let dir = remcache_testkit::scratch();
     let users = dir.path().join("users");
     std::fs::write(&users, "foo:bar\nuser2:p:w2\n").expect("the directory is writable");

@@ -1,4 +1,4 @@
-//! Flushes: now, after a delay, and at times that have passed, on real memcached and the embedded server.
+//! Flushes: immediate, delayed, and at times that have passed, on real memcached and the embedded server.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -11,7 +11,7 @@ use remcache_testkit::Memcached;
 
 use crate::support::{only_server, patient_config, wait_until};
 
-/// A client of each protocol of each kind of server.
+/// Runs a test on each protocol of a real memcached and of the embedded server.
 async fn each(run: impl AsyncFn(&Client)) {
     let (real, embedded) = (Memcached::start(&[]), Server::start().await.unwrap());
     for address in [real.addr(), embedded.address()] {
@@ -26,7 +26,7 @@ async fn is_there(client: &Client) -> bool {
 }
 
 #[tokio::test]
-async fn a_flush_without_a_delay_is_done_now() {
+async fn a_flush_without_a_delay_is_immediate() {
     each(async |client| {
         for delay in [None, Some(Duration::ZERO)] {
             client.set("k", "v").await.unwrap();
@@ -47,18 +47,18 @@ async fn a_flush_without_a_delay_is_done_now() {
 }
 
 #[tokio::test]
-async fn a_delayed_flush_comes_later() {
+async fn a_delayed_flush_takes_effect_later() {
     let server = Memcached::start(&[]);
     let client = Client::with_config([server.addr()], patient_config()).unwrap();
     client.set("k", "v").await.unwrap();
     client.flush().after(Duration::from_secs(3600)).await.into_result().unwrap();
     assert!(is_there(&client).await);
     only_server(&client).flush().after(Duration::from_secs(2)).await.unwrap();
-    wait_until("the flush comes", async || !is_there(&client).await).await;
+    wait_until("the flush takes effect", async || !is_there(&client).await).await;
 }
 
 #[tokio::test]
-async fn an_expired_time_to_live_flushes_now() {
+async fn a_delay_in_the_past_flushes_immediately() {
     each(async |client| {
         client.set("k", "v").await.unwrap();
         let reply = only_server(client).call(Request::flush().ttl(Ttl::Expired)).await;
@@ -69,7 +69,7 @@ async fn an_expired_time_to_live_flushes_now() {
 }
 
 #[tokio::test]
-async fn a_time_that_has_just_passed_flushes_now() {
+async fn a_time_that_has_just_passed_flushes_immediately() {
     each(async |client| {
         client.set("k", "v").await.unwrap();
         let past = Ttl::At(SystemTime::now() - Duration::from_secs(5));

@@ -1,4 +1,4 @@
-//! Values around a server's item size limit: a write that is too large changes nothing that is stored.
+//! Values around a server's item size limit: a write that is too large leaves the stored item unchanged.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -27,14 +27,14 @@ fn assert_too_large<T: std::fmt::Debug>(result: Result<T, Error>, what: &str) ->
     error
 }
 
-/// The longest value that memcached takes, as its own formula has it.
+/// Returns the length of the longest value that memcached accepts.
 fn longest(limit: usize, key: &str, flags: u32, has_cas: bool) -> usize {
     let (cas, flags) = (if has_cas { 8 } else { 0 }, if flags == 0 { 0 } else { 4 });
     limit - 51 - cas - flags - key.len()
 }
 
 #[tokio::test]
-async fn the_longest_value_is_stored_and_one_byte_more_leaves_what_is_there() {
+async fn a_value_one_byte_too_long_leaves_the_old_value() {
     for (size, limit) in [("512k", 512 << 10), ("1536k", 1536 << 10), ("1m", 1 << 20), ("2m", 2 << 20)] {
         for has_cas in [true, false] {
             let args = ["-I", size, "-C"];
@@ -86,7 +86,7 @@ async fn conditional_stores_keep_existing_items() {
 }
 
 #[tokio::test]
-async fn of_many_values_those_that_are_too_large_are_refused_and_the_others_stored() {
+async fn a_multi_key_call_refuses_only_values_that_are_too_large() {
     let server = Memcached::start(&["-I", "512k", "-m", "256"]);
     for protocol in PROTOCOLS {
         let client = client_of(&server, protocol);
@@ -112,7 +112,7 @@ async fn of_many_values_those_that_are_too_large_are_refused_and_the_others_stor
 }
 
 #[tokio::test]
-async fn with_copies_and_retries_too() {
+async fn values_that_are_too_large_are_refused_with_replicas_and_retries() {
     let servers = [Memcached::start(&["-I", "512k"]), Memcached::start(&["-I", "512k"])];
     let config = patient_config().max_value_size(8 << 20).replicas(2);
     let client = Client::with_config(servers.each_ref().map(Memcached::addr), config).unwrap();
@@ -137,7 +137,7 @@ async fn a_small_limit_is_learned_from_the_first_refusal() {
 }
 
 #[tokio::test]
-async fn a_server_that_was_restarted_is_asked_again() {
+async fn the_limit_is_requested_again_after_a_restart() {
     let mut server = Memcached::start(&["-I", "512k"]);
     let client = client_of(&server, ProtocolSetting::Meta);
     assert_too_large(client.set("k", vec![0; 600_000]).await, "before");

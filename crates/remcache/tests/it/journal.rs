@@ -40,7 +40,7 @@ async fn wait_until_back(client: &Client) {
     wait_until("the server is back", async || server.state().condition == ConnectionState::Connected).await;
 }
 
-/// A server that is stopped keeps its memory, and 10,000 deletes fail in the meantime.
+/// A stopped server keeps its items, and 10,000 deletes fail in the meantime.
 #[tokio::test]
 async fn no_value_that_was_deleted_during_an_outage_is_read_after_it() {
     for protocol in [ProtocolSetting::Binary, ProtocolSetting::Meta, ProtocolSetting::Text] {
@@ -71,13 +71,13 @@ async fn no_value_that_was_deleted_during_an_outage_is_read_after_it() {
 }
 
 #[tokio::test]
-async fn without_a_journal_they_are_read() {
+async fn without_a_journal_deleted_values_are_read() {
     let server = Memcached::start(&[]);
     let client = client_of(&server, ProtocolSetting::Meta, 0);
     client.set("k", "old").timeout(GENEROUS).await.unwrap();
     server.stop();
     let handle = &client.servers()[0];
-    wait_until("it is down", async || {
+    wait_until("the server is down", async || {
         let _ = client.get("other").await;
         handle.state().condition.is_down()
     })
@@ -103,7 +103,7 @@ async fn a_delete_that_is_dropped_is_repeated() {
     assert_eq!(client.get("k").timeout(GENEROUS).await.unwrap(), None);
 }
 
-/// A delete that was not sent although its connection goes on is sent before any later request.
+/// A delete that timed out before it was sent, on a connection that stays open, is sent before any later request.
 #[test]
 fn a_delete_that_timed_out_unsent_comes_before_later_reads() {
     let server = Memcached::start(&[]);
@@ -129,7 +129,7 @@ async fn deletes_beyond_the_capacity_are_counted() {
     client.set("k", "old").timeout(GENEROUS).await.unwrap();
     server.kill();
     let handle = &client.servers()[0];
-    wait_until("it is down", async || {
+    wait_until("the server is down", async || {
         let _ = client.get("k").await;
         handle.state().condition.is_down()
     })

@@ -275,7 +275,7 @@ async fn an_invalid_limiter_is_an_error() {
 }
 
 #[tokio::test]
-async fn more_actions_than_a_limiter_ever_allows_are_an_error_at_once() {
+async fn more_actions_than_a_limiter_ever_allows_are_an_error() {
     let client = unreachable_client();
     for rule in [Rule::from(FixedWindow::new(50, LONG)), Gcra::new(100, LONG).burst(50).into()] {
         let limiter = Limiter::new(&client, "n", rule).unwrap();
@@ -283,7 +283,7 @@ async fn more_actions_than_a_limiter_ever_allows_are_an_error_at_once() {
         assert_eq!(error.kind(), ErrorKind::InvalidArguments, "{rule:?}");
         assert!(error.to_string().contains("at most 50"), "{error}");
         assert_eq!(limiter.acquire_many("ada", 0).await.unwrap_err().kind(), ErrorKind::InvalidArguments);
-        assert!(limiter.acquire_many("ada", 50).await.unwrap().is_allowed, "the cache is away, and it fails open");
+        assert!(limiter.acquire_many("ada", 50).await.unwrap().is_allowed, "without the cache it fails open");
     }
 }
 

@@ -1,7 +1,7 @@
 //! Integration tests of the library, in one binary.
 //!
-//! Tests that need a process of their own are separate binaries: `memory` (a counting allocator), `network` (a
-//! network namespace) and `security` (a subscriber for the log of the whole process).
+//! Tests that need a separate process are separate binaries: `memory` (a counting allocator), `network` (a network
+//! namespace) and `security` (a subscriber for the log of the whole process).
 
 mod arbitrary_bytes;
 mod backoff;
@@ -45,6 +45,7 @@ mod observe;
 mod operations;
 mod placement;
 mod protocols;
+mod recipes;
 mod runtimes;
 #[cfg(feature = "tls")]
 mod serverless;
@@ -66,6 +67,5 @@ mod tls_sessions;
 ))]
 mod values;
 mod vectors;
-mod verbs;
 mod without_cas;
 mod zones;

@@ -299,7 +299,7 @@ async fn a_deleted_item_is_in_neither_placement() {
 
 #[tokio::test]
 async fn a_refused_set_deletes_the_old_value_as_on_one_server() {
-    // The client does not compare a value of this length with the limit before it has met a refusal.
+    // The client compares values of this length with the limit only after the first refusal.
     let fixture = Fixture::with(&["-I", "64k", "-o", "slab_chunk_max=32768"]);
     let (cache, key) = (&fixture.cache, &fixture.key()[..]);
     fixture.old.set(key, "old").await.unwrap();

@@ -1,4 +1,4 @@
-//! The undo of a migration's copy: it removes its own copy, and never what another client has stored since.
+//! Undoing the copy of a migration removes only that copy, never a value that another client has stored since.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -15,7 +15,7 @@ use crate::support::{patient_config, wait_until};
 
 const PROTOCOLS: [ProtocolSetting; 3] = [ProtocolSetting::Binary, ProtocolSetting::Meta, ProtocolSetting::Text];
 
-/// An old and a new server, each reached through a proxy by the migration, and directly by the test.
+/// An old and a new server; the migration uses them through proxies, the test directly.
 struct Pair {
     _servers: [Memcached; 2],
     proxies: Arc<[Proxy; 2]>,
@@ -31,25 +31,25 @@ impl Pair {
         let [old, new] = [0, 1].map(|place| client(proxies[place].addr()));
         let direct = servers.each_ref().map(|server| client(server.addr()));
         let pair = Self { _servers: servers, proxies, direct, migration: Migration::new(old, new) };
-        // From here on nothing is left to ask about the servers.
+        // The clients have requested all server properties before the faults start.
         pair.direct[0].set("first", "old").await.unwrap();
         assert!(pair.migration.get("first").await.unwrap().is_some());
         pair
     }
 }
 
-/// Loses the replies of one server from the moment on at which a copy is about to be stored.
-struct Silence {
+/// Drops the replies of one server, from just before a copy is stored.
+struct ReplyLoss {
     proxies: Arc<[Proxy; 2]>,
     place: usize,
-    has_begun: Arc<AtomicBool>,
+    has_started: Arc<AtomicBool>,
 }
 
-impl TtlSource for Silence {
+impl TtlSource for ReplyLoss {
     fn ttl<'a>(&'a self, _: &'a Client, _: &'a [u8], _: &'a Item) -> Pin<Box<dyn Future<Output = Ttl> + Send + 'a>> {
         Box::pin(async {
             self.proxies[self.place].change(|rules| rules.replies.black_hole = true);
-            self.has_begun.store(true, Ordering::SeqCst);
+            self.has_started.store(true, Ordering::SeqCst);
             Ttl::Never
         })
     }
@@ -60,37 +60,38 @@ async fn a_newer_value_stays(protocol: ProtocolSetting, place: usize) {
     let pair = Pair::start(protocol).await;
     let [old, new] = &pair.direct;
     old.set("k", "old").await.unwrap();
-    let has_begun = Arc::new(AtomicBool::new(false));
-    let silence = Silence { proxies: Arc::clone(&pair.proxies), place, has_begun: Arc::clone(&has_begun) };
-    let reader = pair.migration.clone().ttl_source(silence);
+    let has_started = Arc::new(AtomicBool::new(false));
+    let reply_loss = ReplyLoss { proxies: Arc::clone(&pair.proxies), place, has_started: Arc::clone(&has_started) };
+    let reader = pair.migration.clone().ttl_source(reply_loss);
     let reading = tokio::spawn({
         let reader = reader.clone();
         async move { reader.get("k").await }
     });
     wait_until("the copy is stored", async || new.get("k").await.unwrap().is_some()).await;
-    assert!(has_begun.load(Ordering::SeqCst));
+    assert!(has_started.load(Ordering::SeqCst));
     assert!(new.set("k", "newer").await.unwrap().is_applied());
     assert!(old.delete("k").await.unwrap().is_applied());
     pair.proxies[place].change(|rules| rules.replies.black_hole = false);
     pair.proxies[place].close_connections(Close::Rst);
     let _ = reading.await.unwrap();
     wait_until("the copy is checked", async || reader.report().undone + reader.report().overtaken == 1).await;
-    // What the undo sends is on its way before this.
+    // The requests of the undo are sent before these no-ops.
     let migrated = pair.migration.new_client();
-    wait_until("the client is back", async || migrated.noop().await.iter().all(|(_, outcome)| outcome.is_ok())).await;
+    wait_until("the client reconnects", async || migrated.noop().await.iter().all(|(_, outcome)| outcome.is_ok()))
+        .await;
     let seen = new.get("k").await.unwrap();
     assert_eq!(seen.map(|item| item.value).as_deref(), Some(&b"newer"[..]), "{protocol}");
 }
 
 #[tokio::test]
-async fn a_newer_value_stays_although_the_reply_to_the_copy_is_lost() {
+async fn a_newer_value_stays_if_the_reply_to_the_copy_is_lost() {
     for protocol in PROTOCOLS {
         a_newer_value_stays(protocol, 1).await;
     }
 }
 
 #[tokio::test]
-async fn a_newer_value_stays_although_the_old_server_cannot_be_asked() {
+async fn a_newer_value_stays_if_the_old_server_does_not_answer() {
     for protocol in PROTOCOLS {
         a_newer_value_stays(protocol, 0).await;
     }

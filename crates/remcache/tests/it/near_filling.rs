@@ -1,4 +1,4 @@
-//! A near cache that is being filled while this process writes the key.
+//! A write of this process while its local cache fetches the key.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -13,12 +13,13 @@ use remcache_server::{Fault, Server};
 use crate::support::{patient_config, wait_until};
 
 const LONG: Duration = Duration::from_secs(3600);
-/// How long the reply to the slow get takes: the write and the read after it begin in this time.
+/// Delay of the reply to the slow get: the write and the second read start during this time.
 const SLOW: Duration = Duration::from_millis(500);
 
 type Names = Cache<ByteString, str>;
 
-/// Reads a key slowly, writes it in the meantime on another connection, and reads it again: what was read then.
+/// Writes a key on another connection while a slow get of it is pending, and reads it again. Returns the values of
+/// that read, one per protocol.
 async fn read_after_write(before: Option<&str>, write: impl AsyncFn(&Names)) -> Vec<Option<ByteString>> {
     let mut seen = Vec::new();
     for protocol in [ProtocolSetting::Binary, ProtocolSetting::Meta, ProtocolSetting::Text] {
@@ -27,7 +28,7 @@ async fn read_after_write(before: Option<&str>, write: impl AsyncFn(&Names)) -> 
         let client = Client::with_config([server.address()], config).unwrap();
         let cache = Names::new(&client, "", Codec::text()).near(LocalCache::new(1 << 20, LONG));
         for _ in 0..2 {
-            // Each connection is established.
+            // Open both connections.
             client.get("other").await.unwrap();
         }
         if let Some(before) = before {
@@ -45,7 +46,7 @@ async fn read_after_write(before: Option<&str>, write: impl AsyncFn(&Names)) -> 
         write(&cache).await;
         seen.push(cache.get("k").await.unwrap());
         slow.await.unwrap().unwrap();
-        assert_eq!(cache.get("k").await.unwrap(), seen[seen.len() - 1], "{protocol}: and later");
+        assert_eq!(cache.get("k").await.unwrap(), seen[seen.len() - 1], "{protocol}: after the slow get");
     }
     seen
 }

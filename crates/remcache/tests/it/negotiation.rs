@@ -1,5 +1,5 @@
-//! Protocol negotiation when connections are closed before the server has answered: by a server that
-//! restarts, a load balancer without its server, or a proxy that closes at commands it does not know.
+//! Protocol negotiation if connections are closed before a reply: by a server that restarts, a load balancer without
+//! a backend, or a proxy that closes on unknown commands.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -17,12 +17,12 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::{patient_config, wait_until};
 
-/// How a connection is closed before anything was answered.
+/// How a connection is closed before the first reply.
 #[derive(Clone, Copy, Debug)]
 enum Close {
-    /// In order, once something was received.
+    /// Gracefully, after the first bytes were received.
     Fin,
-    /// By a reset, as a load balancer without its server does.
+    /// By a reset, as by a load balancer without a backend.
     Reset,
 }
 
@@ -30,7 +30,7 @@ enum Close {
 #[derive(Clone, Debug)]
 struct Balancer {
     address: SocketAddr,
-    /// How many connections are still closed.
+    /// Number of further connections that are closed.
     to_close: Arc<AtomicUsize>,
 }
 
@@ -39,7 +39,7 @@ impl Balancer {
         Self::before(Arc::new(Mutex::new(upstream)), to_close, close).await
     }
 
-    /// A balancer whose upstream may change.
+    /// Starts a balancer whose upstream may change.
     async fn before(upstream: Arc<Mutex<String>>, to_close: usize, close: Close) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -53,7 +53,7 @@ impl Balancer {
                 let upstream = upstream.lock().unwrap().clone();
                 tokio::spawn(async move {
                     if is_closed {
-                        // With bytes that were received and not read, closing would be a reset.
+                        // Closing a socket with unread bytes would send a reset.
                         let mut received = [0; 512];
                         let _ = client.read(&mut received).await;
                         match close {
@@ -77,37 +77,37 @@ impl Balancer {
     }
 }
 
-/// Whether the client speaks meta, which alone has keys of any bytes together with inspection.
-async fn speaks_meta(client: &Client) -> bool {
+/// Whether the client uses meta, the only protocol with both binary keys and inspection.
+async fn uses_meta(client: &Client) -> bool {
     let inspected = client.call(Request::inspect("a key")).await.status;
     client.set("a key", "v").await.is_ok() && matches!(inspected, Status::NoError | Status::KeyNotFound)
 }
 
-async fn assert_speaks_meta(client: &Client, what: &str) {
+async fn assert_uses_meta(client: &Client, what: &str) {
     wait_until(what, async || client.get("k").await.is_ok()).await;
-    assert!(speaks_meta(client).await, "{what}");
+    assert!(uses_meta(client).await, "{what}");
 }
 
-/// Whether the client speaks binary: of the other protocols one has inspection, and one no key with a space.
-async fn speaks_binary(client: &Client) -> bool {
+/// Whether the client uses binary, the only protocol with binary keys but without inspection.
+async fn uses_binary(client: &Client) -> bool {
     let inspected = client.call(Request::inspect("k")).await.status;
     client.set("a key", "v").await.is_ok() && inspected == Status::Unsupported
 }
 
 #[tokio::test]
-async fn a_few_closed_connections_do_not_decide_the_protocol() {
+async fn a_few_closed_connections_do_not_determine_the_protocol() {
     let server = Memcached::start(&[]);
     for close in [Close::Fin, Close::Reset] {
         for closed in 0..=3 {
             let balancer = Balancer::start(server.addr(), closed, close).await;
             let client = balancer.client(patient_config());
-            assert_speaks_meta(&client, &format!("{closed} connections closed by {close:?}")).await;
+            assert_uses_meta(&client, &format!("{closed} connections closed by {close:?}")).await;
         }
     }
 }
 
 #[tokio::test]
-async fn a_guess_from_closed_connections_does_not_outlive_its_connection() {
+async fn a_protocol_assumed_from_closed_connections_is_checked_again() {
     for closed in 0..8 {
         let mut server = Memcached::start(&[]);
         let balancer = Balancer::start(server.addr(), closed, Close::Fin).await;
@@ -115,57 +115,57 @@ async fn a_guess_from_closed_connections_does_not_outlive_its_connection() {
         wait_until("a connection", async || client.get("k").await.is_ok()).await;
         server.restart();
         wait_until("it noticed", async || client.servers()[0].metrics().open == 0).await;
-        assert_speaks_meta(&client, &format!("after {closed} closed connections and a restart")).await;
+        assert_uses_meta(&client, &format!("after {closed} closed connections and a restart")).await;
     }
 }
 
 #[tokio::test]
-async fn closed_connections_after_a_restart_do_not_decide_the_protocol() {
+async fn closed_connections_after_a_restart_do_not_determine_the_protocol() {
     for closed in 1..=3 {
         let mut server = Memcached::start(&[]);
         let balancer = Balancer::start(server.addr(), 0, Close::Reset).await;
         let client = balancer.client(patient_config());
-        assert_speaks_meta(&client, "at first").await;
+        assert_uses_meta(&client, "at first").await;
         server.restart();
         balancer.to_close.store(closed, Ordering::SeqCst);
         wait_until("it noticed", async || client.servers()[0].metrics().open == 0).await;
-        assert_speaks_meta(&client, &format!("{closed} connections closed after a restart")).await;
+        assert_uses_meta(&client, &format!("{closed} connections closed after a restart")).await;
     }
 }
 
 #[tokio::test]
-async fn servers_of_the_binary_protocol_alone_are_still_found() {
+async fn binary_only_servers_are_detected() {
     for closed in 0..=2 {
         let server = Memcached::start(&["-B", "binary"]);
         let balancer = Balancer::start(server.addr(), closed, Close::Fin).await;
         let client = balancer.client(patient_config());
         wait_until("a connection", async || client.get("k").await.is_ok()).await;
-        assert!(speaks_binary(&client).await, "{closed} connections closed");
+        assert!(uses_binary(&client).await, "{closed} connections closed");
 
         let server = Memcached::start_sasl(&[]);
         let balancer = Balancer::start(server.addr(), closed, Close::Fin).await;
         let client = balancer.client(patient_config().credentials(Credentials::new(SASL_USER, SASL_PASSWORD)));
         wait_until("a connection", async || client.get("k").await.is_ok()).await;
-        assert!(speaks_binary(&client).await, "SASL, {closed} connections closed");
+        assert!(uses_binary(&client).await, "SASL, {closed} connections closed");
     }
 }
 
 #[tokio::test]
-async fn a_server_that_was_upgraded_is_spoken_to_in_meta() {
+async fn after_an_upgrade_a_server_is_used_with_meta() {
     let old = Server::builder().version("1.4.39").start().await.unwrap();
     let new = Memcached::start(&[]);
     let upstream = Arc::new(Mutex::new(old.address()));
     let balancer = Balancer::before(Arc::clone(&upstream), 0, Close::Fin).await;
     let client = balancer.client(patient_config());
     wait_until("a connection", async || client.get("k").await.is_ok()).await;
-    assert!(speaks_binary(&client).await);
+    assert!(uses_binary(&client).await);
     new.addr().clone_into(&mut upstream.lock().unwrap());
     old.stop().await;
     wait_until("it noticed", async || client.servers()[0].metrics().open == 0).await;
-    assert_speaks_meta(&client, "after the upgrade").await;
+    assert_uses_meta(&client, "after the upgrade").await;
 }
 
-/// A proxy that knows `get`, `gets` and, if asked, `version`, and closes at anything else.
+/// Starts a proxy that supports `get`, `gets` and optionally `version`, and closes on other commands.
 async fn few_commands(version: Option<&'static str>) -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -194,21 +194,21 @@ async fn few_commands(version: Option<&'static str>) -> (SocketAddr, Arc<AtomicU
 }
 
 #[tokio::test]
-async fn a_proxy_that_closes_at_unknown_commands_is_spoken_to_in_text() {
+async fn a_proxy_that_closes_on_unknown_commands_is_used_with_text() {
     for version in [None, Some("0.5.0"), Some("1.6.18")] {
         let (address, accepted) = few_commands(version).await;
         let client = Client::with_config([address.to_string()], patient_config()).unwrap();
         assert_eq!(client.get("k").await.unwrap(), None, "{version:?}");
-        assert!(client.set("a key", "v").await.is_err(), "{version:?}: no text protocol");
+        assert!(client.set("a key", "v").await.is_err(), "{version:?}: not the text protocol");
         assert!(accepted.load(Ordering::SeqCst) <= 5, "{version:?}: {accepted:?} connections");
     }
 }
 
 #[tokio::test]
-async fn a_protocol_that_was_chosen_is_not_negotiated() {
+async fn a_configured_protocol_is_not_negotiated() {
     let server = Memcached::start(&[]);
     let balancer = Balancer::start(server.addr(), 2, Close::Fin).await;
     let client = balancer.client(patient_config().protocol(ProtocolSetting::Meta));
     wait_until("a connection", async || client.get("k").await.is_ok()).await;
-    assert!(speaks_meta(&client).await);
+    assert!(uses_meta(&client).await);
 }

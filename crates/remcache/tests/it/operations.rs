@@ -24,7 +24,7 @@ fn seconds(count: u64) -> Duration {
 // ---- Items ----
 
 #[tokio::test]
-async fn a_value_is_set_and_got() {
+async fn a_value_is_stored_and_fetched() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     assert_eq!(client.get("Hello").await.unwrap(), None);
@@ -46,7 +46,7 @@ async fn a_value_may_be_empty() {
 }
 
 #[tokio::test]
-async fn keys_and_values_come_in_many_types() {
+async fn keys_and_values_can_have_many_types() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     let owned = String::from("owned");
@@ -60,7 +60,7 @@ async fn keys_and_values_come_in_many_types() {
 }
 
 #[tokio::test]
-async fn values_of_every_size_come_back_whole() {
+async fn values_of_every_size_round_trip() {
     let server = Memcached::start(&["-m", "256", "-I", "8m"]);
     let client = Client::with_config([server.addr()], patient_config().max_value_size(8 << 20)).unwrap();
     for length in [1, 4095, 4096, 65_536, 1_000_000, 1 << 20, 7_000_000] {
@@ -72,7 +72,7 @@ async fn values_of_every_size_come_back_whole() {
 }
 
 #[tokio::test]
-async fn flags_are_kept() {
+async fn flags_are_stored() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     for flags in [0, 7, 0xdead_beef, u32::MAX] {
@@ -88,11 +88,11 @@ async fn flags_are_kept() {
 fn assert_lives(server: &Memcached, key: &str, expected: u64) {
     let (_, ttl) = flags_and_ttl(&server.addr(), key).unwrap_or_else(|| panic!("{key} is gone"));
     let expected = i64::try_from(expected).unwrap();
-    assert!((expected - 60..=expected + 1).contains(&ttl), "{key} lives {ttl} s, not {expected} s");
+    assert!((expected - 60..=expected + 1).contains(&ttl), "{key} has a TTL of {ttl} s, not {expected} s");
 }
 
 #[tokio::test]
-async fn a_time_to_live_reaches_the_server() {
+async fn a_ttl_is_sent_to_the_server() {
     const DAY: u64 = 86_400;
     let server = Memcached::start(&[]);
     let client = client_of(&server);
@@ -125,7 +125,7 @@ async fn an_item_expires() {
 }
 
 #[tokio::test]
-async fn an_expired_item_is_gone_at_once() {
+async fn an_item_stored_as_expired_is_absent() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     client.set("k", "v").ttl(Ttl::Expired).await.unwrap();
@@ -135,7 +135,7 @@ async fn an_expired_item_is_gone_at_once() {
 }
 
 #[tokio::test]
-async fn touching_gives_a_new_time_to_live() {
+async fn touch_sets_a_new_ttl() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     assert_eq!(client.touch("k", seconds(600)).await.unwrap(), WriteOutcome::NotFound);
@@ -158,7 +158,7 @@ async fn touching_gives_a_new_time_to_live() {
 // ---- Conditions ----
 
 #[tokio::test]
-async fn add_and_replace_look_whether_there_is_an_item() {
+async fn add_and_replace_depend_on_the_existing_item() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     assert_eq!(client.replace("k", "v").await.unwrap(), WriteOutcome::NotFound);
@@ -184,7 +184,7 @@ async fn append_and_prepend_extend_a_value() {
 }
 
 #[tokio::test]
-async fn a_cas_value_guards_every_change() {
+async fn every_change_can_be_conditional_on_a_cas_value() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     for operation in ["set", "replace", "append", "prepend", "delete"] {
@@ -207,7 +207,7 @@ async fn a_cas_value_guards_every_change() {
 }
 
 #[tokio::test]
-async fn deleting_reports_whether_there_was_an_item() {
+async fn delete_reports_whether_an_item_existed() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     client.set("k", "v").await.unwrap();
@@ -216,10 +216,10 @@ async fn deleting_reports_whether_there_was_an_item() {
     assert_eq!(client.get("k").await.unwrap(), None);
 }
 
-// ---- A server as a whole ----
+// ---- Operations on a server ----
 
 #[tokio::test]
-async fn flushing_removes_all_items_at_once() {
+async fn a_flush_removes_all_items_immediately() {
     let servers = [Memcached::start(&[]), Memcached::start(&[])];
     let client = Client::with_config(servers.iter().map(Memcached::addr), patient_config()).unwrap();
     let keys: Vec<String> = (0..100).map(|n| format!("key{n}")).collect();
@@ -240,7 +240,7 @@ async fn flushing_removes_all_items_at_once() {
 }
 
 #[tokio::test]
-async fn flushing_may_be_put_off() {
+async fn a_flush_can_be_delayed() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     client.set("k", "v").await.unwrap();
@@ -249,11 +249,11 @@ async fn flushing_may_be_put_off() {
     }
     assert!(client.get("k").await.unwrap().is_some());
     only_server(&client).flush().after(seconds(2)).await.unwrap();
-    wait_until("the flush comes", async || client.get("k").await.unwrap().is_none()).await;
+    wait_until("the flush takes effect", async || client.get("k").await.unwrap().is_none()).await;
 }
 
 #[tokio::test]
-async fn a_flush_of_several_servers_is_not_sent_to_one_of_them() {
+async fn a_raw_flush_needs_a_single_server() {
     let servers = [Memcached::start(&[]), Memcached::start(&[])];
     let client = Client::with_config(servers.iter().map(Memcached::addr), patient_config()).unwrap();
     let reply = client.call(Request::flush()).await;
@@ -276,7 +276,7 @@ async fn every_server_reports_its_version_and_answers_a_noop() {
 }
 
 #[tokio::test]
-async fn statistics_come_in_groups() {
+async fn statistics_can_be_requested_by_group() {
     let server = Memcached::start(&["-o", "track_sizes"]);
     let client = client_of(&server);
     let handle = only_server(&client);
@@ -291,15 +291,15 @@ async fn statistics_come_in_groups() {
         let stats = handle.stats(group).collect().await.unwrap();
         let names: Vec<_> = stats.iter().map(|(name, _)| name.escape_ascii().to_string()).collect();
         assert!(names.iter().any(|known| known == name), "{group}: {names:?}");
-        assert!(stats.iter().all(|(name, _)| !name.is_empty()), "the end is no statistic");
+        assert!(stats.iter().all(|(name, _)| !name.is_empty()), "the end is not a statistic");
     }
     assert_eq!(stat(&handle, "curr_items").await, 1);
     assert!(handle.stats("reset").collect().await.unwrap().is_empty());
 }
 
-/// The server does not count meta commands here.
+/// The server does not count meta commands in these statistics.
 #[tokio::test]
-async fn statistics_of_prefixes_are_those_of_binary_and_text() {
+async fn statistics_by_prefix_count_binary_and_text_requests() {
     for protocol in [ProtocolSetting::Binary, ProtocolSetting::Text] {
         let server = Memcached::start(&[]);
         let client = Client::with_config([server.addr()], patient_config().protocol(protocol)).unwrap();
@@ -324,7 +324,7 @@ async fn an_unknown_group_of_statistics_is_an_error_that_ends_the_stream() {
 }
 
 #[tokio::test]
-async fn two_streams_of_statistics_do_not_mix() {
+async fn concurrent_streams_of_statistics_are_separate() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     client.set("k", "v").await.unwrap();
@@ -338,16 +338,16 @@ async fn two_streams_of_statistics_do_not_mix() {
         }
         of_settings.extend(one.map(Result::unwrap));
         of_general.extend(other.map(Result::unwrap));
-        assert!(client.get("k").await.unwrap().is_some(), "between the two");
+        assert!(client.get("k").await.unwrap().is_some(), "a get between two streams");
     }
     assert!(of_settings.contains_key(&b"maxconns"[..]) && !of_settings.contains_key(&b"pid"[..]));
     assert!(of_general.contains_key(&b"pid"[..]) && !of_general.contains_key(&b"maxconns"[..]));
 }
 
-// ---- The direct interface ----
+// ---- Raw requests ----
 
 #[tokio::test]
-async fn a_call_gives_every_status_of_the_server_as_data() {
+async fn a_call_returns_every_server_status_as_data() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     client.set("text", "v").await.unwrap();
@@ -396,9 +396,9 @@ async fn a_call_returns_every_field_of_the_reply() {
     assert_eq!((miss.status, &miss.key[..]), (Status::KeyNotFound, &b"absent"[..]));
 }
 
-/// Quiet requests alone on a connection: their outcome is shown by a fence.
+/// Single quiet requests on a connection, confirmed by a no-op.
 #[tokio::test]
-async fn a_quiet_request_has_its_outcome_too() {
+async fn a_quiet_request_has_a_result() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     let cases = [
@@ -459,7 +459,7 @@ async fn quiet_and_non_quiet_requests_are_answered_together() {
 }
 
 #[tokio::test]
-async fn a_callback_hears_of_one_reply_or_of_many() {
+async fn a_callback_receives_one_reply_or_many() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     client.set("k", "v").await.unwrap();
@@ -490,11 +490,11 @@ async fn a_callback_hears_of_one_reply_or_of_many() {
         ControlFlow::Break(())
     });
     assert!(replies.recv().await.is_some());
-    assert!(replies.recv().await.is_none(), "no call after Stop");
+    assert!(replies.recv().await.is_none(), "no call after Break");
 }
 
 #[tokio::test]
-async fn a_callback_that_panics_ends_alone() {
+async fn a_panicking_callback_affects_no_other_request() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     client.set("k", "v").await.unwrap();
@@ -505,7 +505,7 @@ async fn a_callback_that_panics_ends_alone() {
 }
 
 #[tokio::test]
-async fn a_cast_is_done_without_being_waited_for() {
+async fn a_cast_is_executed_without_waiting() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     assert!(client.cast(Request::set("k", "v")));
@@ -518,7 +518,7 @@ async fn a_cast_is_done_without_being_waited_for() {
 }
 
 #[tokio::test]
-async fn replies_come_as_a_stream() {
+async fn replies_can_be_read_as_a_stream() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     let mut replies = client.replies(Request::get("absent"));
@@ -555,7 +555,7 @@ async fn requests_that_would_harm_other_callers_are_refused() {
 }
 
 #[tokio::test]
-async fn a_namespace_is_put_before_every_key() {
+async fn a_namespace_is_prepended_to_every_key() {
     let server = Memcached::start(&[]);
     let shop = Client::with_config([server.addr()], patient_config().namespace("shop:")).unwrap();
     let plain = client_of(&server);

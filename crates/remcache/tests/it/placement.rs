@@ -1,11 +1,11 @@
-//! Placement through the public interface: golden routes, health, stability, candidates, names, errors.
+//! Placement through the public API: golden routes, server states, stability, candidates, names, errors.
 
 use std::collections::{BTreeSet, HashMap};
 
 use remcache::distribution::{Distribution, Hash, Node, Ring, RingError};
 use serde_json::{Value, json};
 
-/// Each route of the vectors: the ring, the distribution, and the servers as they are configured here.
+/// Returns each route of the vectors: the ring, the distribution, and the servers.
 fn golden_routes() -> Vec<(&'static str, &'static str, Vec<Node>)> {
     let three = || ["10.0.1.1:11211", "10.0.1.2:11211", "10.0.1.3:11212"].map(tcp).to_vec();
     let java = |name: &str, port: u16, last: u8| Node::tcp(name, port).with_ip([10, 0, 1, last]);
@@ -74,7 +74,7 @@ fn golden_routes() -> Vec<(&'static str, &'static str, Vec<Node>)> {
 }
 
 #[test]
-fn the_golden_keys_go_where_other_clients_put_them() {
+fn golden_keys_are_placed_as_by_other_clients() {
     let vectors = vectors();
     let mut checked = BTreeSet::new();
     for (golden, distribution, nodes) in golden_routes() {
@@ -88,9 +88,9 @@ fn the_golden_keys_go_where_other_clients_put_them() {
     assert_eq!(checked, all, "every ring of the vectors is checked");
 }
 
-/// Clients that cannot be asked here: their definitions were written a second time, in another language.
+/// For clients that are not available in tests, a second implementation in another language is the reference.
 #[test]
-fn the_definitions_written_twice_place_every_key_alike() {
+fn the_second_implementation_places_every_key_on_the_same_server() {
     let definitions: Value = serde_json::from_str(include_str!("../vectors/definitions.json")).unwrap();
     let node = |server: &Value| {
         let ip: std::net::IpAddr = text(&server[1]).parse().unwrap();
@@ -107,13 +107,13 @@ fn the_definitions_written_twice_place_every_key_alike() {
     }
 }
 
-/// Whatever is offered under another client's name was held against something that is not this code.
+/// Every distribution of another client is compared with a reference that is not this code.
 #[test]
-fn every_placement_of_another_client_has_a_witness() {
+fn every_placement_of_another_client_is_verified() {
     let definitions: Value = serde_json::from_str(include_str!("../vectors/definitions.json")).unwrap();
     let golden = golden_routes().into_iter().map(|(_, name, _)| named(name).name());
     let written_twice = definitions["routes"].as_object().unwrap().keys().map(|name| named(name).name());
-    // Two have vectors of their own, and three are met live: see docs/interop.md.
+    // Two have their own vectors, and three are compared with the real clients: see docs/interop.md.
     let others = ["mcrouter", "remcached", "memjs", "node-memcached", "twemproxy-modula"];
     let witnessed: BTreeSet<&str> = golden.chain(written_twice).chain(others).collect();
     let own = BTreeSet::from(["rendezvous"]);
@@ -122,7 +122,7 @@ fn every_placement_of_another_client_has_a_witness() {
 }
 
 #[test]
-fn mcrouter_places_the_golden_keys() {
+fn golden_keys_are_placed_as_by_mcrouter() {
     let vectors = vectors();
     for (key, places) in vectors["mcrouter_ch3_furc_hash"].as_object().unwrap() {
         for (servers, expected) in places.as_object().unwrap() {
@@ -138,7 +138,7 @@ fn mcrouter_places_the_golden_keys() {
 }
 
 #[test]
-fn remcached_places_the_golden_keys() {
+fn golden_keys_are_placed_as_by_remcached() {
     let vectors = vectors();
     let golden = vectors["remcached_hash"].as_object().unwrap();
     assert_eq!(golden.len(), 7);
@@ -151,7 +151,7 @@ fn remcached_places_the_golden_keys() {
 }
 
 #[test]
-fn remcached_takes_the_whole_key_of_any_length() {
+fn remcached_hashes_keys_of_any_length_completely() {
     // 256 is 1 modulo 3 and 5, so the number is congruent to the sum of its bytes.
     for len in 0..=250 {
         let key: Vec<u8> = (0..len).map(|i| (i * 37 + 200) as u8).collect();
@@ -163,7 +163,7 @@ fn remcached_takes_the_whole_key_of_any_length() {
 }
 
 #[test]
-fn remcached_counts_only_the_living_in_their_order() {
+fn remcached_uses_only_servers_that_are_up_in_list_order() {
     let ring = remcached(6);
     for living in 0..1_u32 << 6 {
         let alive = |server: usize| living >> server & 1 == 1;
@@ -175,12 +175,12 @@ fn remcached_counts_only_the_living_in_their_order() {
     }
 }
 
-/// Two clients of the same list, one of which saw 1,000 histories of servers that go and come: 1,000 keys in each.
+/// Two clients of the same list agree on 1,000 keys in each of 1,000 histories of server failures.
 #[test]
-fn health_moves_no_key_and_two_clients_agree() {
+fn server_states_move_no_key() {
     let mut random = fastrand::Rng::with_seed(11);
     let fixed: Vec<Distribution> = Distribution::all().filter(|it| !it.needs_liveness()).collect();
-    assert_eq!(fixed.len() + 1, Distribution::all().len(), "only the gem's moves keys");
+    assert_eq!(fixed.len() + 1, Distribution::all().len(), "only remcached moves keys");
     for history in 0..1000 {
         let nodes = numbered(random.usize(1..40));
         let distribution = fixed[history % fixed.len()];
@@ -195,8 +195,8 @@ fn health_moves_no_key_and_two_clients_agree() {
 }
 
 #[test]
-fn only_the_gems_asks_who_is_usable() {
-    let asked = |_: usize| -> bool { panic!("a ring asked for liveness") };
+fn only_remcached_depends_on_server_states() {
+    let asked = |_: usize| -> bool { panic!("the ring depends on server states") };
     for distribution in Distribution::all().filter(|it| !it.needs_liveness()) {
         for servers in [1, 2, 25] {
             let ring = distribution.ring(&numbered(servers)).unwrap();
@@ -209,7 +209,7 @@ fn only_the_gems_asks_who_is_usable() {
 }
 
 #[test]
-fn candidates_are_every_server_once_and_the_owner_first() {
+fn candidates_are_all_servers_once_with_the_owner_first() {
     for distribution in Distribution::all() {
         for servers in [0, 1, 2, 3, 10, 33] {
             let ring = distribution.ring(&numbered(servers)).unwrap();
@@ -227,9 +227,9 @@ fn candidates_are_every_server_once_and_the_owner_first() {
     }
 }
 
-/// Where the next server is what the ring without the owner says, it is so for every key.
+/// For distributions whose next server is the owner in a ring without the first one.
 #[test]
-fn the_second_candidate_is_the_home_without_the_first() {
+fn the_second_candidate_is_the_owner_in_a_ring_without_the_first() {
     for name in ["ketama", "libmemcached-ketama", "rendezvous", "pymemcache", "folsom", "meta-memcache", "enyim"] {
         let nodes = numbered(6);
         let ring = named(name).ring(&nodes).unwrap();
@@ -244,7 +244,7 @@ fn the_second_candidate_is_the_home_without_the_first() {
 }
 
 #[test]
-fn modulo_clients_go_on_with_the_next_of_the_list() {
+fn modulo_distributions_continue_with_the_next_server_of_the_list() {
     for name in ["spymemcached", "xmemcached", "libmemcached", "gomemcache", "mcrouter"] {
         let ring = named(name).ring(&numbered(5)).unwrap();
         for key in keys(20) {
@@ -262,13 +262,13 @@ fn every_distribution_spreads_keys() {
         for key in keys(7000) {
             held[home(&ring, key.as_bytes())] += 1;
         }
-        // 15 bits of a CRC leave most of a ring empty, which is why no client uses it there: no default does.
+        // A CRC of 15 bits leaves most of a ring empty; no client uses it there by default.
         assert!(held.iter().all(|&held| (500..1700).contains(&held)), "{distribution}: {held:?}");
     }
 }
 
 #[test]
-fn the_order_of_the_list_decides_nothing_where_servers_are_hashed() {
+fn distributions_that_hash_servers_ignore_the_order_of_the_list() {
     for name in
         ["ketama", "rendezvous", "dalli", "twemproxy", "pymemcache", "meta-memcache", "folsom", "spymemcached-ketama"]
     {
@@ -284,8 +284,8 @@ fn the_order_of_the_list_decides_nothing_where_servers_are_hashed() {
 }
 
 #[test]
-fn a_server_more_takes_keys_and_moves_none_between_the_others() {
-    // From 10 to 11 servers each keeps its points.
+fn an_added_server_moves_no_key_between_the_others() {
+    // From 10 to 11 servers, each server keeps its points.
     for name in
         ["ketama", "rendezvous", "jump", "mcrouter", "dalli", "folsom", "pymemcache", "libmemcached-ketama", "evcache"]
     {
@@ -302,7 +302,7 @@ fn a_server_more_takes_keys_and_moves_none_between_the_others() {
 }
 
 #[test]
-fn weights_share_out_the_keys() {
+fn shares_of_keys_follow_the_weights() {
     let heeded = [
         "ketama",
         "rendezvous",
@@ -319,7 +319,7 @@ fn weights_share_out_the_keys() {
     ];
     let nodes = [tcp("10.0.0.1:11211"), tcp("10.0.0.2:11211").with_weight(3), tcp("10.0.0.3:11211").with_weight(6)];
     for name in heeded {
-        // FNV-1a spreads keys that differ in their last digits badly: twemproxy's weights show better with another hash.
+        // FNV-1a distributes keys that differ only in their last digits badly, so twemproxy is tested with another hash.
         let distribution = if name == "twemproxy" { Distribution::TWEMPROXY.hash(Hash::Md5) } else { named(name) };
         let held = shares(&distribution.ring(&nodes).unwrap());
         for (held, tenths) in held.into_iter().zip([1, 3, 6]) {
@@ -345,7 +345,7 @@ fn weights_share_out_the_keys() {
 }
 
 #[test]
-fn rendezvous_shares_are_exact_and_a_changed_weight_moves_keys_one_way() {
+fn rendezvous_shares_match_the_weights_and_a_lower_weight_only_removes_keys() {
     let with = |weight: u32| {
         let nodes: Vec<Node> =
             numbered(5).into_iter().zip([weight, 2, 3, 4, 5]).map(|(node, weight)| node.with_weight(weight)).collect();
@@ -365,7 +365,7 @@ fn rendezvous_shares_are_exact_and_a_changed_weight_moves_keys_one_way() {
 }
 
 #[test]
-fn the_hash_can_be_chosen_where_the_client_lets_one_choose() {
+fn only_hashes_that_the_client_supports_can_be_selected() {
     let nodes = numbered(5);
     for distribution in Distribution::all() {
         for hash in Hash::all() {
@@ -387,7 +387,7 @@ fn the_hash_can_be_chosen_where_the_client_lets_one_choose() {
 }
 
 #[test]
-fn bytes_of_other_alphabets_follow_the_sign_of_char() {
+fn bytes_above_127_depend_on_the_sign_of_char() {
     let ring = |are_signed| Distribution::LIBMEMCACHED.signed_chars(are_signed).ring(&numbered(1000)).unwrap();
     assert_eq!(home(&ring(true), "été".as_bytes()), 2_144_029_493 % 1000);
     assert_eq!(home(&ring(false), "été".as_bytes()), 1_191_034_661 % 1000);
@@ -408,7 +408,7 @@ fn a_hash_tag_keeps_keys_together() {
 }
 
 #[test]
-fn str_and_bytes_keys_of_pymemcache_live_apart() {
+fn str_and_bytes_keys_of_pymemcache_are_placed_differently() {
     let ring = |name| named(name).ring(&numbered(3)).unwrap();
     let (str, bytes) = (ring("pymemcache"), ring("pymemcache-bytes"));
     let apart = keys(1000).filter(|key| home(&str, key.as_bytes()) != home(&bytes, key.as_bytes())).count();
@@ -419,19 +419,19 @@ fn str_and_bytes_keys_of_pymemcache_live_apart() {
 }
 
 #[test]
-fn python_memcached_before_1_60_has_no_hash_of_zero() {
+fn python_memcached_before_1_60_replaces_a_hash_of_zero() {
     let zero = (0..).map(|number| format!("key-{number}")).find(|key| explain("python-memcached", key) == "0").unwrap();
     assert_eq!(explain("python-memcached-1.59", &zero), "1");
     assert_eq!(explain("python-memcached-1.59", "foo"), explain("python-memcached", "foo"));
 }
 
 fn explain(name: &str, key: &str) -> String {
-    let ring = named(name).ring(&numbered(3)).expect("the list is sound");
+    let ring = named(name).ring(&numbered(3)).expect("a valid list");
     ring.explain(key.as_bytes()).expect("the list is not empty").value
 }
 
 #[test]
-fn namespaces_are_hashed_where_other_clients_hash_theirs() {
+fn namespaces_are_hashed_as_by_other_clients() {
     let unhashed: Vec<&str> = Distribution::all().filter(|it| !it.hashes_namespace()).map(Distribution::name).collect();
     let of = |name: &&str| name.starts_with("libmemcached") || name.starts_with("pymemcache");
     assert!(unhashed.iter().all(of), "{unhashed:?}");
@@ -440,7 +440,7 @@ fn namespaces_are_hashed_where_other_clients_hash_theirs() {
 }
 
 #[test]
-fn duplicates_are_refused_where_one_of_the_two_would_hold_nothing() {
+fn duplicate_servers_are_rejected_if_the_second_would_have_no_keys() {
     let nodes = [tcp("10.0.0.1:11211"), tcp("10.0.0.2:11211"), tcp("10.0.0.1:11211")];
     let accepted =
         ["jump", "libmemcached", "twemproxy-modula", "spymemcached", "gomemcache", "mcrouter", "mcrouter-crc32"];
@@ -451,7 +451,7 @@ fn duplicates_are_refused_where_one_of_the_two_would_hold_nothing() {
         match distribution.ring(&nodes) {
             Ok(ring) => {
                 assert!(accepted.contains(distribution.name()), "{distribution}");
-                assert!(shares(&ring)[2] > 0, "{distribution}: each of the two is a server");
+                assert!(shares(&ring)[2] > 0, "{distribution}: a duplicate counts as a server");
             }
             Err(error) => {
                 assert!(!accepted.contains(distribution.name()), "{distribution}");
@@ -478,7 +478,7 @@ fn addresses_that_are_hashed_must_be_configured() {
 }
 
 #[test]
-fn a_list_without_servers_has_no_place_for_a_key() {
+fn an_empty_list_has_no_server_for_a_key() {
     for distribution in Distribution::all() {
         let ring = distribution.ring(&[]).unwrap();
         assert_eq!(ring.locate(b"Hello", |_| true), None);
@@ -489,7 +489,7 @@ fn a_list_without_servers_has_no_place_for_a_key() {
 }
 
 #[test]
-fn one_server_holds_everything() {
+fn a_single_server_has_all_keys() {
     for distribution in Distribution::all() {
         let ring = distribution.ring(&numbered(1)).unwrap();
         for key in [&b""[..], b"a", b"Hello", &[0xff; 250]] {
@@ -500,7 +500,7 @@ fn one_server_holds_everything() {
 }
 
 #[test]
-fn any_bytes_are_placed() {
+fn any_key_is_placed() {
     let mut random = fastrand::Rng::with_seed(4);
     for distribution in Distribution::all() {
         let ring = distribution.hash_tag(*b"{}").ring(&numbered(9)).unwrap();
@@ -513,7 +513,7 @@ fn any_bytes_are_placed() {
 }
 
 #[test]
-fn the_weight_0_is_refused_by_name() {
+fn a_weight_of_0_is_rejected() {
     let nodes = [tcp("10.0.0.1:11211"), tcp("10.0.0.2:11211").with_weight(0)];
     for distribution in Distribution::all() {
         let refused = distribution.ring(&nodes).unwrap_err();
@@ -523,7 +523,7 @@ fn the_weight_0_is_refused_by_name() {
 }
 
 #[test]
-fn jump_refuses_weights_that_differ() {
+fn jump_rejects_different_weights() {
     let nodes = [tcp("10.0.0.1:11211"), tcp("10.0.0.2:11211").with_weight(2)];
     let refused = Distribution::JUMP.ring(&nodes).unwrap_err();
     assert!(matches!(refused, RingError::Weights { index: 1, .. }), "{refused:?}");
@@ -533,7 +533,7 @@ fn jump_refuses_weights_that_differ() {
 }
 
 #[test]
-fn the_greatest_weights_are_no_overflow() {
+fn the_largest_weights_do_not_overflow() {
     let nodes = [
         tcp("10.0.0.1:11211").with_weight(u32::MAX),
         tcp("10.0.0.2:11211").with_weight(u32::MAX),
@@ -546,7 +546,7 @@ fn the_greatest_weights_are_no_overflow() {
         }
     }
     let held = shares(&Distribution::KETAMA.ring(&nodes).unwrap());
-    assert_eq!(held[2], 0, "a negligible weight holds nothing");
+    assert_eq!(held[2], 0, "a server with a negligible weight has no keys");
 }
 
 #[test]
@@ -560,7 +560,7 @@ fn a_server_without_a_point_is_the_last_candidate() {
 }
 
 #[test]
-fn an_unknown_name_is_answered_with_near_ones() {
+fn the_error_for_an_unknown_name_suggests_similar_ones() {
     let unknown = "ketma\n".parse::<Distribution>().unwrap_err();
     assert!(unknown.to_string().starts_with(r#"unknown distribution "ketma\n": did you mean ketama"#), "{unknown}");
     let far = "xyz".parse::<Distribution>().unwrap_err();
@@ -569,9 +569,9 @@ fn an_unknown_name_is_answered_with_near_ones() {
     assert_eq!(far.to_string(), text);
 }
 
-/// Names that are promised: for configurations that must keep on working.
+/// Documented names, which configurations rely on.
 #[test]
-fn the_names_of_the_clients_are_known() {
+fn documented_names_are_accepted() {
     let names = "libmemcached libmemcached-ketama libmemcached-ketama-weighted libmemcached-spy pylibmc pylibmc-ketama \
                  pylibmc-ketama-weighted php-memcached php-memcached-ketama php-memcached-consistent twemproxy \
                  twemproxy-modula dalli pymemcache pymemcache-bytes meta-memcache spymemcached spymemcached-ketama \
@@ -587,7 +587,7 @@ fn home(ring: &Ring, key: &[u8]) -> usize {
     ring.locate(key, |_| true).expect("the list is not empty")
 }
 
-/// How many of 20,000 keys each server holds.
+/// Returns how many of 20,000 keys each server has.
 fn shares(ring: &Ring) -> Vec<usize> {
     let mut held: HashMap<usize, usize> = HashMap::new();
     for key in keys(20_000) {
@@ -618,11 +618,11 @@ fn keys(count: usize) -> impl Iterator<Item = String> {
 }
 
 fn list(value: &Value) -> &[Value] {
-    value.as_array().expect("the vector has a list here")
+    value.as_array().expect("a list")
 }
 
 fn text(value: &Value) -> &str {
-    value.as_str().expect("the vector has a text here")
+    value.as_str().expect("a string")
 }
 
 fn vectors() -> Value {

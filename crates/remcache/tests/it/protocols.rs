@@ -1,4 +1,4 @@
-//! Which protocol a client speaks: one that is given, or what each server understands.
+//! The protocol of a client: a configured one, or the best that each server supports.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -20,12 +20,12 @@ fn client(address: &str, protocol: ProtocolSetting) -> Client {
     Client::with_config([address], Config::new().protocol(protocol)).expect("an address")
 }
 
-/// What a program does all day, whatever the protocol.
+/// Asserts that the common operations work.
 async fn works(client: &Client) {
-    all_day(client).await.expect("the server is there");
+    common_operations(client).await.expect("the server answers");
 }
 
-async fn all_day(client: &Client) -> Result<(), remcache::Error> {
+async fn common_operations(client: &Client) -> Result<(), remcache::Error> {
     assert!(client.set("Hello", "World").flags(7).ttl(Duration::from_secs(60)).await?.is_applied());
     let item = client.get("Hello").await?.expect("it was stored");
     assert_eq!((&item.value[..], item.flags), (&b"World"[..], 7));
@@ -61,20 +61,20 @@ async fn every_protocol_works_on_the_embedded_server() {
 }
 
 #[tokio::test]
-async fn auto_finds_what_a_server_speaks() {
+async fn auto_detects_the_protocol_of_a_server() {
     works(&client(&Memcached::start(&["-B", "binary"]).addr(), ProtocolSetting::Auto)).await;
     works(&client(&Memcached::start(&["-B", "ascii"]).addr(), ProtocolSetting::Auto)).await;
     for version in ["1.4.39", "1.6.12", "1.6.45"] {
         let server = Server::builder().version(version).start().await.unwrap();
         works(&client(&server.address(), ProtocolSetting::Auto)).await;
     }
-    // A proxy says a version of its own.
+    // A proxy reports its own version.
     let proxy = Server::builder().version("0.5.0").binding_protocol(BindingProtocol::Text).start().await.unwrap();
     works(&client(&proxy.address(), ProtocolSetting::Auto)).await;
 }
 
 #[tokio::test]
-async fn a_fleet_may_speak_differently() {
+async fn servers_can_use_different_protocols() {
     let servers = [Memcached::start(&["-B", "binary"]), Memcached::start(&[]), Memcached::start(&["-B", "ascii"])];
     let config = Config::new().protocol(ProtocolSetting::Auto);
     works(&Client::with_config(servers.each_ref().map(Memcached::addr), config).unwrap()).await;
@@ -89,7 +89,7 @@ fn with_password_file() -> (Memcached, tempfile::TempDir) {
 }
 
 #[tokio::test]
-async fn auto_authenticates_as_the_server_wants_it() {
+async fn auto_authenticates_with_sasl_or_a_password_file() {
     let known = Config::new().protocol(ProtocolSetting::Auto).credentials(Credentials::new(SASL_USER, SASL_PASSWORD));
     let sasl = Memcached::start_sasl(&[]);
     works(&Client::with_config([sasl.addr()], known.clone()).unwrap()).await;
@@ -116,7 +116,7 @@ async fn requests_that_the_negotiated_protocol_lacks_are_refused_before_sending(
     assert_eq!(reply.status, Status::Unsupported, "{}", reply.text());
     let binary = client(&Memcached::start(&[]).addr(), ProtocolSetting::Binary);
     assert_eq!(binary.call(Request::inspect("k")).await.status, Status::Unsupported);
-    // The first request of a connection waits until the protocol is known, and is refused then.
+    // The first request of a connection waits for the negotiation, and is refused afterwards.
     let sasl = Memcached::start(&["-B", "binary"]);
     let auto = client(&sasl.addr(), ProtocolSetting::Auto);
     assert_eq!(auto.call(Request::inspect("k")).await.status, Status::Unsupported);
@@ -124,7 +124,7 @@ async fn requests_that_the_negotiated_protocol_lacks_are_refused_before_sending(
 }
 
 #[tokio::test]
-async fn a_restarted_server_is_asked_anew() {
+async fn the_protocol_is_negotiated_again_after_a_restart() {
     let mut server = Memcached::start(&[]);
     let client = client(&server.addr(), ProtocolSetting::Auto);
     works(&client).await;
@@ -133,15 +133,15 @@ async fn a_restarted_server_is_asked_anew() {
     server.restart();
     let begun = tokio::time::Instant::now();
     while client.get("k").await.is_err() {
-        assert!(begun.elapsed() < Duration::from_secs(10), "it does not come back");
+        assert!(begun.elapsed() < Duration::from_secs(10), "the client does not reconnect");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     works(&client).await;
 }
 
-/// It has no other reply than the end of the connection, which could have another reason.
+/// The only reply is the end of the connection, which could have other reasons.
 #[tokio::test]
-async fn a_shutdown_ends_a_server_that_allows_it_and_no_other() {
+async fn a_shutdown_only_stops_a_server_that_allows_it() {
     for protocol in [ProtocolSetting::Meta, ProtocolSetting::Text] {
         let (server, other) = (Memcached::start(&["-A"]), Memcached::start(&[]));
         let (ended, kept) = (client(&server.addr(), protocol), client(&other.addr(), protocol));
@@ -158,13 +158,13 @@ async fn a_shutdown_ends_a_server_that_allows_it_and_no_other() {
     works(&binary).await;
 }
 
-/// An unused address.
+/// Returns an unused address.
 fn free() -> String {
     let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     address.expect("a free port").to_string()
 }
 
-/// nutcracker before servers of its own.
+/// A nutcracker process in front of some servers.
 struct Nutcracker {
     process: Child,
     address: String,
@@ -204,7 +204,7 @@ impl Drop for Nutcracker {
 }
 
 #[tokio::test]
-async fn a_proxy_that_speaks_text_alone_serves_a_program() {
+async fn a_text_only_proxy_supports_all_common_operations() {
     let servers = [Memcached::start(&[]), Memcached::start(&[])];
     let proxy = Nutcracker::start(&servers.each_ref().map(Memcached::addr));
     works(&client(&proxy.address, ProtocolSetting::Auto)).await;

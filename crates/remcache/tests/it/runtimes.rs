@@ -1,11 +1,11 @@
-//! Clients whose connections live on another runtime than their callers: one that is not polled, whose thread is
-//! blocked, that has ended, or that many short ones take turns with.
+//! Clients whose connections run on another runtime than their callers: one that is not polled, blocked or gone, or
+//! one of many short-lived ones.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod configured;
 mod ends;
 mod fairness;
-mod places;
 mod short;
 mod stalled;
 mod takeover;
@@ -21,7 +21,7 @@ fn millis(count: u64) -> Duration {
     Duration::from_millis(count)
 }
 
-/// A runtime that runs only while a thread is within its `block_on`.
+/// Returns a runtime that runs only during `block_on`.
 fn current_thread() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
@@ -36,18 +36,18 @@ fn connect_on(runtime: &Runtime, client: &Client) {
     assert!(stored.unwrap().is_applied());
 }
 
-/// A deadline that only a request meets which hangs.
+/// A deadline that only a request that hangs exceeds.
 const GENEROUS: Duration = Duration::from_secs(60);
 
-/// Runs something on a thread of its own.
+/// Runs a function on a new thread, and returns its result.
 ///
 /// # Panics
-/// Time after which a call counts as stuck.
+/// If the function panics or takes longer than half of [`GENEROUS`].
 fn ends<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
     let start = Instant::now();
     let thread = thread::spawn(work);
     while !thread.is_finished() {
-        assert!(start.elapsed() < GENEROUS / 2, "{what}: it does not end");
+        assert!(start.elapsed() < GENEROUS / 2, "{what} does not end");
         thread::sleep(millis(5));
     }
     thread.join().unwrap()

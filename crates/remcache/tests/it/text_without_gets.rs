@@ -1,4 +1,4 @@
-//! A text server that does not know `gets`: an old Dragonfly, and some proxies.
+//! Text servers without `gets`, such as old versions of Dragonfly and some proxies.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -18,7 +18,7 @@ use crate::support::patient_config;
 struct WithoutGets {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
-    /// How many lines were answered with `ERROR`.
+    /// Number of lines answered with `ERROR`.
     unknown: Arc<AtomicUsize>,
 }
 
@@ -82,11 +82,11 @@ impl WithoutGets {
     }
 }
 
-/// A proxy's own version, and one of a memcached: to the latter gets go many to a line.
+/// The version of a proxy, and one of a memcached, to which the client sends multigets.
 const VERSIONS: [&str; 2] = ["0.5.0", "1.5.0"];
 
 #[tokio::test]
-async fn gets_fall_back_to_get_and_their_connection_stays() {
+async fn gets_falls_back_to_get_on_the_same_connection() {
     for version in VERSIONS {
         let server = WithoutGets::start(version).await;
         let client = server.client(ProtocolSetting::Text);
@@ -100,7 +100,7 @@ async fn gets_fall_back_to_get_and_their_connection_stays() {
 }
 
 #[tokio::test]
-async fn neighbours_in_flight_do_not_fail() {
+async fn other_requests_in_flight_do_not_fail() {
     for version in VERSIONS {
         let server = WithoutGets::start(version).await;
         let client = server.client(ProtocolSetting::Text);
@@ -123,7 +123,7 @@ async fn neighbours_in_flight_do_not_fail() {
             task.await.unwrap();
         }
         assert_eq!(server.connections.load(Ordering::SeqCst), 1, "{version}");
-        // Only what left before the first answer came.
+        // Only requests sent before the first reply.
         let unknown = server.unknown.load(Ordering::SeqCst);
         client.get("k0").await.unwrap();
         assert_eq!(server.unknown.load(Ordering::SeqCst), unknown, "{version}: gets is sent again");
@@ -148,7 +148,7 @@ async fn multi_key_gets_fall_back_too() {
 }
 
 #[tokio::test]
-async fn other_unknown_commands_are_named_and_cost_no_connection() {
+async fn other_unknown_commands_are_reported_and_keep_the_connection() {
     let server = WithoutGets::start("1.5.0").await;
     let client = server.client(ProtocolSetting::Text);
     client.set("k", "v").await.unwrap();

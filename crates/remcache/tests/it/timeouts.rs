@@ -18,8 +18,8 @@ const SHORT: Duration = Duration::from_millis(50);
 /// Longer than an operation with a short timeout takes on the slowest machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A client of a server that accepts connections and answers nothing.
-async fn client_of_silent_server() -> (Client, TcpListener) {
+/// Returns a client of a server that accepts connections and never replies.
+async fn client_of_unresponsive_server() -> (Client, TcpListener) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let config = Config::new().timeout(LONG).connect_timeout(LONG);
     let client = Client::with_config([listener.local_addr().unwrap().to_string()], config).unwrap();
@@ -34,7 +34,7 @@ async fn assert_times_out<T>(what: &str, operation: impl IntoFuture<Output = Res
 
 #[tokio::test]
 async fn every_recipe_ends_by_its_timeout() {
-    let (client, _silent) = client_of_silent_server().await;
+    let (client, _silent) = client_of_unresponsive_server().await;
     let change = |_: Option<&remcache::Item>| Some("value".into());
     assert_times_out("update", client.update("k", Ttl::Never, change).timeout(SHORT)).await;
     assert_times_out("take", client.take("k").timeout(SHORT)).await;
@@ -58,7 +58,7 @@ async fn every_recipe_ends_by_its_timeout() {
 
 #[tokio::test]
 async fn a_limiter_and_a_lock_follow_their_policy_after_their_timeout() {
-    let (client, _silent) = client_of_silent_server().await;
+    let (client, _silent) = client_of_unresponsive_server().await;
     for rule in [Rule::from(FixedWindow::new(1, LONG)), Gcra::new(1, LONG).into()] {
         let limiter = Limiter::new(&client, "n", rule).unwrap().timeout(SHORT);
         let decision = tokio::time::timeout(PATIENCE, limiter.acquire("ada")).await.unwrap().unwrap();
@@ -73,7 +73,7 @@ async fn a_limiter_and_a_lock_follow_their_policy_after_their_timeout() {
 
 #[tokio::test]
 async fn a_fetch_leaves_time_for_its_loader() {
-    let (client, _silent) = client_of_silent_server().await;
+    let (client, _silent) = client_of_unresponsive_server().await;
     let load = || async { Ok::<_, Error>("loaded") };
     let fetched = client.fetch("k", LONG, load).timeout(Duration::from_secs(4));
     assert_eq!(tokio::time::timeout(PATIENCE, fetched).await.unwrap().unwrap(), "loaded");
@@ -99,7 +99,7 @@ async fn a_timeout_of_zero_is_an_error() {
     }
 }
 
-/// A process that died while it was loading holds others up for the default of one second, whatever its lease.
+/// A process that died during a load delays other callers for one second by default, whatever its lease.
 #[tokio::test(start_paused = true)]
 async fn the_default_wait_for_another_loader_is_a_second() {
     assert_eq!(FetchPolicy::new(LONG), FetchPolicy::new(LONG).wait(Duration::from_secs(1)));

@@ -32,11 +32,11 @@ async fn the_second_connection_resumes_the_session_of_the_first() {
 }
 
 #[tokio::test]
-async fn another_client_has_sessions_of_its_own() {
+async fn clients_do_not_share_sessions() {
     let servers = TlsServers::new();
     let server = servers.start(Server::builder()).await;
     for _ in 0..3 {
-        // One connection each: a protocol that is given is not negotiated.
+        // One connection per client: a configured protocol is not negotiated.
         let config = patient_config().protocol(remcache::config::ProtocolSetting::Meta);
         let client = Client::with_config([server.address()], servers.trusted_by(config)).unwrap();
         client.get("k").await.unwrap();
@@ -46,7 +46,7 @@ async fn another_client_has_sessions_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_configuration_of_the_callers_own_is_used_as_it_is() {
+async fn a_custom_configuration_is_used_unchanged() {
     let servers = TlsServers::new();
     let server = servers.start(Server::builder()).await;
     let mut roots = RootCertStore::empty();

@@ -1,5 +1,5 @@
-//! The codec against bytes that were seen on a real server: all 300 binary vectors, both directions;
-//! those of the protocols of lines in `lines`.
+//! Test vectors recorded from real servers: all 300 binary vectors in both directions here, those of the meta and text
+//! protocols in `lines`.
 
 mod lines;
 
@@ -11,36 +11,36 @@ use remcache::proto::binary::{self, Magic, Opcode, Packet};
 use remcache::proto::{InputBuffer, Output, ProtocolError};
 use remcache_testkit::vectors::{Protocol, Vector, vectors};
 
-/// What the codec does with bytes that it cannot decode and encode again.
+/// Why bytes do not round-trip through the codec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Odd {
-    /// The bytes are not whole packets of the direction they go.
+enum Exception {
+    /// The bytes are not complete packets of this direction.
     NotPackets,
-    /// The packet is one, and means no request.
+    /// The packet is not a valid request.
     NoRequest,
-    /// The packet means a request that is refused before it is sent.
+    /// The encoder refuses the request.
     Refused,
-    /// The packet means a request that is said with other bytes.
-    SaidOtherwise,
+    /// The request is encoded to different bytes.
+    DifferentBytes,
 }
 
-/// The deliberate exceptions: what happens, why, and to which vectors.
-type Exceptions = &'static [(Odd, &'static str, &'static [&'static str])];
+/// The expected exceptions, with their reason and vectors.
+type Exceptions = &'static [(Exception, &'static str, &'static [&'static str])];
 
-const ODD_REQUESTS: Exceptions = &[
+const INVALID_REQUESTS: Exceptions = &[
     (
-        Odd::NotPackets,
+        Exception::NotPackets,
         "text on a binary connection: the server closes",
         &["ascii_to_binary_only_server", "sasl_text_on_sasl_server", "text_after_binary"],
     ),
     (
-        Odd::NotPackets,
+        Exception::NotPackets,
         "a magic byte that is not a request's",
         &["magic_00_after_valid", "magic_81_after_valid", "magic_81_first"],
     ),
     (
-        Odd::NotPackets,
-        "more bytes are announced than anybody takes",
+        Exception::NotPackets,
+        "the announced length is above any limit",
         &[
             "body_len_40000001_set",
             "body_len_7fffffff_set",
@@ -52,20 +52,20 @@ const ODD_REQUESTS: Exceptions = &[
         ],
     ),
     (
-        Odd::NotPackets,
+        Exception::NotPackets,
         "extras and key are longer than the body",
         &["body_shorter_than_extras_plus_key", "body_shorter_than_key", "getq_body_shorter_than_key"],
     ),
     (
-        Odd::NotPackets,
-        "bytes that fill up what the server swallows after an unknown opcode",
+        Exception::NotPackets,
+        "padding for the bytes that the server discards after an unknown opcode",
         &["unknown_opcode_then_padding_noop"],
     ),
 ];
 
-const UNSAID_REQUESTS: Exceptions = &[
+const UNENCODABLE_REQUESTS: Exceptions = &[
     (
-        Odd::NoRequest,
+        Exception::NoRequest,
         "memcached does not know the opcode",
         &[
             "elasticache_config_get_60_on_plain_server",
@@ -88,8 +88,8 @@ const UNSAID_REQUESTS: Exceptions = &[
         ],
     ),
     (
-        Odd::NoRequest,
-        "the extras are not those of the opcode: the server answers 0x04 and closes",
+        Exception::NoRequest,
+        "wrong extras for the opcode: the server answers 0x04 and closes",
         &[
             "append_extras_8",
             "delete_extras_4",
@@ -111,7 +111,7 @@ const UNSAID_REQUESTS: Exceptions = &[
         ],
     ),
     (
-        Odd::Refused,
+        Exception::Refused,
         "an empty key, or one of 251 bytes: the server answers 0x04 and closes",
         &[
             "append_key_0",
@@ -129,20 +129,20 @@ const UNSAID_REQUESTS: Exceptions = &[
         ],
     ),
     (
-        Odd::Refused,
-        "an add with a CAS value runs as a set: it would overwrite the item",
+        Exception::Refused,
+        "an add with a CAS value would overwrite the item, as a set does",
         &["add_cas_match_existing", "add_cas_mismatch_existing", "add_cas_nonzero_missing_key"],
     ),
     (
-        Odd::Refused,
-        "the last second of the protocol is no time: for counters it means something else",
+        Exception::Refused,
+        "the largest expiration is reserved: for counters it has another meaning",
         &["exp_ffffffff", "touch_negative_exp_then_get"],
     ),
-    (Odd::Refused, "the server would lose step over it", &["verbosity_4_extras"]),
-    (Odd::Refused, "the server answers without an end", &["stat_sizes_enable"]),
+    (Exception::Refused, "it would desynchronize the server", &["verbosity_4_extras"]),
+    (Exception::Refused, "the reply has no end packet", &["stat_sizes_enable"]),
     (
-        Odd::SaidOtherwise,
-        "a key or a value that the operation has no use for: the server closes, or loses step",
+        Exception::DifferentBytes,
+        "an unexpected key or value: the server closes or is desynchronized",
         &[
             "delete_with_value",
             "flush_with_key",
@@ -157,15 +157,19 @@ const UNSAID_REQUESTS: Exceptions = &[
             "version_with_key",
         ],
     ),
-    (Odd::SaidOtherwise, "a flush with a past time flushes now, which needs no time", &["flush_past_absolute"]),
     (
-        Odd::SaidOtherwise,
+        Exception::DifferentBytes,
+        "a flush with a past time is immediate, which needs no expiration",
+        &["flush_past_absolute"],
+    ),
+    (
+        Exception::DifferentBytes,
         "data type and virtual bucket are always 0",
         &["get_datatype_1", "get_reserved_ffff", "set_datatype_ff_then_get"],
     ),
     (
-        Odd::SaidOtherwise,
-        "a counter that is not to be created needs no initial number",
+        Exception::DifferentBytes,
+        "without creation of the counter the initial value is not used",
         &[
             "decr_missing_noseed",
             "decrq_missing_noseed",
@@ -175,35 +179,35 @@ const UNSAID_REQUESTS: Exceptions = &[
             "oom_incr_missing_noseed",
         ],
     ),
-    (Odd::SaidOtherwise, "a flush at once needs no time", &["flush_extras_0"]),
+    (Exception::DifferentBytes, "an immediate flush needs no expiration", &["flush_extras_0"]),
     (
-        Odd::SaidOtherwise,
-        "the largest expiry is reserved: in an increment it means that no counter is created",
+        Exception::DifferentBytes,
+        "the largest expiration is reserved: in an increment it means that no counter is created",
         &["exp_ffffffff", "touch_negative_exp_then_get"],
     ),
 ];
 
-const ODD_REPLIES: Exceptions = &[(
-    Odd::NotPackets,
+const INVALID_REPLIES: Exceptions = &[(
+    Exception::NotPackets,
     "the server answers in text",
     &["binary_to_ascii_only_server", "magic_81_first", "too_many_connections"],
 )];
 
-/// What was found, by the vector's name without its `bin/`.
-type Found = BTreeMap<&'static str, (Odd, String)>;
+/// The exceptions found, by the vector's name without `bin/`.
+type Found = BTreeMap<&'static str, (Exception, String)>;
 
 fn assert_agrees(found: &Found, table: Exceptions) {
-    let expected: BTreeMap<&str, Odd> =
-        table.iter().flat_map(|(odd, _, names)| names.iter().map(move |name| (*name, *odd))).collect();
-    let surprises = found.iter().filter(|(name, (odd, _))| expected.get(*name) != Some(odd));
-    let surprises = surprises.map(|(name, (odd, what))| format!("{name}: {odd:?}: {what}"));
+    let expected: BTreeMap<&str, Exception> =
+        table.iter().flat_map(|(exception, _, names)| names.iter().map(move |name| (*name, *exception))).collect();
+    let unexpected = found.iter().filter(|(name, (exception, _))| expected.get(*name) != Some(exception));
+    let unexpected = unexpected.map(|(name, (exception, what))| format!("{name}: {exception:?}: {what}"));
     let outdated = expected.keys().filter(|name| !found.contains_key(*name));
-    let outdated = outdated.map(|name| format!("{name}: nothing is odd about it"));
-    let differences: Vec<String> = surprises.chain(outdated).collect();
+    let outdated = outdated.map(|name| format!("{name}: no exception any more"));
+    let differences: Vec<String> = unexpected.chain(outdated).collect();
     assert!(differences.is_empty(), "{}", differences.join("\n"));
 }
 
-/// More than any vector's body, and less than those that only announce one.
+/// Larger than the body of any vector, and smaller than the impossible lengths that some announce.
 const MAX_BODY: usize = 4 << 20;
 
 fn binary_vectors() -> impl Iterator<Item = &'static Vector> {
@@ -214,12 +218,12 @@ fn name(vector: &Vector) -> &str {
     vector.name.strip_prefix("bin/").expect("a binary vector's name")
 }
 
-/// All that a vector sends.
+/// Returns all bytes that a vector sends.
 fn sent(vector: &Vector) -> impl Iterator<Item = &Vec<u8>> {
     vector.setup.iter().chain([&vector.request])
 }
 
-/// All that servers answered, of both versions.
+/// Returns the replies of both server versions.
 fn answered(vector: &Vector) -> impl Iterator<Item = &Vec<u8>> {
     [&vector.reply].into_iter().chain(vector.newer.as_ref().map(|newer| &newer.reply))
 }
@@ -236,7 +240,7 @@ fn written(encode: impl FnOnce(&mut Output)) -> Bytes {
     output.copy_to_bytes(output.remaining())
 }
 
-/// The packets at the front of `bytes`, what is left, and what the decoder said of that.
+/// Returns the packets at the front of `bytes`, the rest, and the decoder's result for it.
 fn packets(bytes: &[u8]) -> (Vec<Packet>, Bytes, Result<(), ProtocolError>) {
     let mut input = input(bytes);
     let mut packets = Vec::new();
@@ -250,9 +254,13 @@ fn packets(bytes: &[u8]) -> (Vec<Packet>, Bytes, Result<(), ProtocolError>) {
     (packets, Bytes::copy_from_slice(input.as_slice()), end)
 }
 
-/// Decodes and encodes the packets of a direction; how many there were.
-fn packets_survive(magic: Magic, bytes: impl Fn(&'static Vector) -> Vec<&'static Vec<u8>>, table: Exceptions) -> usize {
-    let mut odd = Found::new();
+/// Decodes and encodes the packets of a direction, and returns their number.
+fn packets_round_trip(
+    magic: Magic,
+    bytes: impl Fn(&'static Vector) -> Vec<&'static Vec<u8>>,
+    table: Exceptions,
+) -> usize {
+    let mut exceptions = Found::new();
     let mut count = 0;
     for vector in binary_vectors() {
         for bytes in bytes(vector) {
@@ -262,64 +270,64 @@ fn packets_survive(magic: Magic, bytes: impl Fn(&'static Vector) -> Vec<&'static
             let other_way = packets.iter().filter(|packet| packet.header.magic != magic).count();
             if !rest.is_empty() || other_way > 0 {
                 let what = format!("{end:?}, {} bytes left, {other_way} packets of the other direction", rest.len());
-                odd.insert(name(vector), (Odd::NotPackets, what));
+                exceptions.insert(name(vector), (Exception::NotPackets, what));
             }
             count += packets.len() - other_way;
         }
     }
-    assert_agrees(&odd, table);
+    assert_agrees(&exceptions, table);
     count
 }
 
 #[test]
-fn all_vectors_are_looked_at() {
+fn all_vectors_are_checked() {
     assert_eq!(binary_vectors().count(), 300);
 }
 
 #[test]
 fn request_packets_decode_and_encode_to_the_same_bytes() {
-    assert_eq!(packets_survive(Magic::Request, |vector| sent(vector).collect(), ODD_REQUESTS), 504);
+    assert_eq!(packets_round_trip(Magic::Request, |vector| sent(vector).collect(), INVALID_REQUESTS), 504);
 }
 
 #[test]
 fn reply_packets_decode_and_encode_to_the_same_bytes() {
-    assert_eq!(packets_survive(Magic::Response, |vector| answered(vector).collect(), ODD_REPLIES), 392);
+    assert_eq!(packets_round_trip(Magic::Response, |vector| answered(vector).collect(), INVALID_REPLIES), 392);
 }
 
-/// Whether a packet means a request that encodes to the packet's bytes; if not, why.
-fn say_again(packet: &Packet) -> Result<(), (Odd, String)> {
-    let request = binary::decode_request(packet).ok_or_else(|| (Odd::NoRequest, format!("{packet:?}")))?;
+/// Checks that a packet decodes to a request that encodes to the same bytes; the error is the reason if not.
+fn re_encode(packet: &Packet) -> Result<(), (Exception, String)> {
+    let request = binary::decode_request(packet).ok_or_else(|| (Exception::NoRequest, format!("{packet:?}")))?;
     let mut output = Output::new();
     let encoded = binary::encode(&request, packet.header.opaque, &mut output);
-    let opcode = encoded.map_err(|invalid| (Odd::Refused, invalid.to_string()))?;
+    let opcode = encoded.map_err(|invalid| (Exception::Refused, invalid.to_string()))?;
     assert_eq!(opcode, Opcode(packet.header.opcode), "the opcode that its reply will have");
     let again = output.copy_to_bytes(output.remaining());
     let original = written(|output| packet.encode(output));
     match again == original {
         true => Ok(()),
-        false => Err((Odd::SaidOtherwise, format!("{original:x} became {again:x}"))),
+        false => Err((Exception::DifferentBytes, format!("{original:x} became {again:x}"))),
     }
 }
 
 #[test]
-fn requests_decode_to_the_model_and_encode_to_the_same_bytes() {
-    let mut odd = Found::new();
-    let mut said = 0;
+fn requests_decode_and_encode_to_the_same_bytes() {
+    let mut exceptions = Found::new();
+    let mut encoded = 0;
     for vector in binary_vectors() {
         let packets = sent(vector).flat_map(|bytes| packets(bytes).0);
         for packet in packets.filter(|packet| packet.header.magic == Magic::Request) {
-            match say_again(&packet) {
-                Ok(()) => said += 1,
-                Err(why) => drop(odd.insert(name(vector), why)),
+            match re_encode(&packet) {
+                Ok(()) => encoded += 1,
+                Err(why) => drop(exceptions.insert(name(vector), why)),
             }
         }
     }
-    assert_agrees(&odd, UNSAID_REQUESTS);
-    assert_eq!(said, 429);
+    assert_agrees(&exceptions, UNENCODABLE_REQUESTS);
+    assert_eq!(encoded, 429);
 }
 
-/// A reply packet, read by the offsets of the specification and by nothing of the codec's.
-struct Seen<'a> {
+/// A reply packet, parsed by the offsets of the specification, independently of the codec.
+struct ParsedReply<'a> {
     opcode: u8,
     status: u16,
     opaque: u32,
@@ -329,7 +337,7 @@ struct Seen<'a> {
     value: &'a [u8],
 }
 
-impl<'a> Seen<'a> {
+impl<'a> ParsedReply<'a> {
     fn split_first(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let header = bytes.get(..24).filter(|header| header[0] == 0x81)?;
         let number = |from: usize, to: usize| header[from..to].iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
@@ -356,7 +364,7 @@ impl<'a> Seen<'a> {
         self.extras.try_into().map_or(0, u32::from_be_bytes)
     }
 
-    /// Only a Stat goes on after a reply, until a packet that has neither key nor value.
+    /// Only Stat has several replies, the last of which has neither key nor value.
     fn is_last(&self) -> bool {
         self.opcode != 0x10 || self.status != 0 || (self.key.is_empty() && self.value.is_empty())
     }
@@ -368,7 +376,7 @@ fn replies_decode_to_the_fields_of_their_headers() {
     for vector in binary_vectors() {
         for mut rest in answered(vector).map(Vec::as_slice) {
             let mut input = input(rest);
-            while let Some((seen, after)) = Seen::split_first(rest) {
+            while let Some((seen, after)) = ParsedReply::split_first(rest) {
                 let frame = binary::decode(&mut input, MAX_BODY).unwrap().expect("the packet is whole");
                 let reply = frame.reply;
                 assert_eq!((frame.opcode, frame.opaque), (Opcode(seen.opcode), seen.opaque), "{}", vector.name);
@@ -387,7 +395,7 @@ fn replies_decode_to_the_fields_of_their_headers() {
     assert_eq!((replies, last), (392, 358));
 }
 
-/// The statuses of the codes that servers were seen to send.
+/// Returns the status of a code that servers are known to send.
 fn status(code: u16) -> Status {
     match code {
         0x00 => Status::NoError,
@@ -401,12 +409,12 @@ fn status(code: u16) -> Status {
         0x21 => Status::AuthContinue,
         0x81 => Status::UnknownCommand,
         0x82 => Status::OutOfMemory,
-        other => panic!("no server was seen to send {other:#06x}"),
+        other => panic!("no server is known to send {other:#06x}"),
     }
 }
 
 #[test]
-fn replies_encode_again_as_servers_send_them() {
+fn replies_encode_to_the_bytes_of_the_server() {
     let mut count = 0;
     for vector in binary_vectors() {
         for bytes in answered(vector) {
@@ -422,14 +430,14 @@ fn replies_encode_again_as_servers_send_them() {
 }
 
 #[test]
-fn text_instead_of_a_reply_is_named() {
+fn a_text_reply_on_a_binary_connection_is_reported() {
     let refused = binary_vectors().find(|vector| name(vector) == "too_many_connections").unwrap();
     let error = binary::decode(&mut input(&refused.reply), MAX_BODY).unwrap_err();
     assert_eq!(error, ProtocolError::TooManyConnections);
 }
 
 #[test]
-fn every_known_opcode_is_asked_for_by_some_vector() {
+fn every_known_opcode_occurs_in_a_vector() {
     let packets = binary_vectors().flat_map(sent).flat_map(|bytes| packets(bytes).0);
     let asked: BTreeSet<u8> = packets.map(|packet| packet.header.opcode).collect();
     let known: BTreeSet<u8> = (0..=u8::MAX).filter(|&opcode| Opcode(opcode).operation().is_some()).collect();

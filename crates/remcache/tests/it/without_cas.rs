@@ -1,4 +1,4 @@
-//! Servers without CAS values (`memcached -C`), on each protocol: whatever compares by CAS refuses them.
+//! Servers without CAS values (`memcached -C`), on each protocol: operations that compare by CAS refuse them.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

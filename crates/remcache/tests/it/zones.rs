@@ -7,7 +7,7 @@ use remcache_server::Server;
 
 use crate::support::{patient_config, wait_until};
 
-/// Two servers, each in a zone of its own.
+/// Two servers in different zones.
 struct Zones {
     own: Server,
     other: Server,
@@ -18,7 +18,7 @@ impl Zones {
         Self { own: Server::start().await.unwrap(), other: Server::start().await.unwrap() }
     }
 
-    /// A client with a copy of each key in each zone, which prefers the own zone.
+    /// Returns a client with a replica of each key in each zone, which prefers its own zone.
     fn client(&self) -> Client {
         let own = self.own.address();
         let config = patient_config().replicas(2).prefer(move |server| *server.name == *own);
@@ -59,17 +59,17 @@ async fn reads_stay_in_the_own_zone_until_it_is_down() {
     zones.own.stop().await;
     wait_until("the zone is down", async || handle(&client, &zones.own).noop().await.is_err()).await;
     for key in keys() {
-        assert!(client.get(&key).await.unwrap().is_some(), "the other zone has a copy");
+        assert!(client.get(&key).await.unwrap().is_some(), "the other zone has a replica");
     }
     assert_eq!(client.get_many(keys()).await.found().count(), KEYS);
 
     zones.own.restart_with_items().await.unwrap();
-    wait_until("the zone is back", async || handle(&client, &zones.own).noop().await.is_ok()).await;
+    wait_until("the zone is up", async || handle(&client, &zones.own).noop().await.is_ok()).await;
     let before = zones.other.requests();
     for key in keys() {
         assert!(client.get(&key).await.unwrap().is_some());
     }
-    assert_eq!(zones.other.requests(), before, "reads are back in the own zone");
+    assert_eq!(zones.other.requests(), before, "reads use the own zone again");
 }
 
 #[tokio::test]
@@ -79,7 +79,7 @@ async fn deletes_reach_all_zones() {
     let (own, other) = (handle(&client, &zones.own), handle(&client, &zones.other));
     for key in keys() {
         client.set(&key, "v").await.unwrap();
-        assert!(is_stored(&own, &key).await && is_stored(&other, &key).await, "a copy in each zone");
+        assert!(is_stored(&own, &key).await && is_stored(&other, &key).await, "a replica in each zone");
     }
     for key in keys().take(KEYS / 2) {
         assert!(client.delete(&key).await.unwrap().is_applied());
@@ -91,7 +91,7 @@ async fn deletes_reach_all_zones() {
 }
 
 #[tokio::test]
-async fn a_key_that_the_own_zone_has_lost_is_read_from_the_other() {
+async fn a_key_missing_in_the_own_zone_is_read_from_another() {
     let zones = Zones::start().await;
     let client = zones.client();
     client.set("k", "v").await.unwrap();

@@ -1,5 +1,4 @@
-//! What a connection may cost in memory: nothing on the word of a server, and never more than its
-//! limits, whatever is offered.
+//! Memory use of connections: an announced length allocates nothing, and no load exceeds the limits.
 
 use std::alloc::System;
 use std::future::{Future, pending};
@@ -22,28 +21,28 @@ fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime")
 }
 
-/// How many bytes more are allocated than at the region's beginning.
+/// Returns the growth of allocated bytes since the start of the region.
 fn growth(region: &Region<'_, System>) -> usize {
     let change = region.change();
     change.bytes_allocated.saturating_sub(change.bytes_deallocated)
 }
 
-/// A server that waits for a request, answers with these bytes, and does nothing more.
+/// A server that answers the first request with these bytes, and nothing else.
 #[derive(Debug)]
-struct Says {
+struct FixedReply {
     mode: ProtocolMode,
     answer: Vec<u8>,
 }
 
-impl Connect for Says {
+impl Connect for FixedReply {
     fn connect<'a>(&'a self, _: &'a Address, _: &'a TransportSettings) -> Connecting<'a> {
         let (mode, answer) = (self.mode, self.answer.clone());
         Box::pin(async move {
             let (client, mut server) = duplex(4096);
             tokio::spawn(async move {
                 if mode == ProtocolMode::Text {
-                    let mut question = *b"version\r\n";
-                    let _ = server.read_exact(&mut question).await;
+                    let mut probe = *b"version\r\n";
+                    let _ = server.read_exact(&mut probe).await;
                     let _ = server.write_all(b"VERSION 1.6.18\r\n").await;
                 }
                 if !answer.is_empty() {
@@ -57,7 +56,7 @@ impl Connect for Says {
     }
 }
 
-/// The first bytes of a reply to a get whose value has this length.
+/// Returns the first bytes of a reply to a get, announcing a value of this length.
 fn announcement(mode: ProtocolMode, length: u32) -> Vec<u8> {
     match mode {
         ProtocolMode::Binary => {
@@ -70,13 +69,13 @@ fn announcement(mode: ProtocolMode, length: u32) -> Vec<u8> {
     }
 }
 
-/// How many bytes were allocated at most for a reply that announces this length and has no more.
+/// Returns how many bytes are allocated for a reply that announces this length and ends there.
 fn cost_of_an_announcement(mode: ProtocolMode, length: u32) -> usize {
     let runtime = runtime();
-    let config = mode.config(Config::new()).connector(Says { mode, answer: announcement(mode, length) });
+    let config = mode.config(Config::new()).connector(FixedReply { mode, answer: announcement(mode, length) });
     let client = Client::with_config(["server"], config).expect("a valid configuration");
     let region = Region::new(ALLOCATOR);
-    let error = runtime.block_on(async { client.get("key").await }).expect_err("there is no such reply");
+    let error = runtime.block_on(async { client.get("key").await }).expect_err("the reply is incomplete");
     assert!(error.is_unavailable(), "{error:?}");
     region.change().bytes_allocated
 }
@@ -87,13 +86,13 @@ fn row_09_an_announced_length_above_the_limit_allocates_nothing() {
     for mode in ProtocolMode::ALL {
         for length in [u32::MAX, 1 << 30, (1 << 20) + 1025] {
             let cost = cost_of_an_announcement(mode, length);
-            assert!(cost < 64 << 10, "{mode:?}: {cost} bytes were allocated for {length} announced ones");
+            assert!(cost < 64 << 10, "{mode:?}: {cost} bytes were allocated for an announced length of {length}");
         }
     }
 }
 
 #[test]
-fn an_announced_length_within_the_limit_allocates_no_more_than_that() {
+fn an_announced_length_within_the_limit_allocates_at_most_the_limit() {
     let _turn = take_turn();
     for mode in ProtocolMode::ALL {
         let cost = cost_of_an_announcement(mode, 1 << 20);
@@ -103,32 +102,33 @@ fn an_announced_length_within_the_limit_allocates_no_more_than_that() {
 
 const REQUESTS: usize = 4_096;
 const BYTES: usize = 8 << 20;
-/// What a request costs in addition to its bytes: its place in the queue and its caller's slot.
+/// Memory per request in addition to its bytes: its queue entry and its caller's slot.
 const BOOKKEEPING: usize = 256;
 
-/// The most memory that the limits of a connection allow.
+/// Maximum memory according to the limits of a connection.
 const LIMIT: usize = (BYTES + REQUESTS * BOOKKEEPING) / 10 * 11;
 
-/// Lengths of values: with the first the requests reach their limit, with the others the bytes.
+/// Lengths of values: with the first the limit of requests is reached, with the others the limit of bytes.
 const LENGTHS: [usize; 4] = [100, 2_100, 4_000, 100_000];
 
-/// Every length in each way to speak.
-fn everything() -> impl Iterator<Item = (ProtocolMode, usize)> {
+/// Returns every length with each protocol mode.
+fn all_cases() -> impl Iterator<Item = (ProtocolMode, usize)> {
     ProtocolMode::ALL.into_iter().flat_map(|mode| LENGTHS.map(|length| (mode, length)))
 }
 
-/// A client of a server that never reads.
+/// Returns a client of a server that never reads.
 fn client_of_a_black_hole(mode: ProtocolMode) -> Client {
     let config = mode.config(Config::new()).max_in_flight(REQUESTS).max_output(BYTES).overload(Overload::Fail);
-    Client::with_config(["server"], config.connector(Says { mode, answer: Vec::new() })).expect("a valid configuration")
+    Client::with_config(["server"], config.connector(FixedReply { mode, answer: Vec::new() }))
+        .expect("a valid configuration")
 }
 
-/// Offers `rate` requests every ten milliseconds for a minute, and gives the largest growth.
-async fn flood(region: &Region<'_, System>, mut offer: impl FnMut()) -> usize {
+/// Submits requests every ten milliseconds for a minute, and returns the largest growth.
+async fn flood(region: &Region<'_, System>, mut submit: impl FnMut()) -> usize {
     let start = Instant::now();
     let mut most = 0;
     while start.elapsed() < Duration::from_secs(60) {
-        offer();
+        submit();
         sleep(Duration::from_millis(10)).await;
         most = most.max(growth(region));
     }
@@ -136,28 +136,28 @@ async fn flood(region: &Region<'_, System>, mut offer: impl FnMut()) -> usize {
 }
 
 #[test]
-fn casts_without_end_to_a_server_that_does_not_read() {
+fn casts_to_a_server_that_does_not_read_use_bounded_memory() {
     let _turn = take_turn();
-    for (mode, length) in everything() {
+    for (mode, length) in all_cases() {
         let (runtime, client) = (runtime(), client_of_a_black_hole(mode));
         let value = vec![0_u8; length];
         let region = Region::new(ALLOCATOR);
-        let offer = || {
+        let submit = || {
             for _ in 0..1_000 {
-                // Most are not taken.
+                // Most are refused.
                 let _ = client.cast(Request::set("key", &value));
             }
         };
-        let most = runtime.block_on(flood(&region, offer));
+        let most = runtime.block_on(flood(&region, submit));
         assert!(most <= LIMIT, "{most} bytes are allocated for {mode:?} requests of {length} bytes");
     }
 }
 
-/// The calls are made before the memory is counted: they are their callers' own.
+/// The futures of the calls are created before the measurement, because their memory belongs to the callers.
 #[test]
-fn calls_without_end_to_a_server_that_does_not_read() {
+fn calls_to_a_server_that_does_not_read_use_bounded_memory() {
     let _turn = take_turn();
-    for (mode, length) in everything() {
+    for (mode, length) in all_cases() {
         let (runtime, client) = (runtime(), client_of_a_black_hole(mode));
         let value = vec![0_u8; length];
         let calls: Vec<_> = (0..60_000).map(|_| Box::pin(client.call(Request::set("key", &value)))).collect();
@@ -165,14 +165,14 @@ fn calls_without_end_to_a_server_that_does_not_read() {
         let mut waiting = calls.into_iter();
         let mut started = Vec::with_capacity(waiting.len());
         let region = Region::new(ALLOCATOR);
-        let offer = || {
+        let submit = || {
             for mut call in waiting.by_ref().take(10) {
                 if call.as_mut().poll(&mut context).is_pending() {
                     started.push(call);
                 }
             }
         };
-        let most = runtime.block_on(flood(&region, offer));
+        let most = runtime.block_on(flood(&region, submit));
         assert!(most <= LIMIT, "{most} bytes are allocated for {mode:?} requests of {length} bytes");
     }
 }

@@ -1,6 +1,6 @@
 //! Memory bounds of connections and codecs, measured with a counting allocator.
 //!
-//! A binary of its own: the allocator counts for the whole process, so the tests run one at a time.
+//! A separate binary: the allocator counts for the whole process, so the tests run one at a time.
 
 mod connections;
 #[path = "../it/support/protocol_mode.rs"]
@@ -18,7 +18,7 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 static TURN: Mutex<()> = Mutex::new(());
 
-/// Waits for the running test to end. A test that panicked does not fail the others.
+/// Waits until the running test has ended. A panic in one test does not fail the others.
 fn take_turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }

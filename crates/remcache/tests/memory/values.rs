@@ -1,4 +1,4 @@
-//! What codecs cost in memory: nothing for text and bytes, and never more than the limit.
+//! Memory use of codecs: no allocation for text and bytes, and never more than the limit.
 
 use bytes::Bytes;
 use remcache::value::{ClientFormat, Codec, Compression, Flags, Format};
@@ -7,7 +7,7 @@ use stats_alloc::{Region, Stats};
 
 use crate::{ALLOCATOR, take_turn};
 
-/// What was allocated in the meantime.
+/// Returns the result of a function, and its allocations.
 fn cost<T>(work: impl FnOnce() -> T) -> (T, Stats) {
     let region = Region::new(ALLOCATOR);
     let result = work();
@@ -16,7 +16,7 @@ fn cost<T>(work: impl FnOnce() -> T) -> (T, Stats) {
 
 const TIMES: usize = 20;
 
-/// Works a few times: the harness allocates too, during some runs, but not during all of them.
+/// Asserts that a function allocates nothing in one of several runs: the test harness may allocate during some.
 #[track_caller]
 fn assert_allocates_nothing<T>(what: &str, mut work: impl FnMut() -> T) {
     let costs: Vec<Stats> = (0..TIMES).map(|_| cost(&mut work).1).collect();
@@ -24,7 +24,7 @@ fn assert_allocates_nothing<T>(what: &str, mut work: impl FnMut() -> T) {
     assert!(costs.iter().any(is_free), "{what}: {costs:?}");
 }
 
-/// A value as it comes from the protocol, for each time.
+/// Returns a received value for each run.
 fn replies() -> Vec<Bytes> {
     (0..TIMES).map(|_| Bytes::from(b"a small text".to_vec())).collect()
 }
@@ -50,14 +50,14 @@ fn bytes_are_written_and_read_without_an_allocation() {
     let _turn = take_turn();
     let bytes = Bytes::from_static(b"some bytes");
     let codec = Codec::bytes();
-    assert_allocates_nothing("bytes there and back", || {
+    assert_allocates_nothing("a round trip of bytes", || {
         let encoded = codec.encode(&bytes).unwrap();
         let request = Request::set("key", encoded.bytes).flags(encoded.flags);
         assert_eq!(codec.decode(request.item_flags(), bytes.clone()).unwrap(), bytes);
     });
 }
 
-/// The convention's text is the reply's bytes too.
+/// Text of another client shares the bytes of the reply.
 #[test]
 fn text_of_other_clients_is_read_without_an_allocation() {
     let _turn = take_turn();
@@ -69,7 +69,7 @@ fn text_of_other_clients_is_read_without_an_allocation() {
 }
 
 #[test]
-fn a_bomb_costs_no_more_than_the_limit() {
+fn a_decompression_bomb_allocates_no_more_than_the_limit() {
     let _turn = take_turn();
     let zeros = vec![0; 64 << 20];
     for compression in [Compression::Zstd, Compression::Lz4, Compression::Zlib, Compression::Gzip] {
@@ -79,7 +79,7 @@ fn a_bomb_costs_no_more_than_the_limit() {
         let (result, stats) = cost(|| codec.decode(flags, bomb));
         assert!(result.is_err());
         let allocated = stats.bytes_allocated;
-        // The value grows by doubling, so what it had before counts too; the rest is the library's state.
+        // The buffer grows by doubling, so its earlier sizes count too; the rest is state of the compression library.
         assert!(allocated <= (2 << 20) + (128 << 10), "{compression}: {allocated} bytes");
     }
 }
@@ -89,7 +89,7 @@ fn an_announced_length_allocates_nothing() {
     let _turn = take_turn();
     for (name, value) in [
         ("lz4", (Compression::Lz4, &b"\xff\xff\xff\xff\x10a"[..])),
-        // A frame with an announced length of four GiB and nothing behind it.
+        // A frame that announces 4 GiB and ends there.
         ("zstd", (Compression::Zstd, b"\x28\xb5\x2f\xfd\xa0\0\0\0\xff")),
     ] {
         let (result, stats) = cost(|| value.0.decompress(value.1, 1 << 30));
@@ -103,9 +103,9 @@ fn an_announced_length_allocates_nothing() {
     }
 }
 
-/// The whole way through a client: a typed get costs what the plain one does.
+/// A typed get through a client allocates as much as a plain get.
 #[test]
-fn a_codec_adds_nothing_to_a_get() {
+fn a_codec_adds_no_allocation_to_a_get() {
     let _turn = take_turn();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -117,7 +117,7 @@ fn a_codec_adds_nothing_to_a_get() {
             client.set("key", encoded.bytes).flags(encoded.flags).await.unwrap();
             client.get("key").await.unwrap();
         }
-        // The least of several: a buffer may grow at any time.
+        // The minimum of several runs: a buffer may grow at any time.
         let (mut plain, mut with_codec) = (usize::MAX, usize::MAX);
         for _ in 0..20 {
             let region = Region::new(ALLOCATOR);

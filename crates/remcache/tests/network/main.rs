@@ -1,7 +1,6 @@
-//! Rows 11 to 13: networks that lose packets, with real memcached in a namespace of the test's own.
+//! Rows 11 to 13: networks that lose packets, with a real memcached in a network namespace.
 //!
-//! What is lost is lost without a word: no reset, no refusal, as when a cable is pulled or a firewall
-//! forgets a connection.
+//! Packets are dropped without a reset or a refusal, as when a cable is unplugged or a firewall forgets a connection.
 
 #![cfg(target_os = "linux")]
 
@@ -22,7 +21,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 const KEYS: usize = 100;
 const DEADLINE: Duration = Duration::from_secs(1);
-/// Generous: what is this late on a busy machine hangs.
+/// Longer than the delays of a busy machine: a call that is this late hangs.
 const SLACK: Duration = Duration::from_secs(15);
 const CALLERS: usize = 8;
 
@@ -35,13 +34,13 @@ fn value(n: usize) -> String {
 }
 
 /// A real server and its client.
-struct Setting {
+struct Fixture {
     server: Memcached,
     client: Client,
 }
 
-impl Setting {
-    /// A client with default settings except the protocol.
+impl Fixture {
+    /// Creates a client with default settings except the protocol.
     async fn new(mode: ProtocolMode) -> Self {
         Self::with(mode, Config::new()).await
     }
@@ -58,13 +57,13 @@ impl Setting {
         self.client.servers()[0].state().condition == ConnectionState::Connected
     }
 
-    /// One fetch, which must be right or fail, in time; why it failed.
-    async fn ask(&self, n: usize) -> Option<ErrorKind> {
-        ask(&self.client, n).await
+    /// Gets a key in time, with the right value or an error, which is returned.
+    async fn get(&self, n: usize) -> Option<ErrorKind> {
+        get(&self.client, n).await
     }
 
-    /// The same by many callers for a while: how many were answered, and the errors of the others.
-    async fn keep_asking(&self, length: Duration) -> (usize, Vec<ErrorKind>) {
+    /// Gets keys with several callers for this duration. Returns how many succeeded, and the errors of the others.
+    async fn send_gets(&self, length: Duration) -> (usize, Vec<ErrorKind>) {
         let until = Instant::now() + length;
         let mut callers = JoinSet::new();
         for caller in 0..CALLERS {
@@ -72,7 +71,7 @@ impl Setting {
             callers.spawn(async move {
                 let (mut answered, mut errors) = (0, Vec::new());
                 while Instant::now() < until {
-                    match ask(&client, caller).await {
+                    match get(&client, caller).await {
                         None => answered += 1,
                         Some(error) => errors.push(error),
                     }
@@ -86,30 +85,30 @@ impl Setting {
         (answered, each.into_iter().flat_map(|(_, errors)| errors).collect())
     }
 
-    /// Waits until all is well, which must be soon after the network is.
+    /// Waits until the client has recovered, within the guaranteed time.
     async fn recover(&self) {
         let start = Instant::now();
-        while self.ask(0).await.is_some() {
-            assert!(start.elapsed() < RECOVERY + SLACK, "the client does not work again");
+        while self.get(0).await.is_some() {
+            assert!(start.elapsed() < RECOVERY + SLACK, "the client does not recover");
             sleep(Duration::from_millis(10)).await;
         }
         let fetched = self.client.get_many((0..KEYS).map(key)).await;
         for (n, (_, item)) in fetched.into_iter().enumerate() {
-            assert_eq!(item.expect("all is well").expect("no false miss").value, value(n));
+            assert_eq!(item.expect("the server answers").expect("no false miss").value, value(n));
         }
     }
 }
 
-/// Until when a client works again after the end of a fault.
+/// Maximum time until a client works again after a fault.
 const RECOVERY: Duration = Duration::from_millis(5_100);
 
-async fn ask(client: &Client, n: usize) -> Option<ErrorKind> {
+async fn get(client: &Client, n: usize) -> Option<ErrorKind> {
     let outcome = timeout(DEADLINE + SLACK, client.get(key(n)).into_future()).await.expect("no call hangs");
     let right = |item: Option<Item>| assert_eq!(item.expect("no false miss").value, value(n));
     outcome.map(right).err().map(|error| error.kind())
 }
 
-/// The same on each protocol at once, each with a server of its own.
+/// Runs a test on each protocol concurrently, each with its own server.
 async fn protocol_mode_tests<F: Future<Output = ()>>(test: impl Fn(ProtocolMode) -> F) {
     let [binary, meta, text] = [ProtocolMode::Binary, ProtocolMode::Meta, ProtocolMode::Text].map(test);
     tokio::join!(binary, meta, text);
@@ -120,43 +119,43 @@ fn is_loss(kind: &ErrorKind) -> bool {
 }
 
 #[test]
-fn row_11_a_black_hole_under_load_fails_what_is_asked_and_heals() {
-    isolated("row_11_a_black_hole_under_load_fails_what_is_asked_and_heals", async {
-        let settings = [ProtocolMode::Binary, ProtocolMode::Meta, ProtocolMode::Text].map(Setting::new);
-        let [binary, meta, text] = settings;
-        let settings = [binary.await, meta.await, text.await];
-        for setting in &settings {
-            lose_requests(setting.server.port());
-            lose_replies(setting.server.port());
+fn row_11_requests_in_a_black_hole_fail_and_the_client_recovers() {
+    isolated("row_11_requests_in_a_black_hole_fail_and_the_client_recovers", async {
+        let fixtures = [ProtocolMode::Binary, ProtocolMode::Meta, ProtocolMode::Text].map(Fixture::new);
+        let [binary, meta, text] = fixtures;
+        let fixtures = [binary.await, meta.await, text.await];
+        for fixture in &fixtures {
+            lose_requests(fixture.server.port());
+            lose_replies(fixture.server.port());
         }
-        let [binary, meta, text] = settings.each_ref().map(|setting| setting.keep_asking(Duration::from_secs(8)));
+        let [binary, meta, text] = fixtures.each_ref().map(|fixture| fixture.send_gets(Duration::from_secs(8)));
         for (answered, errors) in <[_; 3]>::from(tokio::join!(binary, meta, text)) {
             assert!(errors.iter().all(is_loss), "{errors:?}");
             assert!(errors.iter().any(|kind| matches!(kind, ErrorKind::TimedOut(_))), "a request had to time out");
-            // Known to be down, it costs callers no time: far more ask than could wait a second each.
-            let at_once = ErrorKind::Disconnected(Delivery::NotSent);
-            let failed_at_once = errors.iter().filter(|kind| **kind == at_once).count();
-            assert!(failed_at_once > 10 * CALLERS, "{failed_at_once} of {} failed at once", errors.len());
+            // Most calls fail immediately, because the server is known to be down.
+            let not_sent = ErrorKind::Disconnected(Delivery::NotSent);
+            let failed_immediately = errors.iter().filter(|kind| **kind == not_sent).count();
+            assert!(failed_immediately > 10 * CALLERS, "{failed_immediately} of {} failed immediately", errors.len());
             assert_eq!(answered, 0);
         }
         lose_nothing();
-        let [binary, meta, text] = settings.each_ref().map(Setting::recover);
+        let [binary, meta, text] = fixtures.each_ref().map(Fixture::recover);
         tokio::join!(binary, meta, text);
     });
 }
 
-/// Without deadlines and breaker to help: a socket whose bytes are not acknowledged ends by itself.
+/// With long deadlines and without a breaker, `TCP_USER_TIMEOUT` closes a socket whose bytes are not acknowledged.
 #[test]
-fn row_11_unacknowledged_bytes_end_the_connection() {
-    isolated("row_11_unacknowledged_bytes_end_the_connection", async {
+fn row_11_unacknowledged_bytes_close_the_connection() {
+    isolated("row_11_unacknowledged_bytes_close_the_connection", async {
         protocol_mode_tests(async |mode| {
             let patient = Config::new().timeout(Duration::from_secs(120)).breaker(0);
             let patient = patient.keepalive(Duration::from_secs(100), Duration::from_secs(110));
-            let setting = Setting::with(mode, patient).await;
-            lose_requests(setting.server.port());
-            lose_replies(setting.server.port());
-            let call = timeout(Duration::from_secs(6) + SLACK, setting.client.get(key(1)).into_future());
-            let error = call.await.expect("TCP_USER_TIMEOUT is 5 s").expect_err("nothing comes through");
+            let fixture = Fixture::with(mode, patient).await;
+            lose_requests(fixture.server.port());
+            lose_replies(fixture.server.port());
+            let call = timeout(Duration::from_secs(6) + SLACK, fixture.client.get(key(1)).into_future());
+            let error = call.await.expect("TCP_USER_TIMEOUT is 5 s").expect_err("all packets are lost");
             assert_eq!(error.kind(), ErrorKind::Disconnected(Delivery::MaybeSent), "{error}");
         })
         .await;
@@ -164,20 +163,20 @@ fn row_11_unacknowledged_bytes_end_the_connection() {
 }
 
 #[test]
-fn row_12_a_black_hole_is_noticed_without_requests() {
-    isolated("row_12_a_black_hole_is_noticed_without_requests", async {
-        let setting = Setting::new(ProtocolMode::Meta).await;
+fn row_12_a_black_hole_is_detected_without_requests() {
+    isolated("row_12_a_black_hole_is_detected_without_requests", async {
+        let fixture = Fixture::new(ProtocolMode::Meta).await;
         let start = Instant::now();
-        lose_requests(setting.server.port());
-        lose_replies(setting.server.port());
-        while setting.is_connected() {
-            assert!(start.elapsed() < Duration::from_secs(31) + SLACK, "not noticed");
+        lose_requests(fixture.server.port());
+        lose_replies(fixture.server.port());
+        while fixture.is_connected() {
+            assert!(start.elapsed() < Duration::from_secs(31) + SLACK, "not detected");
             sleep(Duration::from_millis(50)).await;
         }
-        // A request now fails at once, and does not wait for what is dead.
-        assert_eq!(setting.ask(1).await, Some(ErrorKind::Disconnected(Delivery::NotSent)));
+        // A request now fails immediately.
+        assert_eq!(fixture.get(1).await, Some(ErrorKind::Disconnected(Delivery::NotSent)));
         lose_nothing();
-        setting.recover().await;
+        fixture.recover().await;
     });
 }
 
@@ -185,30 +184,34 @@ fn row_12_a_black_hole_is_noticed_without_requests() {
 fn row_13_a_one_way_partition_executes_nothing_twice() {
     isolated("row_13_a_one_way_partition_executes_nothing_twice", async {
         for lose in [lose_requests, lose_replies] {
-            let [binary, meta, text] = [ProtocolMode::Binary, ProtocolMode::Meta, ProtocolMode::Text].map(Setting::new);
-            let settings = [binary.await, meta.await, text.await];
-            for setting in &settings {
-                setting.client.set("counter", "0").await.expect("all is well");
-                lose(setting.server.port());
+            let [binary, meta, text] = [ProtocolMode::Binary, ProtocolMode::Meta, ProtocolMode::Text].map(Fixture::new);
+            let fixtures = [binary.await, meta.await, text.await];
+            for fixture in &fixtures {
+                fixture.client.set("counter", "0").await.expect("the server answers");
+                lose(fixture.server.port());
             }
-            let [binary, meta, text] = settings.each_ref().map(count_for_a_while);
+            let [binary, meta, text] = fixtures.each_ref().map(count_for_a_while);
             let maybe = <[_; 3]>::from(tokio::join!(binary, meta, text));
             lose_nothing();
-            for (setting, maybe) in settings.iter().zip(maybe) {
-                setting.recover().await;
-                let counter = setting.client.increment("counter", 0).await.expect("all is well").expect("it is there");
-                assert!(counter.value <= maybe, "{} increments of {maybe} that may have been", counter.value);
+            for (fixture, maybe) in fixtures.iter().zip(maybe) {
+                fixture.recover().await;
+                let counter = fixture.client.increment("counter", 0).await.expect("the server answers").expect("a hit");
+                assert!(
+                    counter.value <= maybe,
+                    "{} increments, but only {maybe} may have been executed",
+                    counter.value
+                );
             }
         }
     });
 }
 
-/// Increments that cannot be answered; how many of them may have been executed.
-async fn count_for_a_while(setting: &Setting) -> u64 {
+/// Sends increments that cannot be answered. Returns how many may have been executed.
+async fn count_for_a_while(fixture: &Fixture) -> u64 {
     let until = Instant::now() + Duration::from_secs(4);
     let mut maybe = 0;
     while Instant::now() < until {
-        let call = timeout(DEADLINE + SLACK, setting.client.increment("counter", 1).into_future());
+        let call = timeout(DEADLINE + SLACK, fixture.client.increment("counter", 1).into_future());
         let error = call.await.expect("no call hangs").expect_err("no reply comes through");
         assert!(is_loss(&error.kind()), "{error}");
         maybe += u64::from(error.may_have_executed());
@@ -219,20 +222,20 @@ async fn count_for_a_while(setting: &Setting) -> u64 {
 }
 
 #[test]
-fn row_13_a_network_that_loses_packets_only_costs_time() {
-    isolated("row_13_a_network_that_loses_packets_only_costs_time", async {
-        let [binary, meta, text] = [ProtocolMode::Binary, ProtocolMode::Meta, ProtocolMode::Text].map(Setting::new);
-        let settings = [binary.await, meta.await, text.await];
-        for setting in &settings {
-            lose_some(setting.server.port(), 5);
+fn row_13_a_lossy_network_only_adds_latency() {
+    isolated("row_13_a_lossy_network_only_adds_latency", async {
+        let [binary, meta, text] = [ProtocolMode::Binary, ProtocolMode::Meta, ProtocolMode::Text].map(Fixture::new);
+        let fixtures = [binary.await, meta.await, text.await];
+        for fixture in &fixtures {
+            lose_some(fixture.server.port(), 5);
         }
-        let [binary, meta, text] = settings.each_ref().map(|setting| setting.keep_asking(Duration::from_secs(10)));
+        let [binary, meta, text] = fixtures.each_ref().map(|fixture| fixture.send_gets(Duration::from_secs(10)));
         for (answered, errors) in <[_; 3]>::from(tokio::join!(binary, meta, text)) {
             assert!(errors.iter().all(is_loss), "{errors:?}");
-            assert!(answered > errors.len(), "{answered} answered, and {} not", errors.len());
+            assert!(answered > errors.len(), "{answered} answered, {} failed", errors.len());
         }
         lose_nothing();
-        let [binary, meta, text] = settings.each_ref().map(Setting::recover);
+        let [binary, meta, text] = fixtures.each_ref().map(Fixture::recover);
         tokio::join!(binary, meta, text);
     });
 }

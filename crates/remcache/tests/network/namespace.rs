@@ -1,17 +1,16 @@
-//! A test in a network namespace of its own, which ends with it, and what is lost there.
+//! Runs a test in its own network namespace, and drops packets there.
 //!
-//! The program of the test starts itself again under `unshare`, for the one test that asked for it. The
-//! server and the client are both inside, and talk over the loopback interface; the packet filter
-//! of the namespace throws away what is sent to a port or from it. Outside nothing changes.
+//! The test binary runs itself again under `unshare`, for this test only. Server and client are both in the namespace,
+//! and use its loopback interface; its packet filter drops packets to or from a port. The host is not affected.
 
 use std::env;
 use std::future::Future;
 use std::process::{Command, Output};
 
-/// Runs the body of a test in a namespace of its own.
+/// Runs the body of a test in a new namespace.
 ///
 /// # Panics
-/// When the body does, or when no namespace can be made: then with what to do about it.
+/// If the body does, or if no namespace can be created: the message says what to do.
 pub(crate) fn isolated(test: &str, body: impl Future<Output = ()>) {
     if env::var_os(INSIDE).is_none() {
         return start_again(test);
@@ -24,7 +23,7 @@ pub(crate) fn isolated(test: &str, body: impl Future<Output = ()>) {
 }
 
 fn start_again(test: &str) {
-    let program = env::current_exe().expect("a program knows itself");
+    let program = env::current_exe().expect("the path of the test binary");
     let arguments = [test, "--exact", "--nocapture", "--test-threads=1"];
     let mut command = Command::new("unshare");
     command.args(unshare_options()).arg(program).args(arguments).env(INSIDE, "1");
@@ -32,10 +31,10 @@ fn start_again(test: &str) {
     let said = String::from_utf8_lossy(&output.stdout);
     let complained = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}\n{complained}");
-    assert!(said.contains("1 passed"), "no test is called {test}: {said}");
+    assert!(said.contains("1 passed"), "no test is named {test}: {said}");
 }
 
-/// What makes a namespace here.
+/// Returns the options of `unshare` that work on this host.
 fn unshare_options() -> Options {
     choose(|options| {
         let output = output_of(Command::new("unshare").args(options).arg("true"));
@@ -46,7 +45,7 @@ fn unshare_options() -> Options {
 
 type Options = &'static [&'static str];
 
-/// As root, or in a user namespace; if neither works, what to do about it.
+/// Selects the first options that work: as root, or in a user namespace. The error says what to do if neither does.
 fn choose(attempt: impl Fn(Options) -> Result<(), String>) -> Result<Options, String> {
     let ways: [Options; 2] = [&["--net"], &["--user", "--map-current-user", "--keep-caps", "--net"]];
     let mut complaints = String::new();
@@ -56,7 +55,7 @@ fn choose(attempt: impl Fn(Options) -> Result<(), String>) -> Result<Options, St
             Err(complaint) => complaints += &format!("\n  unshare {}: {}", way.join(" "), complaint.trim()),
         }
     }
-    Err(format!("no network namespace can be made:{complaints}\n{ADVICE}"))
+    Err(format!("cannot create a network namespace:{complaints}\n{ADVICE}"))
 }
 
 const ADVICE: &str = "run the tests as root, in a container with --cap-add SYS_ADMIN,NET_ADMIN; or let users make \
@@ -75,12 +74,12 @@ fn a_network_namespace_is_created_or_the_error_names_the_missing_permission() {
     }
 }
 
-/// Throws away what goes to this port.
+/// Drops packets to this port.
 pub(crate) fn lose_requests(port: u16) {
     rule(&format!("tcp dport {port} drop"));
 }
 
-/// Throws away what comes from this port.
+/// Drops packets from this port.
 pub(crate) fn lose_replies(port: u16) {
     rule(&format!("tcp sport {port} drop"));
 }
@@ -92,7 +91,7 @@ pub(crate) fn lose_some(port: u16, percent: u8) {
     }
 }
 
-/// Lets everything pass again.
+/// Stops dropping packets.
 pub(crate) fn lose_nothing() {
     run("nft", &["flush chain inet faults input"]);
 }
@@ -106,12 +105,12 @@ fn run(program: &str, arguments: &[&str]) {
     let complained = String::from_utf8_lossy(&output.stderr);
     assert!(
         output.status.success(),
-        "{program} {}: {complained}\nthe kernel needs nf_tables, and inside of the namespace the right NET_ADMIN",
+        "{program} {}: {complained}\nthe kernel needs nf_tables, and the namespace the capability NET_ADMIN",
         arguments.join(" ")
     );
 }
 
-/// The search path is that of an administrator, for that is whose programs these are.
+/// Runs a command, also from directories for system administration programs.
 fn output_of(command: &mut Command) -> Output {
     let path = env::var("PATH").unwrap_or_default();
     command.env("PATH", format!("{path}:/usr/sbin:/sbin"));
@@ -123,5 +122,5 @@ fn output_of(command: &mut Command) -> Output {
     })
 }
 
-/// Set for the program inside.
+/// Environment variable that is set in the namespace.
 const INSIDE: &str = "REMCACHE_NETWORK_NAMESPACE";

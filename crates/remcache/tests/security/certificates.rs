@@ -1,4 +1,4 @@
-//! Certificates, and ports that speak TLS or do not.
+//! Certificates, and ports with and without TLS.
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -9,29 +9,29 @@ use remcache_testkit::{Authority, Certificate, Dates, Memcached, Proxy, scratch}
 
 use super::log::Log;
 use super::wait_until::wait_until;
-use super::{assert_says, error_of, hasty, millis};
+use super::{assert_error, error_of, fast_reconnect, millis};
 
 fn authority() -> Authority {
     Authority::new("the authority of a test")
 }
 
 fn client(address: &str, tls: Tls) -> Client {
-    Client::with_config([address], hasty().tls(tls)).unwrap()
+    Client::with_config([address], fast_reconnect().tls(tls)).unwrap()
 }
 
 fn trusting(authority: &Authority) -> Tls {
     Tls::with_roots_file(authority.file())
 }
 
-/// Whether a client can work with this server.
+/// Whether a client can store and fetch an item.
 async fn works(client: &Client) -> bool {
     client.set("k", "v").await.is_ok() && client.get("k").await.unwrap().unwrap().value == "v"
 }
 
-// ---- The five cases, and names ----
+// ---- Certificates of servers ----
 
 #[tokio::test]
-async fn row_18_a_good_certificate_is_trusted() {
+async fn row_18_a_valid_certificate_is_accepted() {
     let authority = authority();
     let certificate = authority.certify(&["127.0.0.1"], Dates::Now);
     let server = Memcached::start_tls(&certificate, &[]);
@@ -40,7 +40,7 @@ async fn row_18_a_good_certificate_is_trusted() {
 }
 
 #[tokio::test]
-async fn row_18_a_certificate_that_does_not_hold_is_refused_and_named() {
+async fn row_18_an_invalid_certificate_is_rejected_with_its_reason() {
     let (authority, other_client) = (authority(), Authority::new("another CA"));
     let here = &["127.0.0.1"][..];
     for (certificate, words) in [
@@ -56,39 +56,39 @@ async fn row_18_a_certificate_that_does_not_hold_is_refused_and_named() {
         let server = Memcached::start_tls(&certificate, &[]);
         let client = client(&server.addr(), trusting(&authority));
         let error = error_of(&client).await;
-        assert_says(&error, ErrorKind::Tls, &words);
+        assert_error(&error, ErrorKind::Tls, &words);
         assert!(error.is_disconnected() && !error.may_have_executed(), "{error}");
         tokio::time::sleep(millis(200)).await;
-        assert_says(&error_of(&client).await, ErrorKind::Tls, &words);
+        assert_error(&error_of(&client).await, ErrorKind::Tls, &words);
         assert_eq!(log.warnings(&server.addr()).len(), 1, "{}", log.text());
     }
 }
 
 #[tokio::test]
-async fn row_18_there_is_no_storm_of_attempts() {
+async fn row_18_an_invalid_certificate_is_retried_with_backoff() {
     let (authority, other_client) = (authority(), Authority::new("another CA"));
     let certificate = other_client.certify(&["127.0.0.1"], Dates::Now);
     let server = Memcached::start_tls(&certificate, &[]);
     let proxy = Proxy::start(server.addr()).await;
-    // The default: from 50 ms, at which a dozen would be tried in a second, to 5 s.
+    // The default delays: from 50 ms to 5 s.
     let config = Config::new().tls(trusting(&authority));
     let client = Client::with_config([proxy.addr()], config).unwrap();
     for _ in 0..20 {
-        assert_says(&error_of(&client).await, ErrorKind::Tls, &["not trusted"]);
+        assert_error(&error_of(&client).await, ErrorKind::Tls, &["not trusted"]);
         tokio::time::sleep(millis(50)).await;
     }
-    // The shortest wait at the cap is a third of 5 s.
+    // The shortest wait at the maximum is a third of 5 s.
     assert_eq!(proxy.accepted(), 1);
 }
 
 #[tokio::test]
-async fn a_name_can_be_given_where_the_address_is_none() {
+async fn a_server_name_can_be_configured_for_an_ip_address() {
     let authority = authority();
     let certificate = authority.certify(&["cache.example"], Dates::Now);
     let server = Memcached::start_tls(&certificate, &[]);
     assert!(works(&client(&server.addr(), trusting(&authority).server_name("cache.example"))).await);
     let refused = client(&server.addr(), trusting(&authority).server_name("other.example"));
-    assert_says(&error_of(&refused).await, ErrorKind::Tls, &["not for other.example", "cache.example"]);
+    assert_error(&error_of(&refused).await, ErrorKind::Tls, &["not for other.example", "cache.example"]);
 }
 
 #[tokio::test]
@@ -102,23 +102,24 @@ async fn without_verification_any_certificate_is_accepted() {
 async fn the_system_does_not_trust_the_authority_of_a_test() {
     let certificate = authority().certify(&["127.0.0.1"], Dates::Now);
     let server = Memcached::start_tls(&certificate, &[]);
-    let client = Client::from_config(hasty().server(&format!("memcacheds://{}", server.addr())).unwrap()).unwrap();
-    // A system may have no authorities at all: then the error says that.
-    assert_says(&error_of(&client).await, ErrorKind::Tls, &["trusted"]);
+    let client =
+        Client::from_config(fast_reconnect().server(&format!("memcacheds://{}", server.addr())).unwrap()).unwrap();
+    // On a system without trusted authorities the error reports that.
+    assert_error(&error_of(&client).await, ErrorKind::Tls, &["trusted"]);
 }
 
 // ---- Renewal ----
 
 #[tokio::test]
-async fn row_18_a_certificate_that_was_renewed_is_taken() {
+async fn row_18_a_renewed_certificate_is_accepted() {
     let authority = authority();
     let certificate = authority.certify(&["127.0.0.1"], Dates::Past);
     let mut server = Memcached::start_tls(&certificate, &[]);
     let client = client(&server.addr(), trusting(&authority));
-    assert_says(&error_of(&client).await, ErrorKind::Tls, &["expired"]);
+    assert_error(&error_of(&client).await, ErrorKind::Tls, &["expired"]);
     authority.renew(&certificate, &["127.0.0.1"], Dates::Now);
     server.restart();
-    wait_until("the new certificate is found", async || client.get("k").await.is_ok()).await;
+    wait_until("the new certificate is used", async || client.get("k").await.is_ok()).await;
 }
 
 #[tokio::test]
@@ -127,21 +128,21 @@ async fn files_are_read_again_for_each_connection() {
     let certificate = new.certify(&["127.0.0.1"], Dates::Now);
     let server = Memcached::start_tls(&certificate, &[]);
     let client = client(&server.addr(), trusting(&old));
-    assert_says(&error_of(&client).await, ErrorKind::Tls, &["not trusted"]);
+    assert_error(&error_of(&client).await, ErrorKind::Tls, &["not trusted"]);
     std::fs::write(old.file(), new.pem()).unwrap();
     wait_until("the new authority is read", async || client.get("k").await.is_ok()).await;
 }
 
 // ---- Certificates of clients ----
 
-/// A server that wants to see a certificate of its own authority.
+/// Starts a server that requires a client certificate of its authority.
 fn demanding(authority: &Authority, certificate: &Certificate) -> Memcached {
     let options = format!("ssl_verify_mode=2,ssl_ca_cert={}", authority.file().display());
     Memcached::start_tls(certificate, &["-o", &options])
 }
 
 #[tokio::test]
-async fn a_client_certificate_is_shown() {
+async fn a_client_certificate_is_presented() {
     let authority = authority();
     let certificate = authority.certify(&["127.0.0.1"], Dates::Now);
     let server = demanding(&authority, &certificate);
@@ -154,7 +155,7 @@ async fn a_client_certificate_is_shown() {
 }
 
 #[tokio::test]
-async fn a_client_certificate_that_is_missing_is_named() {
+async fn a_missing_client_certificate_is_reported() {
     let authority = authority();
     let certificate = authority.certify(&["127.0.0.1"], Dates::Now);
     let server = demanding(&authority, &certificate);
@@ -170,26 +171,26 @@ async fn a_client_certificate_that_is_missing_is_named() {
             .collect();
         for call in calls {
             let error = call.await.unwrap();
-            assert_says(&error, ErrorKind::Tls, &["client certificate"]);
+            assert_error(&error, ErrorKind::Tls, &["client certificate"]);
             assert!(!error.may_have_executed());
         }
     }
 }
 
 #[tokio::test]
-async fn a_client_certificate_that_is_refused_is_named_and_may_be_replaced() {
+async fn a_rejected_client_certificate_is_reported_and_can_be_replaced() {
     let (authority, other_client) = (authority(), Authority::new("another CA"));
     let certificate = authority.certify(&["127.0.0.1"], Dates::Now);
     let server = demanding(&authority, &certificate);
     let ours = other_client.certify(&["client"], Dates::Now);
     let client = client(&server.addr(), trusting(&authority).client_certificate(ours.file(), ours.key_file()));
-    assert_says(&error_of(&client).await, ErrorKind::Tls, &["does not accept our client certificate"]);
+    assert_error(&error_of(&client).await, ErrorKind::Tls, &["does not accept our client certificate"]);
     authority.renew(&ours, &["client"], Dates::Now);
     wait_until("the new certificate is shown", async || client.get("k").await.is_ok()).await;
 }
 
 #[tokio::test]
-async fn files_that_cannot_be_used_are_named() {
+async fn unusable_files_are_named() {
     let authority = authority();
     let certificate = authority.certify(&["127.0.0.1"], Dates::Now);
     let server = Memcached::start_tls(&certificate, &[]);
@@ -203,39 +204,39 @@ async fn files_that_cannot_be_used_are_named() {
         (trusting(&authority).client_certificate(other.file(), &nonsense), ["holds no private key", "nonsense.pem"]),
         (trusting(&authority).client_certificate(other.file(), certificate.key_file()), ["client certificate", "key"]),
     ] {
-        assert_says(&error_of(&client(&server.addr(), tls)).await, ErrorKind::Tls, &words);
+        assert_error(&error_of(&client(&server.addr(), tls)).await, ErrorKind::Tls, &words);
     }
 }
 
-// ---- Ports that speak something else ----
+// ---- Plaintext, and servers that do not answer ----
 
 #[tokio::test]
-async fn row_18_tls_to_a_port_without_is_named() {
+async fn row_18_tls_to_a_plaintext_port_is_reported() {
     let server = Memcached::start(&[]);
     let error = error_of(&client(&server.addr(), Tls::with_roots_pem(authority().pem()))).await;
-    assert_says(&error, ErrorKind::Tls, &["in clear", "use memcached://"]);
+    assert_error(&error, ErrorKind::Tls, &["in clear", "use memcached://"]);
     assert!(!error.may_have_executed());
-    // A server that speaks binary alone does not answer other bytes.
+    // A binary-only server does not answer other bytes.
     let server = Memcached::start_sasl(&[]);
     let error = error_of(&client(&server.addr(), Tls::with_roots_pem(authority().pem()))).await;
-    assert_says(&error, ErrorKind::Disconnected(Delivery::NotSent), &["memcached://"]);
+    assert_error(&error, ErrorKind::Disconnected(Delivery::NotSent), &["memcached://"]);
 }
 
 #[tokio::test]
-async fn row_18_a_port_for_tls_without_is_named() {
+async fn row_18_plaintext_to_a_tls_port_is_reported() {
     let certificate = authority().certify(&["127.0.0.1"], Dates::Now);
     let server = Memcached::start_tls(&certificate, &[]);
-    let client = Client::with_config([server.addr()], hasty()).unwrap();
+    let client = Client::with_config([server.addr()], fast_reconnect()).unwrap();
     let error = error_of(&client).await;
-    assert_says(&error, ErrorKind::Disconnected(Delivery::MaybeSent), &["use memcacheds://"]);
+    assert_error(&error, ErrorKind::Disconnected(Delivery::MaybeSent), &["use memcacheds://"]);
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_answer_the_handshake_is_named() {
+async fn an_unanswered_tls_handshake_is_reported() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let config = hasty().connect_timeout(millis(100)).tls(Tls::with_roots_pem(authority().pem()));
+    let config = fast_reconnect().connect_timeout(millis(100)).tls(Tls::with_roots_pem(authority().pem()));
     let client = Client::with_config([listener.local_addr().unwrap().to_string()], config).unwrap();
-    assert_says(&error_of(&client).await, ErrorKind::Disconnected(Delivery::NotSent), &["TLS handshake within 100ms"]);
+    assert_error(&error_of(&client).await, ErrorKind::Disconnected(Delivery::NotSent), &["TLS handshake within 100ms"]);
 }
 
 #[tokio::test]
@@ -256,7 +257,7 @@ async fn a_server_without_a_free_connection_replies_without_tls() {
         stream
     });
     let error = error_of(&client(&address, Tls::with_roots_pem(authority().pem()))).await;
-    assert_says(&error, ErrorKind::Disconnected(Delivery::NotSent), &["too many open connections"]);
+    assert_error(&error, ErrorKind::Disconnected(Delivery::NotSent), &["too many open connections"]);
     drop(refusals.join().unwrap());
 }
 

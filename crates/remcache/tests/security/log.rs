@@ -1,9 +1,9 @@
-//! Everything that is logged, at every level, by all tests of this program.
+//! The log of all tests of this binary, at every level.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, OnceLock};
 
-/// The log from some moment on.
+/// The log since [`Log::keep`].
 pub(crate) struct Log {
     text: Text,
     from: usize,
@@ -12,11 +12,11 @@ pub(crate) struct Log {
 #[derive(Clone, Default)]
 struct Text(Arc<Mutex<Vec<u8>>>);
 
-/// One for all threads: whether a place in the code logs anything is remembered for all of them.
+/// One for all threads, because `tracing` caches the interest of call sites for the whole process.
 static TEXT: OnceLock<Text> = OnceLock::new();
 
 impl Log {
-    /// Keeps what is logged from now on.
+    /// Records log lines from now on.
     pub(crate) fn keep() -> Self {
         let text = TEXT.get_or_init(subscribe).clone();
         let from = text.0.lock().unwrap().len();
@@ -27,7 +27,7 @@ impl Log {
         String::from_utf8(self.text.0.lock().unwrap()[self.from..].to_vec()).unwrap()
     }
 
-    /// The expected log of this server.
+    /// Returns the warnings about this server.
     pub(crate) fn warnings(&self, server: &str) -> Vec<String> {
         let server = format!("server={server} ");
         let text = self.text();

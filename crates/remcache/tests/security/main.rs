@@ -1,7 +1,7 @@
-//! G16: certificates that hold and that do not, passwords right, wrong and missing, and secrets
-//! that are nowhere to be seen. On real servers.
+//! G16: valid and invalid certificates, correct, wrong and missing passwords, and secrets that are never shown, with
+//! real servers.
 //!
-//! A binary of its own: the tests search the log of the whole process, at every level.
+//! A separate binary: the tests search the log of the whole process, at every level.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -23,21 +23,21 @@ fn millis(count: u64) -> Duration {
     Duration::from_millis(count)
 }
 
-/// Settings under which a slow machine makes nothing time out, and a client that tries again does so soon.
-fn hasty() -> Config {
+/// Returns settings with long timeouts, for slow machines, and short delays before reconnecting.
+fn fast_reconnect() -> Config {
     Config::new()
         .timeout(Duration::from_secs(30))
         .connect_timeout(Duration::from_secs(10))
         .reconnect_delay(millis(5), millis(20))
 }
 
-/// The error of a first request.
+/// Returns the error of a get.
 async fn error_of(client: &Client) -> Error {
-    client.get("k").await.expect_err("there is no connection")
+    client.get("k").await.expect_err("the connection fails")
 }
 
 #[track_caller]
-fn assert_says(error: &Error, kind: ErrorKind, words: &[&str]) {
+fn assert_error(error: &Error, kind: ErrorKind, words: &[&str]) {
     let text = error.to_string();
     assert_eq!(error.kind(), kind, "{text}");
     assert!(words.iter().all(|word| text.contains(word)), "{text:?} lacks one of {words:?}");

@@ -1,4 +1,4 @@
-//! Passwords: right, wrong, missing, not asked for, replaced.
+//! Passwords: correct, wrong, missing, not required, replaced.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,18 +12,18 @@ use tokio::net::TcpListener;
 use super::log::Log;
 use super::only_server::only_server;
 use super::wait_until::wait_until;
-use super::{assert_says, error_of, hasty, millis};
+use super::{assert_error, error_of, fast_reconnect, millis};
 
 fn known() -> Credentials {
     Credentials::new(SASL_USER, SASL_PASSWORD)
 }
 
 fn client(address: &str, credentials: Credentials) -> Client {
-    Client::with_config([address], hasty().credentials(credentials)).unwrap()
+    Client::with_config([address], fast_reconnect().credentials(credentials)).unwrap()
 }
 
 #[tokio::test]
-async fn a_password_that_is_right_lets_in() {
+async fn a_correct_password_authenticates() {
     let mut server = Memcached::start_sasl(&[]);
     let client = client(&server.addr(), known());
     client.set("k", "v").await.unwrap();
@@ -32,11 +32,11 @@ async fn a_password_that_is_right_lets_in() {
     let of = |name: &str| stats.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
     assert_eq!((of("auth_cmds").as_deref(), of("auth_errors").as_deref()), (Some(&b"1"[..]), Some(&b"0"[..])));
     server.restart();
-    wait_until("it is let in again", async || client.get("k").await.is_ok()).await;
+    wait_until("the client is authenticated again", async || client.get("k").await.is_ok()).await;
 }
 
 #[tokio::test]
-async fn a_url_has_a_password_too() {
+async fn a_url_can_contain_a_password() {
     let server = Memcached::start_sasl(&[]);
     let user = SASL_USER.replace('@', "%40");
     let url = format!("memcached://{user}:{SASL_PASSWORD}@{}/namespace?timeout=30s", server.addr());
@@ -49,23 +49,23 @@ async fn a_url_has_a_password_too() {
 }
 
 #[tokio::test]
-async fn a_password_goes_over_tls() {
+async fn a_password_works_over_tls() {
     let authority = Authority::new("the authority of a test");
     let certificate = authority.certify(&["127.0.0.1"], Dates::Now);
     let server = Memcached::start_sasl(&["-Z", "-o", &certificate.server_options()]);
-    let config = hasty().tls(Tls::with_roots_pem(authority.pem()));
+    let config = fast_reconnect().tls(Tls::with_roots_pem(authority.pem()));
     let client = Client::with_config([server.addr()], config.clone().credentials(known())).unwrap();
     client.set("k", "v").await.unwrap();
     let client = Client::with_config([server.addr()], config.credentials(Credentials::new("a", "b"))).unwrap();
-    assert_says(&error_of(&client).await, ErrorKind::Auth, &["refused"]);
+    assert_error(&error_of(&client).await, ErrorKind::Auth, &["refused"]);
 }
 
 // ---- Refusals ----
 
-/// Every request fails, and the server is not asked again.
+/// Asserts that every request fails, and that the authentication is not tried again.
 async fn assert_final(config: Config, words: &[&str]) {
     assert_final_on(config.clone().protocol(ProtocolSetting::Binary), 1, words).await;
-    // The first connection asks in text, and is closed.
+    // The first connection uses text, and is closed.
     assert_final_on(config, 2, words).await;
 }
 
@@ -84,11 +84,11 @@ async fn assert_final_on(config: Config, connections: u64, words: &[&str]) {
         .collect();
     for call in waiting {
         let error = call.await.unwrap();
-        assert_says(&error, ErrorKind::Auth, words);
+        assert_error(&error, ErrorKind::Auth, words);
         assert!(!error.may_have_executed());
     }
     for _ in 0..20 {
-        assert_says(&error_of(&client).await, ErrorKind::Auth, words);
+        assert_error(&error_of(&client).await, ErrorKind::Auth, words);
         tokio::time::sleep(millis(25)).await;
     }
     assert_eq!(proxy.accepted(), connections, "the wait between attempts is 20 ms, and no attempt was made");
@@ -98,21 +98,24 @@ async fn assert_final_on(config: Config, connections: u64, words: &[&str]) {
 
 #[tokio::test]
 async fn row_17_a_wrong_password_is_final() {
-    assert_final(hasty().credentials(Credentials::new(SASL_USER, "wrong")), &["refused the user or the password"])
-        .await;
+    assert_final(
+        fast_reconnect().credentials(Credentials::new(SASL_USER, "wrong")),
+        &["refused the user or the password"],
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn row_17_a_missing_password_is_final() {
-    assert_final(hasty(), &["requires a user and a password", "Config::credentials"]).await;
+    assert_final(fast_reconnect(), &["requires a user and a password", "Config::credentials"]).await;
 }
 
-/// What an unauthenticated client sends first, each of a client of its own.
+/// Sends every kind of request as the first one of an unauthenticated client.
 async fn first_requests(protocol: ProtocolSetting, address: &str) {
-    let client = || Client::with_config([address], hasty().protocol(protocol)).unwrap();
+    let client = || Client::with_config([address], fast_reconnect().protocol(protocol)).unwrap();
     let words = &["requires a user and a password", "Config::credentials"];
     let check = |error: remcache::Error| {
-        assert_says(&error, ErrorKind::Auth, words);
+        assert_error(&error, ErrorKind::Auth, words);
         assert!(!error.may_have_executed(), "{protocol}: {error}");
     };
     check(client().get("k").await.unwrap_err());
@@ -124,7 +127,7 @@ async fn first_requests(protocol: ProtocolSetting, address: &str) {
     if matches!(protocol, ProtocolSetting::Auto | ProtocolSetting::Meta) {
         check(client().inspect("k").await.unwrap_err());
     }
-    // The first has no caller, and quiet ones cannot be attributed.
+    // A cast has no caller, and quiet requests cannot be attributed.
     let casting = client();
     assert!(casting.cast(Request::noop()));
     check(error_of(&casting).await);
@@ -153,21 +156,21 @@ async fn any_unauthenticated_request_reports_the_missing_password() {
 }
 
 #[tokio::test]
-async fn row_17_a_password_file_is_named_to_who_speaks_binary() {
+async fn row_17_a_password_file_is_reported_to_binary_clients() {
     let dir = scratch();
     let users = dir.path().join("users");
     std::fs::write(&users, "bob:secret\n").unwrap();
     let server = Memcached::start(&["-Y", users.to_str().unwrap()]);
-    let config = hasty().connect_timeout(millis(200)).credentials(Credentials::new("bob", "secret"));
+    let config = fast_reconnect().connect_timeout(millis(200)).credentials(Credentials::new("bob", "secret"));
     let client = Client::with_config([server.addr()], config.protocol(ProtocolSetting::Binary)).unwrap();
-    assert_says(&error_of(&client).await, ErrorKind::Disconnected(Delivery::NotSent), &["-Y", "text"]);
+    assert_error(&error_of(&client).await, ErrorKind::Disconnected(Delivery::NotSent), &["-Y", "text"]);
 }
 
 #[tokio::test]
-async fn a_server_that_asks_for_no_password_is_refused_unless_that_is_allowed() {
+async fn a_server_without_authentication_is_rejected_unless_allowed() {
     let mut server = Memcached::start(&[]);
     let refused = client(&server.addr(), known());
-    assert_says(&error_of(&refused).await, ErrorKind::Auth, &["requires no password", "optional"]);
+    assert_error(&error_of(&refused).await, ErrorKind::Auth, &["requires no password", "optional"]);
     let allowed = client(&server.addr(), known().optional());
     allowed.set("k", "v").await.unwrap();
     server.restart();
@@ -177,11 +180,11 @@ async fn a_server_that_asks_for_no_password_is_refused_unless_that_is_allowed() 
 // ---- Providers ----
 
 #[tokio::test]
-async fn a_provider_is_asked_at_each_connect() {
+async fn a_provider_is_called_on_every_connect() {
     let mut server = Memcached::start_sasl(&[]);
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);
-    let config = hasty().credentials_provider(move || {
+    let config = fast_reconnect().credentials_provider(move || {
         count.fetch_add(1, Ordering::Relaxed);
         async { Ok(known()) }
     });
@@ -190,56 +193,56 @@ async fn a_provider_is_asked_at_each_connect() {
     client.set("k", "v").await.unwrap();
     assert_eq!(asked.load(Ordering::Relaxed), 1);
     server.restart();
-    wait_until("it is let in again", async || client.get("k").await.is_ok()).await;
+    wait_until("the client is authenticated again", async || client.get("k").await.is_ok()).await;
     assert!(asked.load(Ordering::Relaxed) > 1);
 }
 
 #[tokio::test]
-async fn row_17_after_a_refusal_only_other_credentials_are_tried() {
+async fn row_17_after_a_rejection_only_other_credentials_are_tried() {
     let server = Memcached::start_sasl(&[]);
     let proxy = Proxy::start(server.addr()).await;
-    let current = Arc::new(Mutex::new(Credentials::new(SASL_USER, "the old one")));
+    let current = Arc::new(Mutex::new(Credentials::new(SASL_USER, "the old password")));
     let source = Arc::clone(&current);
-    let config = hasty().protocol(ProtocolSetting::Binary).credentials_provider(move || {
+    let config = fast_reconnect().protocol(ProtocolSetting::Binary).credentials_provider(move || {
         let credentials = source.lock().unwrap().clone();
         async { Ok(credentials) }
     });
     let client = Client::with_config([proxy.addr()], config).unwrap();
     for _ in 0..10 {
-        assert_says(&error_of(&client).await, ErrorKind::Auth, &["refused"]);
+        assert_error(&error_of(&client).await, ErrorKind::Auth, &["refused"]);
         tokio::time::sleep(millis(25)).await;
     }
     assert_eq!(proxy.accepted(), 1);
     *current.lock().unwrap() = known();
-    wait_until("the new ones are tried", async || client.get("k").await.is_ok()).await;
+    wait_until("the new credentials are tried", async || client.get("k").await.is_ok()).await;
     assert_eq!(proxy.accepted(), 2);
 }
 
 #[tokio::test]
-async fn a_provider_that_fails_is_asked_again() {
+async fn a_failed_provider_is_called_again() {
     let server = Memcached::start_sasl(&[]);
     let asked = AtomicUsize::new(0);
-    let config = hasty().credentials_provider(move || {
+    let config = fast_reconnect().credentials_provider(move || {
         let first = asked.fetch_add(1, Ordering::Relaxed) == 0;
         async move { if first { Err("the vault is closed".into()) } else { Ok(known()) } }
     });
     let client = Client::with_config([server.addr()], config).unwrap();
-    assert_says(&error_of(&client).await, ErrorKind::Disconnected(Delivery::NotSent), &["the vault is closed"]);
+    assert_error(&error_of(&client).await, ErrorKind::Disconnected(Delivery::NotSent), &["the vault is closed"]);
     wait_until("the vault is open", async || client.get("k").await.is_ok()).await;
 }
 
 #[tokio::test]
-async fn who_does_not_answer_is_named() {
+async fn an_unanswered_authentication_is_reported() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let config = hasty().connect_timeout(millis(100));
+    let config = fast_reconnect().connect_timeout(millis(100));
     let disconnected = ErrorKind::Disconnected(Delivery::NotSent);
     for protocol in ProtocolSetting::ALL {
         let what = if protocol == ProtocolSetting::Auto { "version request" } else { "authentication" };
         let config = config.clone().protocol(protocol).credentials(known());
         let silent = Client::with_config([&address], config).unwrap();
-        assert_says(&error_of(&silent).await, disconnected, &[what, "within 100ms"]);
+        assert_error(&error_of(&silent).await, disconnected, &[what, "within 100ms"]);
     }
     let pending = Client::with_config([&address], config.credentials_provider(std::future::pending)).unwrap();
-    assert_says(&error_of(&pending).await, disconnected, &["provider of credentials within 100ms"]);
+    assert_error(&error_of(&pending).await, disconnected, &["provider of credentials within 100ms"]);
 }

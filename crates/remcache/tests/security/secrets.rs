@@ -1,4 +1,4 @@
-//! Secrets are nowhere to be seen: not in what is shown, not in errors, not in logs.
+//! Secrets never appear in output, errors or logs.
 
 use remcache::config::{Credentials, Endpoint};
 use remcache::health::ConnectionState;
@@ -7,19 +7,19 @@ use remcache::{Client, Config, Request};
 use remcache_testkit::{Authority, Dates, Memcached, SASL_PASSWORD, SASL_USER};
 
 use super::log::Log;
-use super::{error_of, hasty};
+use super::{error_of, fast_reconnect};
 
-/// What must not be seen anywhere.
+/// A secret that must not appear anywhere.
 const CANARY: &str = "canary-4711";
 
 #[tokio::test]
-async fn a_password_is_nowhere_to_be_seen() {
+async fn a_rejected_password_is_never_shown() {
     let log = Log::keep();
     let authority = Authority::new("the authority of a test");
     let certificate = authority.certify(&["127.0.0.1"], Dates::Now);
     let servers = [Memcached::start_sasl(&[]), Memcached::start(&[])];
     let encrypted = Memcached::start_sasl(&["-Z", "-o", &certificate.server_options()]);
-    let config = hasty().credentials(Credentials::new(CANARY, CANARY));
+    let config = fast_reconnect().credentials(Credentials::new(CANARY, CANARY));
     let tls = Tls::with_roots_pem(authority.pem());
     let mut seen =
         vec![format!("{config:?} {:?}", config.clone().tls(tls.clone().client_certificate_pem(CANARY, CANARY)))];
@@ -33,7 +33,7 @@ async fn a_password_is_nowhere_to_be_seen() {
         Client::new([format!("memcached://{CANARY}:{CANARY}@{}", servers[0].addr())]).unwrap(),
         Client::with_config(
             [servers[0].addr()],
-            hasty().credentials_provider(|| async { Ok(Credentials::new(CANARY, CANARY)) }),
+            fast_reconnect().credentials_provider(|| async { Ok(Credentials::new(CANARY, CANARY)) }),
         )
         .unwrap(),
     ];
@@ -50,7 +50,7 @@ async fn a_password_is_nowhere_to_be_seen() {
     }
     seen.push(log.text());
     for client in &clients {
-        assert!(!log.warnings(client.servers()[0].name()).is_empty(), "there is something to search: {}", log.text());
+        assert!(!log.warnings(client.servers()[0].name()).is_empty(), "the log has entries to search: {}", log.text());
     }
     for text in seen {
         assert!(!text.contains(CANARY), "{text}");
@@ -58,11 +58,12 @@ async fn a_password_is_nowhere_to_be_seen() {
 }
 
 #[tokio::test]
-async fn a_password_that_is_right_is_not_seen_either() {
+async fn a_correct_password_is_never_shown() {
     let log = Log::keep();
     let mut server = Memcached::start_sasl(&[]);
     let client =
-        Client::with_config([server.addr()], hasty().credentials(Credentials::new(SASL_USER, SASL_PASSWORD))).unwrap();
+        Client::with_config([server.addr()], fast_reconnect().credentials(Credentials::new(SASL_USER, SASL_PASSWORD)))
+            .unwrap();
     client.set("k", "v").await.unwrap();
     server.kill();
     error_of(&client).await;
@@ -71,7 +72,7 @@ async fn a_password_that_is_right_is_not_seen_either() {
 }
 
 #[test]
-fn a_text_that_is_no_address_is_not_repeated_if_it_may_hold_a_password() {
+fn an_invalid_address_that_may_contain_a_password_is_not_repeated() {
     let canary = CANARY;
     for text in [
         format!("bob:{canary}@host"),

@@ -25,7 +25,7 @@ async fn a_session_is_saved_loaded_updated_and_deleted() {
 }
 
 #[tokio::test]
-async fn a_key_of_any_kind_is_looked_up() {
+async fn any_session_key_is_accepted() {
     let server = Memcached::start(&[]);
     let store = patient(&server);
     for key in ["", "with space\r\n", &"x".repeat(4000)] {
@@ -35,7 +35,7 @@ async fn a_key_of_any_kind_is_looked_up() {
 }
 
 #[tokio::test]
-async fn a_session_that_is_gone_is_updated_only_if_asked_for() {
+async fn a_missing_session_is_updated_only_if_configured() {
     let server = Memcached::start(&[]);
     let store = patient(&server);
     let key = store.save(state("ada"), &HOUR).await.unwrap();
@@ -91,7 +91,7 @@ async fn a_session_expires() {
 }
 
 #[tokio::test]
-async fn a_session_above_the_item_size_limit_is_a_clear_error() {
+async fn a_session_above_the_item_size_limit_is_a_descriptive_error() {
     let server = Memcached::start(&[]);
     let store = patient(&server);
     let large = state(&"x".repeat(1_100_000));
@@ -102,7 +102,7 @@ async fn a_session_above_the_item_size_limit_is_a_clear_error() {
 }
 
 #[tokio::test]
-async fn an_item_that_is_not_a_session_is_reported_as_such() {
+async fn an_item_that_is_not_a_session_is_reported() {
     let server = Memcached::start(&[]);
     let store = patient(&server).prefix("s:");
     let key = store.save(state("ada"), &HOUR).await.unwrap();

@@ -30,11 +30,11 @@ async fn check(begin: fn(&mut Memcached)) {
 }
 
 #[tokio::test]
-async fn nothing_is_found_when_the_server_is_killed() {
+async fn nothing_is_found_if_the_server_is_killed() {
     check(Memcached::kill).await;
 }
 
 #[tokio::test]
-async fn nothing_is_found_when_the_server_is_stopped() {
+async fn nothing_is_found_if_the_server_is_stopped() {
     check(|server| server.stop()).await;
 }

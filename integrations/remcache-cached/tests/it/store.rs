@@ -33,7 +33,7 @@ async fn values_are_stored_found_and_removed() {
 }
 
 #[tokio::test]
-async fn keys_of_any_text_and_stores_of_any_name_are_kept_apart() {
+async fn keys_and_store_names_can_be_any_text() {
     let server = Memcached::start(&[]);
     let stores = ["a", "b", "with space", ""].map(|name| patient(&server, name));
     let keys = [text(""), text("key"), text("with space"), text("ü"), "x".repeat(1000)];

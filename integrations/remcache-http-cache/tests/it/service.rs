@@ -40,7 +40,7 @@ async fn clients_share_responses() {
 }
 
 #[tokio::test]
-async fn requests_succeed_while_the_cache_is_away() {
+async fn requests_succeed_while_the_cache_is_unavailable() {
     for stop in [Memcached::kill, |server: &mut Memcached| server.stop()] {
         let mut server = Memcached::start(&[]);
         let (manager, calls) = (MemcachedManager::new(&client(&server)), Arc::default());

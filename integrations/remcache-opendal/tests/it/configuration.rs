@@ -33,7 +33,7 @@ async fn a_registry_makes_services_from_uris() {
 }
 
 #[tokio::test]
-async fn contents_expire() {
+async fn objects_expire() {
     let server = remcache_testkit::Memcached::start(&[]);
     let operator = operator(patient(&server.addr()).default_ttl(Duration::from_secs(1)));
     operator.write("file", vec![0; 1_500_000]).await.unwrap();
@@ -52,7 +52,7 @@ async fn credentials_are_sent() {
 }
 
 #[tokio::test]
-async fn invalid_configurations_are_refused() {
+async fn invalid_configurations_are_rejected() {
     for service in [Memcached::new(), Memcached::new().endpoint(""), Memcached::new().endpoint("host:port:x:y")] {
         assert_eq!(Operator::new(service).unwrap_err().kind(), ErrorKind::ConfigInvalid);
     }

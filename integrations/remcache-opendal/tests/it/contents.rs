@@ -1,17 +1,17 @@
-//! Contents of all lengths under all kinds of paths.
+//! Objects of all lengths under all kinds of paths.
 
 use opendal_core::ErrorKind;
 use remcache_testkit::Memcached;
 
 use crate::{operator, patient, round_trip};
 
-/// Bytes that differ everywhere.
+/// Returns bytes without repetitions.
 fn content(length: usize) -> Vec<u8> {
     (0..length).map(|n| (n ^ (n >> 8) ^ (n >> 16)) as u8).collect()
 }
 
 #[tokio::test]
-async fn contents_of_all_lengths_are_read_as_they_were_written() {
+async fn objects_of_all_lengths_round_trip() {
     let server = Memcached::start(&[]);
     let operator = operator(patient(&server.addr()).root("/a root"));
     for length in [0, 1, 2, 1000, 524_288, 524_289, 1_048_576, 4 << 20, 20 << 20] {
@@ -20,7 +20,7 @@ async fn contents_of_all_lengths_are_read_as_they_were_written() {
 }
 
 #[tokio::test]
-async fn paths_of_all_kinds_are_kept_apart() {
+async fn all_kinds_of_paths_are_distinct() {
     let server = Memcached::start(&[]);
     let operator = operator(patient(&server.addr()));
     let long = |length: usize| format!("{}/{}", "d".repeat(length), "ü".repeat(40));
@@ -40,7 +40,7 @@ async fn paths_of_all_kinds_are_kept_apart() {
 }
 
 #[tokio::test]
-async fn a_content_replaces_a_longer_and_a_shorter_one() {
+async fn an_object_replaces_a_longer_and_a_shorter_one() {
     let server = Memcached::start(&[]);
     let operator = operator(patient(&server.addr()));
     for length in [10, 2_000_000, 3_000_000, 20, 0, 1_000_000] {
@@ -50,7 +50,7 @@ async fn a_content_replaces_a_longer_and_a_shorter_one() {
 }
 
 #[tokio::test]
-async fn a_content_can_be_written_in_parts() {
+async fn an_object_can_be_written_in_parts() {
     let server = Memcached::start(&[]);
     let operator = operator(patient(&server.addr()));
     let mut writer = operator.writer("file").await.unwrap();
@@ -63,7 +63,7 @@ async fn a_content_can_be_written_in_parts() {
 }
 
 #[tokio::test]
-async fn an_existing_content_is_not_replaced_if_asked_for() {
+async fn an_existing_object_is_not_replaced_if_not_exists_is_set() {
     let server = Memcached::start(&[]);
     let operator = operator(patient(&server.addr()));
     for first in [content(5), content(600_000)] {
@@ -76,7 +76,7 @@ async fn an_existing_content_is_not_replaced_if_asked_for() {
 }
 
 #[tokio::test]
-async fn what_is_missing_is_not_found() {
+async fn a_missing_object_is_not_found() {
     let server = Memcached::start(&[]);
     let operator = operator(patient(&server.addr()));
     assert_eq!(operator.read("file").await.unwrap_err().kind(), ErrorKind::NotFound);
@@ -89,7 +89,7 @@ async fn what_is_missing_is_not_found() {
 }
 
 #[tokio::test]
-async fn a_cancelled_read_does_not_give_its_content_to_the_next() {
+async fn a_cancelled_read_does_not_affect_the_next() {
     let server = Memcached::start(&[]);
     let operator = operator(patient(&server.addr()));
     operator.write("a", "content of a").await.unwrap();
@@ -102,7 +102,7 @@ async fn a_cancelled_read_does_not_give_its_content_to_the_next() {
 }
 
 #[tokio::test]
-async fn contents_are_spread_over_several_servers() {
+async fn objects_are_distributed_over_several_servers() {
     let servers = [(); 3].map(|()| Memcached::start(&[]));
     let endpoint = servers.each_ref().map(Memcached::addr).join(",");
     let all = operator(patient(&endpoint));
@@ -114,6 +114,6 @@ async fn contents_are_spread_over_several_servers() {
     }
     for server in &servers {
         let client = remcache::Client::new([server.addr()]).unwrap();
-        assert!(client.servers()[0].metadump().next().await.is_some(), "each server has some");
+        assert!(client.servers()[0].metadump().next().await.is_some(), "each server has objects");
     }
 }

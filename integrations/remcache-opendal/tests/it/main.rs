@@ -22,7 +22,7 @@ fn operator(service: Memcached) -> Operator {
     Operator::new(service).expect("a valid configuration")
 }
 
-/// Writes, reads, and deletes a content, and what is special about it.
+/// Writes, reads and deletes an object.
 async fn round_trip(operator: &Operator, path: &str, content: Vec<u8>) {
     operator.write(path, content.clone()).await.expect("a write");
     let metadata = operator.stat(path).await.expect("metadata");

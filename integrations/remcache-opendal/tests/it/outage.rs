@@ -39,11 +39,11 @@ async fn failures(operator: &Operator) -> [opendal_core::Error; 4] {
 }
 
 #[tokio::test]
-async fn operations_end_when_the_server_is_killed() {
+async fn operations_fail_in_time_if_the_server_is_killed() {
     check(remcache_testkit::Memcached::kill).await;
 }
 
 #[tokio::test]
-async fn operations_end_when_the_server_is_stopped() {
+async fn operations_fail_in_time_if_the_server_is_stopped() {
     check(|server| server.stop()).await;
 }

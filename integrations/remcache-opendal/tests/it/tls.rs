@@ -16,7 +16,7 @@ fn over_tls(server: &Memcached, ca_file: String) -> Operator {
 }
 
 #[tokio::test]
-async fn contents_are_stored_over_tls() {
+async fn objects_are_stored_over_tls() {
     let (server, authority) = start();
     let operator = over_tls(&server, authority.file().display().to_string());
     for length in [0, 1, 1000, 600_000, 4 << 20] {
@@ -25,7 +25,7 @@ async fn contents_are_stored_over_tls() {
 }
 
 #[tokio::test]
-async fn a_server_of_another_authority_is_refused_for_good() {
+async fn a_server_of_another_authority_is_a_permanent_error() {
     let (server, _) = start();
     let operator = over_tls(&server, Authority::new("another authority").file().display().to_string());
     let error = operator.read("file").await.unwrap_err();

@@ -44,7 +44,7 @@ fn logged_out() -> (u16, String) {
 }
 
 #[tokio::test]
-async fn sessions_survive_the_application_and_not_the_server() {
+async fn sessions_survive_a_restart_of_the_application_but_not_of_the_server() {
     let mut server = Memcached::start(&[]);
     let (_, cookie, _) = send(&app(patient(&server)), "/login", "", "ada").await;
     let restarted = app(patient(&server));
@@ -55,7 +55,7 @@ async fn sessions_survive_the_application_and_not_the_server() {
 }
 
 #[tokio::test]
-async fn a_logout_holds() {
+async fn a_logout_is_not_undone() {
     let server = Memcached::start(&[]);
     let app = app(patient(&server));
     let (_, cookie, _) = send(&app, "/login", "", "ada").await;
@@ -81,7 +81,7 @@ async fn sessions_are_never_mixed() {
 }
 
 #[tokio::test]
-async fn requests_are_answered_while_the_server_is_away() {
+async fn requests_are_answered_while_the_server_is_down() {
     for stop in [Memcached::kill, |server: &mut Memcached| server.stop()] {
         let mut server = Memcached::start(&[]);
         let app = app(MemcachedStore::new(&crate::client(&server)));

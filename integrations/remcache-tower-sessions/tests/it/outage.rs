@@ -39,11 +39,11 @@ async fn check(begin: fn(&mut Memcached)) {
 }
 
 #[tokio::test]
-async fn a_server_that_is_killed_means_logged_out() {
+async fn a_killed_server_logs_visitors_out() {
     check(Memcached::kill).await;
 }
 
 #[tokio::test]
-async fn a_server_that_is_stopped_means_logged_out() {
+async fn a_stopped_server_logs_visitors_out() {
     check(|server| server.stop()).await;
 }

@@ -47,7 +47,7 @@ async fn a_new_session_never_takes_over_the_id_of_another() {
 }
 
 #[tokio::test]
-async fn a_session_that_is_gone_is_saved_only_if_asked_for() {
+async fn a_missing_session_is_saved_only_if_configured() {
     let server = Memcached::start(&[]);
     let store = patient(&server);
     let session = record("ada", Duration::hours(1));
@@ -79,7 +79,7 @@ async fn sessions_expire_and_may_live_longer_than_30_days() {
 }
 
 #[tokio::test]
-async fn a_session_above_the_item_size_limit_is_a_clear_error() {
+async fn a_session_above_the_item_size_limit_is_a_descriptive_error() {
     let server = Memcached::start(&[]);
     let store = patient(&server);
     let mut session = record("ada", Duration::hours(1));

@@ -1,4 +1,4 @@
-//! `Cache-Control` and its neighbours, as a shared cache reads them (RFC 9111).
+//! `Cache-Control` and related fields, as interpreted by a shared cache (RFC 9111).
 
 use std::time::{Duration, SystemTime};
 
@@ -101,7 +101,7 @@ fn vary(fields: &HeaderMap) -> Option<Vec<String>> {
     Some(names)
 }
 
-/// Whether a request is one of a particular user.
+/// Whether a request has credentials of a user.
 pub(crate) fn is_authorized(fields: &HeaderMap) -> bool {
     fields.contains_key(AUTHORIZATION)
 }
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_must_not_be_stored_is_not() {
+    fn responses_that_must_not_be_stored_are_rejected() {
         let lifetime = ("cache-control", "public, max-age=60");
         for field in [
             ("cache-control", "no-store"),

@@ -1,4 +1,4 @@
-//! What is stored under a key of the response cache.
+//! Items of the response cache.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -20,7 +20,7 @@ pub(crate) struct Entry {
     pub(crate) content: Content,
 }
 
-/// What is known of a URI.
+/// The content of an entry.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Content {
     Response {
@@ -66,7 +66,7 @@ impl Entry {
     }
 }
 
-/// Returns the key of the variant that a request asks for.
+/// Returns the key of the variant for a request.
 pub(crate) fn variant_key(key: &str, id: u64, names: &[String], request: &HeaderMap) -> String {
     let mut text = Vec::new();
     for name in names {

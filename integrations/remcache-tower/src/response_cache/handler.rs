@@ -1,4 +1,4 @@
-//! The handler of one request: called at most once, by whichever step needs its response.
+//! The handler of one request, which several steps may call and which runs at most once.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -49,12 +49,12 @@ where
         }
     }
 
-    /// Keeps the result for [`take`](Self::take).
+    /// Stores the result for [`take`](Self::take).
     pub(super) fn finish(&self, result: Result<Response<R>, E>) {
         *self.lock() = State::Finished(result);
     }
 
-    /// Whether the handler was called and its result is kept.
+    /// Whether the handler was called and its result is stored.
     pub(super) fn is_finished(&self) -> bool {
         matches!(&*self.lock(), State::Finished(_))
     }

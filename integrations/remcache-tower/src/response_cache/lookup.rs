@@ -67,7 +67,7 @@ where
         }
     }
 
-    /// Answers a request that waits for no other one.
+    /// Answers a request without waiting for the handler of another request.
     async fn respond_alone(&self, fields: &HeaderMap) -> Result<Response<R>, E> {
         let found = self.find(fields).await;
         let entry = found.as_ref().map(|found| found.entry.clone());
@@ -87,12 +87,12 @@ where
     async fn call(&self) -> Result<Response<R>, E> {
         match self.handler.call().await {
             Some(result) => result,
-            // Its response went to a refresh that other programs have asked for.
+            // The response was used for a refresh.
             None => Ok(without_body(StatusCode::SERVICE_UNAVAILABLE)),
         }
     }
 
-    /// Returns the entry for this request, or calls the handler for all who wait for one.
+    /// Returns the entry for this request, or calls the handler for all requests that wait for it.
     async fn fetch(&self, fields: &HeaderMap) -> Option<Entry> {
         let (mut key, mut names) = (self.key.clone(), Vec::new());
         for _ in 0..ROUNDS {

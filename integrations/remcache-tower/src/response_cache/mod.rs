@@ -26,7 +26,7 @@ use lookup::Lookup;
 
 /// Stores responses in memcached, and answers later requests with them.
 ///
-/// While the cache is away, every request reaches the handler after at most the [budget](ResponseCacheLayer::budget).
+/// While the cache is unavailable, every request reaches the handler after at most the [budget](ResponseCacheLayer::budget).
 ///
 /// - **Only what the handler allows is stored**: responses to `GET` that name their lifetime, by `Cache-Control:
 ///   max-age=…` or `s-maxage=…` or by `Expires`, unless they have `no-store`, `no-cache`, `private`, `Vary: *` or
@@ -84,27 +84,27 @@ impl ResponseCacheLayer {
         }
     }
 
-    /// What stands before each key (default: `response:`). Layers with the same prefix share responses.
+    /// Sets the prefix of keys (default: `response:`). Layers with the same prefix share responses.
     #[must_use]
     pub fn prefix(self, prefix: impl Into<Arc<str>>) -> Self {
         Self { prefix: prefix.into(), ..self }
     }
 
-    /// The longest time that the cache adds to a request (default: 500 ms), waiting for the response of another
+    /// Sets the maximum time that the cache adds to a request (default: 500 ms), waiting for the response of another
     /// request's handler not included. A single command may take a fifth of it.
     #[must_use]
     pub fn budget(self, budget: Duration) -> Self {
         Self { budget, ..self }
     }
 
-    /// The longest body that is stored, in bytes (default: 512 KiB). Keep it below the servers' item size limit.
+    /// Sets the maximum length of a stored body, in bytes (default: 512 KiB). Keep it below the servers' item size limit.
     #[must_use]
     pub fn max_body(self, bytes: u64) -> Self {
         Self { max_body: bytes, ..self }
     }
 
-    /// How long a request waits for the handler that another request has called, before it calls its own (default:
-    /// 30 s). A handler that fails or is dropped releases the others at once.
+    /// Sets how long a request waits for the handler that another request has called, before it calls its own (default:
+    /// 30 s). A handler that fails or is dropped releases the others immediately.
     #[must_use]
     pub fn handler_timeout(self, timeout: Duration) -> Self {
         Self { handler_timeout: timeout, ..self }
@@ -120,8 +120,8 @@ impl ResponseCacheLayer {
         policy.lease(self.handler_timeout).wait(self.handler_timeout)
     }
 
-    /// Returns the key of a request's responses. Those to requests of a particular user have another key, so that a
-    /// private response does not keep others from being stored.
+    /// Returns the key of a request's responses. Requests with credentials have a different key, so that a private response
+    /// does not prevent others from being stored.
     fn key<B>(&self, request: &Request<B>, is_authorized: bool) -> String {
         let uri = request.uri();
         let host = request.headers().get(HOST).map_or(&b""[..], |host| host.as_bytes());
@@ -186,18 +186,18 @@ where
     }
 }
 
-/// What happens to a request.
+/// How a request is processed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Plan {
     /// The handler is called.
     PassOn,
-    /// The handler is called, and what is stored for the URI is removed.
+    /// The handler is called, and the stored responses of the URI are removed.
     Invalidate,
     /// A stored response is returned, or the handler is called and its response stored.
     Cache(Needs),
 }
 
-/// What a request asks of a stored response.
+/// Requirements of a request for a stored response.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Needs {
     directives: Directives,
@@ -230,5 +230,5 @@ fn has(fields: &HeaderMap, names: &[http::HeaderName]) -> bool {
     names.iter().any(|name| fields.contains_key(name))
 }
 
-/// The TTL of an item until that of its response is known.
+/// TTL of an item until that of its response is known.
 const LONGEST_TTL: Duration = Duration::from_secs(86_400);

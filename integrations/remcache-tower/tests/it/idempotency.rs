@@ -92,7 +92,7 @@ async fn other_requests_are_executed() {
     assert_eq!(shop.pay(&[], "5").await.2, "paid 4");
     for user in ["Bearer ada", "Bearer bob"] {
         let fields = [("idempotency-key", "a"), ("authorization", user)];
-        assert_eq!(shop.pay(&fields, "5").await.1, None, "keys of users are their own");
+        assert_eq!(shop.pay(&fields, "5").await.1, None, "users have separate keys");
     }
     let put = send(&shop.app, request("PUT", &key("a"), "5")).await;
     assert_eq!(text(put).await, "paid 7", "PUT is idempotent without a key");
@@ -134,7 +134,7 @@ async fn a_client_that_disconnects_does_not_interrupt_the_handler() {
         async move { send(&app, request("POST", &[("idempotency-key", "a")], "5")).await }
     });
     shop.begun.acquire().await.unwrap().forget();
-    assert_eq!(shop.pay(&key, "5").await.0, 409, "it is being executed");
+    assert_eq!(shop.pay(&key, "5").await.0, 409, "the first request is still executed");
     first.abort();
     assert!(first.await.unwrap_err().is_cancelled());
     shop.permits.add_permits(1);
@@ -145,7 +145,7 @@ async fn a_client_that_disconnects_does_not_interrupt_the_handler() {
 }
 
 #[tokio::test]
-async fn requests_are_executed_while_the_cache_is_away() {
+async fn requests_are_executed_while_the_cache_is_unavailable() {
     for outage in Outage::ALL {
         let mut server = Memcached::start(&[]);
         let shop = Shop::new(IdempotencyLayer::new(&client(&server)));
@@ -159,7 +159,7 @@ async fn requests_are_executed_while_the_cache_is_away() {
 }
 
 #[tokio::test]
-async fn requests_are_rejected_while_the_cache_is_away_if_asked_for() {
+async fn requests_are_rejected_while_the_cache_is_unavailable_if_configured() {
     for outage in Outage::ALL {
         let mut server = Memcached::start(&[]);
         let layer = IdempotencyLayer::new(&client(&server)).on_unavailable(OnUnavailable::FailClosed);

@@ -45,7 +45,7 @@ async fn a_request_above_the_limit_is_rejected_with_fields() {
 }
 
 #[tokio::test]
-async fn keys_are_counted_apart_whatever_they_contain() {
+async fn keys_are_counted_separately() {
     let server = Memcached::start(&[]);
     let app = app(Limiter::new(&client(&server), "test", FixedWindow::new(1, YEAR)).expect("a valid rule"), |layer| {
         layer.budget(PATIENT)
@@ -72,7 +72,7 @@ async fn a_steady_rate_is_limited_too() {
 }
 
 #[tokio::test]
-async fn requests_pass_while_the_cache_is_away() {
+async fn requests_pass_while_the_cache_is_unavailable() {
     for outage in Outage::ALL {
         let mut server = Memcached::start(&[]);
         let app =
@@ -89,7 +89,7 @@ async fn requests_pass_while_the_cache_is_away() {
 }
 
 #[tokio::test]
-async fn requests_are_rejected_while_the_cache_is_away_if_asked_for() {
+async fn requests_are_rejected_while_the_cache_is_unavailable_if_configured() {
     for outage in Outage::ALL {
         let mut server = Memcached::start(&[]);
         let limiter = Limiter::new(&client(&server), "test", FixedWindow::new(9, YEAR)).expect("a valid rule");

@@ -143,7 +143,7 @@ async fn a_response_expires() {
 }
 
 #[tokio::test]
-async fn variants_are_kept_apart() {
+async fn variants_are_separate() {
     let server = Memcached::start(&[]);
     let site = Site::patient(&server);
     let vary = ("x-answer", "vary: Accept-Language");
@@ -167,7 +167,7 @@ async fn requests_of_users_get_only_public_responses() {
     assert_eq!(site.get("/own", &[MINUTE, ada]).await, "response 1");
     assert_eq!(site.get("/own", &[MINUTE, bob]).await, "response 2");
     assert_eq!(site.get("/own", &[MINUTE]).await, "response 3", "a response to a user is not stored");
-    assert_eq!(site.get("/own", &[MINUTE, ada]).await, "response 4", "nor does a user get another's");
+    assert_eq!(site.get("/own", &[MINUTE, ada]).await, "response 4", "a user does not get the response of another");
     assert_eq!(site.get("/own", &[]).await, "response 3");
 
     assert_eq!(site.get("/public", &[PUBLIC, ada]).await, "response 5");
@@ -188,7 +188,7 @@ async fn directives_of_requests_are_honoured() {
     assert_eq!(site.get("/a", &cache("only-if-cached")).await, "response 2");
     assert_eq!(site.get("/a", &cache("max-age=50")).await, "response 2");
     assert_eq!(site.get("/a", &cache("no-cache")).await, "response 3");
-    assert_eq!(site.get("/a", &[MINUTE]).await, "response 3", "it has replaced the stored one");
+    assert_eq!(site.get("/a", &[MINUTE]).await, "response 3", "the stored response was replaced");
     assert_eq!(site.get("/a", &[("range", "bytes=0-1")]).await, "response 4");
 }
 
@@ -238,7 +238,7 @@ async fn an_item_that_is_not_an_entry_is_ignored() {
 }
 
 #[tokio::test]
-async fn requests_reach_the_handler_while_the_cache_is_away() {
+async fn requests_reach_the_handler_while_the_cache_is_unavailable() {
     for outage in Outage::ALL {
         let mut server = Memcached::start(&[]);
         let site = Site::new(ResponseCacheLayer::new(&client(&server)));

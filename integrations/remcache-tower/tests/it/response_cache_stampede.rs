@@ -29,7 +29,7 @@ fn app(client: &Client, calls: &Arc<AtomicUsize>, fields: &'static [(&str, &str)
     Router::new().route("/", route(handler)).layer(ResponseCacheLayer::new(client).budget(Duration::from_secs(500)))
 }
 
-/// Sends 1,000 requests at once, to each application in turn.
+/// Sends 1,000 concurrent requests, to each application in turn.
 async fn send_1000(apps: &[Router]) {
     let mut requests = JoinSet::new();
     for app in apps.iter().cycle().take(1000) {
@@ -54,7 +54,7 @@ async fn a_thousand_misses_call_the_handler_once() {
 async fn a_thousand_misses_in_four_processes_call_the_handler_once() {
     let server = Memcached::start(&[]);
     let calls = Arc::default();
-    // Clients share nothing, as in processes of their own.
+    // Separate clients share no state, like separate processes.
     let apps: Vec<_> = (0..4).map(|_| app(&client(&server), &calls, &[("cache-control", "max-age=60")])).collect();
     send_1000(&apps).await;
     assert_eq!(calls.load(Ordering::SeqCst), 1);
@@ -65,8 +65,8 @@ async fn requests_do_not_take_turns_if_the_response_is_not_storable() {
     let server = Memcached::start(&[]);
     let calls = Arc::default();
     let app = app(&client(&server), &calls, &[("cache-control", "private")]);
-    // One after another they would take 200 s, and the budget is longer.
-    tokio::time::timeout(Duration::from_secs(150), send_1000(&[app])).await.expect("requests take turns");
+    // Executed one after another they would take 200 s, and the budget is longer.
+    tokio::time::timeout(Duration::from_secs(150), send_1000(&[app])).await.expect("the requests are not concurrent");
     assert_eq!(calls.load(Ordering::SeqCst), 1000);
 }
 

@@ -1,20 +1,20 @@
-//! Fetches that share a line: what is sent, what answers whom, and a server that lies.
+//! Multigets: coalescing, attribution of items, and wrong replies.
 
-use super::liar::{Lie, Random, truth};
-use crate::connection::tests::text::{Bench, below};
+use super::wrong_replies::{Corruption, Random, expected_value};
+use crate::connection::tests::text::{Harness, below};
 
 use bytes::Bytes;
 
 use crate::*;
 
-fn bench(protocol: Protocol, keys_in_line: usize) -> Bench {
-    let mut bench = Bench::new(protocol);
-    bench.connection.set_max_keys_per_line(keys_in_line);
-    bench
+fn harness(protocol: Protocol, keys_in_line: usize) -> Harness {
+    let mut harness = Harness::new(protocol);
+    harness.connection.set_max_keys_per_line(keys_in_line);
+    harness
 }
 
-/// Submits requests by letters: a to z are gets of that key, S a set, s a quiet set, N a no-op.
-fn submit(bench: &mut Bench, requests: &str) {
+/// Submits a request per letter: a to z are gets of that key, S a set, s a quiet set, N a no-op.
+fn submit(harness: &mut Harness, requests: &str) {
     for (tag, kind) in requests.chars().enumerate() {
         let request = match kind {
             'S' => Request::set("k", "v"),
@@ -22,19 +22,19 @@ fn submit(bench: &mut Bench, requests: &str) {
             'N' => Request::noop(),
             key => Request::get(key.to_string()),
         };
-        bench.submit(&request, tag as u64).unwrap();
+        harness.submit(&request, tag as u64).unwrap();
     }
 }
 
 #[track_caller]
 fn assert_sent(protocol: Protocol, requests: &str, keys_in_line: usize, expected: &str) {
-    let mut bench = bench(protocol, keys_in_line);
-    submit(&mut bench, requests);
-    assert_eq!(bench.sent().replace("\r\n", "|"), expected, "{protocol} {requests}");
+    let mut harness = harness(protocol, keys_in_line);
+    submit(&mut harness, requests);
+    assert_eq!(harness.sent().replace("\r\n", "|"), expected, "{protocol} {requests}");
 }
 
 #[test]
-fn gets_in_a_row_leave_as_one_line() {
+fn consecutive_gets_are_sent_as_one_line() {
     for protocol in [Protocol::Meta, Protocol::Text] {
         assert_sent(protocol, "abc", 100, "gets a b c|");
         assert_sent(protocol, "abcde", 2, "gets a b|gets c d|gets e|");
@@ -45,38 +45,38 @@ fn gets_in_a_row_leave_as_one_line() {
 }
 
 #[test]
-fn a_line_takes_a_quarter_of_those_who_wait_or_half_of_a_run() {
+fn a_multiget_has_a_quarter_of_the_requests_in_flight_or_half_of_a_call() {
     let lengths = |is_run: bool| {
-        let mut bench = bench(Protocol::Meta, 100);
+        let mut harness = harness(Protocol::Meta, 100);
         let mut round = |count| {
-            bench.connection.begin_batch(if is_run { count as usize } else { 0 });
+            harness.connection.begin_batch(if is_run { count as usize } else { 0 });
             for tag in 0..count {
-                bench.submit(&Request::get(format!("{tag}")), tag).unwrap();
+                harness.submit(&Request::get(format!("{tag}")), tag).unwrap();
             }
-            bench.sent().lines().map(|line| line.split(' ').count() - 1).collect::<Vec<_>>()
+            harness.sent().lines().map(|line| line.split(' ').count() - 1).collect::<Vec<_>>()
         };
         [round(20), round(44), round(256), round(90), round(150)]
     };
     assert_eq!(lengths(true), [vec![20], vec![32, 12], vec![100, 100, 56], vec![45, 45], vec![75, 75]]);
-    // In flight when each began: none, 20, 64, 320, 410.
+    // Requests in flight at the start of each round: 0, 20, 64, 320, 410.
     let alone = [vec![8, 8, 4], vec![8, 8, 8, 8, 8, 4], vec![16; 16], vec![80, 10], vec![100, 50]];
     assert_eq!(lengths(false), alone);
 }
 
-/// Values of one caller's run lie side by side; one that was asked for by itself keeps nothing else alive.
+/// Values of a multi-key call are stored side by side; the value of a single get keeps no other memory alive.
 #[test]
-fn small_values_of_a_run_share_memory_and_no_others_do() {
+fn only_small_values_of_one_call_share_memory() {
     let values = |extend_by: std::time::Duration| {
-        let mut bench = bench(Protocol::Meta, 100);
+        let mut harness = harness(Protocol::Meta, 100);
         for tag in 0..3 {
-            let deadline = Deadline { at: bench.at(1000), extend_by };
+            let deadline = Deadline { at: harness.at(1000), extend_by };
             let request = Request::get(format!("{tag}"));
-            bench.connection.submit(&request, Some(Tag(tag)), deadline, bench.at(0)).unwrap();
+            harness.connection.submit(&request, Some(Tag(tag)), deadline, harness.at(0)).unwrap();
         }
-        bench.sent();
-        bench.input.extend(b"VALUE 0 0 4 1\r\nnull\r\nVALUE 1 5 0 2\r\n\r\nVALUE 2 0 3 3\r\ntwo\r\nEND\r\n");
+        harness.sent();
+        harness.input.extend(b"VALUE 0 0 4 1\r\nnull\r\nVALUE 1 5 0 2\r\n\r\nVALUE 2 0 3 3\r\ntwo\r\nEND\r\n");
         let mut values = Vec::new();
-        while let Some(event) = bench.connection.poll_event(&mut bench.input).unwrap() {
+        while let Some(event) = harness.connection.poll_event(&mut harness.input).unwrap() {
             values.push(event.reply.value);
         }
         assert_eq!(values, ["null", "", "two"]);
@@ -91,16 +91,16 @@ fn small_values_of_a_run_share_memory_and_no_others_do() {
 
 #[test]
 fn a_taken_output_is_not_appended_to() {
-    let mut bench = bench(Protocol::Meta, 100);
-    submit(&mut bench, "ab");
-    assert_eq!(bench.sent(), "gets a b\r\n");
-    submit(&mut bench, "c");
-    assert_eq!(bench.sent(), "gets c\r\n");
+    let mut harness = harness(Protocol::Meta, 100);
+    submit(&mut harness, "ab");
+    assert_eq!(harness.sent(), "gets a b\r\n");
+    submit(&mut harness, "c");
+    assert_eq!(harness.sent(), "gets c\r\n");
 }
 
 #[test]
-fn other_fetches_go_each_by_itself() {
-    let mut bench = bench(Protocol::Meta, 100);
+fn other_fetches_are_not_coalesced() {
+    let mut harness = harness(Protocol::Meta, 100);
     for (tag, request) in [
         Request::get("a"),
         Request::get("a b"),
@@ -114,53 +114,53 @@ fn other_fetches_go_each_by_itself() {
     .iter()
     .enumerate()
     {
-        bench.submit(request, tag as u64).unwrap();
+        harness.submit(request, tag as u64).unwrap();
     }
-    let sent = bench.sent();
+    let sent = harness.sent();
     let lines: Vec<&str> = sent.lines().collect();
     assert_eq!((lines.len(), lines[0], lines[6]), (7, "gets a", "gets g h"));
     assert!(lines[1..6].iter().all(|line| line.starts_with("mg ")), "{lines:?}");
 }
 
 #[test]
-fn no_line_is_longer_than_a_server_keeps_ready() {
-    let mut bench = bench(Protocol::Text, usize::MAX);
+fn a_line_does_not_exceed_the_read_buffer_of_a_server() {
+    let mut harness = harness(Protocol::Text, usize::MAX);
     for tag in 0..100 {
-        bench.submit(&Request::get(format!("{tag:0250}")), tag).unwrap();
+        harness.submit(&Request::get(format!("{tag:0250}")), tag).unwrap();
     }
-    let sent = bench.sent();
+    let sent = harness.sent();
     let lengths: Vec<usize> = sent.lines().map(str::len).collect();
     let (last, full) = lengths.split_last().unwrap();
     assert!(full.iter().all(|length| (1700..2000).contains(length)) && *last < 2000, "{lengths:?}");
     assert_eq!(sent.split_whitespace().count(), 100 + lengths.len());
 }
 
-/// Answers come whole and byte by byte. Expected are tags with - for a miss, + for a hit or success,
-/// ! for a refusal; and what it ends with.
+/// Decodes replies at once and byte by byte. Expected are tags with - for a miss, + for a hit or success, ! for an
+/// error, and the protocol error at the end.
 #[track_caller]
 fn check(requests: &str, reply: &str, expected: &str) {
     for protocol in [Protocol::Meta, Protocol::Text] {
         for pieces in [usize::MAX, 1] {
-            let mut bench = bench(protocol, 100);
-            submit(&mut bench, requests);
-            bench.sent();
+            let mut harness = harness(protocol, 100);
+            submit(&mut harness, requests);
+            harness.sent();
             let mut found = String::new();
             let bytes = item_lines(reply);
             let mut pieces = bytes.as_bytes().chunks(pieces);
             while !found.contains(' ')
                 && let Some(piece) = pieces.next()
             {
-                bench.input.extend(piece);
-                hear(&mut bench, &mut found);
+                harness.input.extend(piece);
+                record_events(&mut harness, &mut found);
             }
             assert_eq!(found, expected, "{protocol} {requests}: {reply}");
         }
     }
 }
 
-fn hear(bench: &mut Bench, found: &mut String) {
+fn record_events(harness: &mut Harness, found: &mut String) {
     loop {
-        match bench.connection.poll_event(&mut bench.input) {
+        match harness.connection.poll_event(&mut harness.input) {
             Ok(None) => return,
             Ok(Some(event)) => *found += &format!("{}{}", event.tag.0, mark(event.reply.status)),
             Err(error) => {
@@ -179,7 +179,7 @@ fn mark(status: Status) -> char {
     }
 }
 
-/// `a` is an item of that key; everything else is a line.
+/// Returns the lines of a reply: a single letter stands for an item with that key.
 fn item_lines(reply: &str) -> String {
     let lines = reply.split('|').map(|line| match line.len() {
         1 => format!("VALUE {line} 0 2 9\r\n{line}{line}\r\n"),
@@ -189,7 +189,7 @@ fn item_lines(reply: &str) -> String {
 }
 
 #[test]
-fn items_answer_their_gets_and_the_end_reports_misses() {
+fn items_complete_their_gets_and_the_end_reports_misses() {
     check("abc", "a|b|c|END", "0+1+2+");
     check("abc", "END", "0-1-2-");
     check("abc", "b|END", "1+0-2-");
@@ -200,7 +200,7 @@ fn items_answer_their_gets_and_the_end_reports_misses() {
 }
 
 #[test]
-fn a_line_that_fails_fails_whole_and_alone() {
+fn a_failed_multiget_fails_all_its_gets_and_no_others() {
     check("abc", "SERVER_ERROR out of memory writing get response", "0!1!2!");
     check("abc", "b|SERVER_ERROR out of memory writing get response", "1+0!2!");
     check("abc", "a|b|c|SERVER_ERROR out of memory", "0+1+2+");
@@ -208,20 +208,20 @@ fn a_line_that_fails_fails_whole_and_alone() {
 }
 
 #[test]
-fn no_reply_is_accepted_after_an_error_that_loses_synchronisation() {
+fn no_reply_is_accepted_after_a_desynchronizing_error() {
     for protocol in [Protocol::Meta, Protocol::Text] {
-        let mut bench = bench(protocol, 2);
-        submit(&mut bench, "abc");
-        assert_eq!(bench.sent(), "gets a b\r\ngets c\r\n");
-        bench.input.extend(item_lines("CLIENT_ERROR bad command line format|c|END").as_bytes());
+        let mut harness = harness(protocol, 2);
+        submit(&mut harness, "abc");
+        assert_eq!(harness.sent(), "gets a b\r\ngets c\r\n");
+        harness.input.extend(item_lines("CLIENT_ERROR bad command line format|c|END").as_bytes());
         let mut found = String::new();
-        hear(&mut bench, &mut found);
+        record_events(&mut harness, &mut found);
         assert_eq!(found, "0!1! OutOfStep", "{protocol}");
     }
 }
 
 #[test]
-fn a_reply_to_no_get_of_the_line_is_a_protocol_error() {
+fn a_reply_to_another_key_is_a_protocol_error() {
     check("abc", "d|END", " WrongKey");
     check("abc", "b|a|END", "1+ WrongKey");
     check("abc", "a|a|END", "0+ WrongKey");
@@ -236,26 +236,26 @@ fn a_reply_to_no_get_of_the_line_is_a_protocol_error() {
 }
 
 #[test]
-fn an_end_that_is_left_out_is_missed() {
-    // The line of the second read must not be taken for the first one's.
+fn a_missing_end_is_detected() {
+    // The reply to the second multiget must not complete the first one.
     for protocol in [Protocol::Meta, Protocol::Text] {
-        let mut bench = bench(protocol, 100);
-        submit(&mut bench, "ab");
-        bench.sent();
-        submit(&mut bench, "c");
-        bench.sent();
-        bench.answer(&item_lines("a|b")).unwrap();
-        assert_eq!(bench.answer(&item_lines("c")), Err(ProtocolError::WrongKey));
+        let mut harness = harness(protocol, 100);
+        submit(&mut harness, "ab");
+        harness.sent();
+        submit(&mut harness, "c");
+        harness.sent();
+        harness.answer(&item_lines("a|b")).unwrap();
+        assert_eq!(harness.answer(&item_lines("c")), Err(ProtocolError::WrongKey));
     }
 }
 
 #[test]
-fn quiet_changes_before_a_line_are_settled_by_it() {
+fn a_multiget_completes_quiet_changes_before_it() {
     let run = |reply: &str| {
-        let mut bench = bench(Protocol::Meta, 100);
-        submit(&mut bench, "ssab");
-        bench.sent();
-        bench.answer(&item_lines(reply))
+        let mut harness = harness(Protocol::Meta, 100);
+        submit(&mut harness, "ssab");
+        harness.sent();
+        harness.answer(&item_lines(reply))
     };
     let made = [(0, Status::NoError), (1, Status::NoError)];
     let hit = |tag| (tag, Status::NoError);
@@ -270,67 +270,67 @@ fn quiet_changes_before_a_line_are_settled_by_it() {
 #[test]
 fn abandoned_gets_of_a_line_are_not_sent() {
     for (protocol, noop) in [(Protocol::Meta, "mn"), (Protocol::Text, "version")] {
-        let mut bench = bench(protocol, 100);
-        submit(&mut bench, "x");
-        assert_eq!(bench.sent(), "gets x\r\n");
+        let mut harness = harness(protocol, 100);
+        submit(&mut harness, "x");
+        assert_eq!(harness.sent(), "gets x\r\n");
         for (tag, millis) in [(1, 500), (2, 100), (3, 500), (4, 500)] {
-            let deadline = Deadline { at: bench.at(millis), extend_by: std::time::Duration::ZERO };
+            let deadline = Deadline { at: harness.at(millis), extend_by: std::time::Duration::ZERO };
             let key = format!("k{tag}");
-            bench.connection.submit(&Request::get(&key), Some(Tag(tag)), deadline, bench.at(0)).unwrap();
+            harness.connection.submit(&Request::get(&key), Some(Tag(tag)), deadline, harness.at(0)).unwrap();
         }
-        bench.connection.expire_due(bench.at(100));
-        assert_eq!(bench.events(), Ok(vec![(2, Status::TimedOut(Delivery::NotSent))]));
-        assert_eq!(bench.sent(), format!("gets k1\r\n{noop}\r\ngets k3 k4\r\n"));
+        harness.connection.expire_due(harness.at(100));
+        assert_eq!(harness.events(), Ok(vec![(2, Status::TimedOut(Delivery::NotSent))]));
+        assert_eq!(harness.sent(), format!("gets k1\r\n{noop}\r\ngets k3 k4\r\n"));
         let answer = if protocol == Protocol::Meta { "MN" } else { "VERSION 1.6.18" };
         let reply = format!("x|END|VALUE k1 0 1 9|v|END|{answer}|VALUE k4 0 1 9|v|END");
-        let events = bench.answer(&item_lines(&reply).replace("VALUE v 0 2 9\r\nvv", "v")).unwrap();
+        let events = harness.answer(&item_lines(&reply).replace("VALUE v 0 2 9\r\nvv", "v")).unwrap();
         let expected = [(0, true), (1, true), (4, true), (3, false)];
         let expected = expected.map(|(tag, hit)| (tag, if hit { Status::NoError } else { Status::KeyNotFound }));
         assert_eq!(events, expected);
-        assert_eq!(bench.connection.in_flight(), 0);
+        assert_eq!(harness.connection.in_flight(), 0);
     }
 }
 
 #[test]
-fn an_abandoned_fetch_keeps_its_place_in_the_line() {
-    let mut bench = bench(Protocol::Meta, 100);
-    submit(&mut bench, "a");
-    let ticket = bench.submit(&Request::get("b"), 1).unwrap();
-    bench.submit(&Request::get("c"), 2).unwrap();
-    bench.sent();
-    bench.connection.abandon(ticket, bench.at(0));
-    assert_eq!(bench.answer(&item_lines("a|b|c|END")), Ok(vec![(0, Status::NoError), (2, Status::NoError)]));
-    assert_eq!((bench.connection.in_flight(), bench.connection.abandoned()), (0, 0));
+fn an_abandoned_fetch_stays_in_its_multiget() {
+    let mut harness = harness(Protocol::Meta, 100);
+    submit(&mut harness, "a");
+    let ticket = harness.submit(&Request::get("b"), 1).unwrap();
+    harness.submit(&Request::get("c"), 2).unwrap();
+    harness.sent();
+    harness.connection.abandon(ticket, harness.at(0));
+    assert_eq!(harness.answer(&item_lines("a|b|c|END")), Ok(vec![(0, Status::NoError), (2, Status::NoError)]));
+    assert_eq!((harness.connection.in_flight(), harness.connection.abandoned()), (0, 0));
 }
 
 #[test]
-fn a_line_is_one_request_to_a_record() {
-    let mut bench = bench(Protocol::Text, 3);
-    submit(&mut bench, "abcdef");
+fn a_multiget_is_not_split_between_tls_records() {
+    let mut harness = harness(Protocol::Text, 3);
+    submit(&mut harness, "abcdef");
     let mut output = Output::new();
-    bench.connection.take_output(&mut output);
+    harness.connection.take_output(&mut output);
     let line = "gets a b c\r\n".len();
-    assert_eq!(bench.connection.next_boundary(4), line);
-    assert_eq!(bench.connection.next_boundary(line + 5), line);
-    assert_eq!(bench.connection.next_boundary(1000), 2 * line);
-    bench.connection.handle_written(line);
-    bench.connection.close(&Bytes::from("gone"), bench.at(0));
-    let ends = bench.events().unwrap();
+    assert_eq!(harness.connection.next_boundary(4), line);
+    assert_eq!(harness.connection.next_boundary(line + 5), line);
+    assert_eq!(harness.connection.next_boundary(1000), 2 * line);
+    harness.connection.handle_written(line);
+    harness.connection.close(&Bytes::from("gone"), harness.at(0));
+    let ends = harness.events().unwrap();
     let delivery = |tag| if tag < 3 { Delivery::MaybeSent } else { Delivery::NotSent };
     assert_eq!(ends, (0..6).map(|tag| (tag, Status::Disconnected(delivery(tag)))).collect::<Vec<_>>());
 }
 
-// ---- A lying server ----
+// ---- Wrong replies ----
 
-/// What an honest server answers to a line, block by block.
-fn honest(line: &str) -> Vec<String> {
+/// Returns the correct reply to a line, in blocks.
+fn correct_replies(line: &str) -> Vec<String> {
     let mut words = line.split(' ');
     match words.next() {
         Some("mn") => vec!["MN\r\n".to_owned()],
         Some("version") => vec!["VERSION 1.6.18\r\n".to_owned()],
         Some("gets") => {
             let items = words.filter_map(|key| {
-                let value = String::from_utf8(truth(key.as_bytes())?.to_vec()).unwrap();
+                let value = String::from_utf8(expected_value(key.as_bytes())?.to_vec()).unwrap();
                 Some(format!("VALUE {key} 0 {} 1\r\n{value}\r\n", value.len()))
             });
             items.chain(["END\r\n".to_owned()]).collect()
@@ -341,55 +341,55 @@ fn honest(line: &str) -> Vec<String> {
 
 fn conversation(protocol: Protocol, seed: u64) {
     let mut random = Random(seed);
-    let mut bench = bench(protocol, 1 + below(&mut random, 6));
-    let lies = [Lie::None, Lie::Swap, Lie::Repeat, Lie::Drop, Lie::Cut];
-    let chosen = lies[below(&mut random, lies.len())];
+    let mut harness = harness(protocol, 1 + below(&mut random, 6));
+    let corruptions = [Corruption::None, Corruption::Swap, Corruption::Repeat, Corruption::Drop, Corruption::Truncate];
+    let chosen = corruptions[below(&mut random, corruptions.len())];
     let count = 1 + below(&mut random, 12);
     for number in 0..count {
-        bench.submit(&Request::get(number.to_string()), number as u64).unwrap();
+        harness.submit(&Request::get(number.to_string()), number as u64).unwrap();
         if random.below(6) == 0 {
-            let deadline = Deadline { at: bench.at(1000), extend_by: std::time::Duration::ZERO };
-            bench.connection.submit(&Request::noop(), None, deadline, bench.at(0)).unwrap();
+            let deadline = Deadline { at: harness.at(1000), extend_by: std::time::Duration::ZERO };
+            harness.connection.submit(&Request::noop(), None, deadline, harness.at(0)).unwrap();
         }
     }
-    // With one key in a line the meta protocol has its own command, which has a test of its own.
-    let sent = bench.sent();
+    // Single gets on the meta protocol are tested separately.
+    let sent = harness.sent();
     if sent.contains("mg ") {
         return;
     }
-    let mut blocks: Vec<String> = sent.lines().flat_map(honest).collect();
+    let mut blocks: Vec<String> = sent.lines().flat_map(correct_replies).collect();
     let at = below(&mut random, blocks.len());
     match chosen {
-        Lie::Swap => {
+        Corruption::Swap => {
             let other = below(&mut random, blocks.len());
             blocks.swap(at, other);
         }
-        Lie::Repeat => blocks.insert(at, blocks[at].clone()),
-        Lie::Drop => drop(blocks.remove(at)),
+        Corruption::Repeat => blocks.insert(at, blocks[at].clone()),
+        Corruption::Drop => drop(blocks.remove(at)),
         _ => {}
     }
     let mut bytes = blocks.concat().into_bytes();
-    if let Lie::Cut = chosen {
+    if let Corruption::Truncate = chosen {
         bytes.truncate(below(&mut random, bytes.len() + 1));
     }
-    // A server can withhold an item; it cannot pass a different item for it.
-    let deniable = !matches!(chosen, Lie::None | Lie::Cut);
-    let mut ended = vec![0; count];
-    let mut broken = false;
-    while !bytes.is_empty() && !broken {
+    // A missing item is undetectable, a wrong item is not.
+    let is_undetectable = !matches!(chosen, Corruption::None | Corruption::Truncate);
+    let mut completions = vec![0; count];
+    let mut failed = false;
+    while !bytes.is_empty() && !failed {
         let piece = (1 + below(&mut random, 40)).min(bytes.len());
-        bench.input.extend(&bytes.drain(..piece).collect::<Vec<_>>());
-        broken = super::text::take_events(&mut bench, &mut ended, deniable, seed, chosen).is_err();
+        harness.input.extend(&bytes.drain(..piece).collect::<Vec<_>>());
+        failed = super::text::take_events(&mut harness, &mut completions, is_undetectable, seed, chosen).is_err();
     }
-    assert!(!broken || deniable, "seed {seed}, {protocol} {chosen:?}: an honest server is believed");
-    bench.input = InputBuffer::new();
-    bench.connection.close(&Bytes::from("gone"), bench.at(0));
-    super::text::take_events(&mut bench, &mut ended, deniable, seed, chosen).unwrap();
-    assert!(ended.iter().all(|&times| times == 1), "seed {seed}, {protocol} {chosen:?}: {ended:?}");
+    assert!(!failed || is_undetectable, "seed {seed}, {protocol} {chosen:?}: a correct reply was rejected");
+    harness.input = InputBuffer::new();
+    harness.connection.close(&Bytes::from("gone"), harness.at(0));
+    super::text::take_events(&mut harness, &mut completions, is_undetectable, seed, chosen).unwrap();
+    assert!(completions.iter().all(|&times| times == 1), "seed {seed}, {protocol} {chosen:?}: {completions:?}");
 }
 
 #[test]
-fn a_server_that_lies_about_a_line_is_never_believed() {
+fn wrong_replies_to_multigets_are_never_delivered() {
     let first: u64 = std::env::var("REMCACHE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0);
     for seed in first..first + 50_000 {
         conversation(Protocol::Meta, seed);

@@ -1,19 +1,19 @@
-//! The machine on the protocols of lines, and before its protocol is known.
+//! Tests of the connection state machine on the meta and text protocols, and during the negotiation.
 
-use super::liar::{Lie, Random, truth};
+use super::wrong_replies::{Corruption, Random, expected_value};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 
 use crate::*;
 
-pub(crate) struct Bench {
+pub(crate) struct Harness {
     pub(crate) connection: Connection,
     pub(crate) input: InputBuffer,
     start: Instant,
 }
 
-impl Bench {
+impl Harness {
     pub(crate) fn new(protocol: Protocol) -> Self {
         let start = Instant::now();
         let connection = Connection::speaking(protocol, ServerVersion::default(), Limits::default(), 7, start);
@@ -55,13 +55,13 @@ impl Bench {
     }
 }
 
-/// G = get, g = quiet get, S = set, s = quiet set, N = no-op, V = version. The reply is a list of
-/// lines, with `@n` for the opaque of the n-th request. Expected are tags with - for a miss, + for a
-/// success, ! for a refusal; and what it ends with.
+/// Submits requests (G = get, g = quiet get, S = set, s = quiet set, N = no-op, V = version) and decodes a reply, a
+/// list of lines with `@n` for the opaque of the n-th request. Expected are tags with - for a miss, + for a success,
+/// ! for an error, and the protocol error at the end.
 #[track_caller]
 fn check(protocol: Protocol, requests: &str, reply: &str, expected: &str) {
     for pieces in [1, 2, usize::MAX] {
-        let mut bench = Bench::new(protocol);
+        let mut harness = Harness::new(protocol);
         for (tag, kind) in requests.chars().enumerate() {
             let request = match kind {
                 'G' | 'g' => Request::get("k"),
@@ -70,18 +70,18 @@ fn check(protocol: Protocol, requests: &str, reply: &str, expected: &str) {
                 _ => Request::noop(),
             };
             let request = if kind.is_lowercase() { request.quiet() } else { request };
-            bench.submit(&request, tag as u64).unwrap();
+            harness.submit(&request, tag as u64).unwrap();
         }
-        bench.sent();
+        harness.sent();
         let mut bytes = format!("{reply}|").replace('|', "\r\n");
         for place in 0..requests.len() {
             bytes = bytes.replace(&format!("@{place}"), &format!("O{:08x}", 7 + place));
         }
         let mut found = String::new();
         for piece in bytes.as_bytes().chunks(pieces) {
-            bench.input.extend(piece);
+            harness.input.extend(piece);
             loop {
-                match bench.connection.poll_event(&mut bench.input) {
+                match harness.connection.poll_event(&mut harness.input) {
                     Ok(None) => break,
                     Ok(Some(event)) => {
                         let mark = match event.reply.status {
@@ -107,34 +107,34 @@ fn check(protocol: Protocol, requests: &str, reply: &str, expected: &str) {
 }
 
 #[test]
-fn meta_replies_find_their_requests() {
+fn meta_replies_are_attributed_to_their_requests() {
     check(Protocol::Meta, "GSG", "VA 1 f0 c1 @0|x|HD c2 @1|EN @2", "0+1+2-");
     check(Protocol::Meta, "ggN", "MN", "0-1-2+");
     check(Protocol::Meta, "ggN", "VA 1 f0 c1 @1|x|MN", "1+0-2+");
     check(Protocol::Meta, "ssG", "EN @2", "0+1+2-");
     check(Protocol::Meta, "ssN", "NS c0 @1|MN", "1!0+2+");
     check(Protocol::Meta, "NV", "MN|VERSION 1.6.18", "0+1+");
-    // The no-op that closes a quiet batch has no owner.
+    // The no-op that ends a quiet batch has no caller.
     check(Protocol::Meta, "ss", "MN", "0+1+");
 }
 
 #[test]
-fn keys_that_the_server_cannot_return_come_back_all_the_same() {
-    let mut bench = Bench::new(Protocol::Meta);
-    bench.submit(&Request::get("a b").with_key().quiet(), 0).unwrap();
-    bench.submit(&Request::get("plain").with_key().quiet(), 1).unwrap();
-    bench.submit(&Request::get("c\nd").with_key().quiet(), 2).unwrap();
-    bench.submit(&Request::get("e f").with_key(), 3).unwrap();
-    bench.sent();
-    bench.input.extend(b"VA 1 f0 c1 kplain O00000008\r\nx\r\nVA 1 f0 c1 O00000009\r\ny\r\nEN O0000000a\r\n");
+fn requested_keys_are_returned_although_the_server_does_not_send_them() {
+    let mut harness = Harness::new(Protocol::Meta);
+    harness.submit(&Request::get("a b").with_key().quiet(), 0).unwrap();
+    harness.submit(&Request::get("plain").with_key().quiet(), 1).unwrap();
+    harness.submit(&Request::get("c\nd").with_key().quiet(), 2).unwrap();
+    harness.submit(&Request::get("e f").with_key(), 3).unwrap();
+    harness.sent();
+    harness.input.extend(b"VA 1 f0 c1 kplain O00000008\r\nx\r\nVA 1 f0 c1 O00000009\r\ny\r\nEN O0000000a\r\n");
     let mut found = Vec::new();
-    while let Some(event) = bench.connection.poll_event(&mut bench.input).unwrap() {
+    while let Some(event) = harness.connection.poll_event(&mut harness.input).unwrap() {
         let Reply { key, value, .. } = event.reply;
         found.push((event.tag.0, String::from_utf8(key.to_vec()).unwrap(), String::from_utf8(value.to_vec()).unwrap()));
     }
     let expected = [(1, "plain", "x"), (2, "c\nd", "y"), (0, "", ""), (3, "e f", "")];
     let expected = expected.map(|(tag, key, value)| (tag, key.to_owned(), value.to_owned()));
-    assert_eq!(found, expected, "what is silent has no key");
+    assert_eq!(found, expected, "a quiet miss has no key");
 }
 
 #[test]
@@ -162,16 +162,16 @@ fn unrequested_meta_replies_are_protocol_errors() {
 }
 
 #[test]
-fn error_lines_go_to_their_owner_or_end_the_run() {
+fn error_lines_are_attributed_or_close_the_connection() {
     check(Protocol::Meta, "SG", "SERVER_ERROR object too large for cache|EN @1", "0!1-");
     check(Protocol::Meta, "SG", "CLIENT_ERROR bad data chunk|ERROR", "0! OutOfStep");
     check(Protocol::Meta, "sG", "SERVER_ERROR object too large for cache", " UnownedError");
     check(Protocol::Meta, "ss", "SERVER_ERROR object too large for cache", " UnownedError");
     check(Protocol::Meta, "sS", "SERVER_ERROR out of memory storing object", " UnownedError");
-    // The one that answered shows that the quiet ones before it had their turn.
+    // The reply confirms the quiet requests before it.
     check(Protocol::Meta, "ssG", "NS c0 @1|SERVER_ERROR out of memory", "1!0+2!");
     check(Protocol::Meta, "NN", "ERROR|MN", "0!1+");
-    // A no-op is never refused, so one quiet request before it is the owner; of two, either may be.
+    // A no-op never fails, so an error before it belongs to the quiet request; with two quiet requests it is ambiguous.
     check(Protocol::Meta, "sN", "SERVER_ERROR object too large for cache|MN", "0!1+");
     check(Protocol::Meta, "gN", "SERVER_ERROR out of memory|MN", "0!1+");
     check(Protocol::Meta, "GsN", "EN @0|SERVER_ERROR object too large for cache|MN", "0-1!2+");
@@ -192,7 +192,7 @@ fn error_lines_go_to_their_owner_or_end_the_run() {
 }
 
 #[test]
-fn text_replies_are_taken_in_order() {
+fn text_replies_are_attributed_in_order() {
     check(Protocol::Text, "GSGN", "VALUE k 0 1 9|x|END|STORED|END|VERSION 1.6.18", "0+1+2-3+");
     check(Protocol::Text, "gs", "END|STORED", "0-1+");
     check(Protocol::Text, "G", "VALUE other 0 1 9|x|END", " WrongKey");
@@ -206,14 +206,14 @@ fn text_replies_are_taken_in_order() {
 
 #[test]
 fn text_replies_are_matched_by_key() {
-    let mut bench = Bench::new(Protocol::Text);
+    let mut harness = Harness::new(Protocol::Text);
     for round in 0..100 {
         for tag in 0..5 {
             let key = format!("key-{round}-{tag}");
             let request = if tag == 2 { Request::delete(&key) } else { Request::get(&key).with_key() };
-            bench.submit(&request, tag).unwrap();
+            harness.submit(&request, tag).unwrap();
         }
-        bench.sent();
+        harness.sent();
         for tag in 0..5 {
             let key = format!("key-{round}-{tag}");
             let (reply, status) = match tag {
@@ -221,8 +221,8 @@ fn text_replies_are_matched_by_key() {
                 1 => ("END\r\n".to_owned(), Status::KeyNotFound),
                 _ => (format!("VALUE {key} 0 1 1\r\nv\r\nEND\r\n"), Status::NoError),
             };
-            bench.input.extend(reply.as_bytes());
-            let event = bench.connection.poll_event(&mut bench.input).unwrap().unwrap();
+            harness.input.extend(reply.as_bytes());
+            let event = harness.connection.poll_event(&mut harness.input).unwrap().unwrap();
             assert_eq!((event.tag.0, event.reply.status), (tag, status));
             assert_eq!(event.reply.key, if tag == 2 { "" } else { &key[..] });
         }
@@ -234,60 +234,60 @@ fn abandoned_requests_become_noops() {
     for (protocol, noop, answer) in
         [(Protocol::Meta, "mn\r\n", "MN\r\n"), (Protocol::Text, "version\r\n", "VERSION 1\r\n")]
     {
-        let mut bench = Bench::new(protocol);
-        bench.submit(&Request::get("a"), 1).unwrap();
-        bench.connection.expire_due(bench.at(1000));
-        assert_eq!(bench.events(), Ok(vec![(1, Status::TimedOut(Delivery::NotSent))]));
-        assert_eq!(bench.sent(), noop);
-        assert_eq!(bench.answer(answer), Ok(vec![]));
-        assert_eq!(bench.connection.in_flight(), 0);
-        bench.connection.handle_timeout(bench.at(5000)).unwrap();
-        assert_eq!(bench.sent(), noop, "and an idle connection is asked so");
+        let mut harness = Harness::new(protocol);
+        harness.submit(&Request::get("a"), 1).unwrap();
+        harness.connection.expire_due(harness.at(1000));
+        assert_eq!(harness.events(), Ok(vec![(1, Status::TimedOut(Delivery::NotSent))]));
+        assert_eq!(harness.sent(), noop);
+        assert_eq!(harness.answer(answer), Ok(vec![]));
+        assert_eq!(harness.connection.in_flight(), 0);
+        harness.connection.handle_timeout(harness.at(5000)).unwrap();
+        assert_eq!(harness.sent(), noop, "the keepalive of an idle connection");
     }
 }
 
 #[test]
 fn dumps_and_logs_are_exclusive() {
-    let mut bench = Bench::new(Protocol::Meta);
-    bench.submit(&Request::get("a"), 1).unwrap();
-    assert!(matches!(bench.submit(&Request::metadump("all"), 2), Err(Rejected::Invalid(_))));
-    bench.sent();
-    bench.answer("EN O00000007\r\n").unwrap();
-    bench.submit(&Request::metadump("all"), 2).unwrap();
-    assert_eq!(bench.submit(&Request::get("a"), 3), Err(Rejected::Full));
-    bench.sent();
-    assert_eq!(bench.answer("key=a exp=-1\nEND\r\n"), Ok(vec![(2, Status::NoError), (2, Status::NoError)]));
-    bench.submit(&Request::watch(""), 4).unwrap();
-    bench.sent();
-    bench.answer("OK\r\n").unwrap();
-    assert_eq!(bench.connection.poll_timeout(), Some(bench.at(1000)));
-    let patient = Deadline { at: bench.at(1_000_000), extend_by: Duration::ZERO };
-    bench.connection.close(&Bytes::new(), bench.start);
-    bench.events().unwrap();
-    bench.connection.submit(&Request::watch(""), Some(Tag(5)), patient, bench.start).unwrap();
-    bench.sent();
-    bench.connection.handle_timeout(bench.at(60_000)).unwrap();
-    assert_eq!(bench.events(), Ok(vec![]), "a log may be silent for long");
+    let mut harness = Harness::new(Protocol::Meta);
+    harness.submit(&Request::get("a"), 1).unwrap();
+    assert!(matches!(harness.submit(&Request::metadump("all"), 2), Err(Rejected::Invalid(_))));
+    harness.sent();
+    harness.answer("EN O00000007\r\n").unwrap();
+    harness.submit(&Request::metadump("all"), 2).unwrap();
+    assert_eq!(harness.submit(&Request::get("a"), 3), Err(Rejected::Full));
+    harness.sent();
+    assert_eq!(harness.answer("key=a exp=-1\nEND\r\n"), Ok(vec![(2, Status::NoError), (2, Status::NoError)]));
+    harness.submit(&Request::watch(""), 4).unwrap();
+    harness.sent();
+    harness.answer("OK\r\n").unwrap();
+    assert_eq!(harness.connection.poll_timeout(), Some(harness.at(1000)));
+    let patient = Deadline { at: harness.at(1_000_000), extend_by: Duration::ZERO };
+    harness.connection.close(&Bytes::new(), harness.start);
+    harness.events().unwrap();
+    harness.connection.submit(&Request::watch(""), Some(Tag(5)), patient, harness.start).unwrap();
+    harness.sent();
+    harness.connection.handle_timeout(harness.at(60_000)).unwrap();
+    assert_eq!(harness.events(), Ok(vec![]), "a log has no silence timeout");
 }
 
-// ---- Before the protocol is known ----
+// ---- During the negotiation ----
 
 #[test]
-fn requests_wait_until_the_protocol_is_known() {
+fn requests_wait_for_the_negotiation() {
     for (protocol, first) in [(Protocol::Meta, "mg a v f c Offffffff"), (Protocol::Text, "gets a")] {
-        let mut bench = Bench::undecided(Limits::default());
-        bench.submit(&Request::get("a"), 1).unwrap();
-        bench.submit(&Request::increment("b", 1).initial(5), 2).unwrap();
-        bench.submit(&Request::delete("c"), 3).unwrap();
-        let Bench { connection, .. } = &bench;
+        let mut harness = Harness::undecided(Limits::default());
+        harness.submit(&Request::get("a"), 1).unwrap();
+        harness.submit(&Request::increment("b", 1).initial(5), 2).unwrap();
+        harness.submit(&Request::delete("c"), 3).unwrap();
+        let Harness { connection, .. } = &harness;
         assert_eq!((connection.protocol(), connection.has_output(), connection.in_flight()), (None, false, 3));
         assert!(connection.waiting_output() > 0);
-        assert_eq!(bench.sent(), "");
-        bench.connection.begin(protocol, ServerVersion::default());
-        assert_eq!(bench.connection.protocol(), Some(protocol));
+        assert_eq!(harness.sent(), "");
+        harness.connection.begin(protocol, ServerVersion::default());
+        assert_eq!(harness.connection.protocol(), Some(protocol));
         let refused = if protocol == Protocol::Text { vec![(2, Status::Unsupported)] } else { vec![] };
-        assert_eq!(bench.events(), Ok(refused));
-        let sent: Vec<String> = bench.sent().lines().map(str::to_owned).collect();
+        assert_eq!(harness.events(), Ok(refused));
+        let sent: Vec<String> = harness.sent().lines().map(str::to_owned).collect();
         let second = if protocol == Protocol::Text { "version" } else { "ma b D1 N0 J5 v c O00000000" };
         let third = if protocol == Protocol::Text { "delete c" } else { "md c O00000001" };
         assert_eq!(sent, [first, second, third]);
@@ -295,62 +295,62 @@ fn requests_wait_until_the_protocol_is_known() {
 }
 
 #[test]
-fn requests_that_no_protocol_supports_are_refused_at_once() {
-    let mut bench = Bench::undecided(Limits { value: 10, ..Limits::default() });
+fn requests_that_no_protocol_supports_are_refused_immediately() {
+    let mut harness = Harness::undecided(Limits { value: 10, ..Limits::default() });
     for request in [Request::get(""), Request::set("k", "v").ttl(Duration::ZERO), Request::set("k", vec![0; 11])] {
-        assert!(matches!(bench.submit(&request, 1), Err(Rejected::Invalid(_))), "{request:?}");
+        assert!(matches!(harness.submit(&request, 1), Err(Rejected::Invalid(_))), "{request:?}");
     }
-    assert_eq!(bench.connection.in_flight(), 0);
+    assert_eq!(harness.connection.in_flight(), 0);
 }
 
 #[test]
-fn limits_and_deadlines_hold_before_the_protocol_is_known() {
-    let mut bench = Bench::undecided(Limits { in_flight: 3, output: 2000, ..Limits::default() });
-    bench.submit(&Request::set("a", vec![0; 1900]), 1).unwrap();
-    assert_eq!(bench.submit(&Request::set("b", vec![0; 900]), 2), Err(Rejected::Full));
-    let ticket = bench.submit(&Request::get("b"), 2).unwrap();
-    bench.submit(&Request::get("c").quiet(), 3).unwrap();
-    assert_eq!(bench.submit(&Request::get("d"), 4), Err(Rejected::Full));
-    bench.connection.abandon(ticket, bench.start);
-    assert_eq!((bench.connection.awaited(), bench.connection.earliest_deadline()), (2, Some(bench.at(1000))));
-    bench.connection.expire_due(bench.at(1000));
+fn limits_and_deadlines_apply_during_the_negotiation() {
+    let mut harness = Harness::undecided(Limits { in_flight: 3, output: 2000, ..Limits::default() });
+    harness.submit(&Request::set("a", vec![0; 1900]), 1).unwrap();
+    assert_eq!(harness.submit(&Request::set("b", vec![0; 900]), 2), Err(Rejected::Full));
+    let ticket = harness.submit(&Request::get("b"), 2).unwrap();
+    harness.submit(&Request::get("c").quiet(), 3).unwrap();
+    assert_eq!(harness.submit(&Request::get("d"), 4), Err(Rejected::Full));
+    harness.connection.abandon(ticket, harness.start);
+    assert_eq!((harness.connection.awaited(), harness.connection.earliest_deadline()), (2, Some(harness.at(1000))));
+    harness.connection.expire_due(harness.at(1000));
     let due = Status::TimedOut(Delivery::NotSent);
-    assert_eq!(bench.events(), Ok(vec![(1, due), (3, due)]));
-    assert!(bench.connection.waiting_output() < 200, "what was given up is forgotten");
-    bench.connection.begin(Protocol::Meta, ServerVersion::default());
-    assert_eq!(bench.sent(), "mn\r\nmg b v f c O00000000\r\nmn\r\n");
-    assert_eq!(bench.answer("MN\r\nEN O00000000\r\nMN\r\n"), Ok(vec![]));
-    assert_eq!((bench.connection.in_flight(), bench.connection.abandoned()), (0, 0));
+    assert_eq!(harness.events(), Ok(vec![(1, due), (3, due)]));
+    assert!(harness.connection.waiting_output() < 200, "abandoned requests are removed");
+    harness.connection.begin(Protocol::Meta, ServerVersion::default());
+    assert_eq!(harness.sent(), "mn\r\nmg b v f c O00000000\r\nmn\r\n");
+    assert_eq!(harness.answer("MN\r\nEN O00000000\r\nMN\r\n"), Ok(vec![]));
+    assert_eq!((harness.connection.in_flight(), harness.connection.abandoned()), (0, 0));
 }
 
 #[test]
 fn each_connection_negotiates_again() {
-    let mut bench = Bench::undecided(Limits::default());
+    let mut harness = Harness::undecided(Limits::default());
     for protocol in Protocol::ALL {
-        bench.submit(&Request::get("a"), 1).unwrap();
-        bench.connection.close(&Bytes::from("refused"), bench.start);
-        assert_eq!(bench.events(), Ok(vec![(1, Status::Disconnected(Delivery::NotSent))]));
-        bench.submit(&Request::get("a"), 2).unwrap();
-        bench.connection.begin(protocol, ServerVersion::default());
-        assert!(bench.connection.has_output());
-        bench.sent();
-        bench.connection.close(&Bytes::from("gone"), bench.start);
-        assert_eq!(bench.events(), Ok(vec![(2, Status::Disconnected(Delivery::MaybeSent))]));
-        assert_eq!((bench.connection.protocol(), bench.connection.waiting_output()), (None, 0));
+        harness.submit(&Request::get("a"), 1).unwrap();
+        harness.connection.close(&Bytes::from("refused"), harness.start);
+        assert_eq!(harness.events(), Ok(vec![(1, Status::Disconnected(Delivery::NotSent))]));
+        harness.submit(&Request::get("a"), 2).unwrap();
+        harness.connection.begin(protocol, ServerVersion::default());
+        assert!(harness.connection.has_output());
+        harness.sent();
+        harness.connection.close(&Bytes::from("gone"), harness.start);
+        assert_eq!(harness.events(), Ok(vec![(2, Status::Disconnected(Delivery::MaybeSent))]));
+        assert_eq!((harness.connection.protocol(), harness.connection.waiting_output()), (None, 0));
     }
 }
 
 #[test]
-fn a_known_protocol_is_kept() {
-    let mut bench = Bench::new(Protocol::Meta);
-    bench.connection.close(&Bytes::new(), bench.start);
-    assert_eq!(bench.connection.protocol(), Some(Protocol::Meta));
+fn a_configured_protocol_is_kept() {
+    let mut harness = Harness::new(Protocol::Meta);
+    harness.connection.close(&Bytes::new(), harness.start);
+    assert_eq!(harness.connection.protocol(), Some(Protocol::Meta));
 }
 
-// ---- A lying server ----
+// ---- Wrong replies ----
 
-/// What an honest server answers to the lines of gets, each reply by itself.
-fn honest(protocol: Protocol, line: &str) -> Option<String> {
+/// Returns the correct reply to a line.
+fn correct_reply(protocol: Protocol, line: &str) -> Option<String> {
     let words: Vec<&str> = line.split(' ').collect();
     let key = match words[..] {
         ["mn"] => return Some("MN\r\n".to_owned()),
@@ -358,7 +358,7 @@ fn honest(protocol: Protocol, line: &str) -> Option<String> {
         [_, key, ..] => key,
         _ => panic!("{line}"),
     };
-    let value = truth(key.as_bytes()).map(|value| String::from_utf8(value.to_vec()).unwrap());
+    let value = expected_value(key.as_bytes()).map(|value| String::from_utf8(value.to_vec()).unwrap());
     let opaque = words.last().unwrap();
     match (protocol, value) {
         (Protocol::Text, Some(value)) => Some(format!("VALUE {key} 0 {} 1\r\n{value}\r\nEND\r\n", value.len())),
@@ -375,73 +375,83 @@ pub(crate) fn below(random: &mut Random, bound: usize) -> usize {
 
 fn conversation(protocol: Protocol, seed: u64) {
     let mut random = Random(seed);
-    let mut bench = Bench::new(protocol);
-    let lies = [Lie::None, Lie::Swap, Lie::Repeat, Lie::Drop, Lie::Opaque, Lie::Cut];
-    let chosen = lies[below(&mut random, lies.len())];
+    let mut harness = Harness::new(protocol);
+    let corruptions = [
+        Corruption::None,
+        Corruption::Swap,
+        Corruption::Repeat,
+        Corruption::Drop,
+        Corruption::Opaque,
+        Corruption::Truncate,
+    ];
+    let chosen = corruptions[below(&mut random, corruptions.len())];
     let count = 1 + below(&mut random, 12);
     let some_quiet = random.below(2) == 0;
     for number in 0..count {
         let key = number.to_string();
         let quiet = some_quiet && random.below(2) == 0;
         let request = if quiet { Request::get(&key).quiet() } else { Request::get(&key) };
-        bench.submit(&request, number as u64).unwrap();
+        harness.submit(&request, number as u64).unwrap();
     }
-    let sent = bench.sent();
-    let mut replies: Vec<String> = sent.lines().filter_map(|line| honest(protocol, line)).collect();
+    let sent = harness.sent();
+    let mut replies: Vec<String> = sent.lines().filter_map(|line| correct_reply(protocol, line)).collect();
     let at = below(&mut random, replies.len());
     match chosen {
-        Lie::Swap => {
+        Corruption::Swap => {
             let other = below(&mut random, replies.len());
             replies.swap(at, other);
         }
-        Lie::Repeat => replies.insert(at, replies[at].clone()),
-        Lie::Drop => drop(replies.remove(at)),
-        Lie::Opaque => replies[at] = replies[at].replace(" O0000000", " O0000001"),
+        Corruption::Repeat => replies.insert(at, replies[at].clone()),
+        Corruption::Drop => drop(replies.remove(at)),
+        Corruption::Opaque => replies[at] = replies[at].replace(" O0000000", " O0000001"),
         _ => {}
     }
-    // A miss on text has no key, and silence proves nothing: only what cannot be hidden is checked.
-    let deniable = (some_quiet || protocol == Protocol::Text) && !matches!(chosen, Lie::None | Lie::Cut);
+    // A miss on text has no key, and a missing reply to a quiet get is a miss: such corruptions are undetectable.
+    let is_undetectable =
+        (some_quiet || protocol == Protocol::Text) && !matches!(chosen, Corruption::None | Corruption::Truncate);
     let mut bytes = replies.concat().into_bytes();
-    if let Lie::Cut = chosen {
+    if let Corruption::Truncate = chosen {
         bytes.truncate(below(&mut random, bytes.len() + 1));
     }
-    let mut ended = vec![0; count];
-    let mut broken = false;
-    while !bytes.is_empty() && !broken {
+    let mut completions = vec![0; count];
+    let mut failed = false;
+    while !bytes.is_empty() && !failed {
         let piece = (1 + below(&mut random, 40)).min(bytes.len());
-        bench.input.extend(&bytes.drain(..piece).collect::<Vec<_>>());
-        broken = take_events(&mut bench, &mut ended, deniable, seed, chosen).is_err();
+        harness.input.extend(&bytes.drain(..piece).collect::<Vec<_>>());
+        failed = take_events(&mut harness, &mut completions, is_undetectable, seed, chosen).is_err();
     }
-    bench.input = InputBuffer::new();
-    bench.connection.close(&Bytes::from("gone"), bench.at(0));
-    take_events(&mut bench, &mut ended, deniable, seed, chosen).unwrap();
-    assert!(ended.iter().all(|&times| times == 1), "seed {seed}, {protocol} {chosen:?}: {ended:?}");
+    harness.input = InputBuffer::new();
+    harness.connection.close(&Bytes::from("gone"), harness.at(0));
+    take_events(&mut harness, &mut completions, is_undetectable, seed, chosen).unwrap();
+    assert!(completions.iter().all(|&times| times == 1), "seed {seed}, {protocol} {chosen:?}: {completions:?}");
 }
 
 pub(crate) fn take_events(
-    bench: &mut Bench,
-    ended: &mut [u32],
-    deniable: bool,
+    harness: &mut Harness,
+    completions: &mut [u32],
+    is_undetectable: bool,
     seed: u64,
-    lie: Lie,
+    corruption: Corruption,
 ) -> Result<(), ProtocolError> {
-    while let Some(event) = bench.connection.poll_event(&mut bench.input)? {
+    while let Some(event) = harness.connection.poll_event(&mut harness.input)? {
         let number = event.tag.0;
-        ended[usize::try_from(number).unwrap()] += 1;
-        let truth = truth(number.to_string().as_bytes());
+        completions[usize::try_from(number).unwrap()] += 1;
+        let expected_value = expected_value(number.to_string().as_bytes());
         match event.reply.status {
-            // A value is never delivered to another request.
-            Status::NoError => assert_eq!(Some(event.reply.value), truth, "seed {seed}, {lie:?}: key {number}"),
-            Status::KeyNotFound if deniable => {}
-            Status::KeyNotFound => assert_eq!(None, truth, "seed {seed}, {lie:?}: key {number}"),
-            status => assert!(matches!(status, Status::Disconnected(_)), "seed {seed}, {lie:?}: {status}"),
+            // Even an undetectable corruption never delivers a value to another request.
+            Status::NoError => {
+                assert_eq!(Some(event.reply.value), expected_value, "seed {seed}, {corruption:?}: key {number}")
+            }
+            Status::KeyNotFound if is_undetectable => {}
+            Status::KeyNotFound => assert_eq!(None, expected_value, "seed {seed}, {corruption:?}: key {number}"),
+            status => assert!(matches!(status, Status::Disconnected(_)), "seed {seed}, {corruption:?}: {status}"),
         }
     }
     Ok(())
 }
 
 #[test]
-fn a_server_that_lies_in_lines_is_never_believed() {
+fn wrong_line_replies_are_never_delivered() {
     let first: u64 = std::env::var("REMCACHE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0);
     for seed in first..first + 50_000 {
         conversation(Protocol::Meta, seed);

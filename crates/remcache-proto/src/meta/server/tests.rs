@@ -1,4 +1,4 @@
-//! Tests of meta commands, their flags and their errors.
+//! Tests of the parser of meta commands and their flags.
 
 use super::*;
 use crate::text::server;
@@ -18,7 +18,7 @@ fn refused(line: &str) -> (&'static str, usize) {
 }
 
 #[test]
-fn flags_are_read_and_kept_in_order() {
+fn flags_are_parsed_in_order() {
     let command = parsed("mg AAHHIGJpbg== b v k T30 N-1 R5 Oabc q h");
     assert_eq!((command.operation, &command.key[..]), (Operation::Get, &b"\x00\x01\xc7 bin"[..]));
     let expected = Terms {
@@ -38,7 +38,7 @@ fn flags_are_read_and_kept_in_order() {
 }
 
 #[test]
-fn a_store_has_its_length_and_terms() {
+fn a_store_has_a_length_and_conditions() {
     let command = parsed("ms k 3 MA C7 F9 I");
     assert_eq!(command.operation, Operation::Set { length: 3 });
     let expected = Terms { mode: Some(b'A'), cas: Some(7), client_flags: 9, stale: true, ..Terms::default() };
@@ -78,7 +78,7 @@ fn errors_name_the_problem_and_values_are_discarded() {
 }
 
 #[test]
-fn answers_are_lines() {
+fn replies_are_encoded_as_lines() {
     let mut answer = Answer::value(3);
     answer.number(b's', 3);
     answer.key(b"\x00\x01\xc7 bin", true);

@@ -1,4 +1,4 @@
-//! Tests of the parser for command lines.
+//! Tests of the parser of text commands.
 
 use super::*;
 
@@ -10,7 +10,7 @@ fn refused(line: &str) -> (&'static str, bool) {
 }
 
 #[test]
-fn a_store_has_all_its_words() {
+fn a_store_has_all_arguments() {
     let expected = Store { verb: Verb::Cas, key: b"k", flags: 7, ttl: -1, length: 3, cas: 9, quiet: true };
     assert_eq!(parse(b"cas k 7 -1 3 9 noreply"), Ok(Command::Store(expected)));
     let names = ["set", "add", "replace", "append", "prepend"];
@@ -52,7 +52,7 @@ fn errors_name_the_problem() {
 }
 
 #[test]
-fn a_delete_may_have_a_zero() {
+fn a_delete_accepts_a_zero() {
     for (line, quiet) in
         [("delete k", false), ("delete k 0", false), ("delete k noreply", true), ("delete k 0 noreply", true)]
     {
@@ -62,7 +62,7 @@ fn a_delete_may_have_a_zero() {
 }
 
 #[test]
-fn a_flush_has_its_time() {
+fn a_flush_accepts_a_delay() {
     let cases = [
         ("flush_all", Some(0), false),
         ("flush_all noreply", Some(0), true),
@@ -76,7 +76,7 @@ fn a_flush_has_its_time() {
 }
 
 #[test]
-fn a_value_ends_with_a_line_end() {
+fn a_value_ends_with_a_line_ending() {
     assert_eq!(value(b"abc\r\nx", 3), Some(Ok(&b"abc"[..])));
     assert_eq!(value(b"abcd\r\n", 3), Some(Err(())));
     assert_eq!(value(b"abc\r", 3), None);

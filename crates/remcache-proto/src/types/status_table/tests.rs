@@ -1,9 +1,9 @@
-//! Tests of the status table, and of its copy in the documentation.
+//! Tests of the status table, and of its copy in docs/protocols.md.
 
 use super::*;
 use crate::types::status::Delivery;
 
-/// Enumerates the statuses, each returned by its predecessor: a new one does not compile until it is listed.
+/// Returns the status after another one, in a fixed order; a new status does not compile until it is added.
 fn after(status: Status) -> Option<Status> {
     use Status::*;
     Some(match status {
@@ -48,11 +48,11 @@ fn every_server_status_has_exactly_one_row() {
         let is_said = status.is_answer() && !matches!(status, Status::Unknown(_));
         assert_eq!(rows, usize::from(is_said), "{status:?}");
     }
-    assert_eq!(statuses().count(), ROWS.len() + 7, "what only a client knows, and codes without a meaning");
+    assert_eq!(statuses().count(), ROWS.len() + 7, "statuses of the client, and unknown codes");
 }
 
 #[test]
-fn every_row_can_be_said_on_the_binary_protocol_and_is_read_back_from_each() {
+fn every_row_has_a_binary_code_and_round_trips_on_each_protocol() {
     for row in ROWS {
         assert_eq!(row.code().map(of_code), Some(row.status));
         for code in row.codes {
@@ -72,7 +72,7 @@ fn every_row_can_be_said_on_the_binary_protocol_and_is_read_back_from_each() {
 }
 
 #[test]
-fn nothing_is_said_twice() {
+fn no_code_or_token_is_ambiguous() {
     let codes: Vec<u16> = ROWS.iter().flat_map(|row| row.codes).copied().collect();
     let words: Vec<String> = answers()
         .flat_map(|(word, operations, _)| operations.iter().map(move |operation| format!("{word:?} {operation:?}")))
@@ -85,7 +85,7 @@ fn nothing_is_said_twice() {
     assert!(codes.iter().all(|code| usize::from(*code) <= MAX_CODE));
 }
 
-/// The words as text, in the order of the type.
+/// The token of each word, in the order of the type.
 const LETTERS: [&str; Word::COUNT] = [
     "HD",
     "VA",
@@ -106,7 +106,7 @@ const LETTERS: [&str; Word::COUNT] = [
 ];
 
 #[test]
-fn every_word_is_read_from_its_letters_and_answers_something() {
+fn every_token_is_parsed_and_has_a_status() {
     for (place, letters) in LETTERS.iter().enumerate() {
         let code = <[u8; 2]>::try_from(letters.as_bytes()).ok().and_then(Word::of_code);
         let word = Word::of(letters.as_bytes());
@@ -127,7 +127,7 @@ fn in_code<T: std::fmt::Display>(texts: impl Iterator<Item = T>) -> String {
     texts.map(|text| format!("`{text}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// Formats the words of a row that a protocol has, each with its operations.
+/// Returns the tokens of a row on a protocol, each with the operations that it answers.
 fn words_of(row: &Row, is_of_protocol: fn(Word) -> bool) -> String {
     let said = row.answers.iter().filter(|(word, _)| is_of_protocol(*word)).map(|(word, operations)| {
         let operations: Vec<String> = operations.iter().map(|operation| format!("{operation:?}")).collect();
@@ -140,7 +140,7 @@ fn is_meta(word: Word) -> bool {
     word as usize <= Word::NoOp as usize
 }
 
-/// Formats the table as in the document.
+/// Returns the table in the format of the document.
 fn document() -> String {
     let mut table = "| status | binary | meta | text | error lines of both |\n|---|---|---|---|---|\n".to_owned();
     for row in ROWS {
@@ -159,5 +159,5 @@ fn document() -> String {
 #[test]
 fn the_document_shows_the_table() {
     let (text, table) = (include_str!("../../../../../docs/protocols.md"), document());
-    assert!(text.contains(&table), "docs/protocols.md does not show this table:\n{table}");
+    assert!(text.contains(&table), "docs/protocols.md should have this table:\n{table}");
 }

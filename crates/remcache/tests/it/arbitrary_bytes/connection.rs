@@ -1,5 +1,5 @@
-//! Any bytes as a script for the whole machine: requests, replies true and false, time, callers who
-//! give up. Every request ends once, and nothing panics.
+//! Arbitrary bytes as a script for the connection state machine: requests, correct and wrong replies, elapsed time,
+//! dropped callers. Every request completes once, and nothing panics.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -12,14 +12,14 @@ use remcache::proto::{
 
 pub(crate) fn run(data: &[u8]) {
     let mut script = Script(data);
-    let mut play = Play::new(script.number());
+    let mut simulation = Simulation::new(script.number());
     while let Some(action) = script.next() {
-        play.act(action, &mut script);
+        simulation.act(action, &mut script);
     }
-    play.end();
+    simulation.finish();
 }
 
-/// The bytes that were not used yet.
+/// The unused bytes of the script.
 struct Script<'a>(&'a [u8]);
 
 impl<'a> Script<'a> {
@@ -40,30 +40,31 @@ impl<'a> Script<'a> {
     }
 }
 
-/// What is known of a request.
+/// The state of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stand {
-    Waiting,
-    GivenUp,
-    Ended,
+enum RequestState {
+    Pending,
+    Abandoned,
+    Completed,
 }
 
-struct Play {
+struct Simulation {
     connection: Connection,
     input: InputBuffer,
-    /// Bytes that were taken and not written.
+    /// Bytes taken from the connection and not yet written.
     output: Output,
-    /// The packets that a server has read and not answered.
-    heard: InputBuffer,
+    /// Bytes that the server has read.
+    received: InputBuffer,
+    /// Packets that the server has read and not answered.
     unanswered: Vec<Packet>,
     now: Instant,
     tickets: Vec<Ticket>,
-    stands: BTreeMap<u64, Stand>,
-    /// The requests of which it was said that no byte was sent.
+    states: BTreeMap<u64, RequestState>,
+    /// The requests that were reported as not sent.
     not_sent: BTreeSet<u64>,
 }
 
-impl Play {
+impl Simulation {
     fn new(first: u8) -> Self {
         let now = Instant::now();
         let opaque = u32::from(first).wrapping_sub(100);
@@ -73,11 +74,11 @@ impl Play {
             connection: Connection::new(limits, opaque, now),
             input: InputBuffer::new(),
             output: Output::new(),
-            heard: InputBuffer::new(),
+            received: InputBuffer::new(),
             unanswered: Vec::new(),
             now,
             tickets: Vec::new(),
-            stands: BTreeMap::new(),
+            states: BTreeMap::new(),
             not_sent: BTreeSet::new(),
         }
     }
@@ -88,17 +89,17 @@ impl Play {
             5 | 6 => self.write(script.number()),
             7..=9 => self.answer(script.number(), None),
             10 => self.answer(script.number(), Some((script.number(), script.number()))),
-            11 => self.hear(script),
+            11 => self.receive_bytes(script),
             12 => self.abandon(script.number()),
             13 => self.pass_time(script.number()),
             14 => self.expire_due(),
-            _ => self.leave(script.number()),
+            _ => self.abandon_or_close(script.number()),
         }
         assert!(self.connection.awaited() <= self.connection.in_flight());
     }
 
     fn submit(&mut self, kind: u8, number: u8) {
-        let tag = self.stands.len() as u64;
+        let tag = self.states.len() as u64;
         let key = tag.to_string();
         let request = match number % 7 {
             0 | 1 => Request::get(key),
@@ -114,11 +115,11 @@ impl Play {
         let owner = (kind % 16 < 4).then_some(Tag(tag));
         if let Ok(ticket) = self.connection.submit(&request, owner, deadline, self.now) {
             self.tickets.push(ticket);
-            self.stands.insert(tag, if owner.is_some() { Stand::Waiting } else { Stand::Ended });
+            self.states.insert(tag, if owner.is_some() { RequestState::Pending } else { RequestState::Completed });
         }
     }
 
-    /// The socket takes some bytes, and the server reads them.
+    /// Writes some bytes, which the server reads.
     fn write(&mut self, number: u8) {
         if !self.output.has_remaining() {
             self.connection.take_output(&mut self.output);
@@ -126,27 +127,28 @@ impl Play {
         let count = self.output.remaining().min(usize::from(number) * 40);
         let bytes = self.output.copy_to_bytes(count);
         self.connection.handle_written(count);
-        self.heard.extend(&bytes);
-        let packets = std::iter::from_fn(|| Packet::decode(&mut self.heard, 1 << 20).expect("packets are sent"));
+        self.received.extend(&bytes);
+        let packets =
+            std::iter::from_fn(|| Packet::decode(&mut self.received, 1 << 20).expect("the client sends valid packets"));
         let before = self.unanswered.len();
         self.unanswered.extend(packets);
         self.unanswered[before..].iter().for_each(|packet| self.check_sent(packet));
     }
 
-    /// The key of a request is its tag.
+    /// Checks that a request reported as not sent was not sent; the key of a request is its tag.
     fn check_sent(&self, packet: &Packet) {
         let tag = std::str::from_utf8(&packet.key).ok().and_then(|key| key.parse().ok());
-        let was_denied = tag.is_some_and(|tag: u64| self.not_sent.contains(&tag));
-        assert!(!was_denied, "{tag:?} was sent although it was said not to be");
+        let was_reported_unsent = tag.is_some_and(|tag: u64| self.not_sent.contains(&tag));
+        assert!(!was_reported_unsent, "{tag:?} was sent although it was reported as not sent");
     }
 
-    /// The server answers a request, the oldest if it is honest; one byte of it may be changed.
+    /// Answers the oldest request; with `change`, any request, with one byte of the reply changed.
     fn answer(&mut self, number: u8, change: Option<(u8, u8)>) {
-        let place = if change.is_some() { usize::from(number) % self.unanswered.len().max(1) } else { 0 };
-        if place >= self.unanswered.len() {
+        let index = if change.is_some() { usize::from(number) % self.unanswered.len().max(1) } else { 0 };
+        if index >= self.unanswered.len() {
             return;
         }
-        let request = self.unanswered.remove(place);
+        let request = self.unanswered.remove(index);
         let opcode = Opcode(request.header.opcode);
         let mut reply = Reply::new(if number.is_multiple_of(4) { Status::KeyNotFound } else { Status::NoError });
         match opcode.0 {
@@ -164,7 +166,7 @@ impl Play {
         self.receive(&frame);
     }
 
-    fn hear(&mut self, script: &mut Script<'_>) {
+    fn receive_bytes(&mut self, script: &mut Script<'_>) {
         let count = usize::from(script.number());
         self.receive(script.bytes(count));
     }
@@ -178,14 +180,14 @@ impl Play {
     fn abandon(&mut self, number: u8) {
         if let Some(&ticket) = self.tickets.get(usize::from(number)) {
             self.connection.abandon(ticket, self.now);
-            // The tickets are in the order of the tags.
-            self.mark_given_up(u64::from(number));
+            // Tickets are in the order of the tags.
+            self.mark_abandoned(u64::from(number));
         }
     }
 
-    fn mark_given_up(&mut self, tag: u64) {
-        if let Some(stand) = self.stands.get_mut(&tag).filter(|stand| **stand == Stand::Waiting) {
-            *stand = Stand::GivenUp;
+    fn mark_abandoned(&mut self, tag: u64) {
+        if let Some(state) = self.states.get_mut(&tag).filter(|state| **state == RequestState::Pending) {
+            *state = RequestState::Abandoned;
         }
     }
 
@@ -203,13 +205,13 @@ impl Play {
         self.take_events();
     }
 
-    /// A caller of many requests gives up all of them; or the connection ends, or has nothing to do.
-    fn leave(&mut self, number: u8) {
+    /// Abandons all requests of a caller, releases spare memory, or closes the connection.
+    fn abandon_or_close(&mut self, number: u8) {
         match number % 3 {
             0 => {
                 self.connection.abandon_where(|tag| tag.0 % 4 == 1, self.now);
-                let tags: Vec<_> = self.stands.keys().copied().filter(|tag| tag % 4 == 1).collect();
-                tags.into_iter().for_each(|tag| self.mark_given_up(tag));
+                let tags: Vec<_> = self.states.keys().copied().filter(|tag| tag % 4 == 1).collect();
+                tags.into_iter().for_each(|tag| self.mark_abandoned(tag));
             }
             1 => self.connection.shrink(),
             _ => self.close(),
@@ -224,10 +226,10 @@ impl Play {
 
     fn poll_events(&mut self) -> Result<(), ProtocolError> {
         while let Some(event) = self.connection.poll_event(&mut self.input)? {
-            let stand = self.stands.get_mut(&event.tag.0).expect("a tag that was given");
-            assert_eq!(*stand, Stand::Waiting, "{event:?}");
+            let state = self.states.get_mut(&event.tag.0).expect("a known tag");
+            assert_eq!(*state, RequestState::Pending, "{event:?}");
             if event.last {
-                *stand = Stand::Ended;
+                *state = RequestState::Completed;
             }
             if let Status::TimedOut(Delivery::NotSent) | Status::Disconnected(Delivery::NotSent) = event.reply.status {
                 self.not_sent.insert(event.tag.0);
@@ -236,20 +238,20 @@ impl Play {
         Ok(())
     }
 
-    /// The connection is gone, and what was on its way with it; the machine serves the next one.
+    /// Closes the connection and drops all bytes in flight; the state machine is reused for the next connection.
     fn close(&mut self) {
         self.connection.close(&Bytes::from_static(b"gone"), self.now);
         self.input = InputBuffer::new();
-        self.poll_events().expect("nothing came that could be wrong");
+        self.poll_events().expect("there is no input");
         self.output.clear(0);
-        self.heard = InputBuffer::new();
+        self.received = InputBuffer::new();
         self.unanswered.clear();
-        assert!(!self.stands.values().any(|stand| *stand == Stand::Waiting), "{:?}", self.stands);
+        assert!(!self.states.values().any(|state| *state == RequestState::Pending), "{:?}", self.states);
         assert_eq!((self.connection.in_flight(), self.connection.waiting_output()), (0, 0));
         assert_eq!((self.connection.abandoned(), self.connection.has_output()), (0, false));
     }
 
-    fn end(mut self) {
+    fn finish(mut self) {
         self.close();
         assert_eq!(self.connection.earliest_deadline(), None);
     }

@@ -1,5 +1,5 @@
-//! Any bytes as what servers say while a connection begins: versions, authentications, refusals. The
-//! first request ends, nothing panics, and the password is in no error.
+//! Arbitrary bytes as replies during the handshake: versions, authentication results, errors. The first request
+//! completes, nothing panics, and no error contains the password.
 
 use std::collections::VecDeque;
 use std::future::pending;
@@ -13,14 +13,14 @@ use remcache::{Client, Config};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 pub(crate) fn run(data: &[u8]) {
-    let Some((&choice, says)) = data.split_first() else { return };
+    let Some((&choice, script)) = data.split_first() else { return };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    runtime.expect("a runtime").block_on(begin(choice, says));
+    runtime.expect("a runtime").block_on(connect(choice, script));
 }
 
-async fn begin(choice: u8, says: &[u8]) {
+async fn connect(choice: u8, script: &[u8]) {
     let protocol = ProtocolSetting::ALL[usize::from(choice & 3)];
-    let config = Config::new().protocol(protocol).connector(Scripted::new(choice & 0x80 != 0, says)).seed(1);
+    let config = Config::new().protocol(protocol).connector(Scripted::new(choice & 0x80 != 0, script)).seed(1);
     let known = Credentials::new("user", PASSWORD);
     let config = match choice >> 2 & 3 {
         0 => config,
@@ -30,9 +30,9 @@ async fn begin(choice: u8, says: &[u8]) {
     let client = Client::with_config(["server"], config).expect("an address");
     for _ in 0..3 {
         let outcome = client.get("k").await;
-        let said = outcome.err().map(|error| error.to_string()).unwrap_or_default();
-        assert!(!said.contains("task ended"), "the connection's task panicked: {said}");
-        assert!(!said.contains(PASSWORD), "{said}");
+        let text = outcome.err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(!text.contains("task ended"), "the connection's task panicked: {text}");
+        assert!(!text.contains(PASSWORD), "{text}");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     client.close().await;
@@ -40,8 +40,8 @@ async fn begin(choice: u8, says: &[u8]) {
 
 const PASSWORD: &str = "canary";
 
-/// Servers that say, one connection after the other, what is in a script: a piece for each thing that
-/// they hear. What has nothing left to say closes, or is silent for ever.
+/// A connector to a server that replies to each read with the next piece of a script, over all connections. At the
+/// end of the script it closes the connection, or never replies again.
 #[derive(Clone, Debug)]
 struct Scripted {
     pieces: Arc<Mutex<VecDeque<Vec<u8>>>>,
@@ -49,7 +49,7 @@ struct Scripted {
 }
 
 impl Scripted {
-    /// Pieces behind their lengths; a length of 0xff ends the connection.
+    /// Parses a script of pieces, each preceded by its length; a length of 0xff closes the connection.
     fn new(hangs: bool, mut script: &[u8]) -> Self {
         let mut pieces = VecDeque::new();
         while let Some((&length, rest)) = script.split_first() {
@@ -65,8 +65,8 @@ impl Scripted {
     }
 
     async fn serve(self, mut stream: DuplexStream) {
-        let mut heard = [0; 512];
-        while let Ok(1..) = stream.read(&mut heard).await {
+        let mut buffer = [0; 512];
+        while let Ok(1..) = stream.read(&mut buffer).await {
             match self.next() {
                 Some(piece) if piece.is_empty() => return,
                 Some(piece) => {

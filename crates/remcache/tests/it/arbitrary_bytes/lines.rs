@@ -1,12 +1,12 @@
-//! Any bytes as replies of the protocols of lines: however they are split, the decoders give the same,
-//! and never panic.
+//! Arbitrary bytes as replies of the meta and text protocols: the decoders never panic, and their result does not
+//! depend on how the input is split.
 
 use remcache::proto::{Expected, InputBuffer, Operation, ProtocolError, meta, text};
 
-/// What the decoder made of the bytes: the frames as text, and how it ended.
+/// Decoded frames as text, and the error that ended decoding.
 type Decoded = (Vec<String>, Option<ProtocolError>);
 
-/// The first byte says what is expected, the second in which pieces the others come.
+/// Decodes bytes: the first selects the operation, the second the length of the pieces of the rest.
 pub(crate) fn run(data: &[u8]) {
     let [choice, piece, bytes @ ..] = data else { return };
     let operation = OPERATIONS[usize::from(*choice) % OPERATIONS.len()];
@@ -15,7 +15,7 @@ pub(crate) fn run(data: &[u8]) {
     for decode in [decode_meta, decode_text] {
         let whole = decode_in_pieces(bytes, bytes.len().max(1), expected, decode);
         let split = decode_in_pieces(bytes, usize::from(*piece) + 1, expected, decode);
-        assert_eq!(whole, split, "{operation:?} in pieces of {piece} and one bytes");
+        assert_eq!(whole, split, "{operation:?} in pieces of {piece} + 1 bytes");
     }
 }
 
@@ -28,7 +28,7 @@ fn decode_meta(input: &mut InputBuffer, expected: Expected) -> Result<Option<Str
 fn decode_text(input: &mut InputBuffer, expected: Expected) -> Result<Option<String>, ProtocolError> {
     let frame = text::decode(input, expected, MAX_VALUE)?;
     if let Some(frame) = &frame {
-        // What is listed is cut further.
+        // Listed items and log lines are parsed further.
         let _ = text::MetadumpItem::parse(&frame.reply.value);
         let _ = text::LogLine::parse(&frame.reply.value).fields().count();
     }

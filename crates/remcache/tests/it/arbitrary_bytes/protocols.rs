@@ -1,5 +1,5 @@
-//! Any bytes as a script for the machine on each protocol, and before its protocol is known: requests, true
-//! answers, noise, time. Every request ends once, and nothing panics.
+//! Arbitrary bytes as a script for the connection state machine on each protocol, and before negotiation: requests,
+//! correct replies, garbage, elapsed time. Every request completes once, and nothing panics.
 
 use std::time::{Duration, Instant};
 
@@ -10,41 +10,41 @@ use remcache::proto::{
 
 pub(crate) fn run(data: &[u8]) {
     let Some((&first, mut script)) = data.split_first() else { return };
-    let mut play = Play::new(first);
+    let mut simulation = Simulation::new(first);
     while let Some((&action, rest)) = script.split_first() {
         script = rest;
         let number = script.first().copied().unwrap_or_default();
         match action % 12 {
-            0..=3 => play.submit(action, number),
-            4 => play.begin(),
-            5 | 6 => play.write(),
-            7 | 8 => play.answer(number),
+            0..=3 => simulation.submit(action, number),
+            4 => simulation.begin(),
+            5 | 6 => simulation.write(),
+            7 | 8 => simulation.answer(number),
             9 => {
-                let noise = script.get(..usize::from(number % 32).min(script.len())).unwrap_or_default().to_vec();
-                play.receive(&noise);
+                let garbage = script.get(..usize::from(number % 32).min(script.len())).unwrap_or_default().to_vec();
+                simulation.receive(&garbage);
             }
-            10 => play.pass_time(number),
-            _ => play.leave(number),
+            10 => simulation.pass_time(number),
+            _ => simulation.abandon_or_close(number),
         }
-        assert!(play.connection.awaited() <= play.connection.in_flight());
+        assert!(simulation.connection.awaited() <= simulation.connection.in_flight());
     }
-    play.close();
-    assert!(play.open.iter().all(|open| !open), "{:?}", play.open);
+    simulation.close();
+    assert!(simulation.open.iter().all(|open| !open), "{:?}", simulation.open);
 }
 
-struct Play {
+struct Simulation {
     connection: Connection,
     protocol: Protocol,
     input: InputBuffer,
     now: Instant,
-    /// Of each tag, whether its last event is still to come.
+    /// For each tag, whether its last event is pending.
     open: Vec<bool>,
     tickets: Vec<Ticket>,
-    /// The lines that the server has read and not answered.
-    heard: Vec<String>,
+    /// Lines that the server has read and not answered.
+    received: Vec<String>,
 }
 
-impl Play {
+impl Simulation {
     fn new(first: u8) -> Self {
         let now = Instant::now();
         let protocol = Protocol::ALL[usize::from(first) % 3];
@@ -57,7 +57,7 @@ impl Play {
         };
         connection.set_max_keys_per_line(usize::from(first / 6) % 4);
         let input = InputBuffer::new();
-        Self { connection, protocol, input, now, open: Vec::new(), tickets: Vec::new(), heard: Vec::new() }
+        Self { connection, protocol, input, now, open: Vec::new(), tickets: Vec::new(), received: Vec::new() }
     }
 
     fn submit(&mut self, kind: u8, number: u8) {
@@ -95,17 +95,17 @@ impl Play {
         self.connection.handle_written(bytes.len());
         if self.connection.protocol().is_some_and(|protocol| protocol != Protocol::Binary) {
             let text = String::from_utf8(bytes.to_vec()).expect("these requests are text");
-            self.heard
+            self.received
                 .extend(text.lines().filter(|line| !line.starts_with("vv") && !line.is_empty()).map(str::to_owned));
         }
     }
 
-    /// The server answers its oldest line, as it may.
+    /// Answers the oldest line with one of its valid replies.
     fn answer(&mut self, number: u8) {
-        if self.heard.is_empty() {
+        if self.received.is_empty() {
             return;
         }
-        let line = self.heard.remove(0);
+        let line = self.received.remove(0);
         let words: Vec<&str> = line.split(' ').collect();
         let opaque = words.last().filter(|word| word.starts_with('O')).copied().unwrap_or_default();
         let reply = match (words[0], number % 4) {
@@ -119,9 +119,9 @@ impl Play {
             ("ma", _) => format!("VA 2 c2 {opaque}\r\n42\r\n"),
             ("ms" | "md", _) => format!("HD c9 {opaque}\r\n"),
             ("gets", _) => {
-                // Some of the keys have items, and at times one is returned twice or in the wrong place.
-                let reported = |place: usize| number.rotate_right(place as u32) & 4 != 0;
-                let keys = words.iter().enumerate().skip(1).filter(|(place, _)| reported(*place));
+                // Some of the keys have items, and sometimes in the wrong order.
+                let reported = |index: usize| number.rotate_right(index as u32) & 4 != 0;
+                let keys = words.iter().enumerate().skip(1).filter(|(index, _)| reported(*index));
                 let mut items: Vec<_> = keys.map(|(_, key)| format!("VALUE {key} 1 2 3\r\nhi\r\n")).collect();
                 if number > 250 {
                     items.reverse();
@@ -149,15 +149,15 @@ impl Play {
         }
     }
 
-    fn leave(&mut self, number: u8) {
+    fn abandon_or_close(&mut self, number: u8) {
         match number % 4 {
             0 => self.close(),
             1 => self.connection.shrink(),
             2 => self.connection.expire_due(self.now),
             _ => {
-                if let Some((place, &ticket)) = self.tickets.iter().enumerate().nth(usize::from(number)) {
+                if let Some((index, &ticket)) = self.tickets.iter().enumerate().nth(usize::from(number)) {
                     self.connection.abandon(ticket, self.now);
-                    self.open[place] = false;
+                    self.open[index] = false;
                 }
             }
         }
@@ -182,8 +182,8 @@ impl Play {
     fn close(&mut self) {
         self.connection.close(&Bytes::from_static(b"gone"), self.now);
         self.input = InputBuffer::new();
-        self.heard.clear();
-        while let Some(event) = self.connection.poll_event(&mut self.input).expect("nothing came") {
+        self.received.clear();
+        while let Some(event) = self.connection.poll_event(&mut self.input).expect("there is no input") {
             let open = &mut self.open[usize::try_from(event.tag.0).expect("a small tag")];
             assert!(*open && event.last, "{event:?}");
             *open = false;

@@ -1,17 +1,18 @@
-//! Any bytes as replies: however they are split, the decoder gives the same, and never panics.
+//! Arbitrary bytes as binary replies: the decoder never panics, and its result does not depend on how the input is
+//! split.
 
 use remcache::proto::binary::decode;
 use remcache::proto::{InputBuffer, ProtocolError};
 
-/// What the decoder made of the bytes: the frames as text, and how it ended.
+/// Decoded frames as text, and the error that ended decoding.
 type Decoded = (Vec<String>, Option<ProtocolError>);
 
-/// The first byte says in which pieces the others come.
+/// Decodes bytes; the first determines the length of the pieces.
 pub(crate) fn run(data: &[u8]) {
     let Some((&piece, bytes)) = data.split_first() else { return };
     let whole = decode_in_pieces(bytes, bytes.len().max(1));
     let split = decode_in_pieces(bytes, usize::from(piece) + 1);
-    assert_eq!(whole, split, "in pieces of {piece} and one bytes");
+    assert_eq!(whole, split, "in pieces of {piece} + 1 bytes");
 }
 
 fn decode_in_pieces(bytes: &[u8], length: usize) -> Decoded {
@@ -30,7 +31,7 @@ fn decode_in_pieces(bytes: &[u8], length: usize) -> Decoded {
     (frames, None)
 }
 
-/// Puts bytes in as a socket does: into the room that the buffer offers.
+/// Fills the buffer as reads from a socket do: into its spare capacity.
 fn fill(input: &mut InputBuffer, mut bytes: &[u8]) {
     while !bytes.is_empty() {
         let spare = input.spare();

@@ -1,5 +1,5 @@
-//! Any bytes as requests: a packet is encoded as it was decoded, and a request means the same
-//! after it was sent on.
+//! Arbitrary bytes as binary requests: a decoded packet encodes to the same bytes, and a decoded request to one with
+//! the same meaning.
 
 use bytes::{Buf, Bytes};
 use remcache::proto::binary::{Packet, decode_request, encode};
@@ -22,7 +22,7 @@ pub(crate) fn run(data: &[u8]) {
 
 fn send_on(request: &Request<'_>, opaque: u32) {
     let mut output = Output::new();
-    // Some requests that can be said must not be sent.
+    // Some decodable requests are refused by the encoder.
     let Ok(opcode) = encode(request, opaque, &mut output) else { return assert_eq!(output.remaining(), 0) };
     let bytes = output.copy_to_bytes(output.remaining());
     let packet = Packet::decode(&mut input(&bytes), MAX_BODY).expect("a request").expect("a whole one");

@@ -38,7 +38,7 @@ async fn a_copy_saves_requests() {
     assert_eq!(gets(&client).await, 1);
 }
 
-/// Copies live for an hour, so each way to store a shorter TTL must end them sooner.
+/// Copies live for an hour, so every operation that sets a shorter TTL must end them sooner.
 #[tokio::test]
 async fn a_copy_does_not_outlive_its_item() {
     let server = Memcached::start(&[]);
@@ -58,7 +58,7 @@ async fn a_copy_does_not_outlive_its_item() {
         cache.fetch("fetched", second, load).await.unwrap();
         let mut keys = vec!["default", "call", "many", "touched", "got", "fetched"];
         if protocol == ProtocolSetting::Meta {
-            // There the server reports the TTL of items that others stored.
+            // On the meta protocol the server also reports the TTL of items that other clients stored.
             client.set("near:theirs", "value").ttl(second).await.unwrap();
             keys.push("theirs");
         }
@@ -71,7 +71,7 @@ async fn a_copy_does_not_outlive_its_item() {
         cache.set("default", "value").await.unwrap();
         let before = gets(&client).await;
         assert!(cache.get("default").await.unwrap().is_some() && cache.get("default").await.unwrap().is_some());
-        assert_eq!(gets(&client).await, before + 1, "{protocol}: it is stored without a TTL by now");
+        assert_eq!(gets(&client).await, before + 1, "{protocol}: the item now has no TTL");
     }
 }
 

@@ -18,7 +18,7 @@ fn client_of(server: &Memcached, protocol: ProtocolSetting) -> Client {
 }
 
 #[tokio::test]
-async fn a_call_can_have_a_ttl_of_its_own() {
+async fn a_call_can_set_its_ttl() {
     let server = Memcached::start(&[]);
     let (client, second) = (client_of(&server, ProtocolSetting::Auto), Duration::from_secs(1));
     let cache = Cache::new(&client, "ttl", Codec::text()).ttl(LONG);
@@ -34,7 +34,7 @@ async fn a_call_can_have_a_ttl_of_its_own() {
 }
 
 #[tokio::test]
-async fn touches_reach_the_item_and_its_chunks() {
+async fn touch_extends_the_item_and_its_chunks() {
     let server = Memcached::start(&[]);
     for protocol in PROTOCOLS {
         let client = client_of(&server, protocol);

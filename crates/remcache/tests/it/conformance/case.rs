@@ -1,28 +1,28 @@
-//! A case of the conformance suite: what is asked, what must be answered, and on which protocols it can be said.
+//! A case of the conformance suite: requests, their expected replies, and the protocols that support them.
 
 use bytes::Bytes;
 use remcache::proto::{Feature, ItemInfo, Protocol, Reply, Request, Status};
 
-/// A case: steps that see what the earlier ones did, on keys that no other case has.
+/// A test case: steps that are executed in order, on keys that no other case uses.
 pub(crate) struct Case {
     pub(crate) name: &'static str,
-    /// The protocols that can say it: on the others the last step is refused before it is sent.
+    /// The protocols that support the case: on the others the last step is refused before it is sent.
     pub(crate) protocols: &'static [Protocol],
-    /// What a server must know for it; where it does not, the last step is refused.
+    /// The server feature that the case needs; without it the last step is refused.
     pub(crate) since: Option<Feature>,
     pub(crate) steps: fn() -> Vec<Step>,
 }
 
-/// A request and what must be answered.
+/// A request and its expected reply.
 pub(crate) struct Step {
-    asked: Asked,
+    request: StepRequest,
     status: Status,
     checks: Vec<Check>,
 }
 
-enum Asked {
+enum StepRequest {
     Plain(Request<'static>),
-    /// With the CAS value returned last.
+    /// With the CAS value of the last reply.
     WithCas(fn(u64) -> Request<'static>),
 }
 
@@ -35,7 +35,7 @@ enum Check {
     Cas(&'static [Protocol]),
     Info(fn(&ItemInfo) -> bool),
     NoInfo,
-    /// At least this many replies, each with a key.
+    /// At least this number of replies with a key.
     Listed(usize),
 }
 
@@ -50,22 +50,22 @@ impl Case {
 }
 
 pub(crate) fn step(request: Request<'static>, status: Status) -> Step {
-    Step { asked: Asked::Plain(request), status, checks: Vec::new() }
+    Step { request: StepRequest::Plain(request), status, checks: Vec::new() }
 }
 
-/// A request that succeeds.
+/// Returns a step whose request succeeds.
 pub(crate) fn done(request: Request<'static>) -> Step {
     step(request, Status::NoError)
 }
 
-/// A request that finds nothing.
+/// Returns a step whose request does not find the key.
 pub(crate) fn absent(request: Request<'static>) -> Step {
     step(request, Status::KeyNotFound)
 }
 
-/// A request with the CAS value returned last.
+/// Returns a step whose request has the CAS value of the last reply.
 pub(crate) fn with_cas(request: fn(u64) -> Request<'static>, status: Status) -> Step {
-    Step { asked: Asked::WithCas(request), status, checks: Vec::new() }
+    Step { request: StepRequest::WithCas(request), status, checks: Vec::new() }
 }
 
 impl Step {
@@ -90,12 +90,12 @@ impl Step {
         self.and(Check::Flags(flags))
     }
 
-    pub(crate) fn tells_cas_on(self, protocols: &'static [Protocol]) -> Self {
+    pub(crate) fn returns_cas_on(self, protocols: &'static [Protocol]) -> Self {
         self.and(Check::Cas(protocols))
     }
 
-    pub(crate) fn info(self, fits: fn(&ItemInfo) -> bool) -> Self {
-        self.and(Check::Info(fits))
+    pub(crate) fn info(self, is_expected: fn(&ItemInfo) -> bool) -> Self {
+        self.and(Check::Info(is_expected))
     }
 
     pub(crate) fn no_info(self) -> Self {
@@ -107,20 +107,20 @@ impl Step {
     }
 
     pub(crate) fn request(&self, last_cas: u64) -> Request<'static> {
-        match &self.asked {
-            Asked::Plain(request) => request.clone(),
-            Asked::WithCas(request) => request(last_cas),
+        match &self.request {
+            StepRequest::Plain(request) => request.clone(),
+            StepRequest::WithCas(request) => request(last_cas),
         }
     }
 
-    /// What is wrong with the answer, if anything is.
-    pub(crate) fn judge(&self, replies: &[Reply], protocol: Protocol) -> Result<(), String> {
+    /// Checks the replies; the error describes the difference.
+    pub(crate) fn check(&self, replies: &[Reply], protocol: Protocol) -> Result<(), String> {
         let last = replies.last().ok_or("no reply")?;
         if last.status != self.status {
             return Err(format!("{:?} instead of {:?}: {}", last.status, self.status, last.text()));
         }
         let wrong = self.checks.iter().find(|check| !check.holds(replies, last, protocol));
-        wrong.map_or(Ok(()), |wrong| Err(format!("{} does not hold: {last:?}", wrong.name())))
+        wrong.map_or(Ok(()), |wrong| Err(format!("{} is not as expected: {last:?}", wrong.name())))
     }
 }
 
@@ -132,7 +132,7 @@ impl Check {
             Self::Key(key) => last.key == key,
             Self::Flags(flags) => last.flags == *flags,
             Self::Cas(protocols) => (last.cas != 0) == protocols.contains(&protocol),
-            Self::Info(fits) => last.info.as_deref().is_some_and(fits),
+            Self::Info(is_expected) => last.info.as_deref().is_some_and(is_expected),
             Self::NoInfo => last.info.is_none(),
             Self::Listed(at_least) => {
                 replies.iter().filter(|reply| reply.is_ok() && !reply.key.is_empty()).count() >= *at_least
@@ -146,9 +146,9 @@ impl Check {
             Self::Number(_) => "the number",
             Self::Key(_) => "the key",
             Self::Flags(_) => "the flags",
-            Self::Cas(_) => "which protocols return the CAS value",
-            Self::Info(_) | Self::NoInfo => "further metadata",
-            Self::Listed(_) => "the list",
+            Self::Cas(_) => "the CAS value",
+            Self::Info(_) | Self::NoInfo => "the metadata",
+            Self::Listed(_) => "the number of listed keys",
         }
     }
 }

@@ -14,7 +14,7 @@ const NOT_BINARY: &[Protocol] = &[Protocol::Meta, Protocol::Text];
 const NONE: &[Protocol] = &[];
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// A CAS value that no item has.
+/// A CAS value that differs from that of any item.
 const OTHER: u64 = u64::MAX;
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -35,7 +35,7 @@ fn fetches() -> Vec<Case> {
         case("get: a hit with its flags and CAS value", ALL, || {
             vec![
                 done(Request::set("get", "val").flags(7)),
-                done(Request::get("get")).value("val").flags(7).key("").tells_cas_on(ALL).no_info(),
+                done(Request::get("get")).value("val").flags(7).key("").returns_cas_on(ALL).no_info(),
             ]
         }),
         case("get: a miss", ALL, || vec![absent(Request::get("get:absent"))]),
@@ -51,7 +51,7 @@ fn fetches() -> Vec<Case> {
             vec![
                 absent(Request::get_and_touch("gat", MINUTE)),
                 done(Request::set("gat", "val").flags(9)),
-                done(Request::get_and_touch("gat", MINUTE)).value("val").flags(9).tells_cas_on(ALL),
+                done(Request::get_and_touch("gat", MINUTE)).value("val").flags(9).returns_cas_on(ALL),
                 done(Request::get_and_touch("gat", MINUTE).with_key()).value("val").key("gat"),
             ]
         }),
@@ -59,7 +59,7 @@ fn fetches() -> Vec<Case> {
             vec![
                 absent(Request::touch("touch", MINUTE)),
                 done(Request::set("touch", "val").flags(9)),
-                done(Request::touch("touch", Ttl::Never)).tells_cas_on(NOT_TEXT),
+                done(Request::touch("touch", Ttl::Never)).returns_cas_on(NOT_TEXT),
                 done(Request::get("touch")).value("val").flags(9),
             ]
         }),
@@ -100,7 +100,7 @@ fn stores() -> Vec<Case> {
     vec![
         case("set", ALL, || {
             vec![
-                done(Request::set("set", "val").flags(u32::MAX).ttl(MINUTE)).tells_cas_on(NOT_TEXT),
+                done(Request::set("set", "val").flags(u32::MAX).ttl(MINUTE)).returns_cas_on(NOT_TEXT),
                 done(Request::set("set", "other")),
                 done(Request::get("set")).value("other").flags(0),
             ]
@@ -130,7 +130,7 @@ fn stores() -> Vec<Case> {
                 absent(Request::set("cas", "no").cas(9)),
                 done(Request::set("cas", "val")),
                 step(Request::set("cas", "no").cas(OTHER), Status::KeyExists),
-                done(Request::get("cas")).tells_cas_on(ALL),
+                done(Request::get("cas")).returns_cas_on(ALL),
                 with_cas(|cas| Request::set("cas", "new").cas(cas), Status::NoError),
                 done(Request::get("cas")).value("new"),
             ]
@@ -211,7 +211,7 @@ fn counters() -> Vec<Case> {
             vec![
                 absent(Request::increment("count", 1)),
                 done(Request::set("count", "10")),
-                done(Request::increment("count", 5)).number(15).tells_cas_on(NOT_TEXT),
+                done(Request::increment("count", 5)).number(15).returns_cas_on(NOT_TEXT),
                 done(Request::decrement("count", 100)).number(0),
                 done(Request::set("count", "18446744073709551615")),
                 done(Request::increment("count", 2)).number(1),

@@ -1,4 +1,4 @@
-//! A machine of one protocol and a socket, each waiting for the other.
+//! A connection state machine on a blocking socket.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -11,7 +11,7 @@ use remcache::proto::{
 };
 use remcache_testkit::Memcached;
 
-/// A machine and a socket.
+/// A connection state machine, and the socket that it uses.
 pub(crate) struct Session {
     pub(crate) connection: Connection,
     pub(crate) stream: TcpStream,
@@ -24,12 +24,12 @@ impl Session {
         Self::open_at(&server.addr(), real_version(), protocol)
     }
 
-    /// A connection to a server of this version.
-    pub(crate) fn open_at(address: &str, dialect: ServerVersion, protocol: Protocol) -> Self {
+    /// Connects to a server of this version.
+    pub(crate) fn open_at(address: &str, version: ServerVersion, protocol: Protocol) -> Self {
         let stream = TcpStream::connect(address).expect("the server listens");
-        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a fresh socket");
+        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a new socket");
         let now = Instant::now();
-        let connection = Connection::speaking(protocol, dialect, Limits::default(), u32::MAX - 3, now);
+        let connection = Connection::speaking(protocol, version, Limits::default(), u32::MAX - 3, now);
         Self { connection, stream, input: InputBuffer::new(), next: 0 }
     }
 
@@ -52,7 +52,7 @@ impl Session {
         self.connection.handle_written(bytes.len());
     }
 
-    /// All replies up to the last one of each request.
+    /// Reads until this number of requests is completed, and returns all replies.
     pub(crate) fn replies(&mut self, mut requests: usize) -> Result<Vec<(u64, Reply)>, ProtocolError> {
         let mut replies = Vec::new();
         while requests > 0 {
@@ -65,12 +65,12 @@ impl Session {
             }
             let mut buffer = [0; 4096];
             let count = match self.stream.read(&mut buffer) {
-                // By the end of another test's server.
+                // A signal because the server of another test has ended.
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 count => count.expect("the server answers"),
             };
             if count == 0 {
-                // What the end answers is answered; all other waiting requests are notified.
+                // Completes requests that the end of the connection answers, and fails all others.
                 self.connection.close(&"the server closed".into(), Instant::now());
             }
             self.input.extend(&buffer[..count]);
@@ -79,7 +79,7 @@ impl Session {
         Ok(replies)
     }
 
-    /// All replies to one request.
+    /// Sends a request and returns all its replies.
     pub(crate) fn ask(&mut self, request: &Request<'_>) -> Vec<Reply> {
         if let Err(refused) = self.submit(request) {
             return vec![refused];
@@ -94,7 +94,7 @@ impl Session {
     }
 }
 
-/// What the installed memcached can.
+/// Returns the version of the installed memcached.
 pub(crate) fn real_version() -> ServerVersion {
     let (major, minor, patch) = Memcached::version();
     ServerVersion::from_version(&format!("{major}.{minor}.{patch}"))

@@ -1,4 +1,5 @@
-//! The conformance suite: every case on every protocol, on a real server and on the embedded one as two versions.
+//! Runs every case on every protocol, on a real server and on two versions of the embedded one, and writes the table of
+//! docs/protocols.md.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -16,19 +17,19 @@ use super::case::Case;
 use super::cases::cases;
 use super::session::{Session, real_version};
 
-/// The versions that the embedded server plays here.
+/// The versions that the embedded server emulates.
 const VERSIONS: [&str; 2] = ["1.6.18", "1.6.45"];
 
-/// A server to put the cases to.
-struct Subject {
+/// A server under test.
+struct TestServer {
     name: String,
     address: String,
-    dialect: ServerVersion,
+    version: ServerVersion,
 }
 
-impl Subject {
-    /// All cases on this protocol, each on a connection of its own.
-    fn conforms(&self, protocol: Protocol) {
+impl TestServer {
+    /// Runs all cases on this protocol, each on a new connection.
+    fn run_all(&self, protocol: Protocol) {
         let outcome = |case: &Case| self.run(case, protocol).err();
         let failed =
             |case: Case| outcome(&case).map(|what| format!("{}, {protocol}: {}: {what}", self.name, case.name));
@@ -37,24 +38,24 @@ impl Subject {
     }
 
     fn run(&self, case: &Case, protocol: Protocol) -> Result<(), String> {
-        let mut session = Session::open_at(&self.address, self.dialect, protocol);
+        let mut session = Session::open_at(&self.address, self.version, protocol);
         let steps = (case.steps)();
-        let is_known = case.since.is_none_or(|feature| self.dialect.has(feature));
+        let is_known = case.since.is_none_or(|feature| self.version.has(feature));
         if !case.protocols.contains(&protocol) || !is_known {
             let last = steps.last().ok_or("a case without steps")?;
             let found = session.ask_one(&last.request(1)).status;
-            // Where an older server does not know it, the server may be who says so.
+            // An older server may reject the command itself.
             let refusals = [Status::Unsupported, Status::InvalidKey, Status::UnknownCommand];
             let is_unsent = session.connection.in_flight() == 0 && !session.connection.has_output();
             return match refusals[..if is_known { 2 } else { 3 }].contains(&found) && is_unsent {
                 true => Ok(()),
-                false => Err(format!("{found:?} where it cannot be said")),
+                false => Err(format!("{found:?} for an unsupported request")),
             };
         }
         let mut last_cas = 0;
         for (place, step) in steps.iter().enumerate() {
             let replies = session.ask(&step.request(last_cas));
-            step.judge(&replies, protocol).map_err(|what| format!("step {}: {what}", place + 1))?;
+            step.check(&replies, protocol).map_err(|what| format!("step {}: {what}", place + 1))?;
             last_cas = replies.last().map_or(0, |reply| reply.cas);
         }
         Ok(())
@@ -63,11 +64,11 @@ impl Subject {
 
 #[test]
 fn memcached_conforms_on_each_protocol() {
-    // A server for each protocol: the cases change what the next ones of the same name would find.
+    // One server per protocol, because a case leaves items under its keys.
     for protocol in Protocol::ALL {
         let server = Memcached::start(&[]);
-        let subject = Subject { name: "memcached".into(), address: server.addr(), dialect: real_version() };
-        subject.conforms(protocol);
+        let target = TestServer { name: "memcached".into(), address: server.addr(), version: real_version() };
+        target.run_all(protocol);
     }
 }
 
@@ -77,12 +78,12 @@ fn the_embedded_server_conforms_on_each_protocol() {
     for version in VERSIONS {
         for protocol in Protocol::ALL {
             let server = runtime.block_on(Server::builder().version(version).start()).expect("a free port");
-            let subject = Subject {
+            let target = TestServer {
                 name: format!("embedded {version}"),
                 address: server.address(),
-                dialect: ServerVersion::from_version(version),
+                version: ServerVersion::from_version(version),
             };
-            subject.conforms(protocol);
+            target.run_all(protocol);
         }
     }
 }
@@ -94,9 +95,9 @@ fn no_two_cases_share_a_name() {
     assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");
 }
 
-// ---- What one protocol stores the others find ----
+// ---- Items stored on one protocol and read on another ----
 
-/// Keys that each protocol has its own way to say.
+/// Returns keys that are encoded differently on each protocol.
 fn awkward_keys() -> Vec<Vec<u8>> {
     let mut keys: Vec<Vec<u8>> = (0..=u8::MAX).map(|byte| vec![b'k', byte, b'k']).collect();
     keys.extend([
@@ -113,19 +114,19 @@ fn awkward_keys() -> Vec<Vec<u8>> {
     keys
 }
 
-fn can_say(protocol: Protocol, key: &[u8]) -> bool {
+fn can_express(protocol: Protocol, key: &[u8]) -> bool {
     protocol != Protocol::Text || !key.iter().any(|byte| *byte <= b' ' || *byte == 0x7f)
 }
 
-fn find_each_others_items(address: &str, dialect: ServerVersion) {
-    let open = |protocol| Session::open_at(address, dialect, protocol);
+fn find_each_others_items(address: &str, version: ServerVersion) {
+    let open = |protocol| Session::open_at(address, version, protocol);
     let mut sessions: BTreeMap<_, _> = Protocol::ALL.map(|protocol| (protocol.name(), open(protocol))).into();
     for (number, key) in awkward_keys().into_iter().enumerate() {
-        for storing in Protocol::ALL.into_iter().filter(|protocol| can_say(*protocol, &key)) {
+        for storing in Protocol::ALL.into_iter().filter(|protocol| can_express(*protocol, &key)) {
             let value = format!("{number} by {storing}");
             let stored = sessions.get_mut(storing.name()).expect("a protocol").ask_one(&Request::set(&key, &value));
             assert!(stored.is_ok(), "{storing}: {}: {stored:?}", key.escape_ascii());
-            for finding in Protocol::ALL.into_iter().filter(|protocol| can_say(*protocol, &key)) {
+            for finding in Protocol::ALL.into_iter().filter(|protocol| can_express(*protocol, &key)) {
                 let session = sessions.get_mut(finding.name()).expect("a protocol");
                 let found = session.ask_one(&Request::get(&key).with_key());
                 let what = format!("{finding} after {storing}: {}: {found:?}", key.escape_ascii());
@@ -148,7 +149,7 @@ fn items_are_readable_on_every_protocol() {
 
 // ---- The table ----
 
-/// Why a protocol refuses a case, before anything is sent; `None` if it can say it.
+/// Returns the error of a case that a protocol does not support, or `None` if it does.
 fn refusal(case: &Case, protocol: Protocol) -> Option<Reply> {
     let now = Instant::now();
     let newest = ServerVersion::from_version("99.0.0");
@@ -187,7 +188,7 @@ fn table() -> String {
     table
 }
 
-/// The first version that has a feature, as a number with two dots.
+/// Returns the first version that has a feature.
 fn first_version(feature: remcache::proto::Feature) -> String {
     let versions = (0..=99).map(|patch| format!("1.6.{patch}"));
     versions.into_iter().find(|version| ServerVersion::from_version(version).has(feature)).unwrap_or_default()
@@ -203,13 +204,13 @@ const COMMAND: &str =
 fn the_table_in_the_document_is_what_the_suite_prints() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/protocols.md");
     let text = fs::read_to_string(&path).expect("docs/protocols.md");
-    let (before, rest) = text.split_once(BEGIN).expect("where the table begins");
-    let (_, after) = rest.split_once(END).expect("where the table ends");
+    let (before, rest) = text.split_once(BEGIN).expect("the marker before the table");
+    let (_, after) = rest.split_once(END).expect("the marker after the table");
     let expected = format!("{before}{BEGIN}\n{}\n{END}{after}", table());
     println!("{}", table());
     if std::env::var_os("REMCACHE_WRITE_DOCS").is_some() {
         fs::write(&path, expected).expect("the document is writable");
         return;
     }
-    assert_eq!(text, expected, "write the table again: {COMMAND}");
+    assert_eq!(text, expected, "the table is outdated, run: {COMMAND}");
 }

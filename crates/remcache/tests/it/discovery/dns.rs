@@ -230,7 +230,7 @@ async fn a_server_found_by_dns_is_used() {
 
 // ---- Kubernetes: docs/kubernetes.md ----
 
-/// Resolves the names of pods as the cluster's DNS does: each to the address of its present pod.
+/// Resolves the names of pods to their current addresses, as the cluster's DNS does.
 #[derive(Clone, Debug, Default)]
 struct Pods(Arc<Mutex<HashMap<String, SocketAddr>>>);
 
@@ -246,7 +246,7 @@ impl remcache::transport::Connect for Pods {
         address: &'a remcache::config::Address,
         _: &'a remcache::transport::TransportSettings,
     ) -> remcache::transport::Connecting<'a> {
-        let remcache::config::Address::Tcp { host, .. } = address else { panic!("{address} is no pod") };
+        let remcache::config::Address::Tcp { host, .. } = address else { panic!("{address} is not a pod") };
         let pod = self.0.lock().unwrap().get(host).copied();
         Box::pin(async move {
             let pod = pod.ok_or(std::io::ErrorKind::NotFound)?;
@@ -288,8 +288,8 @@ async fn a_pod_that_restarts_with_another_address_moves_no_keys() {
     // The pod ends; its record stays published while it is not ready (publishNotReadyAddresses).
     let address = servers[1].address();
     servers[1].stop().await;
-    assert_eq!(places(), before, "its keys wait for it");
-    // It comes back under the same name with another address and no items.
+    assert_eq!(places(), before, "no key moves while the pod is down");
+    // The new pod has the same name, another address and no items.
     let restarted = remcache_server::Server::start().await.unwrap();
     assert_ne!(restarted.address(), address);
     pods.run(PODS[1], &restarted);

@@ -162,7 +162,7 @@ async fn an_unreachable_endpoint_is_reported() {
 
 #[cfg(feature = "tls")]
 #[tokio::test]
-async fn an_endpoint_is_connected_with_the_clients_tls() {
+async fn an_endpoint_is_connected_with_the_tls_settings_of_the_client() {
     use crate::support::TlsServers;
     use remcache_server::{ClusterNode, Server};
 
@@ -191,7 +191,7 @@ fn source(address: &str) -> ElastiCache {
 }
 
 #[tokio::test]
-async fn placements_that_hash_addresses_get_those_of_the_endpoint() {
+async fn placements_that_hash_addresses_use_those_of_the_endpoint() {
     use remcache::distribution::{Distribution, Node};
 
     let nodes = vec!["a.cache|10.0.0.1|11211", "b.cache|10.0.0.2|11211", "c.cache|10.0.0.3|11212"];

@@ -1,4 +1,4 @@
-//! Values under a tag: invalidated together, whatever happens to the item of the tag.
+//! Values under a tag are invalidated together, even if the item of the tag is lost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -22,7 +22,7 @@ fn generation_of(client: &Client) -> Generation<u64> {
     Cache::new(client, "version", Codec::integer()).generation("tag")
 }
 
-/// A value that changes, and the minimum that calls may return since the last confirmed invalidation.
+/// A value that changes, and the minimum version that calls may return since the last confirmed invalidation.
 #[derive(Default)]
 struct Source {
     version: AtomicU64,
@@ -113,7 +113,7 @@ async fn no_call_returns_a_value_of_an_invalidated_generation() {
 }
 
 #[tokio::test]
-async fn one_write_invalidates_all_values_and_none_of_another_tag() {
+async fn one_write_invalidates_all_values_of_a_tag_only() {
     let server = Memcached::start(&[]);
     for protocol in PROTOCOLS {
         let client = client_at(&server.addr(), protocol);
@@ -138,7 +138,7 @@ async fn one_write_invalidates_all_values_and_none_of_another_tag() {
     }
 }
 
-/// What there is not is not kept: it would outlive the generation.
+/// Negative results are not cached, because they would outlive the generation.
 #[tokio::test]
 async fn negative_results_do_not_outlive_their_generation() {
     let server = Memcached::start(&[]);
@@ -155,7 +155,7 @@ async fn negative_results_do_not_outlive_their_generation() {
     }
 }
 
-/// An error of the cache is no error of the caller.
+/// Errors of the cache are not returned to the caller.
 #[tokio::test]
 async fn without_a_server_the_loader_runs() {
     let mut server = Memcached::start(&[]);

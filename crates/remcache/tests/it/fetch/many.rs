@@ -11,7 +11,7 @@ use super::*;
 
 type Loads = Arc<Mutex<Vec<Vec<&'static str>>>>;
 
-/// Returns a loader that records the keys it was asked for, and finds all but "none".
+/// Returns a loader that records the requested keys, and finds all but "none".
 fn loader(loads: &Loads) -> impl FnMut(Vec<&'static str>) -> Loading + Send + 'static {
     let loads = Arc::clone(loads);
     move |keys| {
@@ -52,7 +52,10 @@ async fn a_value_that_is_changed_during_the_load_is_not_stored() {
             Ok::<_, Error>([("a", "old"), ("b", "old"), ("c", "old")])
         };
         let found = client.fetch_many(["a", "b", "c"], patient_policy(), |keys| Box::pin(load(keys))).await.unwrap();
-        assert!(found.into_found().all(|(_, value)| value == "old"), "{protocol}: they asked before the changes");
+        assert!(
+            found.into_found().all(|(_, value)| value == "old"),
+            "{protocol}: the calls started before the changes"
+        );
         let stored: Vec<_> = client.get_many(["a", "b", "c"]).await.into_found().collect();
         let stored: Vec<_> = stored.iter().map(|(key, item)| (*key, item.value.as_ref())).collect();
         assert_eq!(stored, [("b", &b"newer"[..]), ("c", b"old")], "{protocol}");

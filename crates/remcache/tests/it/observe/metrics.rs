@@ -1,4 +1,4 @@
-//! Metrics of operations, as Prometheus receives them.
+//! Metrics of operations, in Prometheus format.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -15,9 +15,9 @@ fn recorder() -> PrometheusRecorder {
     PrometheusBuilder::new().set_buckets_for_metric(durations, &DURATION_BUCKETS).unwrap().build_recorder()
 }
 
-/// Runs a client with metrics, and returns what Prometheus would read, and the server's address.
+/// Runs a client with metrics. Returns the rendered metrics and the server's address.
 ///
-/// Handles are fetched with the recorder of the thread, so everything runs on one.
+/// Metrics use the recorder of the thread, so everything runs on one thread.
 fn rendered(config: Config) -> (String, String) {
     let recorder = recorder();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -38,7 +38,7 @@ fn rendered(config: Config) -> (String, String) {
 }
 
 #[test]
-fn counters_are_what_was_done() {
+fn counters_match_the_operations() {
     let (text, server) = rendered(patient_config());
     let value = |name: &str, labels: &str| {
         let line = format!("{name}{{{labels},server=\"{server}\"}} ");
@@ -53,7 +53,7 @@ fn counters_are_what_was_done() {
     assert_eq!(value("memcached_client_misses_total", r#"operation="get_many""#), "2");
     assert_eq!(value("memcached_client_bytes_total", r#"direction="received""#), "15");
     assert_eq!(value("memcached_client_server_state", r#"state="closed""#), "1");
-    assert!(text.contains(r#"le="0.00005""#), "buckets begin at 50 µs:\n{text}");
+    assert!(text.contains(r#"le="0.00005""#), "the first bucket is 50 µs:\n{text}");
     assert!(!text.contains("absent") && !text.contains("missing"), "no key is a label");
 }
 

@@ -1,4 +1,4 @@
-//! Every operation is reported once, with its outcome and its figures.
+//! Every operation is reported once, with its outcome and numbers.
 
 use std::time::Duration;
 
@@ -44,12 +44,12 @@ async fn a_call_is_reported_with_its_figures() {
     client.set("key", "text").await.unwrap();
     client.increment("key", 1).await.unwrap_err();
     assert_eq!(recorder.take()[1].outcome, Outcome::Failed(ErrorKind::NonNumericValue));
-    assert!(recorder.take_exchanges().is_empty(), "one request is no exchange of its own");
+    assert!(recorder.take_exchanges().is_empty(), "a single request is not reported as an exchange");
     assert_eq!(recorder.started(), 7);
 }
 
 #[tokio::test]
-async fn a_call_with_many_keys_is_one_operation_with_an_exchange_a_server() {
+async fn a_multi_key_call_is_one_operation_with_one_exchange_per_server() {
     let servers = [Memcached::start(&[]), Memcached::start(&[]), Memcached::start(&[])];
     let names: Vec<_> = servers.iter().map(Memcached::addr).collect();
     let (client, recorder) = observed(&names, patient_config());
@@ -81,7 +81,7 @@ async fn a_call_with_many_keys_is_one_operation_with_an_exchange_a_server() {
 }
 
 #[tokio::test]
-async fn what_takes_several_commands_is_one_operation() {
+async fn a_recipe_is_one_operation() {
     for protocol in [ProtocolSetting::Binary, ProtocolSetting::Meta, ProtocolSetting::Text] {
         let server = Memcached::start(&[]);
         let (client, recorder) = observed(&[server.addr()], patient_config().protocol(protocol));
@@ -220,7 +220,7 @@ impl Observer for Panics {
 }
 
 #[tokio::test]
-async fn a_panic_of_an_observer_loses_no_reply() {
+async fn a_panicking_observer_loses_no_reply() {
     let server = Memcached::start(&[]);
     let config = patient_config().observer(Panics);
     let (client, recorder) = observed(&[server.addr()], config);
@@ -230,7 +230,7 @@ async fn a_panic_of_an_observer_loses_no_reply() {
     }
     assert_eq!(client.get_many(["key", "absent"]).await.found().count(), 1);
     client.fetch("new", MINUTE, || async { Ok::<_, remcache::Error>("x") }).await.unwrap();
-    assert_eq!(recorder.take().len(), 13, "the other observer receives everything");
+    assert_eq!(recorder.take().len(), 13, "the other observer receives all reports");
     client.close().await;
 }
 

@@ -1,4 +1,4 @@
-//! An observer that keeps the reports.
+//! An observer that records the reports.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -26,7 +26,7 @@ pub(crate) struct Ended {
 /// An exchange: its server, number of keys and outcome.
 type Exchange = (String, usize, &'static str);
 
-/// Keeps the reports.
+/// Records the reports.
 #[derive(Debug, Default)]
 pub(crate) struct Recorder {
     started: AtomicUsize,
@@ -72,7 +72,7 @@ impl Recorder {
         std::mem::take(&mut self.exchanges.lock().unwrap())
     }
 
-    /// Returns the states that connections were in, as words.
+    /// Returns the names of the states that connections were in.
     pub(crate) fn connections(&self) -> Vec<String> {
         self.connections.lock().unwrap().clone()
     }

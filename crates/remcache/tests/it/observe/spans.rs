@@ -99,7 +99,7 @@ async fn a_get_is_one_client_span() {
     );
     client.get("absent").await.unwrap();
     let miss = exported.only();
-    assert_eq!(miss.status, Status::Unset, "a miss is no error");
+    assert_eq!(miss.status, Status::Unset, "a miss is not an error");
     assert_has(&miss, &[("memcached.miss_count", "1"), ("memcached.outcome", "miss")]);
     client.set("key", "text").await.unwrap();
     exported.take();
@@ -110,7 +110,7 @@ async fn a_get_is_one_client_span() {
 }
 
 #[tokio::test]
-async fn a_call_with_many_keys_has_a_child_for_each_server_at_level_debug() {
+async fn a_multi_key_call_has_a_debug_child_span_per_server() {
     let servers = [Memcached::start(&[]), Memcached::start(&[]), Memcached::start(&[])];
     let keys: Vec<_> = (0..100).map(|n| format!("key{n}")).collect();
     for (level, children) in [(LevelFilter::INFO, 0), (LevelFilter::DEBUG, 3)] {
@@ -134,7 +134,7 @@ async fn a_call_with_many_keys_has_a_child_for_each_server_at_level_debug() {
 }
 
 #[tokio::test]
-async fn retries_and_failovers_stay_one_span() {
+async fn a_call_with_retries_and_failovers_is_one_span() {
     let exported = Exported::at(LevelFilter::INFO);
     let server = Server::start().await.unwrap();
     let client = observed(&server.address(), patient_config().retries(Retries::up_to(1)));
@@ -210,7 +210,7 @@ fn the_parent_is_the_span_of_the_caller() {
     }
 }
 
-/// Everything that was exported, as text.
+/// Returns all exported attributes and names as text.
 fn text(spans: &[SpanData]) -> String {
     format!("{spans:?}")
 }

@@ -1,4 +1,4 @@
-//! Over a long run with faults and cancellations the reports add up to what the callers counted.
+//! After a long run with faults and cancellations, the reports match the callers' own counts.
 
 use std::collections::BTreeMap;
 use std::future::{Future, IntoFuture, poll_fn};
@@ -26,7 +26,7 @@ fn operations() -> u64 {
     number.map_or(330_000, |number| number.parse().expect("REMCACHE_OPERATIONS is a number"))
 }
 
-/// Operations by name and outcome, and keys that were read by result.
+/// Operations by name and outcome, and keys of reads by result.
 #[derive(Debug, Default, PartialEq)]
 struct Sums {
     ended: BTreeMap<(&'static str, &'static str), u64>,

@@ -1,4 +1,4 @@
-//! What finding out costs, what is remembered of it, and a server that is replaced.
+//! Protocol detection: its cost, how long its result is kept, and servers that are replaced by another kind.
 
 use std::io;
 use std::pin::Pin;
@@ -19,7 +19,7 @@ use super::{Nutcracker, with_password_file, works};
 use crate::support::patient_config;
 use crate::support::wait_until;
 
-/// What a name leads to, which may change; it counts connections, and how often an answer was waited for.
+/// A connector whose target can be changed; it counts connections and round trips.
 #[derive(Clone, Debug)]
 struct Route(Arc<Mutex<String>>, Arc<Counts>);
 
@@ -34,11 +34,11 @@ impl Route {
         Self(Arc::new(Mutex::new(address.to_owned())), Arc::default())
     }
 
-    fn lead_to(&self, address: &str) {
+    fn redirect(&self, address: &str) {
         address.clone_into(&mut self.0.lock().unwrap());
     }
 
-    /// Connections and round trips since they were asked for last.
+    /// Returns the numbers of connections and round trips since the last call.
     fn take(&self) -> (usize, usize) {
         let Counts { connections, round_trips } = &*self.1;
         (connections.swap(0, Ordering::Relaxed), round_trips.swap(0, Ordering::Relaxed))
@@ -61,7 +61,7 @@ impl Connect for Route {
     }
 }
 
-/// A connection that counts how often something came after something was said.
+/// A stream that counts round trips: reads after a write.
 #[derive(Debug)]
 struct Counted {
     stream: TcpStream,
@@ -98,27 +98,27 @@ fn known() -> Config {
     patient_config().credentials(Credentials::new(SASL_USER, SASL_PASSWORD))
 }
 
-/// A first get, and one over a connection that follows one which the server closed: what each took.
+/// Returns the cost of a first get, and of the first get after the server has closed the connection.
 async fn costs(server: &mut Memcached, config: Config) -> [(usize, usize); 2] {
     let route = Route::to(&server.addr());
     let client = route.client(config);
     assert!(client.get("k").await.unwrap().is_none());
     let first = route.take();
     server.restart();
-    // An idle connection that was closed counts as no failure: the next request opens a new one.
-    wait_until("it noticed", async || client.servers()[0].metrics().open == 0).await;
+    // The end of an idle connection is not a failure: the next request opens a new one.
+    wait_until("the client detects the close", async || client.servers()[0].metrics().open == 0).await;
     assert!(client.get("k").await.unwrap().is_none());
     [first, route.take()]
 }
 
 #[tokio::test]
-async fn finding_out_takes_one_round_trip_and_the_authentication_with_it() {
+async fn negotiation_and_authentication_take_one_round_trip() {
     let question_and_get = (1, 2);
     let any = costs(&mut Memcached::start(&[]), patient_config()).await;
     assert_eq!(any, [question_and_get; 2]);
     let text = costs(&mut Memcached::start(&["-B", "ascii"]), patient_config()).await;
     assert_eq!(text, [question_and_get; 2]);
-    // The first guess costs a connection, once.
+    // A wrong first assumption costs one connection.
     let binary = costs(&mut Memcached::start(&["-B", "binary"]), patient_config()).await;
     assert_eq!(binary, [(2, 3), question_and_get]);
     let sasl = costs(&mut Memcached::start_sasl(&[]), known()).await;
@@ -140,10 +140,10 @@ async fn a_negotiated_protocol_is_shared_by_all_connections() {
     for _ in 0..8 {
         client.get("k").await.unwrap();
     }
-    assert_eq!(route.take().0, 1 + 4, "one guess was wrong");
+    assert_eq!(route.take().0, 1 + 4, "one assumption was wrong");
 }
 
-/// Every kind of server that may stand behind an address.
+/// One server of every kind.
 struct Kinds {
     real: Vec<(&'static str, Memcached)>,
     embedded: Vec<(&'static str, Server)>,
@@ -177,10 +177,10 @@ impl Kinds {
     }
 }
 
-/// Closes the connections of a client, as a server does that is exchanged for another.
-struct Middle(Proxy);
+/// A proxy that closes all connections, as happens when a server is replaced.
+struct ClosingProxy(Proxy);
 
-impl Middle {
+impl ClosingProxy {
     async fn before(address: &str) -> Self {
         Self(Proxy::start(address).await)
     }
@@ -191,20 +191,20 @@ impl Middle {
 }
 
 #[tokio::test]
-async fn a_server_that_was_exchanged_for_any_other_is_understood() {
+async fn a_server_replaced_by_any_other_kind_is_used_again() {
     let kinds = Kinds::start().await;
     for (before, first) in kinds.all() {
         for (after, second) in kinds.all() {
-            let (one, other) = (Middle::before(&first).await, Middle::before(&second).await);
+            let (one, other) = (ClosingProxy::before(&first).await, ClosingProxy::before(&second).await);
             let route = Route::to(&one.0.addr());
             let optional = Credentials::new(SASL_USER, SASL_PASSWORD).optional();
             let config = patient_config()
                 .credentials(optional)
                 .reconnect_delay(Duration::from_millis(1), Duration::from_millis(5));
-            // To a server of binary alone a short line is the beginning of a packet: it waits for the rest.
+            // A binary-only server reads a short line as the start of a packet, and waits for the rest.
             let client = route.client(config.keepalive(Duration::from_secs(5), Duration::from_secs(1)));
-            wait_until("it is there", async || client.set("k", "v").await.is_ok()).await;
-            route.lead_to(&other.0.addr());
+            wait_until("the server is used", async || client.set("k", "v").await.is_ok()).await;
+            route.redirect(&other.0.addr());
             one.close();
             let what = format!("{after} after {before}");
             wait_until(&what, async || client.set("k", "v").await.is_ok()).await;
@@ -214,14 +214,14 @@ async fn a_server_that_was_exchanged_for_any_other_is_understood() {
 }
 
 #[tokio::test]
-async fn a_server_that_asks_for_a_password_no_more_is_refused_as_at_first() {
+async fn a_server_that_no_longer_requires_a_password_is_rejected() {
     let (with_file, _dir) = with_password_file();
     let without = Memcached::start(&[]);
-    let (one, other) = (Middle::before(&with_file.addr()).await, Middle::before(&without.addr()).await);
+    let (one, other) = (ClosingProxy::before(&with_file.addr()).await, ClosingProxy::before(&without.addr()).await);
     let route = Route::to(&one.0.addr());
     let client = route.client(known());
     works(&client).await;
-    route.lead_to(&other.0.addr());
+    route.redirect(&other.0.addr());
     one.close();
     wait_until(
         "the protocol changed",
@@ -230,12 +230,12 @@ async fn a_server_that_asks_for_a_password_no_more_is_refused_as_at_first() {
     .await;
     let observer = Client::with_config([without.addr()], patient_config()).unwrap();
     let found = observer.servers()[0].metadump().next().await;
-    assert!(found.is_none(), "the password is no item: {found:?}");
+    assert!(found.is_none(), "the password was stored as an item: {found:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_wait_for_their_protocol_within_limits_and_deadlines() {
-    /// A server whose connections open, and that says nothing.
+async fn requests_wait_for_the_negotiation_within_limits_and_deadlines() {
+    /// A server that accepts connections and never replies.
     #[derive(Debug)]
     struct Mute;
 
@@ -269,7 +269,7 @@ async fn requests_wait_for_their_protocol_within_limits_and_deadlines() {
     }
     assert!(begun.elapsed() < Duration::from_secs(2));
     for call in patient {
-        assert_eq!(call.await.unwrap(), ErrorKind::Disconnected(Delivery::NotSent), "the question was not answered");
+        assert_eq!(call.await.unwrap(), ErrorKind::Disconnected(Delivery::NotSent), "the probe was not answered");
     }
     assert!(begun.elapsed() < Duration::from_secs(4));
 }
@@ -281,10 +281,10 @@ async fn unsupported_requests_are_refused_without_sending_a_byte() {
     {
         let server = Memcached::start(&args);
         let proxy = Proxy::start(server.addr()).await;
-        // It is the first request, and waits for the protocol; a neighbour behind it is served.
+        // The first request waits for the negotiation; the next one is executed.
         let client = Client::with_config([proxy.addr()], patient_config()).unwrap();
         let (refused, neighbour) = tokio::join!(client.call(request.clone()), client.get("neighbour"));
-        // The text server of today knows meta, which can do all.
+        // Current text servers support meta, which has all features.
         let expected = if args[1] == "ascii" { Status::ItemNotStored } else { Status::Unsupported };
         assert_eq!(refused.status, expected, "{request:?}");
         assert!(neighbour.unwrap().is_none());

@@ -1,4 +1,4 @@
-//! The runtime of a connection ends: requests go on elsewhere where that is safe, and the next one connects again.
+//! The runtime of a connection ends: requests continue on another runtime if that is safe, and the next one reconnects.
 
 use std::net::SocketAddrV4;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use remcache_testkit::{Memcached, Proxy, unused_port};
 use super::{GENEROUS, client_of, connect_on, current_thread, ends, get, millis};
 
 #[test]
-fn a_later_runtime_connects_again() {
+fn a_later_runtime_reconnects() {
     let server = Memcached::start(&[]);
     let client = client_of(&server, GENEROUS);
     for _ in 0..20 {
@@ -26,7 +26,7 @@ fn a_later_runtime_connects_again() {
 }
 
 #[test]
-fn a_server_that_was_away_when_the_runtime_ended_is_found_again() {
+fn a_server_that_was_down_when_the_runtime_ended_is_used_again() {
     let address = SocketAddrV4::new([127, 0, 0, 1].into(), unused_port());
     let client = Client::with_config([address.to_string()], Config::new().timeout(GENEROUS)).unwrap();
     let owner = current_thread();
@@ -38,9 +38,9 @@ fn a_server_that_was_away_when_the_runtime_ended_is_found_again() {
     assert_eq!(current_thread().block_on(get(&client)), Status::KeyNotFound);
 }
 
-/// Fails what it sent: the request that another runtime waits for is sent again by that.
+/// Requests that were sent fail; the waiting runtime sends a read again.
 #[test]
-fn a_read_goes_on_and_a_counter_is_ambiguous() {
+fn a_read_is_repeated_and_an_increment_is_ambiguous() {
     let server = Memcached::start(&[]);
     let client = client_of(&server, GENEROUS);
     let owner = current_thread();
@@ -64,7 +64,7 @@ fn a_read_goes_on_and_a_counter_is_ambiguous() {
     while client.servers()[0].in_flight() < 5 {
         thread::sleep(millis(1));
     }
-    // They are written, and not answered.
+    // The requests are written and not answered.
     owner.block_on(async { tokio::time::sleep(millis(50)).await });
     let unsent = ask(Request::set("unsent", "x"));
     while client.servers()[0].in_flight() < 6 {
@@ -84,9 +84,9 @@ fn a_read_goes_on_and_a_counter_is_ambiguous() {
     });
 }
 
-/// A request that is submitted while the runtime of the connection ends must find another task.
+/// A request that is submitted while the runtime of the connection ends is taken over by another task.
 #[test]
-fn no_request_is_lost_in_the_moment_of_the_end() {
+fn no_request_is_lost_while_a_runtime_ends() {
     let server = Memcached::start(&[]);
     let client = client_of(&server, GENEROUS);
     let asked = Arc::new(AtomicUsize::new(0));
@@ -98,7 +98,7 @@ fn no_request_is_lost_in_the_moment_of_the_end() {
                     for _ in 0..2_000 {
                         client.get("k").await?;
                         asked.fetch_add(1, Ordering::Relaxed);
-                        // The task of the connection is another runtime's now and then.
+                        // The owner of the connection changes from time to time.
                         tokio::task::yield_now().await;
                     }
                     Ok::<_, Error>(())
@@ -118,7 +118,7 @@ fn no_request_is_lost_in_the_moment_of_the_end() {
     }
 }
 
-/// What one runtime learned about the server survives its end.
+/// The state of a server outlives the runtime of its connection.
 #[test]
 fn refused_credentials_are_not_tried_again() {
     let server = Memcached::start_sasl(&[]);
@@ -135,7 +135,7 @@ fn refused_credentials_are_not_tried_again() {
 }
 
 #[test]
-fn closing_ends_although_the_runtime_has_ended() {
+fn close_completes_after_the_runtime_has_ended() {
     let server = Memcached::start(&[]);
     let client = client_of(&server, Duration::from_secs(2));
     let owner = current_thread();

@@ -1,4 +1,4 @@
-//! Callers on one thread leave room for each other, and for the task of the connection.
+//! Callers on one thread starve neither each other nor the I/O loop.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -15,9 +15,9 @@ use crate::support::wait_until;
 
 use super::{GENEROUS, connect_on, current_thread, get, millis};
 
-/// A task that never waits for anything but its calls, which fail at once while the server is away.
+/// A task that only makes calls, which fail immediately while the server is down.
 #[test]
-fn a_loop_of_calls_that_fail_at_once_lets_the_connection_heal() {
+fn a_loop_of_immediately_failing_calls_does_not_prevent_reconnecting() {
     let mut server = Memcached::start(&[]);
     let config = Config::new().timeout(Duration::from_secs(5)).reconnect_delay(millis(10), millis(100));
     let client = Client::with_config([server.addr()], config).unwrap();
@@ -32,20 +32,20 @@ fn a_loop_of_calls_that_fail_at_once_lets_the_connection_heal() {
     let start = std::time::Instant::now();
     runtime.block_on(async {
         while !matches!(get(&client).await, Status::NoError | Status::KeyNotFound) {
-            assert!(start.elapsed() < GENEROUS, "it does not reconnect");
+            assert!(start.elapsed() < GENEROUS, "the client does not reconnect");
         }
         let mut is_back = false;
         while !is_back {
             is_back = client.get_many(["a", "b"]).await.is_complete();
-            assert!(start.elapsed() < GENEROUS, "it does not reconnect");
+            assert!(start.elapsed() < GENEROUS, "the client does not reconnect");
         }
     });
     drop(restarted.join().unwrap());
 }
 
-/// One request in flight at most, and callers that go away while they wait for their turn, or have it.
+/// With a limit of one request in flight, callers are dropped while they wait for capacity or after they got it.
 #[test]
-fn callers_that_stay_get_their_turn_among_callers_that_go_away() {
+fn callers_get_capacity_although_others_are_dropped() {
     let server = Memcached::start(&[]);
     for workers in [0, 2] {
         let config = Config::new().timeout(GENEROUS).max_in_flight(1);
@@ -77,23 +77,23 @@ fn callers_that_stay_get_their_turn_among_callers_that_go_away() {
     }
 }
 
-/// A caller that polls its call by hand, and sees when it is woken.
+/// A caller that polls its call manually, and records when it is woken.
 struct Caller<'a> {
     call: Pin<Box<dyn Future<Output = Reply> + 'a>>,
-    alarm: Arc<Alarm>,
+    alarm: Arc<WakeFlag>,
 }
 
 #[derive(Default)]
-struct Alarm(AtomicBool);
+struct WakeFlag(AtomicBool);
 
-impl Wake for Alarm {
+impl Wake for WakeFlag {
     fn wake(self: Arc<Self>) {
         self.0.store(true, Ordering::Relaxed);
     }
 }
 
 impl<'a> Caller<'a> {
-    /// Makes a call, and polls it once.
+    /// Makes a call and polls it once.
     fn begin(client: &'a Client) -> Self {
         let mut caller = Self { call: Box::pin(client.call(Request::get("k"))), alarm: Arc::default() };
         assert!(caller.poll().is_pending());
@@ -113,9 +113,9 @@ impl<'a> Caller<'a> {
     }
 }
 
-/// The next caller is woken at once, not when it looks again after a while.
+/// The next caller is woken immediately, not by a timer.
 #[test]
-fn a_turn_that_a_dropped_caller_was_offered_goes_to_the_next_at_once() {
+fn capacity_offered_to_a_dropped_caller_goes_to_the_next_immediately() {
     let server = Memcached::start(&[]);
     let config = Config::new().timeout(GENEROUS).max_in_flight(1);
     let client = Client::with_config([server.addr()], config).unwrap();
@@ -130,9 +130,9 @@ fn a_turn_that_a_dropped_caller_was_offered_goes_to_the_next_at_once() {
         second.wait_until_woken().await;
         third.alarm.0.store(false, Ordering::Relaxed);
         drop(second);
-        assert!(third.is_woken(), "the turn is lost with the caller that had it");
+        assert!(third.is_woken(), "the capacity was lost with the dropped caller");
         assert!(third.poll().is_pending());
-        assert_eq!(client.servers()[0].in_flight(), 1, "it has its turn");
+        assert_eq!(client.servers()[0].in_flight(), 1, "the third call is in flight");
         assert_eq!(third.call.await.status, Status::NoError);
     });
 }

@@ -1,4 +1,4 @@
-//! Many short runtimes share one client, as `#[tokio::test]`s share one in a `static`.
+//! Many short-lived runtimes share one client, as `#[tokio::test]` functions share one in a `static`.
 
 use std::net::SocketAddrV4;
 use std::sync::LazyLock;
@@ -17,12 +17,12 @@ static CLIENT: LazyLock<Client> = LazyLock::new(|| {
     Client::with_config([ADDRESS.to_string()], config).unwrap()
 });
 
-/// No failure that the server did not cause, and no call that outlives its deadline.
+/// Calls fail only if the server does, and end by their deadline.
 #[test]
 fn two_hundred_short_runtimes_share_one_client() {
     let server = Memcached::start_at(*ADDRESS, &[]).expect("the port is free");
     run(200, |status| assert!(matches!(status, Status::NoError | Status::KeyNotFound), "{status}"));
-    // The same with a server that stops, is killed and comes back: calls may fail, and end.
+    // With a server that is stopped, killed and restarted, calls may fail, but end.
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
         let trouble = scope.spawn(|| {
@@ -50,16 +50,16 @@ fn two_hundred_short_runtimes_share_one_client() {
         });
         is_over.store(true, Ordering::Relaxed);
         let _server = trouble.join().unwrap();
-        // With the server back, all is well again.
+        // The client recovers when the server is back.
         let start = Instant::now();
         let works = || matches!(current_thread().block_on(get(&CLIENT)), Status::NoError | Status::KeyNotFound);
         while !works() {
-            assert!(start.elapsed() < GENEROUS, "it does not recover");
+            assert!(start.elapsed() < GENEROUS, "the client does not recover");
         }
     });
 }
 
-/// Many runtimes, eight at a time, each with some requests.
+/// Runs many runtimes, eight at a time, each with some requests.
 fn run(count: usize, check: impl Fn(Status) + Sync) {
     let left = AtomicUsize::new(count);
     let timeout = Duration::from_secs(5);

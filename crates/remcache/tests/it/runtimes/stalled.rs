@@ -1,4 +1,4 @@
-//! The runtime of a connection is not polled, or its thread is blocked: what its callers ask ends by its deadline.
+//! The runtime of a connection is not polled, or its thread is blocked: calls end by their deadline.
 
 use std::future::Future;
 use std::sync::mpsc;
@@ -14,7 +14,7 @@ use crate::support::wait_until;
 
 use super::{client_of, connect_on, current_thread, ends, get, millis};
 
-/// A connection that belongs to a runtime which nothing polls.
+/// A connection whose runtime is not polled.
 struct Stalled {
     _server: Memcached,
     _owner: Runtime,
@@ -71,11 +71,11 @@ fn a_call_with_an_earlier_deadline_than_another_ends_by_its_own() {
 }
 
 #[test]
-fn a_call_that_waits_for_the_connection_ends() {
+fn a_call_that_waits_for_the_connection_times_out() {
     let server = Memcached::start(&[]);
     let client = client_of(&server, millis(300));
     let owner = current_thread();
-    // The task is spawned, and never polled.
+    // The task is spawned and never polled.
     let call = client.clone();
     drop(owner.spawn(async move { get(&call).await }));
     owner.block_on(tokio::task::yield_now());
@@ -84,7 +84,7 @@ fn a_call_that_waits_for_the_connection_ends() {
 }
 
 #[test]
-fn calls_with_many_keys_end() {
+fn multi_key_calls_time_out() {
     let stalled = Stalled::new();
     let outcomes = stalled.elsewhere("get_many", async |client| client.get_many(["a", "b", "c"]).await);
     assert!(outcomes.failed().all(|(_, error)| error.is_timeout()), "{outcomes:?}");
@@ -97,14 +97,14 @@ fn calls_with_many_keys_end() {
 }
 
 #[test]
-fn streams_end() {
+fn streams_time_out() {
     let stalled = Stalled::new();
     let error = stalled.elsewhere("stats", async |client| client.servers()[0].stats("").collect().await.unwrap_err());
     assert!(error.is_timeout(), "{error}");
 }
 
 #[test]
-fn verbs_end() {
+fn recipes_time_out() {
     let stalled = Stalled::new();
     let minute = Duration::from_secs(60);
     let loaded = stalled.elsewhere("fetch", async move |client| {
@@ -130,7 +130,7 @@ fn a_client_is_closed() {
 }
 
 #[test]
-fn calls_that_wait_for_capacity_end() {
+fn calls_that_wait_for_capacity_time_out() {
     let server = Memcached::start(&[]);
     let config = Config::new().timeout(millis(300)).max_in_flight(2);
     let client = Client::with_config([server.addr()], config).unwrap();
@@ -154,7 +154,7 @@ fn calls_that_wait_for_capacity_end() {
     });
 }
 
-/// The thread of the connection's runtime is blocked, and goes on later: nothing is lost but what was due.
+/// The thread of the connection's runtime is blocked for some time: only overdue requests fail.
 #[test]
 fn a_blocked_thread_delays_no_deadline() {
     let server = Memcached::start(&[]);
@@ -170,9 +170,9 @@ fn a_blocked_thread_delays_no_deadline() {
             blocked.send(()).unwrap();
             goes_on.recv().unwrap();
             runtime.block_on(async {
-                wait_until("it works again", async || client.get("k").await.is_ok()).await;
+                wait_until("the connection works again", async || client.get("k").await.is_ok()).await;
                 asked.send(()).unwrap();
-                // Other runtimes may use the connection from here on.
+                // From here on other runtimes use the connection.
                 while client.is_usable() {
                     tokio::time::sleep(millis(5)).await;
                 }
@@ -198,7 +198,7 @@ fn a_blocked_thread_delays_no_deadline() {
 
 /// `block_on` from threads outside any runtime, while the owner of the connection is not polled.
 #[test]
-fn plain_threads_that_block_on_end() {
+fn calls_of_threads_without_a_runtime_time_out() {
     let stalled = Stalled::new();
     let threads: Vec<_> = (0..8)
         .map(|_| {

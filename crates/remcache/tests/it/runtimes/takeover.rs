@@ -14,7 +14,7 @@ use tokio::runtime::Builder;
 
 use super::{GENEROUS, client_of, connect_on, current_thread, ends, get, millis};
 
-/// Asks until an answer comes; returns how many calls failed before.
+/// Repeats a get until it is answered. Returns how many calls failed before.
 async fn ask_until_answered(client: &Client) -> u32 {
     let start = Instant::now();
     let mut failed = 0;
@@ -25,7 +25,7 @@ async fn ask_until_answered(client: &Client) -> u32 {
     failed
 }
 
-/// How many connections the server has.
+/// Returns the number of connections of the server.
 async fn open_connections(client: &Client) -> usize {
     let stats = client.servers()[0].stats("conns").collect().await.unwrap();
     stats.iter().filter(|(name, value)| name.ends_with(b":state") && &value[..] != b"conn_listening").count()
@@ -38,12 +38,12 @@ fn calls_succeed_again_although_the_owner_is_never_polled() {
     let owner = current_thread();
     connect_on(&owner, &client);
     for _ in 0..2 {
-        // Each of them stalls as well, and the next one takes the connection over from it.
+        // Each runtime stalls too, and the next one takes the connection over.
         let client = client.clone();
         let runtime = ends("a get", move || {
             let runtime = current_thread();
             runtime.block_on(ask_until_answered(&client));
-            assert_eq!(runtime.block_on(get(&client)), Status::NoError, "it stays usable");
+            assert_eq!(runtime.block_on(get(&client)), Status::NoError, "the connection stays usable");
             runtime
         });
         std::mem::forget(runtime);
@@ -68,7 +68,7 @@ fn many_calls_and_streams_succeed_again() {
     });
 }
 
-/// The owner runs again: its task ends, and what it had not written stays unwritten.
+/// When the owner runs again, its task ends and writes nothing more.
 #[test]
 fn an_owner_that_runs_again_uses_the_new_connection() {
     let server = Memcached::start(&[]);
@@ -92,7 +92,7 @@ fn an_owner_that_runs_again_uses_the_new_connection() {
     drop(owner);
     let metrics = client.servers()[0].metrics();
     assert_eq!((metrics.state.condition, metrics.reconnects), (ConnectionState::Connected, 1));
-    // The server sees the old socket closed, once its task ran.
+    // The old task closes the old socket when it runs.
     let start = Instant::now();
     while other.block_on(open_connections(&client)) > 1 {
         assert!(start.elapsed() < GENEROUS / 4, "the old socket stays open");
@@ -101,9 +101,9 @@ fn an_owner_that_runs_again_uses_the_new_connection() {
     ends("close", move || other.block_on(client.close()));
 }
 
-/// While the server is down there are no requests whose deadlines would show that nothing reconnects.
+/// While the server is down there are no pending requests whose deadlines could reveal that the owner does not run.
 #[test]
-fn a_server_that_was_down_is_found_again_although_the_owner_is_never_polled() {
+fn a_server_that_was_down_is_used_again_although_the_owner_is_never_polled() {
     let address = SocketAddrV4::new([127, 0, 0, 1].into(), unused_port());
     let config = Config::new().timeout(millis(500)).reconnect_delay(millis(10), millis(100));
     let client = Client::with_config([address.to_string()], config).unwrap();
@@ -122,7 +122,7 @@ fn a_server_that_was_down_is_found_again_although_the_owner_is_never_polled() {
     drop(owner);
 }
 
-/// A thread that is busy for long keeps its connection if no other runtime needs it.
+/// A blocked runtime keeps its connection if no other runtime needs it.
 #[test]
 fn a_runtime_that_was_blocked_keeps_its_own_connection() {
     let server = Memcached::start(&[]);
@@ -144,10 +144,10 @@ fn a_runtime_that_was_blocked_keeps_its_own_connection() {
     assert_eq!(client.servers()[0].metrics().reconnects, 0);
 }
 
-/// Runtimes that stall, go on, end and begin in any order, on real threads: every call ends by its deadline, no value
-/// is of another key, and what was reported as unsent was never executed.
+/// Runtimes stall, continue, end and start in any order, on real threads: every call ends by its deadline, every value
+/// belongs to its key, and requests reported as not sent were never executed.
 #[test]
-fn runtimes_stall_end_and_begin_in_any_order() {
+fn runtimes_stall_end_and_start_in_any_order() {
     let server = Memcached::start(&[]);
     let timeout = millis(150);
     let client = client_of(&server, timeout);
@@ -165,7 +165,7 @@ fn runtimes_stall_end_and_begin_in_any_order() {
                     let mut kept = Vec::new();
                     let mut round = 0;
                     while !is_over.load(Ordering::Relaxed) {
-                        // A runtime is new, or one that has stalled since it was used last.
+                        // Use a new runtime, or one that has stalled since its last use.
                         let runtime = match kept.len() {
                             0 => current_thread(),
                             count if random.bool() => kept.swap_remove(random.usize(..count)),
@@ -222,7 +222,7 @@ fn runtimes_stall_end_and_begin_in_any_order() {
     println!("{answers} sets were answered of {} in {calls} calls; the longest two took {longest:?}", calls / 2);
     assert!(answers > 0);
     assert!(longest < 2 * timeout + GENEROUS / 4, "{longest:?}");
-    // All runtimes have ended; a new one finds nothing of what was not sent.
+    // After all runtimes have ended, no item of an unsent request exists.
     current_thread().block_on(async {
         for key in unsent.into_inner().unwrap() {
             assert_eq!(client.get(&key).timeout(GENEROUS).await.unwrap(), None, "{key} was sent");

@@ -1,4 +1,4 @@
-//! Arbitrary flags and bytes: an answer or an error, never a panic, never more than the limit.
+//! Arbitrary flags and bytes: decoding never panics and never exceeds the limit.
 
 use bytes::Bytes;
 use fastrand::Rng;
@@ -12,10 +12,10 @@ fn arbitrary_bytes_under_arbitrary_flags() {
     for _ in 0..100_000 {
         let bytes = bytes(&mut rng);
         let flags = flags(&mut rng);
-        for convention in ClientFormat::ALL {
-            let value = convention.decode_within(flags, bytes.clone(), LIMIT);
+        for client_format in ClientFormat::ALL {
+            let value = client_format.decode_within(flags, bytes.clone(), LIMIT);
             if let Ok(value) = value {
-                assert!(length(&value) <= LIMIT.max(bytes.len()), "{convention}, {flags:#x}: {bytes:x?}");
+                assert!(length(&value) <= LIMIT.max(bytes.len()), "{client_format}, {flags:#x}: {bytes:x?}");
             }
         }
         let _ = Codec::bytes().limit(LIMIT).decode(flags, bytes.clone());
@@ -58,7 +58,7 @@ fn length(value: &Value) -> usize {
     }
 }
 
-/// Flags that a client may write more often than not.
+/// Returns random flags, more often than not plausible ones.
 fn flags(rng: &mut Rng) -> u32 {
     match rng.u8(..4) {
         0 => rng.u32(..),
@@ -68,7 +68,7 @@ fn flags(rng: &mut Rng) -> u32 {
     }
 }
 
-/// Bytes that begin like something more often than not.
+/// Returns random bytes, more often than not with the start of a known encoding.
 fn bytes(rng: &mut Rng) -> Bytes {
     let start: &[u8] = STARTS[rng.usize(..STARTS.len())];
     let rest: Vec<u8> = (0..rng.usize(..40)).map(|_| if rng.bool() { rng.u8(..) } else { rng.u8(..4) }).collect();

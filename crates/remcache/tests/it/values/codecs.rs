@@ -1,4 +1,4 @@
-//! remcache's own codecs: every format with every compression, there and back.
+//! remcache's own codecs: round trips of every format with every compression.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -26,7 +26,7 @@ enum Kind {
 }
 
 #[test]
-fn values_come_back_from_every_format_and_compression() {
+fn values_round_trip_in_every_format_and_compression() {
     let seed = seed();
     let mut rng = seed.rng();
     for _ in 0..200 {
@@ -67,7 +67,7 @@ fn user(rng: &mut Rng) -> User {
     User { name: word(rng), age: rng.u8(..), scores, tags, kind }
 }
 
-/// Some bytes that can be compressed, and some that cannot.
+/// Returns compressible or incompressible bytes.
 fn bytes(rng: &mut Rng) -> Vec<u8> {
     let most = if rng.bool() { 1 } else { u8::MAX };
     (0..rng.usize(..5_000)).map(|_| rng.u8(..=most)).collect()
@@ -92,7 +92,7 @@ fn the_threshold_is_the_first_length_that_is_compressed() {
 }
 
 #[test]
-fn flags_of_zero_are_plain_bytes_text_or_an_integer() {
+fn flags_of_zero_are_read_as_bytes_text_or_an_integer() {
     let value = || Bytes::from_static(b"42");
     assert_eq!(Codec::bytes().decode(0, value()), Ok(value()));
     assert_eq!(Codec::text().decode(0, value()).as_deref(), Ok("42"));
@@ -101,7 +101,7 @@ fn flags_of_zero_are_plain_bytes_text_or_an_integer() {
 }
 
 #[test]
-fn another_format_is_an_error_that_names_both() {
+fn a_wrong_format_is_an_error_that_names_both() {
     let encoded = Codec::<u8>::integer().encode(&1).unwrap();
     let error = Codec::<u8>::json().decode(encoded.flags, encoded.bytes.into_bytes()).unwrap_err();
     assert_eq!(error, ValueError::WrongFormat { expected: Format::Json, found: Format::Integer });
@@ -109,7 +109,7 @@ fn another_format_is_an_error_that_names_both() {
 }
 
 #[test]
-fn bytes_that_are_not_what_the_flags_say_are_errors() {
+fn bytes_that_contradict_the_flags_are_errors() {
     let flags = |format| Flags::new(format, None).to_bits();
     let value = || Bytes::from_static(b"\xff\xfe");
     let errors = [
@@ -126,7 +126,7 @@ fn bytes_that_are_not_what_the_flags_say_are_errors() {
 }
 
 #[test]
-fn custom_formats_share_no_number() {
+fn custom_formats_have_distinct_numbers() {
     let codec = |number| Codec::<u8>::custom(number, |value| Ok(vec![*value].into()), |bytes| Ok(bytes[0]));
     let flags: Vec<u32> = (0..=255).map(|number| codec(number).encode(&7).unwrap().flags).collect();
     let bytes = || Bytes::from_static(&[7]);
@@ -140,7 +140,7 @@ fn custom_formats_share_no_number() {
 }
 
 #[test]
-fn the_functions_of_a_custom_codec_can_capture() {
+fn closures_of_a_custom_codec_can_capture() {
     let key = seed().rng().u8(1..);
     let codec: Codec<u8> = Codec::custom(0, move |value| Ok(vec![value ^ key].into()), move |bytes| Ok(bytes[0] ^ key));
     let encoded = codec.encode(&42).unwrap();
@@ -149,7 +149,7 @@ fn the_functions_of_a_custom_codec_can_capture() {
 }
 
 #[test]
-fn a_bomb_is_refused() {
+fn a_decompression_bomb_is_rejected() {
     let zeros = vec![0; 2 << 20];
     for compression in [Compression::Zstd, Compression::Lz4, Compression::Zlib, Compression::Gzip] {
         let bomb = Bytes::from(compression.compress(&zeros).unwrap());
@@ -162,7 +162,7 @@ fn a_bomb_is_refused() {
 }
 
 #[test]
-fn a_type_may_gain_a_field_in_formats_that_name_them() {
+fn fields_can_be_added_to_a_type_in_self_describing_formats() {
     #[derive(Serialize)]
     struct Old {
         name: &'static str,

@@ -1,10 +1,10 @@
-//! The document of values against the code.
+//! Compares docs/values.md with the code.
 
 use remcache::value::{ClientFormat, Compression, Flags, Format};
 
 const DOCUMENT: &str = include_str!("../../../../../docs/values.md");
 
-/// The cells of every row of every table.
+/// Returns the cells of every row of every table.
 fn rows() -> impl Iterator<Item = Vec<&'static str>> {
     let lines = DOCUMENT.lines().filter(|line| line.starts_with('|'));
     lines.map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
@@ -32,26 +32,26 @@ fn the_numbers_of_formats_and_compressions_are_those_of_the_code() {
         let bits = Flags::new(Format::Custom(number), None).to_bits();
         assert_eq!((bits & 0xff, bits >> 14 & 1), (u32::from(number), 1));
     }
-    assert_eq!((first, last), ("0", "255"), "every number that `Codec::custom` takes");
+    assert_eq!((first, last), ("0", "255"), "every number that `Codec::custom` accepts");
 }
 
-/// Of all flags, those are read that the table names, and no others.
+/// Exactly the flags in the table can be read.
 #[test]
 fn the_flags_of_client_formats_are_those_of_the_code() {
-    for convention in ClientFormat::ALL.iter().filter(|convention| **convention != ClientFormat::Gomemcache) {
-        let named = named_flags(convention.name());
-        assert!(!named.is_empty(), "{convention}");
+    for format in ClientFormat::ALL.iter().filter(|format| **format != ClientFormat::Gomemcache) {
+        let named = named_flags(format.name());
+        assert!(!named.is_empty(), "{format}");
         for flags in 0..=0xffff_u32 {
             let is_known = !matches!(
-                convention.decode(flags, bytes::Bytes::new()),
+                format.decode(flags, bytes::Bytes::new()),
                 Err(remcache::value::ValueError::ForeignFlags(..))
             );
-            assert_eq!(is_known, named.contains(&flags), "{convention}: {flags:#x}");
+            assert_eq!(is_known, named.contains(&flags), "{format}: {flags:#x}");
         }
     }
 }
 
-/// The flags in the rows of a convention, without a compression and with each.
+/// Returns the flags in the rows of a client format, without and with each compression.
 fn named_flags(name: &str) -> Vec<u32> {
     let quoted = format!("`{name}`");
     let rows = rows().skip_while(|row| row[0] != quoted);

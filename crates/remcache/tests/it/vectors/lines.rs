@@ -1,4 +1,4 @@
-//! The codecs of the meta and text protocols against bytes that were seen on a real server.
+//! Test vectors of the meta and text protocols, recorded from real servers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -15,33 +15,33 @@ fn line_vectors() -> impl Iterator<Item = &'static Vector> {
     vectors().iter().filter(|it| it.protocol != Protocol::Binary)
 }
 
-/// A command of a request: its line, cut into words, and the data behind it.
+/// A command of a request: the tokens of its line, and the data after it.
 #[derive(Debug)]
 struct Command {
-    words: Vec<String>,
+    tokens: Vec<String>,
     data: Option<Vec<u8>>,
-    /// Its bytes.
+    /// The bytes of the command.
     bytes: Vec<u8>,
 }
 
-/// The commands of a request, as a server cuts them; latin1 for bytes that are not text.
+/// Splits a request into commands, as a server does; bytes that are not text are decoded as Latin-1.
 fn commands(mut bytes: &[u8]) -> Vec<Command> {
     let mut commands = Vec::new();
     while !bytes.is_empty() {
         let line = bytes.iter().position(|&byte| byte == b'\n').map_or(bytes.len(), |end| end + 1);
         let (text, rest) = bytes.split_at(line);
         let latin1: String = text.iter().map(|&byte| char::from(byte)).collect();
-        let words: Vec<String> =
-            latin1.trim_end().split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect();
-        let at = match words.first().map(String::as_str) {
+        let tokens: Vec<String> =
+            latin1.trim_end().split(' ').filter(|token| !token.is_empty()).map(str::to_owned).collect();
+        let at = match tokens.first().map(String::as_str) {
             Some("ms") => Some(2),
             Some("set" | "add" | "replace" | "append" | "prepend" | "cas") => Some(4),
             _ => None,
         };
-        let length = at.and_then(|at| words.get(at)).and_then(|word| word.parse::<usize>().ok());
+        let length = at.and_then(|at| tokens.get(at)).and_then(|token| token.parse::<usize>().ok());
         let data = length.and_then(|length| rest.get(..length)).map(<[u8]>::to_vec);
         let whole = line + data.as_ref().map_or(0, |data| data.len() + 2).min(rest.len());
-        commands.push(Command { words, data, bytes: bytes[..whole].to_vec() });
+        commands.push(Command { tokens, data, bytes: bytes[..whole].to_vec() });
         bytes = &bytes[whole..];
     }
     commands
@@ -53,11 +53,11 @@ fn latin1(text: &str) -> Vec<u8> {
 
 impl Command {
     fn name(&self) -> &str {
-        self.words.first().map_or("", String::as_str)
+        self.tokens.first().map_or("", String::as_str)
     }
 
     fn operation(&self) -> Operation {
-        let has = |flag: &str| self.words.iter().skip(2).any(|word| word == flag);
+        let has = |flag: &str| self.tokens.iter().skip(2).any(|token| token == flag);
         match self.name() {
             "mn" => Operation::NoOp,
             "mg" | "get" | "gets" | "bget" => Operation::Get,
@@ -83,7 +83,7 @@ impl Command {
             "stats" => Operation::Stat,
             "quit" => Operation::Quit,
             "cache_memlimit" => Operation::MemoryLimit,
-            "lru_crawler" => match self.words.get(1).map(String::as_str) {
+            "lru_crawler" => match self.tokens.get(1).map(String::as_str) {
                 Some("metadump") => Operation::Metadump,
                 Some("mgdump") => Operation::Mgdump,
                 _ => Operation::LruCrawler,
@@ -101,18 +101,19 @@ impl Command {
     fn is_quiet(&self) -> bool {
         let is_meta = matches!(self.name(), "mg" | "ms" | "md" | "ma");
         let quiet = if is_meta { "q" } else { "noreply" };
-        self.words.iter().skip(2).any(|word| word == quiet) || self.words.last().is_some_and(|word| word == "noreply")
+        self.tokens.iter().skip(2).any(|token| token == quiet)
+            || self.tokens.last().is_some_and(|token| token == "noreply")
     }
 }
 
 // ---- Requests ----
 
-/// The request that a command means, if the model has it; by a reading of the test's own.
+/// Returns the request of a command, if it can be represented; parsed independently of the codec.
 fn request(command: &Command) -> Option<Request<'static>> {
-    let words: Vec<&str> = command.words.iter().map(String::as_str).collect();
+    let tokens: Vec<&str> = command.tokens.iter().map(String::as_str).collect();
     let data = || command.data.clone();
-    let seconds = |word: &str| word.parse().ok().map(Ttl::from_seconds);
-    Some(match *words.as_slice() {
+    let seconds = |token: &str| token.parse().ok().map(Ttl::from_seconds);
+    Some(match *tokens.as_slice() {
         ["set", key, flags, exp, _] => stored(Request::set(latin1(key), data()?), flags, seconds(exp)?)?,
         ["add", key, flags, exp, _] => stored(Request::add(latin1(key), data()?), flags, seconds(exp)?)?,
         ["replace", key, flags, exp, _] => stored(Request::replace(latin1(key), data()?), flags, seconds(exp)?)?,
@@ -156,17 +157,17 @@ fn encoded(encode: impl FnOnce(&mut Output) -> bool) -> Option<Vec<u8>> {
 }
 
 #[test]
-fn text_commands_are_said_with_the_same_bytes() {
-    let (mut said, mut refused) = (0, Vec::new());
+fn text_commands_encode_to_the_same_bytes() {
+    let (mut encoded_count, mut refused) = (0, Vec::new());
     for vector in line_vectors() {
         for command in vector.setup.iter().chain([&vector.request]).flat_map(|bytes| commands(bytes)) {
             let Some(request) = request(&command) else { continue };
             match encoded(|output| text::encode(&request, output).is_ok()) {
                 Some(bytes) => {
                     let seen = command.bytes.escape_ascii().to_string();
-                    // Data that is not what the line announces is the vector's own fault.
+                    // Skip vectors whose data does not match the announced length.
                     let is_whole = command.data.is_none() || command.bytes.ends_with(b"\r\n");
-                    // A flush with a past time flushes now, which needs no time.
+                    // A flush with a past time is immediate, which needs no expiration.
                     let is_whole = is_whole && vector.name != "text/flush_all_past_abs";
                     assert!(
                         !is_whole || bytes == command.bytes,
@@ -174,7 +175,7 @@ fn text_commands_are_said_with_the_same_bytes() {
                         vector.name,
                         bytes.escape_ascii()
                     );
-                    said += 1;
+                    encoded_count += 1;
                 }
                 None => refused.push(vector.name.as_str()),
             }
@@ -184,17 +185,16 @@ fn text_commands_are_said_with_the_same_bytes() {
     for name in refused {
         assert!(expected.contains(&name) || name.contains("251"), "{name}");
     }
-    assert!(said >= 130, "{said}");
+    assert!(encoded_count >= 130, "{encoded_count}");
 }
 
-/// The request that a meta command means, if the model has it, with the flags that only ask for what
-/// is asked in any case.
+/// Returns the request of a meta command, if it can be represented, including flags that the encoder always sends.
 fn meta_request(command: &Command) -> Option<Request<'static>> {
     if !matches!(command.name(), "mg" | "ms" | "md" | "ma") {
         return None;
     }
     let flags_at = if command.name() == "ms" { 3 } else { 2 };
-    let flags = command.words.get(flags_at..)?;
+    let flags = command.tokens.get(flags_at..)?;
     let token = |letter: char| flags.iter().find_map(|flag| flag.strip_prefix(letter));
     let has = |flag: &str| flags.iter().any(|it| it == flag);
     let ttl = |text: &str| text.parse().ok().map(Ttl::from_seconds);
@@ -208,7 +208,7 @@ fn meta_request(command: &Command) -> Option<Request<'static>> {
     if token('M').is_some_and(|mode| !matches!(mode, "S" | "E" | "R" | "A" | "P" | "I" | "D" | "+" | "-")) {
         return None;
     }
-    let key = Some(latin1(command.words.get(1)?)).filter(|key| !key.iter().any(u8::is_ascii_control))?;
+    let key = Some(latin1(command.tokens.get(1)?)).filter(|key| !key.iter().any(u8::is_ascii_control))?;
     let data = command.data.clone();
     let request = match command.operation() {
         Operation::Get if token('T').is_some() => Request::get_and_touch(key, ttl(token('T')?)?),
@@ -265,65 +265,65 @@ fn meta_request(command: &Command) -> Option<Request<'static>> {
     Some(if options == MetaOptions::default() { request } else { request.meta(options) })
 }
 
-/// Words of a command whose absence means the same, and its opaque, which is the machine's.
-fn says_nothing(word: &str, command: &Command) -> bool {
+/// Whether a token of a command is the default, or its opaque, which the connection generates.
+fn is_optional(token: &str, command: &Command) -> bool {
     let is_store = command.name() == "ms";
-    word.starts_with('O')
-        || matches!(word, "MS" | "MI" | "M+" | "M-" | "F0" | "T0" | "D1" | "J0")
-        || (word == "k" && (is_store || matches!(command.name(), "md" | "ma")))
-        || (word == "v" && command.name() == "md")
+    token.starts_with('O')
+        || matches!(token, "MS" | "MI" | "M+" | "M-" | "F0" | "T0" | "D1" | "J0")
+        || (token == "k" && (is_store || matches!(command.name(), "md" | "ma")))
+        || (token == "v" && command.name() == "md")
 }
 
 #[test]
-fn meta_commands_are_said_with_the_same_words() {
+fn meta_commands_encode_to_the_same_tokens() {
     let newest = ServerVersion::from_version("1.6.45");
-    let mut said = 0;
+    let mut encoded_count = 0;
     for vector in line_vectors() {
         for command in vector.setup.iter().chain([&vector.request]).flat_map(|bytes| commands(bytes)) {
             let Some(request) = meta_request(&command) else { continue };
             let bytes = encoded(|output| meta::encode(&request, 7, newest, output).is_ok());
             let Some(bytes) = bytes else { continue };
             let again = &commands(&bytes)[0];
-            let lacks = |word: &&String| !again.words.contains(word) && !says_nothing(word, &command);
-            let missing: Vec<_> = command.words.iter().filter(lacks).collect();
+            let lacks = |token: &&String| !again.tokens.contains(token) && !is_optional(token, &command);
+            let missing: Vec<_> = command.tokens.iter().filter(lacks).collect();
             assert!(
                 missing.is_empty(),
                 "{}: {missing:?} of {:?} is not in {:?}",
                 vector.name,
-                command.words,
-                again.words
+                command.tokens,
+                again.tokens
             );
             assert_eq!(again.data, command.data, "{}", vector.name);
-            said += 1;
+            encoded_count += 1;
         }
     }
-    assert!(said >= 230, "{said}");
+    assert!(encoded_count >= 230, "{encoded_count}");
 }
 
 // ---- Replies ----
 
-/// The first reply of `bytes`, read by the words of the specification and by nothing of the codecs'.
-struct Seen {
-    word: String,
+/// The first reply of `bytes`, parsed according to the specification, independently of the codecs.
+struct ParsedReply {
+    token: String,
     value: Option<Vec<u8>>,
 }
 
-fn seen(bytes: &[u8]) -> Seen {
+fn seen(bytes: &[u8]) -> ParsedReply {
     let end = bytes.iter().position(|&byte| byte == b'\n').unwrap_or(bytes.len());
     let line: String = bytes[..end].iter().map(|&byte| char::from(byte)).collect();
-    let words: Vec<&str> = line.trim_end().split(' ').filter(|word| !word.is_empty()).collect();
-    let at = match words.first() {
+    let tokens: Vec<&str> = line.trim_end().split(' ').filter(|token| !token.is_empty()).collect();
+    let at = match tokens.first() {
         Some(&"VA") => Some(1),
         Some(&"VALUE") => Some(3),
         _ => None,
     };
-    let length = at.and_then(|at| words[at].parse::<usize>().ok());
+    let length = at.and_then(|at| tokens[at].parse::<usize>().ok());
     let value = length.map(|length| bytes[end + 1..end + 1 + length].to_vec());
-    Seen { word: words.first().map_or("", |word| *word).to_owned(), value }
+    ParsedReply { token: tokens.first().map_or("", |token| *token).to_owned(), value }
 }
 
-fn status(word: &str, operation: Operation) -> Option<Status> {
-    Some(match (word, operation) {
+fn status(token: &str, operation: Operation) -> Option<Status> {
+    Some(match (token, operation) {
         ("HD" | "VA" | "VALUE" | "STORED" | "DELETED" | "TOUCHED" | "MN" | "VERSION" | "OK" | "ME" | "STAT", _) => {
             Status::NoError
         }
@@ -341,9 +341,9 @@ fn status(word: &str, operation: Operation) -> Option<Status> {
 fn check(vector: &Vector, before: &[u8], operation: Operation, reply: &Reply) {
     let seen = seen(before);
     let name = &vector.name;
-    if let Some(status) = status(&seen.word, operation) {
+    if let Some(status) = status(&seen.token, operation) {
         assert_eq!(reply.status, status, "{name}");
-    } else if seen.word.ends_with("ERROR") {
+    } else if seen.token.ends_with("ERROR") {
         assert!(!reply.is_ok(), "{name}");
     }
     match (operation, seen.value) {
@@ -355,7 +355,7 @@ fn check(vector: &Vector, before: &[u8], operation: Operation, reply: &Reply) {
     }
 }
 
-/// Decodes what a server answered to a vector's commands; what went wrong, if something did.
+/// Decodes a server's replies to the commands of a vector. Returns their number; the error describes the failure.
 fn decode_all(vector: &Vector, bytes: &[u8]) -> Result<usize, String> {
     let mut input = InputBuffer::new();
     input.extend(bytes);
@@ -373,7 +373,7 @@ fn decode_all(vector: &Vector, bytes: &[u8]) -> Result<usize, String> {
                     }
                 }
                 Ok(None) => break,
-                // It said nothing; the next command's reply is there.
+                // A quiet request without a reply: the input is the reply to the next command.
                 Err(_) if command.is_quiet() && input.as_slice() == before => break,
                 Err(error) => return Err(format!("{error}")),
             }
@@ -396,8 +396,8 @@ fn decode(
         return Ok(frame.map(|frame| (frame.reply, frame.last)));
     }
     let frame = match meta::decode(input, expected, 1 << 20) {
-        // A token of the vector's is not one of ours.
-        Err(ProtocolError::UnexpectedLine(_)) if command.words.iter().any(|word| word.starts_with('O')) => {
+        // The opaque of the vector differs from the client's format.
+        Err(ProtocolError::UnexpectedLine(_)) if command.tokens.iter().any(|token| token.starts_with('O')) => {
             let plain = without_opaque(input.as_slice());
             let mut stripped = InputBuffer::new();
             stripped.extend(&plain);
@@ -412,18 +412,18 @@ fn decode(
     Ok(frame.map(|frame| (frame.reply, frame.last)))
 }
 
-/// The same bytes without the opaque of the first line.
+/// Returns the bytes without the opaque of the first line.
 fn without_opaque(bytes: &[u8]) -> Vec<u8> {
     let end = bytes.windows(2).position(|window| window == b"\r\n").unwrap_or(bytes.len());
     let (line, rest) = bytes.split_at(end);
-    let words: Vec<&[u8]> = line.split(|&byte| byte == b' ').filter(|word| word.first() != Some(&b'O')).collect();
-    [&words.join(&b' '), rest].concat()
+    let tokens: Vec<&[u8]> = line.split(|&byte| byte == b' ').filter(|token| token.first() != Some(&b'O')).collect();
+    [&tokens.join(&b' '), rest].concat()
 }
 
-/// Replies that answer no single request of ours: why, and which.
-const NOT_OURS: &[(&str, &[&str])] = &[
+/// Replies that the client does not support, with the reason and the vectors.
+const UNSUPPORTED_REPLIES: &[(&str, &[&str])] = &[
     (
-        "after the error one of the versions reads the data as a command: the machine closes",
+        "after the error one of the versions reads the data as a command: the connection is closed",
         &[
             "meta/ms_invalid_flag",
             "meta/ms_key_251",
@@ -433,52 +433,52 @@ const NOT_OURS: &[(&str, &[&str])] = &[
             "text/set_key_251",
         ],
     ),
-    ("a stray empty line follows the error: the machine closes", &["text/get_key_251"]),
+    ("an empty line follows the error: the connection is closed", &["text/get_key_251"]),
     ("several keys in one get, which is never sent", &["text/get_multi", "text/gets_multi", "text/get_same_key_twice"]),
-    ("a group without an end, which is refused", &["text/stats_sizes_enable"]),
+    ("a group whose reply has no end, which is refused", &["text/stats_sizes_enable"]),
 ];
 
 #[test]
 fn replies_of_both_versions_decode() {
-    let mut odd = BTreeMap::new();
+    let mut exceptions = BTreeMap::new();
     let mut replies = 0;
     for vector in line_vectors().filter(|vector| vector.protocol != Protocol::TextAuth) {
         for bytes in [&vector.reply].into_iter().chain(vector.newer.as_ref().map(|newer| &newer.reply)) {
             match decode_all(vector, bytes) {
                 Ok(count) => replies += count,
-                Err(why) => drop(odd.insert(vector.name.clone(), why)),
+                Err(why) => drop(exceptions.insert(vector.name.clone(), why)),
             }
         }
     }
-    let expected: Vec<&str> = NOT_OURS.iter().flat_map(|(_, names)| names.iter().copied()).collect();
-    let surprises: Vec<_> = odd.iter().filter(|(name, _)| !expected.contains(&name.as_str())).collect();
-    assert!(surprises.is_empty(), "{surprises:#?}");
-    let outdated: Vec<_> = expected.iter().filter(|name| !odd.contains_key(**name)).collect();
-    assert!(outdated.is_empty(), "nothing is odd about {outdated:?}");
+    let expected: Vec<&str> = UNSUPPORTED_REPLIES.iter().flat_map(|(_, names)| names.iter().copied()).collect();
+    let unexpected: Vec<_> = exceptions.iter().filter(|(name, _)| !expected.contains(&name.as_str())).collect();
+    assert!(unexpected.is_empty(), "{unexpected:#?}");
+    let outdated: Vec<_> = expected.iter().filter(|name| !exceptions.contains_key(**name)).collect();
+    assert!(outdated.is_empty(), "no exceptions any more: {outdated:?}");
     assert_eq!(replies, 678);
 }
 
 #[test]
-fn answers_to_credentials_decode() {
+fn replies_to_authentication_decode() {
     for vector in line_vectors().filter(|vector| vector.protocol == Protocol::TextAuth) {
         for bytes in [&vector.reply].into_iter().chain(vector.newer.as_ref().map(|newer| &newer.reply)) {
             let mut input = InputBuffer::new();
             input.extend(bytes);
             let frame = text::decode(&mut input, Expected::new(Operation::Authenticate), 1 << 20).unwrap();
             let status = frame.map(|frame| frame.reply.status);
-            let said: String = bytes.iter().map(|&byte| char::from(byte)).collect();
-            let expected = match said.as_str() {
+            let text: String = bytes.iter().map(|&byte| char::from(byte)).collect();
+            let expected = match text.as_str() {
                 "" => None,
-                said if said.starts_with("STORED") => Some(Status::NoError),
-                said if said.contains("bad command line termination") => Some(Status::InvalidArguments),
+                text if text.starts_with("STORED") => Some(Status::NoError),
+                text if text.contains("bad command line termination") => Some(Status::InvalidArguments),
                 _ => Some(Status::AuthError),
             };
-            assert_eq!(status, expected, "{}: {said}", vector.name);
+            assert_eq!(status, expected, "{}: {text}", vector.name);
         }
     }
 }
 
 #[test]
-fn every_vector_of_lines_is_looked_at() {
+fn all_line_vectors_are_checked() {
     assert_eq!(line_vectors().count(), 209 + 119 + 24);
 }

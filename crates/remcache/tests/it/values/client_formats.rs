@@ -1,4 +1,5 @@
-//! The conventions against what real clients wrote: `tests/vectors/values.json` names them, their versions and their options.
+//! Compares client formats with values that real clients wrote: `tests/vectors/values.json` has the values, and the
+//! versions and options of the clients.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -6,10 +7,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use remcache::value::{ClientFormat, Codec, Compression, Value, ValueError};
 
-/// A value as a client wrote it, and what it was.
+/// A value, and the bytes that a client wrote for it.
 struct Written {
     client: String,
-    convention: ClientFormat,
+    client_format: ClientFormat,
     name: String,
     flags: u32,
     bytes: Bytes,
@@ -25,8 +26,8 @@ enum Expected {
 #[test]
 fn values_of_other_clients_are_read_unchanged() {
     for written in vectors() {
-        let Written { client, convention, name, flags, bytes, value } = written;
-        let read = convention.decode(flags, bytes);
+        let Written { client, client_format, name, flags, bytes, value } = written;
+        let read = client_format.decode(flags, bytes);
         let fits = match (&read, &value) {
             (Ok(read), Expected::Value(value)) => read == value,
             (Ok(Value::Float(number)), Expected::NotANumber) => number.is_nan(),
@@ -38,48 +39,48 @@ fn values_of_other_clients_are_read_unchanged() {
 }
 
 #[test]
-fn every_convention_but_the_plain_one_has_vectors() {
+fn every_client_format_except_gomemcache_has_vectors() {
     let mut counts = BTreeMap::new();
     for written in vectors() {
-        *counts.entry(written.convention.name()).or_insert(0) += 1;
+        *counts.entry(written.client_format.name()).or_insert(0) += 1;
     }
-    for convention in ClientFormat::ALL.iter().filter(|convention| **convention != ClientFormat::Gomemcache) {
-        assert!(counts.get(convention.name()).is_some_and(|count| *count >= 6), "{convention}: {counts:?}");
+    for client_format in ClientFormat::ALL.iter().filter(|client_format| **client_format != ClientFormat::Gomemcache) {
+        assert!(counts.get(client_format.name()).is_some_and(|count| *count >= 6), "{client_format}: {counts:?}");
     }
 }
 
-/// What a client writes in one way only is written byte for byte as it does.
+/// Values that a client encodes in only one way are written with the same bytes.
 #[test]
 fn written_values_are_byte_identical_to_other_clients() {
     let mut same = 0;
     for written in vectors() {
-        let Written { client, convention, name, flags, bytes, value: Expected::Value(value) } = written else {
+        let Written { client, client_format, name, flags, bytes, value: Expected::Value(value) } = written else {
             continue;
         };
-        let encoded = convention.encode(&value).unwrap_or_else(|error| panic!("{client}, {name}: {error}"));
+        let encoded = client_format.encode(&value).unwrap_or_else(|error| panic!("{client}, {name}: {error}"));
         if encoded.flags == flags {
             assert!(
-                encoded.bytes.as_slice() == bytes || is_written_otherwise(convention, &value),
+                encoded.bytes.as_slice() == bytes || is_written_otherwise(client_format, &value),
                 "{client}, {name}: {:x?} instead of {bytes:x?}",
                 encoded.bytes.as_slice()
             );
             same += 1;
         }
-        let back = convention.decode(encoded.flags, encoded.bytes.into_bytes());
+        let back = client_format.decode(encoded.flags, encoded.bytes.into_bytes());
         assert_eq!(back, Ok(value), "{client}, {name}");
     }
-    assert!(same >= 200, "only {same} values were written with the flags that the clients write");
+    assert!(same >= 200, "only {same} values have the same flags");
 }
 
-/// PHP leaves out the zero before the point, and writes a plus into the exponent: it reads both.
-fn is_written_otherwise(convention: ClientFormat, value: &Value) -> bool {
-    convention == ClientFormat::PhpMemcached && matches!(value, Value::Float(_))
+/// PHP omits the zero before the decimal point, and writes a plus sign in the exponent, but reads both forms.
+fn is_written_otherwise(client_format: ClientFormat, value: &Value) -> bool {
+    client_format == ClientFormat::PhpMemcached && matches!(value, Value::Float(_))
 }
 
 #[test]
-fn compressed_values_come_back_in_every_convention() {
+fn compressed_values_round_trip_in_every_client_format() {
     let text = Value::from("a text that repeats itself; ".repeat(200));
-    for (convention, compression) in [
+    for (client_format, compression) in [
         (ClientFormat::Pylibmc, Compression::Zlib),
         (ClientFormat::Pymemcache, Compression::Zlib),
         (ClientFormat::PythonMemcached, Compression::Zlib),
@@ -91,33 +92,33 @@ fn compressed_values_come_back_in_every_convention() {
         (ClientFormat::Spymemcached, Compression::Gzip),
         (ClientFormat::Whalin, Compression::Gzip),
     ] {
-        let codec = Codec::convention(convention).compress(compression, 100);
+        let codec = Codec::convention(client_format).compress(compression, 100);
         let encoded = codec.encode(&text).unwrap();
-        assert!(encoded.bytes.len() < 1000, "{convention}: {} bytes", encoded.bytes.len());
+        assert!(encoded.bytes.len() < 1000, "{client_format}: {} bytes", encoded.bytes.len());
         let back = codec.decode(encoded.flags, encoded.bytes.into_bytes()).unwrap();
-        assert_eq!(back.as_bytes(), text.as_bytes(), "{convention}");
+        assert_eq!(back.as_bytes(), text.as_bytes(), "{client_format}");
         let number = codec.encode(&Value::Integer(1)).map(|encoded| encoded.flags & 0xa);
-        assert!(number.is_err() || convention.encode(&Value::Integer(1)).is_ok(), "{convention}");
+        assert!(number.is_err() || client_format.encode(&Value::Integer(1)).is_ok(), "{client_format}");
     }
 }
 
 #[test]
-fn a_compression_that_a_client_does_not_read_is_refused() {
+fn a_compression_that_a_client_cannot_read_is_rejected() {
     let text = Value::from("a".repeat(1000));
-    for (convention, compression) in [
+    for (client_format, compression) in [
         (ClientFormat::Pylibmc, Compression::Zstd),
         (ClientFormat::Spymemcached, Compression::Zlib),
         (ClientFormat::Dalli, Compression::Gzip),
         (ClientFormat::Gomemcache, Compression::Zlib),
     ] {
-        let error = Codec::convention(convention).compress(compression, 100).encode(&text).unwrap_err();
-        assert_eq!(error, ValueError::NotInConvention(convention, compression));
+        let error = Codec::convention(client_format).compress(compression, 100).encode(&text).unwrap_err();
+        assert_eq!(error, ValueError::NotInConvention(client_format, compression));
     }
 }
 
 #[test]
-fn values_that_need_a_serialiser_are_refused() {
-    for (convention, value) in [
+fn values_that_need_a_serializer_are_rejected() {
+    for (client_format, value) in [
         (ClientFormat::Pylibmc, Value::Float(1.5)),
         (ClientFormat::Pymemcache, Value::Bool(true)),
         (ClientFormat::PythonMemcached, Value::Date(UNIX_EPOCH)),
@@ -126,8 +127,8 @@ fn values_that_need_a_serialiser_are_refused() {
         (ClientFormat::Spymemcached, Value::Integer(1 << 64)),
         (ClientFormat::Gomemcache, Value::Bool(true)),
     ] {
-        let error = convention.encode(&value).unwrap_err();
-        assert!(matches!(error, ValueError::Unwritable { .. }), "{convention}: {error}");
+        let error = client_format.encode(&value).unwrap_err();
+        assert!(matches!(error, ValueError::Unwritable { .. }), "{client_format}: {error}");
     }
 }
 
@@ -150,7 +151,7 @@ fn written(row: &serde_json::Value) -> Written {
     let text = |name: &str| row[name].as_str().unwrap_or_else(|| panic!("{row} has no {name}")).to_owned();
     Written {
         client: text("client"),
-        convention: text("convention").parse().unwrap(),
+        client_format: text("convention").parse().unwrap(),
         name: text("name"),
         flags: row["flags"].as_u64().unwrap().try_into().unwrap(),
         bytes: unhex(&text("bytes")).into(),
@@ -173,7 +174,7 @@ fn expected(value: &serde_json::Value) -> Expected {
         "date" => Value::Date(date(value.as_i64().unwrap())),
         "lines" => lines(value).into_bytes().into(),
         "serialized" => return Expected::Serialized(text()),
-        other => panic!("no value is {other}"),
+        other => panic!("unknown type {other}"),
     })
 }
 
@@ -182,12 +183,12 @@ fn date(milliseconds: i64) -> SystemTime {
     if milliseconds < 0 { UNIX_EPOCH - distance } else { UNIX_EPOCH + distance }
 }
 
-/// A text, repeated.
+/// Returns a repeated text.
 fn repeated(rule: &serde_json::Value) -> String {
     rule[0].as_str().unwrap().repeat(rule[1].as_u64().unwrap().try_into().unwrap())
 }
 
-/// A long text by a rule: lines of two numbers.
+/// Returns a long text: lines of two numbers.
 fn lines(rule: &serde_json::Value) -> String {
     let number = |place: usize| rule[place].as_u64().unwrap();
     let line = |n| format!("line {} of {}\n", n * number(1) % number(2), n % number(3));

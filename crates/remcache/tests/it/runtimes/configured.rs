@@ -1,4 +1,4 @@
-//! Where connections live is a setting.
+//! Settings for the runtime of connections.
 
 use remcache::{Client, Config, Delivery, ErrorKind, Status};
 use remcache_testkit::Memcached;
@@ -12,7 +12,7 @@ fn assert_survives_runtimes(client: &Client) {
         assert!(matches!(runtime.block_on(get(client)), Status::NoError | Status::KeyNotFound));
     }
     let metrics = client.servers()[0].metrics();
-    assert_eq!((metrics.open, metrics.reconnects), (1, 0), "one connection for all of them");
+    assert_eq!((metrics.open, metrics.reconnects), (1, 0), "all runtimes use one connection");
 }
 
 #[test]
@@ -29,7 +29,7 @@ fn on_a_given_runtime() {
 }
 
 #[test]
-fn on_a_thread_of_the_clients_own() {
+fn on_a_dedicated_thread() {
     let server = Memcached::start(&[]);
     let config = Config::new().timeout(GENEROUS).dedicated_thread();
     let client = Client::with_config([server.addr()], config.clone()).unwrap();
@@ -40,9 +40,9 @@ fn on_a_thread_of_the_clients_own() {
     assert_survives_runtimes(&other);
 }
 
-/// A runtime without drivers is no place for connections, and the error says what to do.
+/// Connections need a runtime with I/O and time drivers; the error names the missing one.
 #[test]
-fn a_runtime_without_drivers_is_a_mistake_in_the_settings() {
+fn a_runtime_without_drivers_is_a_configuration_error() {
     fn check(runtime: &Runtime, server: &Memcached, missing: &str) {
         let client = Client::with_config([server.addr()], Config::new().timeout(GENEROUS)).unwrap();
         let error = runtime.block_on(client.get("k")).unwrap_err();
@@ -53,7 +53,7 @@ fn a_runtime_without_drivers_is_a_mistake_in_the_settings() {
         assert_eq!(outcomes.failed().count(), 2);
         let error = runtime.block_on(client.servers()[0].stats("").collect()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config, "{error}");
-        // The client itself is fine.
+        // The client works on another runtime.
         assert_eq!(current_thread().block_on(get(&client)), Status::KeyNotFound);
     }
     let server = Memcached::start(&[]);
@@ -62,9 +62,9 @@ fn a_runtime_without_drivers_is_a_mistake_in_the_settings() {
     check(&Builder::new_multi_thread().worker_threads(1).build().unwrap(), &server, "timers");
 }
 
-/// Such a runtime can use a client whose connections live elsewhere.
+/// A runtime without drivers can use a client whose connections run on another runtime.
 #[test]
-fn a_runtime_without_drivers_asks_by_way_of_another() {
+fn a_runtime_without_drivers_can_use_connections_of_another() {
     let server = Memcached::start(&[]);
     let config = Config::new().timeout(GENEROUS).dedicated_thread();
     let client = Client::with_config([server.addr()], config).unwrap();
@@ -90,9 +90,9 @@ fn a_call_without_a_runtime_fails_with_advice() {
     assert_eq!(current_thread().block_on(get(&client)), Status::KeyNotFound);
 }
 
-/// A thread that is not tokio's waits for a call by any means it likes.
+/// A thread outside any runtime can wait for a call with its own executor.
 #[test]
-fn with_a_thread_of_its_own_no_runtime_is_needed() {
+fn a_dedicated_thread_needs_no_runtime_of_the_caller() {
     let server = Memcached::start(&[]);
     let config = Config::new().timeout(GENEROUS).dedicated_thread();
     let client = Client::with_config([server.addr()], config).unwrap();

@@ -1,4 +1,4 @@
-//! Verbs of more than one command, against a real memcached, on each protocol.
+//! Operations that consist of several commands, with a real memcached, on each protocol.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -47,7 +47,7 @@ async fn concurrent_updates_lose_nothing() {
 }
 
 #[tokio::test]
-async fn an_update_keeps_flags_sets_the_time_to_live_and_returns_what_is_stored() {
+async fn an_update_keeps_flags_sets_the_ttl_and_returns_the_new_item() {
     let server = Memcached::start(&[]);
     for protocol in PROTOCOLS {
         let client = client_of(&server, protocol);
@@ -61,7 +61,7 @@ async fn an_update_keeps_flags_sets_the_time_to_live_and_returns_what_is_stored(
 }
 
 #[tokio::test]
-async fn an_update_to_nothing_deletes() {
+async fn an_update_to_none_deletes_the_item() {
     let server = Memcached::start(&[]);
     for protocol in PROTOCOLS {
         let client = client_of(&server, protocol);
@@ -71,14 +71,14 @@ async fn an_update_to_nothing_deletes() {
         assert_eq!(
             client.update("n", Ttl::Never, |_| None).await.unwrap(),
             None,
-            "{protocol}: and absent stays absent"
+            "{protocol}: an absent item stays absent"
         );
     }
 }
 
-/// Another client changes the item whenever the function has seen it.
+/// Another client changes the item after each call of the function.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_update_that_is_always_too_late_is_a_conflict_and_changes_nothing() {
+async fn an_update_that_always_conflicts_changes_nothing() {
     let server = Memcached::start(&[]);
     for protocol in PROTOCOLS {
         let client = client_of(&server, protocol);
@@ -95,9 +95,9 @@ async fn an_update_that_is_always_too_late_is_a_conflict_and_changes_nothing() {
     }
 }
 
-/// Each byte that was appended is taken once.
+/// Every appended byte is taken once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_that_is_appended_between_is_lost_by_taking() {
+async fn take_loses_no_concurrent_append() {
     const BYTES: usize = 500;
     let server = Memcached::start(&[]);
     for protocol in PROTOCOLS {
@@ -124,7 +124,7 @@ async fn nothing_that_is_appended_between_is_lost_by_taking() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_many_takers_one_gets_the_item() {
+async fn one_of_many_concurrent_takes_gets_the_item() {
     let server = Memcached::start(&[]);
     for protocol in PROTOCOLS {
         let client = client_of(&server, protocol);
@@ -142,7 +142,7 @@ async fn of_many_takers_one_gets_the_item() {
 }
 
 #[tokio::test]
-async fn append_or_create_gives_a_time_to_live_once() {
+async fn append_or_create_sets_the_ttl_only_on_creation() {
     let server = Memcached::start(&[]);
     for protocol in PROTOCOLS {
         let client = client_of(&server, protocol);
@@ -158,7 +158,7 @@ async fn append_or_create_gives_a_time_to_live_once() {
 }
 
 #[tokio::test]
-async fn a_sum_that_is_too_large_is_not_stored() {
+async fn an_append_beyond_the_item_limit_is_not_stored() {
     let server = Memcached::start(&[]);
     for protocol in PROTOCOLS {
         let client = client_of(&server, protocol);
@@ -182,13 +182,13 @@ async fn existence_is_reported_on_every_protocol() {
         client.delete("k").await.unwrap();
         assert!(!client.exists("k").await.unwrap(), "{protocol}");
         client.set("k", "").await.unwrap();
-        assert!(client.exists("k").await.unwrap(), "{protocol}: an empty value is one");
+        assert!(client.exists("k").await.unwrap(), "{protocol}: an item with an empty value exists");
         assert_eq!(client.exists("").await.unwrap_err().kind(), ErrorKind::InvalidKey, "{protocol}");
     }
 }
 
 #[tokio::test]
-async fn an_inspection_tells_all_and_is_no_access() {
+async fn an_inspection_returns_metadata_and_is_not_an_access() {
     let server = Memcached::start(&[]);
     for protocol in [ProtocolSetting::Meta, ProtocolSetting::Auto] {
         let client = client_of(&server, protocol);
@@ -209,7 +209,7 @@ async fn an_inspection_tells_all_and_is_no_access() {
 }
 
 #[tokio::test]
-async fn an_inspection_on_another_protocol_says_which_setting_helps() {
+async fn the_error_of_an_unsupported_inspection_names_the_setting() {
     let server = Memcached::start(&[]);
     for protocol in [ProtocolSetting::Binary, ProtocolSetting::Text] {
         let error = client_of(&server, protocol).inspect("k").await.unwrap_err();
