@@ -1,0 +1,39 @@
+//! Gets an item many times, with an observer or without: callgrind counts the instructions.
+//!
+//! `valgrind --tool=callgrind --callgrind-out-file=/dev/null target/release/instructions none 20000`
+
+use std::error::Error;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusBuilder;
+use remcache::observe::Metrics;
+use remcache::{Client, Config};
+use remcache_testkit::Memcached;
+
+const USAGE: &str = "instructions none|metrics GETS";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let (observer, gets) = (arguments.next().ok_or(USAGE)?, arguments.next().ok_or(USAGE)?.parse()?);
+    // Programs are slow under valgrind.
+    let config = Config::new().timeout(Duration::from_secs(60));
+    let config = match &*observer {
+        "none" => config,
+        "metrics" => {
+            PrometheusBuilder::new().install_recorder()?;
+            config.observer(Metrics::new())
+        }
+        _ => return Err(USAGE.into()),
+    };
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(get(config, gets))
+}
+
+async fn get(config: Config, gets: u32) -> Result<(), Box<dyn Error>> {
+    let server = Memcached::start(&[]);
+    let client = Client::with_config([server.addr()], config)?;
+    client.set("key-00042", [b'v'; 100].as_slice()).await?;
+    for _ in 0..gets {
+        client.get("key-00042").await?.ok_or("the item is gone")?;
+    }
+    Ok(())
+}
