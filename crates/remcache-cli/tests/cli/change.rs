@@ -1,4 +1,4 @@
-//! `delete`, `touch`, `incr`, `decr`: changes of items that are there.
+//! `delete`, `touch`, `incr`, `decr`: changes of existing items.
 
 use crate::tool::{Run, remcache};
 use remcache_testkit::Memcached;
@@ -35,13 +35,13 @@ fn a_hundred_thousand_keys_are_deleted_from_a_list() {
 }
 
 #[test]
-fn a_condition_is_for_one_key() {
+fn a_condition_needs_a_single_key() {
     remcache(["delete", "a", "b", "--cas", "7"]).servers("127.0.0.1:1").run().exits(2).complains_of("one key");
     remcache(["delete", "a", "--cas", "0"]).servers("127.0.0.1:1").run().exits(2).complains_of("--cas");
 }
 
 #[test]
-fn items_get_a_new_time_to_live() {
+fn items_get_a_new_ttl() {
     let server = Memcached::start(&[]);
     run(&server, &["set", "a", "1"]).exits(0);
     run(&server, &["touch", "a", "--ttl", "1h"]).exits(0);
@@ -74,7 +74,7 @@ fn counters_print_their_number() {
 }
 
 #[test]
-fn a_text_is_no_counter() {
+fn a_text_value_cannot_be_incremented() {
     let server = Memcached::start(&[]);
     run(&server, &["set", "k", "hello"]).exits(0);
     run(&server, &["incr", "k"]).exits(5).complains_of("not a number");
@@ -82,7 +82,7 @@ fn a_text_is_no_counter() {
 }
 
 #[test]
-fn steps_that_are_none_are_refused() {
+fn invalid_steps_are_rejected() {
     for args in [
         &["incr", "n", "x"][..],
         &["incr", "n", "--", "-1"],

@@ -13,7 +13,7 @@ use crate::tool::remcache;
 /// An address that nothing listens on.
 const DEAD: &str = "127.0.0.1:1";
 
-/// Gets of a missing key in a loop, until it is dropped.
+/// Gets a missing key in a loop, until this is dropped.
 struct Misses {
     is_over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -28,7 +28,7 @@ impl Misses {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
                 while !flag.load(Ordering::Relaxed) {
-                    // A request that times out on a busy machine is followed by others.
+                    // A request may time out on a busy machine; others follow.
                     let _ = client.get("absent").await;
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
@@ -68,7 +68,7 @@ fn healthy_servers_are_ok() {
 }
 
 #[test]
-fn a_broken_threshold_is_reported_with_the_value() {
+fn an_exceeded_threshold_is_reported_with_the_value() {
     let server = Memcached::start(&[]);
     remcache(["set", "k", "v"]).servers(server.addr()).run().exits(0);
     // Hits before the interval must not hide the misses in it.
@@ -164,7 +164,7 @@ fn doctor_reports_problems_with_advice() {
         let found = findings.as_array().unwrap().iter().filter(|finding| finding["server"] == server);
         found.map(|finding| finding["check"].as_str().unwrap().to_owned()).collect()
     };
-    // Debian backports fixes to 1.6.18 without changing the version number, which is all that doctor sees.
+    // Debian backports fixes to 1.6.18 without changing the version number, which is all that doctor can check.
     assert_eq!(about(&server.addr()), ["version", "CAS", "item size"]);
     assert_eq!(about(DEAD), ["reach"]);
     let text = remcache(["doctor"]).servers(server.addr()).run().exits(8);

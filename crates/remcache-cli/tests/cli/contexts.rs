@@ -43,7 +43,7 @@ fn a_context_is_added_used_and_shown() {
 }
 
 #[test]
-fn a_context_gives_defaults_and_no_more() {
+fn options_override_a_context() {
     let home = Home::new();
     home.run(&["context", "add", "one", "-s", "one.invalid"]).run().exits(0);
     home.run(&["context", "add", "two", "-s", "two.invalid"]).run().exits(0);
@@ -59,7 +59,7 @@ fn a_context_gives_defaults_and_no_more() {
 }
 
 #[test]
-fn contexts_that_do_not_fit_are_named() {
+fn invalid_contexts_are_named() {
     let home = Home::new();
     home.run(&["locate", "k", "--context", "shop"]).run().exits(2).complains_of("there are no contexts yet");
     home.run(&["context", "use", "shop"]).run().exits(2).complains_of("no context \"shop\"");
@@ -77,7 +77,7 @@ fn contexts_that_do_not_fit_are_named() {
 }
 
 #[test]
-fn a_broken_file_of_contexts_can_be_examined_and_mended() {
+fn an_invalid_contexts_file_can_be_examined_and_fixed() {
     let server = Memcached::start(&[]);
     let home = Home::new();
     let directory = home.0.path().join(".config/remcache");
@@ -110,7 +110,7 @@ fn a_broken_file_of_contexts_can_be_examined_and_mended() {
 }
 
 #[test]
-fn production_asks_for_its_name_before_items_are_removed() {
+fn a_production_context_asks_for_its_name_before_items_are_removed() {
     let server = Memcached::start(&[]);
     let home = Home::new();
     home.run(&["context", "add", "shop", "-s", &server.addr(), "--production"]).run().exits(0);
@@ -176,7 +176,7 @@ fn explicit_servers_do_not_inherit_from_the_current_context() {
 }
 
 #[test]
-fn a_broken_contexts_file_does_not_stop_commands_with_servers_of_their_own() {
+fn commands_with_explicit_servers_ignore_an_invalid_contexts_file() {
     let server = Memcached::start(&[]);
     let home = Home::new();
     let directory = home.0.path().join(".config/remcache");

@@ -1,4 +1,4 @@
-//! `copy`: from one fleet to another, while writers continue.
+//! `copy`: from one cluster to another, while other clients write.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +19,7 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
     runtime.block_on(future)
 }
 
-/// Servers, and how to reach them.
+/// Servers, and the URL for them.
 struct Fleet {
     servers: Vec<Memcached>,
     url: String,
@@ -53,7 +53,7 @@ fn assert_reports(run: &Run, what: &str) {
 }
 
 #[test]
-fn everything_is_copied_between_fleets_of_different_placements() {
+fn all_items_are_copied_between_different_placements() {
     let from = Fleet::start(2, "?distribution=twemproxy-modula");
     let to = Fleet::start(3, "new:?distribution=rendezvous");
     let (old, new) = (from.client(), to.client());
@@ -82,12 +82,12 @@ fn everything_is_copied_between_fleets_of_different_placements() {
             }
         }
     });
-    // Again: everything is there, and stays.
+    // A second copy finds identical items.
     assert_reports(&copy(&from, &to).run().exits(0), "0 copied  identical 3,000");
 }
 
 #[test]
-fn existing_items_of_the_destination_are_newer() {
+fn existing_items_of_the_destination_are_kept() {
     let (from, to) = (Fleet::start(1, ""), Fleet::start(1, ""));
     let large = "x".repeat(900_000);
     wait(async {
@@ -123,7 +123,7 @@ fn an_item_above_the_limit_keeps_the_destination_unchanged() {
 }
 
 #[test]
-fn items_marked_as_stale_are_not_made_fresh() {
+fn items_marked_as_stale_are_not_copied() {
     use remcache::proto::{MetaOptions, Request};
     let (from, to) = (Fleet::start(1, ""), Fleet::start(1, ""));
     wait(async {
@@ -131,7 +131,7 @@ fn items_marked_as_stale_are_not_made_fresh() {
         client.set("stale", "x").await.unwrap();
         let mark = MetaOptions { stale: true, ..MetaOptions::default() };
         assert!(client.call(Request::delete("stale").meta(mark)).await.is_ok());
-        // A placeholder that is about to be filled.
+        // A placeholder that a client will fill.
         let lease = MetaOptions { vivify: Some(Duration::from_secs(60).into()), ..MetaOptions::default() };
         client.call(Request::get("lease").meta(lease)).await;
         client.set("fresh", "x").await.unwrap();
@@ -141,7 +141,7 @@ fn items_marked_as_stale_are_not_made_fresh() {
 }
 
 #[test]
-fn bad_fleets_are_named() {
+fn invalid_sources_and_destinations_are_named() {
     let from = Fleet::start(1, "");
     remcache(["copy", "--from", &from.url]).run().exits(2).complains_of("--to");
     remcache(["copy", "--from", "http://a", "--to", &from.url]).run().exits(2).complains_of("scheme");
@@ -157,7 +157,7 @@ fn bad_fleets_are_named() {
     assert!(!run.stderr.contains("can see a password") && !run.stderr.contains("secret"), "{run:?}");
 }
 
-/// What was written last, of each key: its number, or that it was deleted.
+/// The last write of each key: a number, or `None` for a delete.
 type History = Arc<Mutex<HashMap<usize, Option<u64>>>>;
 
 const KEYS: usize = 3000;
@@ -166,8 +166,8 @@ fn key(number: usize) -> String {
     format!("key:{number}")
 }
 
-/// Writes and deletes at random, each key by one writer, until it is stopped: in both fleets, as a
-/// program does that moves, and deletes in the old one first.
+/// Writes and deletes random keys until it is stopped, each key by one writer: in both clusters, as a program does during
+/// a migration, with deletes in the old one first.
 fn write(
     from: &Fleet,
     to: &Fleet,
@@ -208,7 +208,7 @@ fn write(
 const WRITERS: usize = 3;
 
 #[test]
-fn no_value_is_older_than_the_newest_write_and_what_was_deleted_stays_so() {
+fn concurrent_writes_and_deletes_are_not_undone() {
     let (from, to) = (Fleet::start(2, ""), Fleet::start(2, "?distribution=rendezvous"));
     let history = History::default();
     wait(async {
@@ -220,14 +220,14 @@ fn no_value_is_older_than_the_newest_write_and_what_was_deleted_stays_so() {
     });
     let stop = Arc::new(AtomicBool::new(false));
     let writers: Vec<_> = (0..WRITERS).map(|writer| write(&from, &to, writer, &history, &stop)).collect();
-    // Interrupted in the middle, and run again, while they go on.
+    // The copy is interrupted and run again while the writers continue.
     let first = copy(&from, &to).arg("--rate").arg("3000").spawn();
     while to.count() < KEYS / 10 {}
     kill_process(Pid::from_child(&first), Signal::INT).unwrap();
     let output = first.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130), "{output:?}");
     let second = copy(&from, &to).run();
-    // Keys that change faster than they can be copied are reported, and are not a failure.
+    // Keys that change faster than they can be copied are reported, but are not a failure.
     assert!(matches!(second.exit, Some(0 | 1)), "{second:?}");
     stop.store(true, Ordering::Relaxed);
     let written: u64 = writers.into_iter().map(|writer| writer.join().expect("no writer fails")).sum();
@@ -246,7 +246,7 @@ fn no_value_is_older_than_the_newest_write_and_what_was_deleted_stays_so() {
 }
 
 #[test]
-fn an_interrupted_copy_is_completed_by_the_next() {
+fn an_interrupted_copy_is_completed_by_running_it_again() {
     let (from, to) = (Fleet::start(1, ""), Fleet::start(2, ""));
     let lines: String =
         (0..4000).map(|number| format!("{{\"key\":\"k:{number}\",\"value\":\"{number}\"}}\n")).collect();
@@ -263,7 +263,7 @@ fn an_interrupted_copy_is_completed_by_the_next() {
 }
 
 #[test]
-fn a_terminal_sees_what_is_listed() {
+fn a_terminal_shows_progress_of_the_listing() {
     let (from, to) = (Fleet::start(2, ""), Fleet::start(1, ""));
     let lines: String = (0..100).map(|number| format!("{{\"key\":\"k:{number}\",\"value\":\"\"}}\n")).collect();
     remcache(["load", "-", "-q"]).servers(&from.url).input(lines).run().exits(0);
@@ -273,7 +273,7 @@ fn a_terminal_sees_what_is_listed() {
     assert!(shown.text().contains("100 copied"), "{shown:?}");
 }
 
-/// A count as the tool writes it.
+/// Formats a count as the tool does.
 fn with_separators(count: usize) -> String {
     match count {
         0..1000 => count.to_string(),

@@ -3,7 +3,7 @@
 use crate::tool::remcache;
 
 #[test]
-fn there_is_a_manual_page_for_each_command() {
+fn each_command_has_a_manual_page() {
     let run = remcache(["man"]).run().exits(0);
     assert!(run.text().contains(".TH remcache 1"), "{}", run.text());
     let directory = tempfile::tempdir().unwrap();

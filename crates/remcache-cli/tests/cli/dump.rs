@@ -1,4 +1,4 @@
-//! `dump` and `load`: all items of servers as lines of JSON, there and back.
+//! `dump` and `load`: all items of servers as lines of JSON.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::tool::{Run, remcache};
 
-/// Nothing listens there.
+/// An address that nothing listens on.
 const DEAD: &str = "127.0.0.1:1";
 
 fn wait<T>(future: impl Future<Output = T>) -> T {
@@ -22,15 +22,15 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn client(servers: &str) -> Client {
-    // The protocol that has times to live; patient, because the machine may be busy.
+    // Meta, which reports TTLs; a long timeout, because the machine may be busy.
     let config = Config::new().protocol(ProtocolSetting::Meta).timeout(Duration::from_secs(20));
     Client::with_config([servers], config).expect("addresses")
 }
 
-/// Key, value, flags, and how long it lives.
+/// Key, value, flags and TTL.
 type Item = (Vec<u8>, Vec<u8>, u32, Option<Duration>);
 
-/// Items of all kinds: text and no text in keys and values, with and without flags and times to live.
+/// Returns items of all kinds: text and binary keys and values, with and without flags and TTLs.
 fn items() -> Vec<Item> {
     let hour = Some(Duration::from_secs(3600));
     let year = Some(Duration::from_secs(365 * 86_400));
@@ -57,7 +57,7 @@ fn fill(servers: &str) {
     });
 }
 
-/// Checks that the servers have all the items, with about the time to live that they had.
+/// Checks that the servers have all the items, with approximately the original TTLs.
 fn check(servers: &str) {
     let client = client(servers);
     wait(async {
@@ -80,7 +80,7 @@ fn check(servers: &str) {
     });
 }
 
-/// Runs a command, by its end and its exit code.
+/// Runs a command until it exits.
 fn run(args: &[&str], servers: &str) -> Run {
     remcache(args).arg("--timeout").arg("20s").servers(servers).run()
 }
@@ -105,11 +105,11 @@ fn a_dump_is_loaded_with_flags_and_ttl() {
     let file = path(&directory, "items.ndjson");
     let dumped = run(&["dump", &file], &list(&from)).exits(0);
     assert!(dumped.stdout.is_empty() && dumped.stderr.contains("2,006 dumped"), "{dumped:?}");
-    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "nothing else is left behind");
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "no other file is left");
     let loaded = run(&["load", &file], &list(&to)).exits(0);
     assert!(loaded.stderr.contains("2,006 loaded"), "{loaded:?}");
     check(&list(&to));
-    // Each in the place of its own, also on protocols that return no TTL: it was listed.
+    // Also on protocols without TTLs, because the listing has them.
     for protocol in ["binary", "text"] {
         let dumped =
             run(&["dump", "--protocol", protocol, "--prefix", "n:", "--misplaced", "skip"], &list(&to)).exits(0);
@@ -120,7 +120,7 @@ fn a_dump_is_loaded_with_flags_and_ttl() {
 }
 
 #[test]
-fn a_line_is_an_item_that_other_programs_can_change() {
+fn other_programs_can_change_the_lines_of_a_dump() {
     let (from, to) = (Memcached::start(&[]), Memcached::start(&[]));
     fill(&from.addr());
     let dumped = run(&["dump"], &from.addr()).exits(0);
@@ -130,7 +130,7 @@ fn a_line_is_an_item_that_other_programs_can_change() {
     assert_eq!(of("key", &json!("plain")), json!({"key": "plain", "value": "text", "flags": 0}));
     let binary = of("key_b64", &json!("YmluIAoA/w=="));
     assert!(binary["value_b64"] == "AP/+DQo=" && binary["flags"] == 7 && binary["expires"].is_u64(), "{binary}");
-    // As the issue has it: dump | jq | load. jq lays documents out over lines by default.
+    // dump | jq | load; by default jq prints a document on several lines.
     for layout in ["--indent", "--compact-output"] {
         let args: &[&str] = if layout == "--indent" { &[layout, "2", "."] } else { &[layout, "."] };
         run(&["flush", "--yes"], &to.addr()).exits(0);
@@ -174,7 +174,7 @@ fn items_that_cannot_be_loaded_are_counted_and_listed() {
         "{{\"key\":\"old\",\"value\":\"x\",\"expires\":1}}\n{{\"key\":\"huge\",\"value\":\"{}\"}}\n{{\"key\":\"k\",\"value\":\"v\"}}\n",
         "x".repeat(2 << 20)
     );
-    // Adding what is too large must not cost what is there, which it does on the meta protocol.
+    // A value that is too large must not delete the existing one, as a set on the meta protocol does.
     let args = ["load", "-", "--add", "--failed", &list];
     let loaded = remcache(args).servers(server.addr()).input(input).run().exits(1);
     assert!(loaded.stderr.contains("1 loaded  expired 1  too large 1"), "{loaded:?}");
@@ -185,7 +185,7 @@ fn items_that_cannot_be_loaded_are_counted_and_listed() {
 }
 
 #[test]
-fn a_file_that_is_not_ours_or_cut_short_is_told_with_its_line() {
+fn an_invalid_or_truncated_file_is_reported_with_the_line() {
     let server = Memcached::start(&[]);
     let good = "{\"key\":\"a\",\"value\":\"1\"}\n";
     for (input, line, what) in [
@@ -199,7 +199,7 @@ fn a_file_that_is_not_ours_or_cut_short_is_told_with_its_line() {
         run(&["flush", "--yes"], &server.addr()).exits(0);
         let loaded = remcache(["load", "-"]).servers(server.addr()).input(input).run().exits(2);
         assert!(loaded.stderr.contains(what) && loaded.stderr.contains(&format!("--from-line {line}")), "{loaded:?}");
-        // What stands before it is not lost.
+        // The lines before it are loaded.
         run(&["get", "a"], &server.addr()).exits(i32::from(line == 1));
     }
     run(&["load", "/nonexistent"], &server.addr()).exits(2).complains_of("/nonexistent");
@@ -210,7 +210,7 @@ fn a_file_that_is_not_ours_or_cut_short_is_told_with_its_line() {
 }
 
 #[test]
-fn a_dump_without_all_servers_is_not_presented_as_whole() {
+fn a_dump_without_all_servers_is_marked_as_partial() {
     let server = Memcached::start(&[]);
     fill(&server.addr());
     let directory = scratch();
@@ -221,10 +221,10 @@ fn a_dump_without_all_servers_is_not_presented_as_whole() {
     assert!(dumped.stderr.contains(DEAD) && dumped.stderr.contains("items.ndjson.partial"), "{dumped:?}");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "the dump before");
     let partial = std::fs::read_to_string(format!("{file}.partial")).unwrap();
-    assert_eq!(records(&partial).len(), 2006, "the healthy part is there");
+    assert_eq!(records(&partial).len(), 2006, "the items of the healthy server");
     // On standard output it is printed.
     assert_eq!(records(run(&["dump", "--misplaced", "take"], &both).exits(3).text()).len(), 2006);
-    // Nothing is kept of nothing.
+    // Without any items no partial file is written.
     let nothing = path(&directory, "nothing");
     run(&["dump", &nothing], DEAD).exits(4);
     assert!(!Path::new(&nothing).exists() && !Path::new(&format!("{nothing}.partial")).exists());
@@ -232,7 +232,7 @@ fn a_dump_without_all_servers_is_not_presented_as_whole() {
 }
 
 #[test]
-fn a_disk_that_is_full_leaves_no_file_behind() {
+fn a_full_disk_leaves_no_file() {
     let server = Memcached::start(&[]);
     fill(&server.addr());
     let full = run(&["dump", "/dev/full"], &server.addr()).exits(2);
@@ -259,14 +259,14 @@ fn a_file_without_space_is_removed() {
     assert_eq!(output.status.code(), Some(2), "{reported}");
     assert!(reported.contains("items.ndjson: File too large"), "{reported}");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "the dump before");
-    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "nothing else is left behind");
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "no other file is left");
 }
 
 #[test]
 fn misplaced_items_are_skipped_and_counted() {
     let servers = [Memcached::start(&[]), Memcached::start(&[])];
     let list = servers.iter().map(Memcached::addr).collect::<Vec<_>>().join(",");
-    // A list of servers that changed has left an old value on the one where it is not looked for.
+    // After a change of the server list an old value is on a server where no client looks for it.
     let home = run(&["locate", "k", "-f", "ndjson"], &list).exits(0).json()["server"].as_str().unwrap().to_owned();
     let other = servers.iter().map(Memcached::addr).find(|address| *address != home).unwrap();
     run(&["set", "k", "new"], &home).exits(0);
@@ -279,7 +279,7 @@ fn misplaced_items_are_skipped_and_counted() {
 }
 
 #[test]
-fn a_namespace_is_dumped_without_its_name_and_loaded_into_another() {
+fn a_namespace_can_be_dumped_and_loaded_into_another() {
     let server = Memcached::start(&[]);
     for key in ["shop:a", "shop:b", "other"] {
         run(&["set", key, key], &server.addr()).exits(0);
@@ -312,7 +312,7 @@ fn inexpressible_keys_are_counted_and_listed() {
 }
 
 #[test]
-fn a_reader_that_has_enough_ends_it_without_a_word() {
+fn a_closed_pipe_ends_a_dump_silently() {
     let server = Memcached::start(&[]);
     fill(&server.addr());
     let mut dump = remcache(["dump"]).servers(server.addr()).spawn();
@@ -335,16 +335,16 @@ fn an_interrupted_load_continues_at_the_printed_line() {
     let output = load.wait_with_output().unwrap();
     let reported = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(130), "{reported}");
-    let next = reported.rsplit_once("--from-line ").expect("it says where to go on").1.trim().to_owned();
+    let next = reported.rsplit_once("--from-line ").expect("the message has the next line").1.trim().to_owned();
     let stored: usize = run(&["keys", "--count"], &server.addr()).exits(0).text().trim().parse().unwrap();
-    assert_eq!(next, (stored + 1).to_string(), "no line is loaded twice, and none is lost");
+    assert_eq!(next, (stored + 1).to_string(), "no line is loaded twice or lost");
     assert!(stored < 4000);
     run(&["load", &file, "--from-line", &next], &server.addr()).exits(0);
     assert_eq!(run(&["keys", "--count"], &server.addr()).text(), "4000\n");
 }
 
 #[test]
-fn an_interrupted_dump_keeps_what_there_is_in_whole_lines() {
+fn an_interrupted_dump_keeps_complete_lines() {
     let server = Memcached::start(&[]);
     fill(&server.addr());
     let directory = scratch();
@@ -367,7 +367,7 @@ fn an_interrupted_dump_keeps_what_there_is_in_whole_lines() {
 }
 
 #[test]
-fn a_server_that_dies_in_the_middle_is_named_and_the_rest_is_kept() {
+fn a_server_that_dies_during_a_dump_is_named_and_the_rest_is_kept() {
     let mut servers = [Memcached::start(&[]), Memcached::start(&[])];
     let list = servers.iter().map(Memcached::addr).collect::<Vec<_>>().join(",");
     fill(&list);
@@ -389,7 +389,7 @@ fn a_server_that_dies_in_the_middle_is_named_and_the_rest_is_kept() {
 }
 
 #[test]
-fn progress_fits_a_terminal_of_twenty_columns() {
+fn progress_fits_twenty_columns() {
     let server = Memcached::start(&[]);
     fill(&server.addr());
     let directory = scratch();

@@ -1,4 +1,4 @@
-//! `exists`: whether keys have items, without an access.
+//! `exists`: whether keys exist, without counting as an access.
 
 use remcache_testkit::Memcached;
 use serde_json::json;
@@ -42,7 +42,7 @@ fn it_does_not_count_as_an_access() {
     };
     remcache(["exists", "a"]).servers(server.addr()).run().exits(0);
     assert!(!is_fetched());
-    // The other protocols have no such command.
+    // The other protocols have no command for this.
     for protocol in ["binary", "text"] {
         remcache(["exists", "a", "--protocol", protocol]).servers(server.addr()).run().exits(0);
         remcache(["exists", "b", "--protocol", protocol]).servers(server.addr()).run().exits(1);

@@ -1,4 +1,4 @@
-//! How each command ends, in each case that the contract knows.
+//! Exit codes of all commands.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::tool::{Run, remcache, wait_for_watchers};
 
-/// Commands about one key.
+/// Commands for one key.
 const OF_A_KEY: &[&str] = &[
     "get k",
     "get k --meta",
@@ -27,19 +27,19 @@ const OF_A_KEY: &[&str] = &[
     "exists k",
 ];
 
-/// Commands that ask every server on the protocol of the options, and those on a text connection of their own.
+/// Commands for all servers, on the protocol of the options or on separate text connections.
 const OF_SERVERS: &[&str] =
     &["stats", "stats settings", "version", "ping -n 1", "flush --yes", "check", "doctor", "stats -f json"];
 const OF_LOGS: &[&str] = &["hotkeys --for 50ms", "watch --for 50ms"];
 
 fn run(line: &str, servers: &str) -> Run {
-    // A busy machine is no silent server.
+    // A long timeout, because the machine may be busy.
     let patient = remcache(line.split(' ')).env("REMCACHE_TIMEOUT", "20s").env("REMCACHE_CONNECT_TIMEOUT", "20s");
     patient.servers(servers).run()
 }
 
 #[test]
-fn no_server_is_reached() {
+fn without_a_reachable_server_the_exit_code_is_4() {
     let dead = format!("127.0.0.1:{}", unused_port());
     for line in OF_A_KEY.iter().chain(OF_SERVERS).chain(OF_LOGS) {
         let run = run(line, &dead).exits(4);
@@ -48,7 +48,7 @@ fn no_server_is_reached() {
 }
 
 #[test]
-fn some_servers_fail_and_the_healthy_part_is_printed() {
+fn results_of_healthy_servers_are_printed_if_others_fail() {
     let (server, locked) = (Memcached::start(&[]), Memcached::start_sasl(&[]));
     let dead = format!("127.0.0.1:{}", unused_port());
     for line in OF_SERVERS {
@@ -73,7 +73,7 @@ fn some_servers_fail_and_the_healthy_part_is_printed() {
 }
 
 #[test]
-fn a_server_wants_a_login() {
+fn a_server_that_requires_authentication_exits_with_6() {
     let dir = scratch();
     let users = dir.path().join("users");
     fs::write(&users, "bob:secret\n").unwrap();
@@ -88,7 +88,7 @@ fn a_server_wants_a_login() {
 }
 
 #[test]
-fn a_server_allows_no_flush() {
+fn a_disabled_flush_exits_with_5() {
     let server = Memcached::start(&["-F"]);
     for protocol in ["auto", "binary", "meta", "text"] {
         for line in ["flush --yes", "flush --yes --delay 1m"] {
@@ -100,7 +100,7 @@ fn a_server_allows_no_flush() {
 }
 
 #[test]
-fn the_answer_is_no() {
+fn a_negative_answer_exits_with_1() {
     let server = Memcached::start(&[]);
     let lines = ["get k", "get k --meta", "get k -f json", "replace k v", "append k v", "prepend k v", "delete k"];
     for line in lines.iter().chain(&["incr k", "decr k", "touch k --ttl 1m", "exists k", "set k v --cas 9"]) {
@@ -113,7 +113,7 @@ fn the_answer_is_no() {
 }
 
 #[test]
-fn a_server_refuses() {
+fn an_error_of_the_server_exits_with_5() {
     let server = Memcached::start(&["-I", "1024", "-o", "slab_chunk_max=1024"]);
     let large = "x".repeat(5000);
     remcache(["set", "k", &large]).servers(server.addr()).run().exits(5).complains_of("too large");
@@ -127,11 +127,11 @@ fn a_server_refuses() {
 }
 
 #[test]
-fn a_command_line_that_cannot_be_followed() {
+fn an_invalid_command_line_exits_with_2() {
     let help = remcache(["--help"]).run().exits(0);
     let commands =
         help.text().lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
-    // What stands further to the right goes on with the line before.
+    // An indented line continues the previous one.
     let names = commands.filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
     let commands: Vec<_> = names.filter(|name| !name.is_empty()).collect();
     assert!(commands.len() > 30, "{commands:?}");
@@ -148,7 +148,7 @@ fn a_command_line_that_cannot_be_followed() {
 }
 
 #[test]
-fn a_server_that_dies_meanwhile_is_told_at_once() {
+fn a_server_that_dies_is_reported_immediately() {
     let (mut dying, staying) = (Memcached::start(&[]), Memcached::start(&[]));
     let both = format!("{},{}", dying.addr(), staying.addr());
     let watching = remcache(["watch", "mutations", "-f", "csv"]).servers(&both).spawn();
@@ -173,7 +173,7 @@ fn a_server_that_dies_meanwhile_is_told_at_once() {
 }
 
 #[test]
-fn a_reader_that_leaves_is_no_error_for_any_command() {
+fn a_closed_pipe_is_not_an_error_for_any_command() {
     let server = Memcached::start(&[]);
     run("set k v", &server.addr()).exits(0);
     let lines = ["get k", "exists k", "touch k --ttl 1m -f json", "stats", "version", "ping -n 1", "check", "doctor"];
@@ -192,7 +192,7 @@ fn a_reader_that_leaves_is_no_error_for_any_command() {
         drop(child.stdout.take());
         let output = child.wait_with_output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
-        // doctor has its own word on this server's version, and help is shown on stderr.
+        // doctor reports findings for this server's version, and help is printed to stderr.
         assert!(matches!(output.status.code(), Some(0 | 2 | 8)), "{output:?}");
         assert!(!stderr.contains("panicked") && !stderr.contains("pipe"), "{stderr}");
     }
@@ -224,7 +224,7 @@ fn a_million_keys_on_standard_input() {
 }
 
 #[test]
-fn twenty_columns_are_enough() {
+fn output_fits_twenty_columns() {
     let server = Memcached::start(&[]);
     run("set k v", &server.addr()).exits(0);
     for line in ["get k", "stats", "version", "ping -n 1", "check", "keys --tree :", "hotkeys --for 200ms", "exists k"]

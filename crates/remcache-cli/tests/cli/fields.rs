@@ -1,4 +1,4 @@
-//! The fields of the structured layouts: one name for one thing in all commands, as `docs/fields.md` lists them.
+//! The fields of the structured formats: names and types are those of `docs/fields.md` in all commands.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::tool::{commands, remcache};
 
-/// The types of the fields, by name, as the table lists them.
+/// Returns the types of the documented fields, by name.
 fn documented() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
     let rows = include_str!("../../docs/fields.md").lines().filter(|line| line.starts_with("| `"));
     let mut fields = BTreeMap::new();
@@ -34,7 +34,7 @@ fn type_of(value: &Value) -> &'static str {
     }
 }
 
-/// A command with records, and the fields in addition to those of the table that it may have.
+/// A command with records, and the additional fields that it may have.
 struct Case {
     args: &'static [&'static str],
     other: fn(&str) -> bool,
@@ -95,7 +95,7 @@ const CASES: &[Case] = &[
     case(&["flush", "--yes"]),
 ];
 
-/// The names and types of the fields in a run's documents, one a line or one list.
+/// Returns the names and types of the fields in a run's output, one document per line or one list.
 fn fields(text: &str, line: &str) -> Vec<(String, &'static str)> {
     let documents = serde_json::Deserializer::from_str(text).into_iter::<Value>();
     let documents = documents.map(|document| document.unwrap_or_else(|error| panic!("{line}: {error} in {text}")));
@@ -147,7 +147,7 @@ fn every_field_is_in_the_table_with_its_type() {
     assert!(unseen.is_empty(), "no command has these fields of the table: {unseen:?}");
 }
 
-/// Fields that other tests see: they need contexts, files, events, failures or busy servers.
+/// Fields that other tests check, because they need contexts, files, events, failures or busy servers.
 const ELSEWHERE: &[&str] = &[
     "command",
     "context",
@@ -166,14 +166,14 @@ const ELSEWHERE: &[&str] = &[
     "size",
     "time",
     "uncounted_gets",
-    // Of the file that `top` exports.
+    // In the file that `top` exports.
     "hit_percent_10s",
     "hit_percent_all",
     "ping_us",
     "sets_per_second",
 ];
 
-/// Every command that is listed has its records checked, or none.
+/// Every command has its records checked, or has no records.
 #[test]
 fn every_command_is_checked() {
     for name in commands() {
@@ -199,7 +199,7 @@ const WITHOUT_RECORDS: &[&str] = &[
     "help",
 ];
 
-/// The events of the log have the names of the table.
+/// The fields of log events have documented names.
 #[test]
 fn events_have_the_fields_of_the_table() {
     let documented = documented();

@@ -1,4 +1,4 @@
-//! `remcache get`: exact bytes, many keys in each format, what a terminal sees.
+//! `get`: exact bytes, several keys in each format, output on a terminal.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -17,7 +17,7 @@ fn with_items(items: &[(&str, &str)]) -> Memcached {
 }
 
 #[test]
-fn one_key_gives_its_exact_bytes() {
+fn one_key_prints_the_exact_bytes_of_its_value() {
     let server = Memcached::start(&[]);
     for value in [&b"hello"[..], b"", b"two\nlines\n", b"\x00\xff\x1b[2J"] {
         remcache(["set", "k", "-"]).servers(server.addr()).input(value).run().exits(0);
@@ -35,7 +35,7 @@ fn a_miss_prints_nothing_and_exits_with_1() {
 }
 
 #[test]
-fn many_keys_need_a_format() {
+fn several_keys_need_a_format() {
     let server = with_items(&[("a", "1"), ("b", "2")]);
     remcache(["get", "a", "b"]).servers(server.addr()).run().exits(2).complains_of("ndjson");
     let run = remcache(["get", "a", "b", "-f", "text"]).servers(server.addr()).run().exits(0);
@@ -43,7 +43,7 @@ fn many_keys_need_a_format() {
 }
 
 #[test]
-fn many_keys_as_json() {
+fn several_keys_as_json() {
     let server = with_items(&[("a", "1"), ("b", "2")]);
     let run = remcache(["get", "a", "unknown", "b", "-f", "ndjson"]).servers(server.addr()).run().exits(1);
     let lines: Vec<Value> = run.lines().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -55,7 +55,7 @@ fn many_keys_as_json() {
 }
 
 #[test]
-fn many_keys_as_csv() {
+fn several_keys_as_csv() {
     let server = with_items(&[("a", "x,\"y\"")]);
     let run = remcache(["get", "a", "unknown", "-f", "csv"]).servers(server.addr()).run().exits(1);
     assert!(run.lines()[0].starts_with("key,key_b64,status,value,"), "{run:?}");
@@ -64,7 +64,7 @@ fn many_keys_as_csv() {
 }
 
 #[test]
-fn keys_and_values_that_are_no_utf8() {
+fn keys_and_values_can_be_other_than_utf8() {
     let server = Memcached::start(&[]);
     let key = OsStr::from_bytes(b"k\xff\n");
     remcache(["set"]).arg(key).arg("-").servers(server.addr()).input(*b"v\x00\xff").run().exits(0);
@@ -77,7 +77,7 @@ fn keys_and_values_that_are_no_utf8() {
 }
 
 #[test]
-fn meta_shows_what_is_known_of_the_item_in_place_of_the_value() {
+fn meta_shows_the_metadata_of_the_item_instead_of_the_value() {
     let server = with_items(&[("a", "hello"), ("b", "hi")]);
     remcache(["touch", "b", "--ttl", "10m"]).servers(server.addr()).run().exits(0);
     let run = remcache(["get", "a", "b", "--meta"]).servers(server.addr()).run().exits(0);
@@ -92,7 +92,7 @@ fn meta_shows_what_is_known_of_the_item_in_place_of_the_value() {
     let record = meta("b", &[]);
     assert_eq!((&record["size"], record.get("value")), (&json!(2), None));
     assert!(matches!(record["ttl"].as_u64(), Some(1..=600)) && record["idle_seconds"].is_u64(), "{record}");
-    // Nothing of this was an access. Other protocols return less.
+    // None of these commands counts as an access. Other protocols return less metadata.
     for protocol in ["binary", "text"] {
         assert_eq!(meta("a", &[])["fetched"], json!(protocol == "text"));
         let record = meta("a", &["--protocol", protocol]);
@@ -101,7 +101,7 @@ fn meta_shows_what_is_known_of_the_item_in_place_of_the_value() {
 }
 
 #[test]
-fn values_go_into_files() {
+fn values_can_be_written_to_files() {
     let server = with_items(&[("a", "1"), ("../b", "2")]);
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("value");
@@ -133,22 +133,22 @@ fn a_file_without_space_is_removed() {
         let run = remcache(["get", "a"].into_iter().chain(args)).servers(server.addr()).without_room().run().exits(2);
         assert!(run.stderr.contains(file.to_str().unwrap()), "{run:?}");
         assert_eq!(fs::read_to_string(&file).unwrap(), "the value before");
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left behind");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no other file is left");
     }
-    // What is no file is written as it is.
+    // Output that is not a regular file is written directly.
     let run = remcache(["get", "a", "-o", "/dev/stdout"]).servers(server.addr()).run().exits(0);
     assert_eq!(run.text(), "1");
 }
 
 #[test]
-fn a_terminal_gets_text_with_a_line_end() {
+fn a_terminal_gets_text_with_a_line_ending() {
     let server = with_items(&[("a", "hello")]);
     let run = remcache(["get", "a"]).servers(server.addr()).run_on_terminal("").exits(0);
     assert_eq!(run.text(), "hello\r\n");
 }
 
 #[test]
-fn a_terminal_gets_no_bytes_that_are_no_text() {
+fn binary_values_are_not_written_to_a_terminal() {
     let server = Memcached::start(&[]);
     remcache(["set", "k", "-"]).servers(server.addr()).input(*b"\x1b[2J\xff").run().exits(0);
     let run = remcache(["get", "k"]).servers(server.addr()).run_on_terminal("").exits(0);
@@ -169,7 +169,7 @@ fn a_hundred_thousand_keys_on_standard_input() {
 }
 
 #[test]
-fn a_bad_key_in_a_list_is_named_by_its_line_before_anything_is_asked() {
+fn an_invalid_key_in_a_list_is_reported_by_line_before_any_request() {
     for input in ["a\n\nb\n", &format!("a\n{}\n", "x".repeat(251))] {
         remcache(["get", "-", "-f", "ndjson"])
             .servers("127.0.0.1:1")
@@ -181,7 +181,7 @@ fn a_bad_key_in_a_list_is_named_by_its_line_before_anything_is_asked() {
 }
 
 #[test]
-fn line_ends_of_either_kind_end_a_key() {
+fn lf_and_crlf_end_a_key() {
     let server = with_items(&[("a", "1"), ("b", "2")]);
     let run = remcache(["get", "-", "-f", "text"]).servers(server.addr()).input("a\r\nb").run().exits(0);
     assert_eq!(run.text(), "a\t1\nb\t2\n");

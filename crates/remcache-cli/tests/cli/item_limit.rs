@@ -1,4 +1,4 @@
-//! Values around a server's item size limit: a command that stores them leaves what is stored, or stores them.
+//! Values around a server's item size limit: they are stored, or the existing item is kept.
 
 use remcache_testkit::Memcached;
 use serde_json::json;
@@ -15,13 +15,13 @@ fn value(server: &Memcached, key: &str) -> Vec<u8> {
     remcache(["get", key]).servers(server.addr()).run().exits(0).stdout
 }
 
-/// The longest value that memcached takes for a key of three bytes.
+/// Returns the length of the longest value that memcached accepts for a key of three bytes.
 const fn longest(limit: usize, has_flags: bool, has_cas: bool) -> usize {
     limit - 51 - 3 - if has_flags { 4 } else { 0 } - if has_cas { 8 } else { 0 }
 }
 
 #[test]
-fn set_stores_the_longest_value_and_one_byte_more_changes_nothing() {
+fn set_refuses_a_value_one_byte_too_long_and_keeps_the_old_one() {
     let servers = [
         (&["-I", "1m"][..], 1 << 20, true),
         (&["-I", "512k", "-C"], 512 << 10, false),
@@ -51,7 +51,7 @@ fn set_stores_the_longest_value_and_one_byte_more_changes_nothing() {
 }
 
 #[test]
-fn load_leaves_what_is_stored_where_a_value_is_too_large() {
+fn load_keeps_the_old_value_if_the_new_one_is_too_large() {
     let server = Memcached::start(&[]);
     for add in [&["--add"][..], &[]] {
         for protocol in PROTOCOLS {
@@ -67,7 +67,7 @@ fn load_leaves_what_is_stored_where_a_value_is_too_large() {
 }
 
 #[test]
-fn copy_leaves_what_the_destination_has_where_a_value_is_too_large() {
+fn copy_keeps_the_value_of_the_destination_if_the_new_one_is_too_large() {
     let (from, to) = (Memcached::start(&["-I", "2m"]), Memcached::start(&[]));
     store(&from, &["set", "big", "-"], longest(1 << 20, false, true) + 1).exits(0);
     store(&from, &["set", "fit", "-"], longest(1 << 20, false, true)).exits(0);

@@ -100,22 +100,22 @@ fn keys_keep_their_bytes_and_servers_that_are_down_are_named() {
 
 #[test]
 fn a_slow_reader_of_the_output_does_not_block_other_clients() {
-    // While memcached waits for the reader of its list, clients that request certain items wait too.
+    // While memcached waits for the reader of the list, clients that request certain items are blocked.
     let server = Memcached::start(&["-m", "256"]);
     let config = remcache::Config::new().timeout(std::time::Duration::from_secs(30));
     let client = remcache::Client::with_config([server.addr()], config).expect("addresses");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    // More than the buffers between the server and the tool hold.
+    // More than fits into the buffers between the server and the tool.
     let keys: Vec<String> = (0..100_000).map(|number| format!("{number:0>200}")).collect();
     let stored = runtime.block_on(async { client.set_many(keys.iter().map(|key| (key, "x"))).await });
     assert!(stored.is_complete());
     let mut listing = remcache(["keys"]).servers(server.addr()).spawn();
     let mut output = listing.stdout.take().expect("it is a pipe");
-    output.read_exact(&mut [0; 1]).expect("the list has begun");
+    output.read_exact(&mut [0; 1]).expect("the start of the list");
     let found = runtime.block_on(async { client.get_many(&keys).await });
     assert_eq!(found.found().count(), keys.len(), "{:?}", found.failed().next());
     let mut rest = Vec::new();
-    output.read_to_end(&mut rest).expect("the list goes on");
+    output.read_to_end(&mut rest).expect("the rest of the list");
     assert_eq!(rest.iter().filter(|&&byte| byte == b'\n').count(), keys.len());
     assert_eq!(listing.wait().expect("it ends").code(), Some(0));
 }
@@ -163,7 +163,7 @@ fn events_are_printed_as_they_happen() {
 }
 
 #[test]
-fn a_key_with_a_line_end_is_never_printed_as_another_one() {
+fn a_key_with_a_line_feed_is_never_printed_as_another_key() {
     let server = Memcached::start(&[]);
     for key in ["x\ny", "x\\ny", "plain"] {
         remcache(["set", "-s", &server.addr()]).arg(key).arg("v").run().exits(0);
@@ -231,7 +231,7 @@ fn the_number_of_keys_is_unknown_without_any_list() {
 }
 
 #[test]
-fn a_server_without_its_crawler_fails_with_a_remedy() {
+fn the_error_for_a_disabled_lru_crawler_says_how_to_enable_it() {
     let server = Memcached::start(&["-o", "no_lru_crawler"]);
     for args in [&["keys"][..], &["keys", "--count"], &["dump"], &["delete-matching", "*", "--yes"]] {
         let run = remcache(args).servers(server.addr()).run().exits(5);

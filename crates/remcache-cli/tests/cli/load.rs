@@ -10,13 +10,13 @@ use remcache_testkit::{Memcached, unused_port};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-/// A run with a long timeout, so that a busy machine is not mistaken for a server that fails.
+/// Prepares a run with a long timeout, because the machine may be busy.
 fn patient<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Tool {
     remcache(args).env("REMCACHE_TIMEOUT", "60s")
 }
 
 #[test]
-fn a_bench_prints_a_row_for_each_operation() {
+fn bench_prints_a_row_for_each_operation() {
     let server = Memcached::start(&[]);
     let run = patient(["bench", "--time", "50ms", "--keys", "100"]).servers(server.addr()).run().exits(0);
     let lines = run.lines();
@@ -60,7 +60,7 @@ fn every_operation_can_be_part_of_a_load() {
 }
 
 #[test]
-fn an_open_load_asks_as_often_as_planned() {
+fn an_open_load_sends_the_planned_number_of_requests() {
     let server = Memcached::start(&[]);
     let run = patient(["bench", "--time", "500ms", "--rate", "1k", "--keys", "10", "-f", "json"])
         .servers(server.addr())
@@ -69,18 +69,18 @@ fn an_open_load_asks_as_often_as_planned() {
     let report = run.json();
     let answers: u64 =
         report["operations"].as_array().unwrap().iter().map(|row| row["answers"].as_u64().unwrap()).sum();
-    // What a busy machine delays past the end is not asked any more; nothing is asked twice.
+    // Requests that a busy machine delays past the end are not sent; none is sent twice.
     assert!((1..=500).contains(&answers), "{report}");
     assert_eq!(report["requested_per_second"], 1000);
     patient(["bench", "--rate", "1k", "--depth", "8"]).run().exits(2);
 }
 
 #[test]
-fn a_stalled_server_is_charged_for_the_whole_stall() {
+fn latencies_include_the_whole_stall_of_a_server() {
     let server = Memcached::start(&[]);
     let args = ["bench", "--time", "2s", "--rate", "1k", "--keys", "10", "--timeout", "60s", "-f", "json"];
     let mut child = patient(args).servers(server.addr()).spawn();
-    // The load has begun when the server has heard of more than the ten keys.
+    // The load has started when the server has counted more sets than the ten keys.
     while stored(&server) < 20 {}
     server.stop();
     std::thread::sleep(Duration::from_millis(2500));
@@ -90,7 +90,7 @@ fn a_stalled_server_is_charged_for_the_whole_stall() {
     assert_eq!(child.wait().unwrap().code(), Some(0), "{report}");
     let report: Value = serde_json::from_str(&report).unwrap();
     let gets = report["operations"].as_array().unwrap().iter().find(|row| row["operation"] == "get").unwrap();
-    // Whatever was planned after the stop waited for half a second and more, not only what was in flight.
+    // All requests planned after the stop wait for half a second or more, not only those in flight.
     assert!(gets["latency_us"]["p99"].as_f64().unwrap() > 500_000.0, "{gets}");
 }
 
@@ -100,7 +100,7 @@ fn stored(server: &Memcached) -> u64 {
 }
 
 #[test]
-fn results_go_into_files() {
+fn results_can_be_written_to_files() {
     let dir = tempfile::tempdir().unwrap();
     let [json, hdr, svg] = ["out.json", "out.hlog", "out.svg"].map(|name| dir.path().join(name));
     let files = [("--json", &json), ("--hdr", &hdr), ("--svg", &svg)];
@@ -115,10 +115,10 @@ fn results_go_into_files() {
 }
 
 #[test]
-fn an_operation_that_was_not_asked_for_in_time_has_a_place_too() {
+fn an_operation_without_samples_is_listed() {
     let dir = tempfile::tempdir().unwrap();
     let hdr = dir.path().join("out.hlog");
-    // A second operation in 10,000 does not come in a load of some.
+    // An operation with a share of 1 in 10,000 does not occur in a short load.
     let load = ["bench", "--time", "20ms", "--rate", "50", "--keys", "10", "--ratio", "get=10000,set=1", "--embedded"];
     let run = patient(load.into_iter().chain(["1", "--hdr", hdr.to_str().unwrap()])).run().exits(0);
     let sets: Vec<_> = run.lines()[2].split_whitespace().collect();
@@ -127,22 +127,22 @@ fn an_operation_that_was_not_asked_for_in_time_has_a_place_too() {
 }
 
 #[test]
-fn a_result_that_finds_no_room_is_not_left_behind_broken() {
+fn a_result_file_is_complete_or_unchanged() {
     let dir = tempfile::tempdir().unwrap();
     let [json, hdr, svg] = ["out.json", "out.hlog", "out.svg"].map(|name| dir.path().join(name));
     for (option, file) in [("--json", &json), ("--hdr", &hdr), ("--svg", &svg)] {
-        fs::write(file, "the one before").unwrap();
+        fs::write(file, "the old result").unwrap();
         let file = file.to_str().unwrap();
         let load = ["bench", "--time", "20ms", "--keys", "10", "--embedded", "1", option, file];
         let run = patient(load).without_room().run().exits(2);
         assert!(run.stderr.contains(file), "{run:?}");
-        assert_eq!(fs::read_to_string(file).unwrap(), "the one before");
+        assert_eq!(fs::read_to_string(file).unwrap(), "the old result");
     }
-    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3, "nothing else is left behind");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3, "no other file is left");
 }
 
 #[test]
-fn a_place_without_room_for_results_is_told_before_the_load() {
+fn an_unwritable_result_file_is_reported_before_the_load() {
     for option in ["--json", "--hdr", "--svg"] {
         for place in ["/nowhere/x", "/"] {
             let run = patient(["bench", "--time", "1h", "--embedded", "1", option, place]).run().exits(2);
@@ -152,7 +152,7 @@ fn a_place_without_room_for_results_is_told_before_the_load() {
 }
 
 #[test]
-fn keys_and_sizes_are_as_they_were_asked_for() {
+fn keys_and_sizes_are_as_requested() {
     let server = Memcached::start(&[]);
     let load = ["bench", "--time", "100ms", "--ratio", "set=1", "--keys", "50", "-f", "json"];
     let with = |more: &[&'static str]| {
@@ -163,7 +163,7 @@ fn keys_and_sizes_are_as_they_were_asked_for() {
     };
     let (report, sizes) = with(&["--size", "100..1k", "--dist", "sequential"]);
     assert_eq!((&report["value_size"], &report["distribution"]), (&"100..1024".into(), &"sequential".into()));
-    // An item is a header and its key longer than its value.
+    // An item is larger than its value by its header and its key.
     let (least, most) = (sizes.iter().min().unwrap(), sizes.iter().max().unwrap());
     assert!(sizes.len() == 50 && *least > 100 && *most < 1_200 && most - least > 300, "{sizes:?}");
     let (report, sizes) = with(&["--size", "100", "--dist", "zipf:1.0"]);
@@ -175,14 +175,14 @@ fn keys_and_sizes_are_as_they_were_asked_for() {
 }
 
 #[test]
-fn a_terminal_gets_a_line_of_bars() {
+fn a_terminal_shows_progress_bars() {
     let run = patient(["bench", "--time", "50ms", "--embedded", "1", "--color", "always", "-f", "text"]).run().exits(0);
     let last = run.lines().pop().unwrap().to_owned();
     assert!(last.contains('█') && (last.contains("µs ") || last.contains("ms ")), "{run:?}");
 }
 
 #[test]
-fn a_broken_threshold_exits_with_8() {
+fn an_exceeded_threshold_exits_with_8() {
     let bench = |condition: &str| patient(["bench", "--time", "20ms", "--embedded", "1", "--fail-if", condition]).run();
     let run = bench("p99>1ns").exits(8);
     assert!(run.stderr.contains("p99>1ns: the value is ") && run.text().contains("get"), "{run:?}");
@@ -194,14 +194,14 @@ fn a_broken_threshold_exits_with_8() {
 }
 
 #[test]
-fn a_bench_without_servers_does_not_begin() {
+fn bench_does_not_start_without_servers() {
     let dead = format!("127.0.0.1:{}", unused_port());
     let run = patient(["bench"]).servers(&dead).run().exits(4);
     assert!(run.stdout.is_empty() && run.stderr.contains(&dead), "{run:?}");
 }
 
 #[test]
-fn a_bench_with_a_dead_server_measures_the_others() {
+fn bench_measures_the_other_servers_if_one_is_down() {
     let server = Memcached::start(&[]);
     let servers = format!("{},127.0.0.1:{}", server.addr(), unused_port());
     let run = patient(["bench", "--time", "50ms", "-f", "json"]).servers(&servers).run().exits(3);
@@ -211,7 +211,7 @@ fn a_bench_with_a_dead_server_measures_the_others() {
 }
 
 #[test]
-fn an_interrupted_bench_prints_what_there_is() {
+fn an_interrupted_bench_prints_the_results_so_far() {
     let server = Memcached::start(&[]);
     let mut child = patient(["bench", "--time", "1h", "--keys", "10"]).servers(server.addr()).spawn();
     while stored(&server) < 20 {}
@@ -237,14 +237,14 @@ fn interrupted_statistics_exit_with_130() {
 }
 
 #[test]
-fn an_interrupt_ends_what_waits_for_input() {
+fn an_interrupt_ends_commands_that_wait_for_input() {
     let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_remcache"))
         .args(["delete", "-", "-s", "127.0.0.1:1"])
         .env_clear()
         .stdin(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    // More than a pipe holds: when it is written, the tool has begun to read; soon it waits for more.
+    // More than a pipe can hold: when all of it is written, the tool reads and soon waits for more.
     let mut input = child.stdin.take().unwrap();
     input.write_all("key\n".repeat(50_000).as_bytes()).unwrap();
     std::thread::sleep(Duration::from_millis(500));
@@ -253,7 +253,7 @@ fn an_interrupt_ends_what_waits_for_input() {
 }
 
 #[test]
-fn fill_finds_how_many_items_fit() {
+fn fill_reports_how_many_items_fit() {
     let run = remcache(["fill", "--embedded", "2", "--embedded-memory", "1m", "--size", "1k"]).run().exits(0);
     let lines = run.lines();
     assert_eq!(lines[0].split_whitespace().next(), Some("SERVER"));
@@ -284,7 +284,7 @@ fn fill_ends_when_a_server_is_out_of_memory() {
 }
 
 #[test]
-fn fill_asks_before_it_evicts() {
+fn fill_asks_for_confirmation_before_it_evicts() {
     let server = Memcached::start(&["-m", "8"]);
     remcache(["set", "precious", "x"]).servers(server.addr()).run().exits(0);
     remcache(["fill"]).servers(server.addr()).run().exits(2).complains_of("--yes");
@@ -316,13 +316,13 @@ fn fill_counts_the_items_of_its_own_size() {
     assert_eq!(largest.json().as_array().unwrap().iter().filter(is_large).count() as u64, fit);
     let text = remcache(["fill", "--size", "500k", "--yes"]).servers(server.addr()).run().exits(0);
     assert!(text.text().contains(" other items; "), "{text:?}");
-    // A value that no server accepts fits nowhere.
+    // A value above every limit fits on no server.
     let run = remcache(["fill", "--size", "2m", "--yes"]).servers(server.addr()).run();
     assert!(run.exit != Some(0) && !run.text().contains(" fit"), "{run:?}");
 }
 
 #[test]
-fn bench_asks_in_a_production_context() {
+fn bench_asks_for_confirmation_in_a_production_context() {
     let server = Memcached::start(&[]);
     let home = tempfile::tempdir().unwrap();
     let run = |args: &[&str]| patient(args).env("HOME", home.path().to_str().unwrap());

@@ -83,7 +83,7 @@ fn a_production_context_asks_for_its_name() {
 }
 
 #[test]
-fn conditions_beyond_the_key_hold_when_it_is_deleted() {
+fn conditions_on_items_are_checked_at_the_delete() {
     let server = Memcached::start(&[]);
     let address = server.addr();
     run(&["set", "old", "x", "--ttl", "1h"], &address).exits(0);
@@ -94,7 +94,7 @@ fn conditions_beyond_the_key_hold_when_it_is_deleted() {
 }
 
 #[test]
-fn items_outside_the_namespace_stay() {
+fn items_outside_the_namespace_are_kept() {
     let server = Memcached::start(&[]);
     for key in ["a:1", "a:2", "b:1"] {
         run(&["set", key, "x"], &server.addr()).exits(0);
@@ -141,7 +141,7 @@ fn skipped_items_are_listed() {
 }
 
 #[test]
-fn a_live_server_without_matches_is_not_unreachable() {
+fn a_server_without_matches_is_not_reported_as_unreachable() {
     let server = Memcached::start(&[]);
     let servers = format!("{},127.0.0.1:1", server.addr());
     run(&["delete-matching", "zz*", "-y"], &servers).exits(3);
@@ -166,7 +166,7 @@ fn the_question_names_all_conditions() {
 }
 
 #[test]
-fn without_matches_there_is_nothing_to_confirm() {
+fn without_matches_no_confirmation_is_asked() {
     let (_servers, list) = filled();
     let run = remcache(["delete-matching", "nothing:*"]).servers(&list).run_on_terminal("").exits(0);
     assert!(run.text().contains("0 deleted") && !run.text().contains("[y/N]"), "{run:?}");

@@ -1,12 +1,12 @@
-//! Memory is bounded, however much there is to do.
+//! The memory of commands is bounded, whatever the number and size of items.
 #![cfg(target_os = "linux")]
 
 use remcache_testkit::{Memcached, scratch};
 
 use crate::tool::remcache;
 
-/// In MiB: what the bulk commands promise.
-const MOST: u64 = 64;
+/// The documented limit of the bulk commands, in MiB.
+const LIMIT: u64 = 64;
 
 #[test]
 fn a_million_keys_on_standard_input_take_little_memory() {
@@ -16,7 +16,7 @@ fn a_million_keys_on_standard_input_take_little_memory() {
         let tool = remcache(args).arg("--timeout").arg("60s").servers(server.addr());
         let (exit, peak) = tool.input(keys.clone()).peak_memory();
         assert_eq!(exit, Some(i32::from(args[0] != "locate")), "{args:?}");
-        assert!(peak < MOST, "{args:?}: {peak} MiB");
+        assert!(peak < LIMIT, "{args:?}: {peak} MiB");
     }
 }
 
@@ -39,6 +39,6 @@ fn items_of_any_size_take_little_memory() {
     for args in runs {
         let (exit, peak) = remcache(args).peak_memory();
         assert_eq!(exit, Some(0), "{args:?}");
-        assert!(peak < MOST, "{args:?}: {peak} MiB");
+        assert!(peak < LIMIT, "{args:?}: {peak} MiB");
     }
 }

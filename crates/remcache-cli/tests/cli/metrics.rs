@@ -1,4 +1,4 @@
-//! `serve-metrics`: what Prometheus sees of the servers.
+//! `serve-metrics`: metrics of the servers for Prometheus.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -11,10 +11,10 @@ use serde_json::Value;
 
 use crate::tool::{Running, remcache};
 
-/// Nothing listens there.
+/// An address that nothing listens on.
 const DEAD: &str = "127.0.0.1:1";
 
-/// The tool serving metrics of these servers, and its address.
+/// Starts the tool with metrics of these servers, and returns its address.
 fn serve(servers: &str) -> (Running, String) {
     let mut child = remcache(["serve-metrics", "127.0.0.1:0"]).servers(servers).spawn();
     let stdout = child.stdout.as_mut().expect("it is a pipe");
@@ -24,7 +24,7 @@ fn serve(servers: &str) -> (Running, String) {
     (Running(child), address.expect("a URL").to_owned())
 }
 
-/// The status line and the body of an answer.
+/// Returns the status line and the body of a response.
 fn fetch(address: &str, path: &str) -> (String, String) {
     let mut stream = TcpStream::connect(address).expect("the exporter listens");
     write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").expect("it takes a request");
@@ -43,7 +43,7 @@ fn debian(program: &str) -> Command {
 }
 
 #[test]
-fn the_metrics_are_well_formed_and_tell_of_the_dead() {
+fn metrics_are_well_formed_and_report_servers_that_are_down() {
     let server = Memcached::start(&[]);
     remcache(["set", "k", "v"]).servers(server.addr()).run().exits(0);
     let (_tool, address) = serve(&format!("{},{DEAD}", server.addr()));
@@ -61,7 +61,7 @@ fn the_metrics_are_well_formed_and_tell_of_the_dead() {
         debian("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     let checked = promtool.wait_with_output().unwrap();
-    // It also has opinions on names, which are memcached_exporter's; malformed text ends it with 1.
+    // promtool also criticizes names, which are those of memcached_exporter; for malformed text it exits with 1.
     assert_ne!(checked.status.code(), Some(1), "{}", String::from_utf8_lossy(&checked.stderr));
     assert!(fetch(&address, "/other").0.contains("404"));
     assert!(fetch(&address, "/").1.contains("/metrics"));
@@ -110,7 +110,7 @@ fn statistics_can_be_printed_as_metrics() {
 }
 
 #[test]
-fn it_ends_in_order_and_names_a_port_that_is_taken() {
+fn serve_metrics_ends_gracefully_and_names_a_port_in_use() {
     let (mut tool, address) = serve(DEAD);
     remcache(["serve-metrics", &address]).servers(DEAD).run().exits(2).complains_of(&address);
     remcache(["serve-metrics", "nonsense"]).run().exits(2).complains_of(":9150");

@@ -18,7 +18,7 @@ fn servers_come_from_options_then_from_the_environment() {
 }
 
 #[test]
-fn servers_in_every_form() {
+fn servers_can_be_given_in_every_form() {
     let dir = scratch();
     let path = dir.path().join("memcached.sock");
     let tcp = Memcached::start(&[]);
@@ -35,7 +35,7 @@ fn servers_in_every_form() {
 }
 
 #[test]
-fn a_url_brings_its_options_along() {
+fn a_url_can_contain_options() {
     let server = Memcached::start(&[]);
     let url = format!("memcached://{}/shop:?timeout=2s", server.addr());
     remcache(["set", "k", "v", "-s", &url]).run().exits(0);
@@ -46,7 +46,7 @@ fn a_url_brings_its_options_along() {
 }
 
 #[test]
-fn the_command_line_wins_over_a_url_and_a_url_over_the_rest() {
+fn the_command_line_overrides_a_url_and_a_url_overrides_the_rest() {
     let server = Memcached::start(&[]);
     let url = format!("memcached://{}/url:?timeout=0.5s&protocol=text", server.addr());
     remcache(["set", "k", "of the URL", "-s", &url]).env("REMCACHE_NAMESPACE", "env:").run().exits(0);
@@ -62,7 +62,7 @@ fn the_command_line_wins_over_a_url_and_a_url_over_the_rest() {
 }
 
 #[test]
-fn placement_is_that_of_the_url_also_where_it_is_explained() {
+fn explained_placement_uses_the_options_of_the_url() {
     let located = |args: &[&str]| remcache(args).run().exits(0).json()["server"].as_str().unwrap().to_owned();
     let servers = "a.invalid,b.invalid,c.invalid,d.invalid";
     let url = format!("memcached://{servers}/?distribution=rendezvous");
@@ -81,7 +81,7 @@ fn placement_is_that_of_the_url_also_where_it_is_explained() {
 }
 
 #[test]
-fn servers_that_are_none_are_named() {
+fn invalid_servers_are_named() {
     for (server, word) in [
         ("memcached://a/?tiemout=1s", "tiemout"),
         ("memcached://a/?timeout=0s", "timeout=0s"),
@@ -105,7 +105,7 @@ fn a_server_that_does_not_resolve_is_named() {
 }
 
 #[test]
-fn values_of_options_that_do_not_fit_are_named() {
+fn invalid_option_values_are_named() {
     for (option, value, word) in [
         ("--timeout", "0s", "zero"),
         ("--timeout", "5", "5s"),
@@ -128,7 +128,7 @@ fn unknown_commands_get_suggestions() {
 }
 
 #[test]
-fn every_global_option_is_heeded_from_the_environment() {
+fn every_global_option_can_be_set_by_the_environment() {
     let server = Memcached::start(&[]);
     let set = |name: &str, value: &str, args: &[&str]| remcache(args).servers(server.addr()).env(name, value).run();
     assert_eq!(set("REMCACHE_EMBEDDED", "2", &["version"]).exits(0).lines().len(), 2);
@@ -147,7 +147,7 @@ fn every_global_option_is_heeded_from_the_environment() {
 }
 
 #[test]
-fn colours_are_for_terminals_unless_asked_for() {
+fn colours_are_for_terminals_unless_requested() {
     let server = Memcached::start(&[]);
     let is_colored = |run: Run| run.exits(0).stdout.contains(&0x1b);
     let stats = || remcache(["stats"]).servers(server.addr());
@@ -167,7 +167,7 @@ fn logs_go_to_stderr() {
 }
 
 #[test]
-fn a_reader_that_leaves_is_no_error() {
+fn a_closed_pipe_is_not_an_error() {
     let keys: String = (0..100_000).map(|number| format!("key:{number}\n")).collect();
     let dir = tempfile::tempdir().unwrap();
     let list = dir.path().join("keys");
@@ -221,7 +221,7 @@ fn help_lists_the_exit_codes_and_every_command() {
 }
 
 #[test]
-fn the_command_line_wins_over_embedded_servers_of_the_environment() {
+fn the_command_line_overrides_embedded_servers_of_the_environment() {
     let server = Memcached::start(&[]);
     let run = remcache(["version", "-s", &server.addr()]).env("REMCACHE_EMBEDDED", "2").run().exits(0);
     assert_eq!(run.lines().len(), 1);
@@ -250,7 +250,7 @@ fn verbose_names_connections() {
 }
 
 #[test]
-fn files_that_cannot_be_read_are_errors_of_the_command_line() {
+fn unreadable_files_are_errors_of_the_command_line() {
     let server = Memcached::start(&[]);
     for option in ["--tls-ca", "--password-file"] {
         let run = remcache(["get", "k", option, "/nonexistent", "--user", "bob"]).servers(server.addr()).run().exits(2);

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 const SERVERS: &str = "cache1.invalid,cache2.invalid:11212,/run/cache3.sock";
 
 #[test]
-fn each_key_has_the_server_that_the_library_uses() {
+fn locate_returns_the_server_that_the_library_uses() {
     let keys: Vec<String> = (0..1000).map(|number| format!("user:{number}")).collect();
     let run = remcache(["locate", "-", "-f", "ndjson"]).servers(SERVERS).input(keys.join("\n")).run().exits(0);
     let client = Client::new([SERVERS]).unwrap();
@@ -22,7 +22,7 @@ fn each_key_has_the_server_that_the_library_uses() {
 }
 
 #[test]
-fn a_pipe_gets_a_tab_between_key_and_server() {
+fn locate_separates_key_and_server_by_a_tab_in_a_pipe() {
     let run = remcache(["locate", "a", "b", "-s", "one.invalid"]).run().exits(0);
     assert_eq!(run.text(), "a\tone.invalid:11211\nb\tone.invalid:11211\n");
     let run = remcache(["locate", "a", "-s", "one.invalid", "-f", "text"]).run().exits(0);
@@ -30,7 +30,7 @@ fn a_pipe_gets_a_tab_between_key_and_server() {
 }
 
 #[test]
-fn the_distribution_decides() {
+fn the_distribution_determines_the_server() {
     let place = |distribution: &str, key: &str| {
         let run = remcache(["locate", key, "--distribution", distribution, "-s", "a,b,c"]).run().exits(0);
         run.text().trim_end().rsplit_once('\t').unwrap().1.to_owned()
@@ -41,7 +41,7 @@ fn the_distribution_decides() {
 }
 
 #[test]
-fn the_namespace_is_placed_with_the_key() {
+fn the_namespace_is_hashed_with_the_key() {
     let located = |args: &[&str]| remcache(args).servers("a,b,c,d,e,f,g,h").run().exits(0).text().to_owned();
     let with = located(&["locate", "key", "--namespace", "shop:"]);
     let without = located(&["locate", "shop:key"]);
@@ -49,7 +49,7 @@ fn the_namespace_is_placed_with_the_key() {
 }
 
 #[test]
-fn a_server_that_does_not_answer_leaves_the_place_of_a_key_unknown() {
+fn locate_reports_unknown_for_a_server_that_does_not_answer() {
     let server = Memcached::start(&[]);
     let (alive, dead) = (server.addr(), "127.0.0.1:1");
     let servers = format!("{alive},{dead}");
@@ -89,7 +89,7 @@ fn a_hundred_thousand_keys() {
 }
 
 #[test]
-fn keys_are_placed_as_another_client_does() {
+fn keys_are_placed_as_by_another_client() {
     let place = |args: &[&str]| {
         let run = remcache(["locate", "foo"].iter().chain(args)).servers("a,b,c").run().exits(0);
         run.text().trim_end().rsplit_once('\t').unwrap().1.to_owned()
@@ -121,7 +121,7 @@ fn a_placement_is_explained() {
 }
 
 #[test]
-fn the_share_of_each_server_now_and_after() {
+fn ring_balance_shows_shares_before_and_after_a_change() {
     let args = ["ring", "balance", "--sample", "30k", "--remove", "c", "-f", "ndjson"];
     let shares = |servers: &str| -> Vec<Value> {
         let run = remcache(args).servers(servers).run().exits(0);
@@ -130,13 +130,13 @@ fn the_share_of_each_server_now_and_after() {
     let weighted = shares("a,b:11211:2,c");
     assert!(
         (40.0..60.0).contains(&weighted[1]["share_percent"].as_f64().unwrap()),
-        "it has half of the weight: {weighted:?}"
+        "its weight is half of the total: {weighted:?}"
     );
     let shares = shares("a,b,c");
     let sum = |name: &str| shares.iter().map(|share| share[name].as_u64().unwrap()).sum::<u64>();
     assert_eq!((shares.len(), sum("keys")), (3, 30_000));
     assert_eq!(shares[2]["share_after_percent"], 0.0);
-    assert_eq!(sum("moved_keys"), shares[2]["keys"].as_u64().unwrap(), "only the keys of the one that leaves move");
+    assert_eq!(sum("moved_keys"), shares[2]["keys"].as_u64().unwrap(), "only the keys of the removed server move");
     let run = remcache(args[..5].iter().chain(&["c"])).servers("a,b,c").run().exits(0);
     assert!(run.text().contains(" %): the least possible"), "{run:?}");
     let run = remcache(["ring", "balance", "--sample", "30k", "--add", "c"]).servers("a,b").run().exits(0);
@@ -175,7 +175,7 @@ fn every_placement_is_listed() {
 }
 
 #[test]
-fn servers_are_asked_where_a_key_is() {
+fn locate_ask_shows_the_servers_that_have_a_key() {
     let servers = [Memcached::start(&[]), Memcached::start(&[])];
     let list = servers.iter().map(Memcached::addr).collect::<Vec<_>>().join(",");
     let client = Client::new([&list]).unwrap();
@@ -187,13 +187,13 @@ fn servers_are_asked_where_a_key_is() {
     assert!(text.text().ends_with("  found there\n"), "{text:?}");
     let missing = remcache(["locate", "--ask", "absent", "-f", "text"]).servers(&list).run().exits(1);
     assert!(missing.text().ends_with("  on no server\n"), "{missing:?}");
-    // On every server, as after a change of the list: clients use one of them.
+    // On several servers, as after a change of the list; clients use one of them.
     for server in &servers {
         remcache(["set", "twice", "v"]).servers(server.addr()).run().exits(0);
     }
     let twice = remcache(["locate", "--ask", "twice", "-f", "text"]).servers(&list).run().exits(0);
     assert!(twice.text().contains(&format!("found on {}, {}", servers[0].addr(), servers[1].addr())), "{twice:?}");
-    // Asking was no access.
+    // The query does not count as an access.
     let meta = remcache(["get", "ns:here", "--meta", "-f", "ndjson"]).servers(&holder).run().exits(0).json();
     assert_eq!(meta["fetched"], false);
     let partly = remcache(["locate", "--ask", "ns:here"]).servers(format!("{holder},127.0.0.1:1")).run().exits(3);

@@ -1,4 +1,4 @@
-//! `load` and `copy` while servers are away: they wait, and when they stop they say where to continue.
+//! `load` and `copy` while servers are down: they wait, and print where to continue when they stop.
 
 use std::process::{Child, Output};
 
@@ -15,7 +15,7 @@ fn load(file: &str, server: &Memcached, wait: &str, options: &[&str]) -> Tool {
     remcache(args.iter().chain(options)).servers(server.addr())
 }
 
-/// Writes a dump of this many items; returns its path.
+/// Writes a dump with a number of items, and returns its path.
 fn dump(directory: &tempfile::TempDir, items: usize) -> String {
     let path = directory.path().join("items.ndjson");
     let lines: String =
@@ -54,11 +54,11 @@ fn a_load_survives_the_restart_of_a_server_and_names_it() {
     assert!(errors.contains(&lost), "{errors}");
     let record: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&record["items"], &record["failed"]), (&json!(4000), &json!(0)), "{record}");
-    assert!(has(&server, "k:3999"), "what was loaded after the restart is there");
+    assert!(has(&server, "k:3999"), "items loaded after the restart exist");
 }
 
 #[test]
-fn a_load_stops_where_it_can_be_continued_if_a_server_stays_away() {
+fn a_load_stops_at_a_line_to_continue_from_if_a_server_stays_down() {
     let mut server = Memcached::start(&[]);
     let directory = scratch();
     let file = dump(&directory, 4000);
@@ -87,7 +87,7 @@ fn an_interrupt_ends_the_wait_for_a_server() {
     let child = load(&file, &server, LONG, &["--rate", "1000"]).spawn();
     wait_for(&server, "k:0");
     server.kill();
-    // The server is away, and the wait has begun or begins.
+    // The server is down, and the wait starts.
     rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).unwrap();
     let (output, errors) = end(child);
     assert_eq!(output.status.code(), Some(130), "{errors}");
@@ -193,7 +193,7 @@ fn an_error_of_the_destination_names_the_destination() {
 }
 
 #[test]
-fn identical_items_are_counted_apart_from_kept_ones() {
+fn identical_and_kept_items_are_counted_separately() {
     let (from, to) = (Memcached::start(&[]), Memcached::start(&[]));
     for (key, old, new) in [("same", "1", Some("1")), ("different", "1", Some("2")), ("missing", "1", None)] {
         remcache(["set", key, old]).servers(from.addr()).run().exits(0);

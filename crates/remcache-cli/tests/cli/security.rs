@@ -45,7 +45,7 @@ fn a_certificate_must_match_the_server_name() {
 }
 
 #[test]
-fn a_certificate_that_does_not_hold_is_named() {
+fn an_invalid_certificate_is_reported() {
     let (authority, other_client) = (Authority::new("remcache test"), Authority::new("another CA"));
     let here = &["127.0.0.1"][..];
     let ca = authority.file();
@@ -76,7 +76,7 @@ fn a_certificate_that_expires_soon_is_a_finding() {
 }
 
 #[test]
-fn a_port_that_speaks_otherwise_is_named() {
+fn a_port_with_another_protocol_is_reported() {
     let plain = Memcached::start(&[]);
     let run = remcache(["get", "k", "--tls"]).servers(plain.addr()).run().exits(6);
     assert!(run.stderr.contains("port without TLS") && run.stderr.contains(&plain.addr()), "{run:?}");
@@ -86,7 +86,7 @@ fn a_port_that_speaks_otherwise_is_named() {
     assert!(run.stderr.contains("memcacheds://") && run.stderr.contains(&encrypted.addr()), "{run:?}");
 }
 
-/// Whatever goes wrong, and however much is logged.
+/// Neither in errors nor in logs.
 #[test]
 fn a_password_is_never_printed() {
     const SECRET: &str = "the-canary-of-this-test";
@@ -105,7 +105,7 @@ fn a_password_is_never_printed() {
 }
 
 #[test]
-fn the_protocol_can_be_chosen() {
+fn the_protocol_can_be_selected() {
     let server = Memcached::start(&["-B", "ascii"]);
     for protocol in ["auto", "meta", "text"] {
         remcache(["set", "k", protocol, "--protocol", protocol]).servers(server.addr()).run().exits(0);

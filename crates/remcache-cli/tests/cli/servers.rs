@@ -93,7 +93,7 @@ fn flush_refuses_without_a_terminal_and_asks_on_one() {
 }
 
 #[test]
-fn a_later_flush_leaves_the_items_until_then() {
+fn a_delayed_flush_keeps_the_items_until_then() {
     let server = Memcached::start(&[]);
     remcache(["set", "a", "1"]).servers(server.addr()).run().exits(0);
     let run = remcache(["flush", "--yes", "--delay", "1h"]).servers(server.addr()).run().exits(0);
@@ -109,7 +109,7 @@ fn flush_reports_the_servers_that_failed() {
 }
 
 #[test]
-fn a_port_where_no_memcached_answers() {
+fn a_server_that_is_not_memcached_is_reported() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     thread::spawn(move || {

@@ -116,23 +116,23 @@ fn the_exit_code_is_that_of_the_last_failure() {
 }
 
 #[test]
-fn it_keeps_its_connections_and_goes_on_after_errors() {
+fn a_shell_keeps_its_connections_and_continues_after_errors() {
     let server = Memcached::start(&[]);
     let lines = "get a\nget b\nmn\nmn\nget c\nversion\nraw incr k nonsense\nmn\nversion\n";
     let before = connections(&server);
     piped(&server.addr(), lines).exits(5);
-    // One of the client, one of the lines of the protocol, and another after an error; and our own question.
+    // One of the client, one for raw requests, another after an error, and one for this query.
     assert_eq!(connections(&server) - before, 4);
 }
 
-/// How many connections the server has had.
+/// Returns the number of connections that the server has accepted.
 fn connections(server: &Memcached) -> u64 {
     let stats = remcache(["stats", "-f", "ndjson", "--protocol", "text"]).servers(server.addr()).run().exits(0).json();
     stats["stats"]["total_connections"].as_u64().expect("a number")
 }
 
 #[test]
-fn options_of_the_shell_are_those_of_its_lines() {
+fn options_of_the_shell_are_defaults_of_its_lines() {
     let server = Memcached::start(&[]);
     let lines = "set k v\nget k\nget k -f json\nmg shop:k v\nget shop:k --namespace=\nversion -f csv\n";
     let run =
@@ -141,13 +141,13 @@ fn options_of_the_shell_are_those_of_its_lines() {
     assert!(lines[0].contains("stored") && lines[1].contains("\"value\":\"v\""), "{run:?}");
     assert!(lines[2] == "[" && lines[3].contains("\"value\":\"v\"") && lines[5..7] == ["VA 1", "v"], "{run:?}");
     assert!(lines[7].contains("\"key\":\"shop:k\"") && lines[8] == "server,version,error", "{run:?}");
-    // The environment had its say at the beginning, and does not come back for a line.
+    // The environment applies to the shell, not again to each line.
     let run = remcache(["shell", "-f", "text"]).env("REMCACHE_FORMAT", "json").servers(server.addr());
     assert_eq!(run.input("get shop:k\n").run().exits(0).text(), "v\n");
 }
 
 #[test]
-fn keys_and_values_that_are_no_text() {
+fn keys_and_values_can_be_binary() {
     let server = Memcached::start(&[]);
     let run = remcache(["shell"])
         .servers(server.addr())
@@ -157,7 +157,7 @@ fn keys_and_values_that_are_no_text() {
 }
 
 #[test]
-fn each_key_goes_to_its_server_and_the_rest_to_all() {
+fn requests_with_a_key_go_to_its_server_and_others_to_all() {
     let servers = [Memcached::start(&[]), Memcached::start(&[])];
     let list = servers.iter().map(Memcached::addr).collect::<Vec<_>>().join(",");
     let keys: Vec<String> = (0..20).map(|number| format!("key:{number}")).collect();
@@ -165,7 +165,7 @@ fn each_key_goes_to_its_server_and_the_rest_to_all() {
     piped(&list, &sets).exits(0);
     let gets: String = keys.iter().map(|key| format!("get {key}\n")).collect();
     assert_eq!(piped(&list, &gets).exits(0).lines(), vec!["1"; 20]);
-    // A key in base64 is placed by what it means.
+    // A key in base64 is placed by its decoded bytes.
     assert_eq!(piped(&list, "mg a2V5OjA= v b\n").exits(0).lines(), ["VA 1", "1"]);
     let run = piped(&list, "raw version\n").exits(0);
     let lines = run.lines();
@@ -173,13 +173,13 @@ fn each_key_goes_to_its_server_and_the_rest_to_all() {
 }
 
 #[test]
-fn a_password_from_a_pipe_comes_before_the_lines() {
+fn a_password_from_a_pipe_precedes_the_lines() {
     let server = Memcached::start_sasl(&[]);
     let args = ["shell", "--user", SASL_USER, "--password-stdin"];
     let lines = format!("{SASL_PASSWORD}\nset k v\nget k\nget k --timeout 5s\n");
     let run = remcache(args).servers(server.addr()).input(lines).run().exits(0);
     assert_eq!(run.text(), "v\nv\n");
-    // The text protocol knows no such login: the server is not to be had with it.
+    // Raw requests use text connections, on which this server does not support authentication.
     let lines = format!("{SASL_PASSWORD}\nmn\n");
     let run = remcache(args).servers(server.addr()).input(lines).run();
     assert!(matches!(run.exit, Some(4..=6)) && run.stderr.contains(&server.addr()), "{run:?}");
@@ -187,7 +187,7 @@ fn a_password_from_a_pipe_comes_before_the_lines() {
 }
 
 #[test]
-fn a_reader_that_leaves_and_a_server_that_dies_are_borne() {
+fn a_shell_survives_a_closed_pipe_and_a_dead_server() {
     let mut server = Memcached::start(&[]);
     let mut shell = Command::new(env!("CARGO_BIN_EXE_remcache"))
         .args(["shell", "-s", &server.addr()])
@@ -203,7 +203,7 @@ fn a_reader_that_leaves_and_a_server_that_dies_are_borne() {
     input.write_all(b"mn\n").unwrap();
     output.read_line(&mut line).unwrap();
     assert_eq!(line, "MN\n");
-    // The connection that was kept is dead, and another is not to be had; then it is.
+    // The kept connection is closed, and reconnecting fails at first.
     server.kill();
     input.write_all(b"mn\n").unwrap();
     server.restart();
@@ -212,7 +212,7 @@ fn a_reader_that_leaves_and_a_server_that_dies_are_borne() {
     output.read_line(&mut line).unwrap();
     assert!(line == "MN\n" || line.starts_with("VERSION"), "{line}");
     drop(output);
-    // Its answer has no reader; it ends quietly.
+    // The output has no reader; the shell ends without an error.
     let _ = input.write_all(&b"raw version\n".repeat(3));
     drop(input);
     let ended = shell.wait_with_output().unwrap();
@@ -240,7 +240,7 @@ fn an_interrupt_ends_a_shell_in_a_pipe() {
 }
 
 #[test]
-fn a_terminal_has_completion_history_and_questions() {
+fn a_terminal_has_completion_history_and_confirmations() {
     let (server, home) = (Memcached::start(&[]), home());
     remcache(["set", "user:42", "hello"]).servers(server.addr()).run().exits(0);
     remcache(["set", "binary"]).arg("a\u{1}b").servers(server.addr()).run().exits(0);
@@ -248,13 +248,13 @@ fn a_terminal_has_completion_history_and_questions() {
     shell.types("vers\t\r");
     shell.shows("remcache> version");
     shell.shows(&server.addr());
-    // Flags with what they mean, then keys that the server holds.
+    // Completion of flags, with their meanings, and of keys of the server.
     shell.types("touch k --tt\t 5m\r");
     shell.shows("touch k --ttl  5m");
     shell.types("stats --delta 1s \x15set --\t\t");
     shell.shows("--flags N                Flags to store with the value");
     shell.types("\x15");
-    // The keys are sampled in the background: they are there soon.
+    // The keys are sampled in the background.
     let begun = Instant::now();
     while !shell.text().contains("mg user:42") {
         assert!(begun.elapsed() < Duration::from_secs(20), "no key is offered: {}", shell.text());
@@ -265,10 +265,10 @@ fn a_terminal_has_completion_history_and_questions() {
     shell.shows("mg user:42  v t");
     shell.shows("VA 5 t-1");
     shell.shows("hello");
-    // What is no text is shown as numbers.
+    // Binary values are shown as a hexdump.
     shell.types("mg binary v\r");
     shell.shows("61 01 62");
-    // Ctrl-C forgets a line; arrows bring back another.
+    // Ctrl-C discards the line; the arrow keys recall earlier lines.
     shell.types("nonsense\x03");
     shell.shows("remcache> nonsense\nremcache> ");
     shell.types("\x1b[A");
@@ -293,7 +293,7 @@ fn a_terminal_has_completion_history_and_questions() {
     for word in ["secret", "hidden", "nonsense", "\ny\n"] {
         assert!(!history.contains(word), "{word} in {history}");
     }
-    // Another shell begins with the lines of the one before.
+    // The next shell has the history of the previous one.
     let mut shell = live(remcache(["shell"]).servers(server.addr()), &home);
     shell.types("\x1b[A\x1b[A\r");
     shell.shows("get user:42");
@@ -302,19 +302,19 @@ fn a_terminal_has_completion_history_and_questions() {
 }
 
 #[test]
-fn an_interrupt_ends_a_command_and_not_the_shell() {
+fn an_interrupt_ends_a_command_but_not_the_shell() {
     let (server, home) = (Memcached::start(&[]), home());
     let mut shell = live(remcache(["shell"]).servers(server.addr()), &home);
-    assert!(!shell.is_as_before(), "the line editor reads key by key");
+    assert!(!shell.is_as_before(), "the line editor uses raw mode");
     shell.types("watch mutations\r");
     wait_for_watchers(&server, 1);
     assert!(shell.is_as_before(), "a command has the terminal as it was");
     kill_process(shell.pid(), Signal::INT).unwrap();
     shell.shows_again("remcache> ", 2);
-    // One that does not listen is dropped; a prompt hears nothing.
+    // A command that does not react is aborted.
     server.stop();
     shell.types("get k --timeout 1h\r");
-    // One that comes before the command has begun meant the prompt.
+    // A Ctrl-C before the command has started applies to the prompt.
     let begun = Instant::now();
     while shell.text().matches("remcache> ").count() < 3 {
         assert!(begun.elapsed() < Duration::from_secs(20), "it is not dropped: {}", shell.text());
@@ -323,7 +323,7 @@ fn an_interrupt_ends_a_command_and_not_the_shell() {
     }
     server.cont();
     kill_process(shell.pid(), Signal::INT).unwrap();
-    // The signal may be on its way still, and hit the first of these.
+    // The signal may arrive late and interrupt the first of these commands.
     let begun = Instant::now();
     while !shell.text().contains("stored") {
         assert!(begun.elapsed() < Duration::from_secs(20), "it takes no commands: {}", shell.text());
@@ -335,12 +335,12 @@ fn an_interrupt_ends_a_command_and_not_the_shell() {
 }
 
 #[test]
-fn the_terminal_is_left_as_it_was() {
+fn the_terminal_is_restored() {
     let (server, home) = (Memcached::start(&[]), home());
     for how in [Some(Signal::TERM), Some(Signal::HUP), None] {
         let mut shell = live(remcache(["shell"]).servers(server.addr()), &home);
         shell.shows("remcache> ");
-        assert!(!shell.is_as_before(), "the line editor reads key by key");
+        assert!(!shell.is_as_before(), "the line editor uses raw mode");
         match how {
             Some(signal) => kill_process(shell.pid(), signal).unwrap(),
             None => shell.types("\x04"),
@@ -350,7 +350,7 @@ fn the_terminal_is_left_as_it_was() {
 }
 
 #[test]
-fn a_context_of_production_asks_for_its_name() {
+fn a_production_context_asks_for_its_name_in_a_shell() {
     let (server, home) = (Memcached::start(&[]), home());
     let run = |args: &[&str]| remcache(args).env("HOME", path(&home)).run().exits(0);
     run(&["context", "add", "shop", "-s", &server.addr(), "--production"]);
@@ -370,7 +370,7 @@ fn a_context_of_production_asks_for_its_name() {
 }
 
 #[test]
-fn top_has_the_terminal_and_gives_it_back() {
+fn top_in_a_shell_restores_the_terminal() {
     let (server, home) = (Memcached::start(&[]), home());
     let mut shell = live(remcache(["shell"]).servers(server.addr()), &home);
     for round in 1..3 {
@@ -386,16 +386,16 @@ fn top_has_the_terminal_and_gives_it_back() {
 }
 
 #[test]
-fn twenty_columns_are_enough() {
+fn output_fits_twenty_columns() {
     let (server, home) = (Memcached::start(&[]), home());
     let mut shell = remcache(["shell"]).servers(server.addr()).env("HOME", path(&home)).live(8, 20);
-    // Keys that are pressed before it asks are the terminal's, which may take them otherwise.
+    // Wait for the prompt, because the terminal may interpret keys that are pressed earlier.
     let asks = |text: &str| text.trim_end().ends_with("remcache>");
     shell.shows_what(asks, "the prompt");
     shell.types("set a-key-that-is-long 'and a value too'\r");
     shell.shows_what(|text| text.contains("stored") && asks(text), "stored, and the prompt");
     shell.types("se\t\t");
-    // The first of what it offers has left the eight rows again when the last is there.
+    // The list of completions is longer than the eight rows.
     shell.shows("serve-metrics");
     shell.types("\x15mg a-key-that-is-long v\r");
     shell.shows_what(|text| text.contains("VA 15") && asks(text), "VA 15, and the prompt");
@@ -404,7 +404,7 @@ fn twenty_columns_are_enough() {
 }
 
 #[test]
-fn help_lists_everything() {
+fn help_lists_commands_and_requests() {
     let server = Memcached::start(&[]);
     let run = piped(&server.addr(), "help\nhelp get\nhelp mg\nget --help\n").exits(0);
     for word in ["\nraw ", "\nget ", "\nlru_crawler ", "Fetch values", "meta get", "--directory"] {

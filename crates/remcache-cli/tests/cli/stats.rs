@@ -11,7 +11,7 @@ use crate::servers::Pair;
 use crate::tool::{Running, remcache};
 
 #[test]
-fn general_statistics_are_a_row_for_each_server_and_totals() {
+fn general_statistics_have_a_row_per_server_and_totals() {
     let pair = Pair::new();
     for key in ["a", "b", "c"] {
         remcache(["set", key, "1"]).servers(pair.alive.addr()).run().exits(0);
@@ -51,7 +51,7 @@ fn the_default_table_shows_rates() {
 }
 
 #[test]
-fn rates_are_those_of_a_load() {
+fn rates_match_a_load() {
     let server = Memcached::start(&["-m", "8"]);
     let load = remcache(["bench", "--time", "1h", "--rate", "500", "--keys", "2k", "--size", "20k"]);
     let _load = Running(load.env("REMCACHE_TIMEOUT", "60s").servers(server.addr()).spawn());
@@ -124,7 +124,7 @@ fn records_name_a_server_that_is_down() {
 }
 
 #[test]
-fn slab_classes_have_a_row_each_and_totals() {
+fn slab_classes_have_rows_and_totals() {
     let servers = [Memcached::start(&[]), Memcached::start(&[])];
     for (key, size) in [("small", 10), ("large", 5000)] {
         remcache(["set", key, "-"]).servers(servers[0].addr()).input(vec![b'x'; size]).run().exits(0);
@@ -223,7 +223,7 @@ fn clients_are_summed_up_by_address() {
 }
 
 #[test]
-fn watch_shows_rates_from_the_first_table_on_and_times_in_csv() {
+fn stats_watch_shows_rates_from_the_first_table_and_times_in_csv() {
     let server = Memcached::start(&[]);
     let watched = |args: &[&str], lines: usize| {
         let mut child =
@@ -243,7 +243,7 @@ fn watch_shows_rates_from_the_first_table_on_and_times_in_csv() {
 }
 
 #[test]
-fn a_group_that_a_server_lacks_does_not_make_it_down() {
+fn a_server_without_a_statistics_group_is_not_down() {
     let run = remcache(["stats", "sizes", "--embedded", "1"]).run();
     assert!(!run.text().contains("DOWN"), "{run:?}");
     assert!(matches!(run.exit, Some(0 | 1)), "{run:?}");

@@ -1,4 +1,4 @@
-//! `set`, `add`, `replace`, `append`, `prepend`: what is stored, from where, and under which condition.
+//! `set`, `add`, `replace`, `append`, `prepend`: sources of values, and conditions.
 
 use std::fs;
 
@@ -38,14 +38,14 @@ fn values_come_from_arguments_files_and_standard_input() {
 }
 
 #[test]
-fn a_terminal_without_a_value_is_not_waited_for() {
+fn a_missing_value_is_not_read_from_a_terminal() {
     let server = Memcached::start(&[]);
     let run = remcache(["set", "k"]).servers(server.addr()).run_on_terminal("").exits(2);
     assert!(run.text().contains("no value"), "{run:?}");
 }
 
 #[test]
-fn each_verb_has_its_condition() {
+fn each_store_command_has_its_condition() {
     let server = Memcached::start(&[]);
     run(&server, &["replace", "k", "x"]).exits(1);
     run(&server, &["append", "k", "x"]).exits(1);
@@ -73,7 +73,7 @@ fn a_cas_value_is_a_condition() {
 }
 
 #[test]
-fn times_to_live_reach_the_server() {
+fn ttls_are_sent_to_the_server() {
     let server = Memcached::start(&[]);
     for (ttl, word) in [("2001-01-01T00:00Z", "has passed"), ("0", "write never"), ("0s", "zero"), ("-1s", "negative")]
     {
@@ -87,7 +87,7 @@ fn times_to_live_reach_the_server() {
 }
 
 #[test]
-fn invalid_times_to_live_are_refused() {
+fn invalid_ttls_are_rejected() {
     for (ttl, word) in [("0s", "zero"), ("600", "600s"), ("soon", "10m"), ("2037-01-01", "zone")] {
         remcache(["set", "k", "x", "--ttl", ttl]).run().exits(2).complains_of(word);
     }
@@ -101,7 +101,7 @@ fn a_value_above_the_limit_is_refused() {
     let big = vec![b'x'; 3 << 20];
     remcache(["set", "k", "old"]).servers(server.addr()).run().exits(0);
     remcache(["set", "k", "-"]).servers(server.addr()).input(big.clone()).run().exits(5).complains_of("larger -I");
-    // A server that is asked to store it would have dropped what was there.
+    // A server that receives the set would delete the existing item.
     assert_eq!(remcache(["get", "k"]).servers(server.addr()).run().exits(0).text(), "old");
     let large = Memcached::start(&["-I", "8m"]);
     for protocol in ["binary", "meta", "text"] {
@@ -113,7 +113,7 @@ fn a_value_above_the_limit_is_refused() {
 }
 
 #[test]
-fn keys_that_are_none_are_refused_before_anything_is_sent() {
+fn invalid_keys_are_rejected_before_any_request() {
     let long = "x".repeat(251);
     for args in [["get", ""], ["get", &long], ["delete", &long], ["incr", ""], ["locate", &long]] {
         remcache(args).servers("127.0.0.1:1").run().exits(2).complains_of("1 to 250");
@@ -127,7 +127,7 @@ fn keys_that_are_none_are_refused_before_anything_is_sent() {
 }
 
 #[test]
-fn a_terminal_sees_what_became_of_it() {
+fn a_terminal_shows_the_result() {
     let server = Memcached::start(&[]);
     let run = remcache(["set", "k", "v"]).servers(server.addr()).run_on_terminal("").exits(0);
     assert!(run.text().contains("stored"), "{run:?}");

@@ -100,7 +100,7 @@ fn prefixes_are_counted_on_request_and_until_the_end() {
     top.types("dy");
     top.shows("no key with a prefix yet");
     assert!(is_counting());
-    // memcached counts no meta commands.
+    // memcached does not count meta commands.
     for words in [&["set", "user:1", "v"][..], &["get", "user:1"]] {
         remcache(words.iter().chain(&["--protocol", "binary"])).servers(server.addr()).run().exits(0);
     }
@@ -112,7 +112,7 @@ fn prefixes_are_counted_on_request_and_until_the_end() {
 }
 
 #[test]
-fn counting_by_another_client_is_left_alone() {
+fn prefix_counting_enabled_by_another_client_is_not_disabled() {
     let server = Memcached::start(&[]);
     let mut admin = TcpStream::connect(server.addr()).unwrap();
     admin.write_all(b"stats detail on\r\n").unwrap();
@@ -183,7 +183,7 @@ fn five_hundred_servers_that_are_up() {
     let text = top.shows("PING");
     assert!(text.contains("10s%") && text.contains("VERSION"), "{text}");
     // The page is about the last server when it is selected, and the list shows it.
-    // Before the statistics arrive, a message follows the name and a colon.
+    // Before the statistics arrive, the page shows the name, a colon and a message.
     let name = |line: &str| line.split(' ').next().unwrap().trim_end_matches(':').to_owned();
     let first = name(text.lines().nth(3).unwrap());
     top.types("G5");
@@ -231,7 +231,7 @@ fn rates_hits_and_order_are_correct() {
 }
 
 #[test]
-fn a_page_that_is_longer_than_the_screen_is_scrolled() {
+fn long_pages_can_be_scrolled() {
     let server = Memcached::start(&[]);
     for exponent in 5..18 {
         let value = vec![b'x'; 1 << exponent];
@@ -313,7 +313,7 @@ fn forty_columns_show_whole_numbers() {
     let titles = text.lines().nth(3).unwrap();
     assert!(titles.contains("USED") && titles.contains("FREE") && !titles.contains("HITS"), "{text}");
     assert!(text.contains("(left out: "), "{text}");
-    // One item of one class, and the rest of its page.
+    // One item of one class, and the free chunks of its page.
     let row: Vec<_> = text.lines().nth(4).unwrap().split_whitespace().map(str::to_owned).collect();
     assert_eq!(row, ["1", "96B", "1", "1", "10.9k"], "{text}");
     top.types("q");

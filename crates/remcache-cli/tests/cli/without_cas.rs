@@ -1,10 +1,10 @@
-//! Servers without CAS values (`memcached -C`): what needs them to lose nothing is refused before it begins.
+//! Servers without CAS values (`memcached -C`): commands that need them are refused before they start.
 
 use remcache_testkit::Memcached;
 
 use crate::tool::remcache;
 
-/// Restarting the server would remove all items, and so is no advice.
+/// Restarting the server would remove all items, so it is not the advice.
 const PROBLEM: &str = "the server runs without CAS values (-C): ";
 
 #[test]
@@ -27,7 +27,7 @@ fn copy_is_refused_from_and_to_such_a_server() {
 }
 
 #[test]
-fn a_deletion_that_compares_is_refused_and_one_by_key_alone_is_not() {
+fn deletes_with_item_conditions_are_refused_and_deletes_by_key_are_not() {
     let server = Memcached::start(&["-C"]);
     for key in ["user:1", "user:2"] {
         remcache(["set", key, "v"]).servers(server.addr()).run().exits(0);
@@ -40,7 +40,7 @@ fn a_deletion_that_compares_is_refused_and_one_by_key_alone_is_not() {
 }
 
 #[test]
-fn stores_without_a_condition_go_on() {
+fn stores_without_a_condition_work() {
     let server = Memcached::start(&["-C"]);
     for protocol in ["binary", "meta", "text"] {
         for args in [["set", "k", "b"], ["append", "k", "c"], ["prepend", "k", "a"]] {
