@@ -153,7 +153,7 @@ struct KeyReader {
 }
 
 impl KeyReader {
-    /// Continues to read on a thread of its own: while it waits for input, the user can end the command.
+    /// Continues to read on a separate thread, so that the user can end the command while it waits for input.
     fn begin(mut self) -> Result<mpsc::Receiver<Result<Block, Failure>>, Failure> {
         let (blocks, rest) = mpsc::channel(1);
         let read = move || {

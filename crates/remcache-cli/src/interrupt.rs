@@ -22,7 +22,7 @@ pub(crate) struct Interrupt {
 struct SignalState {
     /// Whether the running command ends by itself.
     is_handled: AtomicBool,
-    /// Whether the process outlives its commands.
+    /// Whether the process continues after its commands.
     is_shell: AtomicBool,
     /// The number of signals.
     raise: watch::Sender<u32>,
@@ -40,7 +40,7 @@ impl SignalState {
 }
 
 impl Interrupt {
-    /// Listens for signals on a thread of its own, so that a command that is blocked in reading or writing can be
+    /// Listens for signals on a separate thread, so that a command that is blocked in reading or writing can be
     /// ended too.
     pub(crate) fn listen() -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_io().build()?;

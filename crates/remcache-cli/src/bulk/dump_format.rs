@@ -281,7 +281,7 @@ fn unexpected(name: &str, value: &Value, expected: &str) -> String {
     format!("{name} is {found}, expected {expected}")
 }
 
-/// The error of a document that begins on line `first`.
+/// The error of a document whose first line is `first`.
 fn json_error(error: &serde_json::Error, first: u64) -> InputError {
     let text = error.to_string();
     let mut message = text.rsplit_once(" at line ").map_or(&*text, |(message, _)| message).to_owned();

@@ -1,7 +1,7 @@
 //! Lists the items of servers in batches, all servers at once.
 //!
 //! While memcached waits for the reader of its list, it holds a lock on some of its items, and other clients that
-//! ask for these items wait as well (docs/protocol.md 4.9). So a thread of its own reads the lists as fast as they
+//! ask for these items wait as well (docs/protocol.md 4.9). So a separate thread reads the lists as fast as they
 //! come, and batches that cannot be processed yet wait in a [`Spool`].
 
 use std::io;

@@ -33,7 +33,7 @@ impl RateLimit {
         }
     }
 
-    /// Reserves the time for some items; returns when it begins.
+    /// Reserves the time for some items; returns its start.
     pub(crate) fn reserve(&mut self, items: usize) -> Instant {
         let now = Instant::now();
         let Some(limit) = &mut self.0 else { return now };
@@ -64,7 +64,7 @@ mod tests {
         for _ in 0..20 {
             sleep_until(limit.reserve(100)).await;
         }
-        // The time of the last hundred has only begun.
+        // The time reserved for the last hundred has not elapsed.
         assert_eq!(start.elapsed().as_millis(), 1900);
         sleep_until(RateLimit::new(None).reserve(1_000_000)).await;
         assert_eq!(start.elapsed().as_millis(), 1900);

@@ -39,7 +39,7 @@ struct ServerState {
 /// A reason why items of a run may be missing.
 #[derive(Debug)]
 pub(crate) struct ServerChange {
-    /// The message, which begins with the name of the server.
+    /// The message, with the name of the server first.
     pub(crate) message: String,
     pub(crate) exit: Exit,
 }

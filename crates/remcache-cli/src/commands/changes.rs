@@ -31,7 +31,7 @@ pub(super) fn record(key: &[u8], changed: &Result<WriteOutcome, Error>, made: &'
     }
 }
 
-/// Many changes on their way to the output.
+/// The output of many changes.
 pub(super) struct Changes<'o> {
     made: &'static str,
     pub(super) tally: Tally,

@@ -1,4 +1,4 @@
-//! `context`: named sets of options, for fleets that one works with often.
+//! `context`: named sets of options for frequently used servers.
 
 use std::path::Path;
 

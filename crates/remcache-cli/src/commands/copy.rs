@@ -1,4 +1,4 @@
-//! `copy`: brings all items of one fleet to another, whatever their placements.
+//! `copy`: copies all items of one set of servers to another, regardless of their placements.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -103,7 +103,7 @@ fn listing(counts: &[(String, Option<u64>)]) -> String {
 /// More servers than this have no room on a line.
 const MOST_LISTED: usize = 4;
 
-/// A copy on its way.
+/// A copy in progress.
 struct Copy {
     scanner: Scanner,
     store: Arc<ItemStore>,
@@ -204,7 +204,7 @@ impl Copier {
         again.into_iter().filter_map(|place| listed[places[place]].take()).collect()
     }
 
-    /// Takes back what is not as it was in the source; gives the places of what was changed.
+    /// Deletes the copies of items that have changed in the source; returns the indices of items to copy again.
     async fn conclude(&self, made: &[&FetchedItem], fresh: &[SourceState], copied: &mut Copied) -> Vec<usize> {
         let (old, same): (Vec<usize>, Vec<usize>) =
             (0..made.len()).partition(|&place| fresh[place] != SourceState::Unchanged);

@@ -51,7 +51,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     summary.compare_servers(watch).await;
     let is_whole = summary.is_complete() && !interrupt.is_raised();
     let kept = match summary.done_count() {
-        // Nothing is kept of nothing.
+        // An empty file is not kept.
         0 if !is_whole => None,
         _ => writer.end(is_whole)?,
     };
@@ -65,7 +65,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     Ok(interrupt.unless_raised(exit))
 }
 
-/// A dump on its way.
+/// A dump in progress.
 struct Dump<'o> {
     scanner: Scanner,
     writer: DumpWriter<'o>,

@@ -313,7 +313,7 @@ fn file_name(key: &[u8]) -> PathBuf {
             _ => name.push_str(&format!("%{byte:02X}")),
         }
     }
-    // A name has at most 255 bytes, so a longer one goes on in a directory. Names are ASCII, and a
+    // A name has at most 255 bytes, so a longer one continues in a directory. Names are ASCII, and a
     // '+' stands in no other name: directories and files cannot meet.
     let mut path = PathBuf::new();
     let mut rest = name.as_str();

@@ -119,7 +119,7 @@ struct Reading {
 }
 
 impl Reading {
-    /// Reads batches on a thread of its own, because reading may block. An error of the input comes last.
+    /// Reads batches on a separate thread, because reading may block. An error of the input comes last.
     fn start(self, input: Input) -> Result<mpsc::Receiver<Result<Batch, InputError>>, Failure> {
         let (sender, receiver) = mpsc::channel(WAITING);
         let reading = move || {

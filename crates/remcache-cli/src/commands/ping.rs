@@ -29,7 +29,7 @@ pub(crate) struct Args {
 
 const COLUMNS: &[&str] = &["server", "version", "connect_us", "min_us", "p50_us", "max_us", "sent", "lost", "error"];
 
-/// What was seen of one server.
+/// The observations of one server.
 #[derive(Debug, Default)]
 struct Sight {
     name: String,
@@ -169,7 +169,7 @@ fn print(sights: &[Sight], output: &mut Output) -> std::io::Result<()> {
 fn exit(sights: &[Sight]) -> Exit {
     let is_silent = |sight: &Sight| sight.answers.is_empty();
     match sights {
-        // Who answers that we may not ask was reached.
+        // A server that rejects the request was reached.
         sights if sights.iter().all(is_silent) => {
             sights.iter().filter_map(|sight| sight.failure).max().unwrap_or(Exit::Unreachable)
         }

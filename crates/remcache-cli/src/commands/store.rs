@@ -11,14 +11,14 @@ use crate::options::value;
 use crate::output::{Layout, Output, TextStyle};
 use crate::session::Session;
 
-/// Which of the three.
+/// The command: `set`, `add` or `replace`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Verb {
-    /// Whether or not there is one.
+    /// Stores whether or not the item exists.
     Set,
-    /// If the key is absent.
+    /// Stores if the item does not exist.
     Add,
-    /// If there is one.
+    /// Stores if the item exists.
     Replace,
 }
 

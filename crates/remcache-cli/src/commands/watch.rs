@@ -103,7 +103,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     if output.layout() == Layout::Csv {
         output.records(COLUMNS)?.end()?;
     }
-    // The time of --for begins when every log has started or failed.
+    // The time of --for starts when every log has started or failed.
     let mut starting = servers.len();
     let deadline = tokio::time::sleep(Duration::MAX);
     tokio::pin!(deadline);

@@ -150,7 +150,7 @@ impl Output {
         self.line(text)
     }
 
-    /// Writes parts of a line, and begins a new line before a part that the terminal has no room for.
+    /// Writes parts of a line; a part that does not fit on the terminal starts a new line.
     pub(crate) fn parts(&mut self, parts: &[(TextStyle, String)]) -> io::Result<()> {
         let columns = self.columns().unwrap_or(usize::MAX);
         let (mut line, mut width) = (String::new(), 0);
@@ -232,7 +232,7 @@ impl Notes {
     }
 }
 
-/// What separates the parts of a line, and what a line begins with that continues another one.
+/// The separator of the parts of a line, and the start of a continuation line.
 const PART_GAP: &str = "  ";
 const PART_INDENT: &str = "    ";
 

@@ -1,4 +1,4 @@
-//! The lines that were typed, in a file: they outlive the shell, secrets do not.
+//! The history of typed lines in a file, without secrets.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -45,7 +45,7 @@ impl History {
     }
 }
 
-/// Whether a line may hold a secret, or was not meant to be kept: it begins with a blank.
+/// Whether a line may contain a secret, or begins with a blank so that it is not kept.
 pub(super) fn is_secret(line: &str) -> bool {
     line.starts_with(' ') || line.split("://").skip(1).any(has_password) || line.contains("password=")
 }

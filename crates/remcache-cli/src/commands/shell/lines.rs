@@ -16,14 +16,14 @@ use super::history::{History, is_secret};
 use crate::exit::Failure;
 use crate::session::Prompter;
 
-/// What came.
+/// An event of the input.
 #[derive(Debug)]
 pub(super) enum Typed {
     /// A line, without its end.
     Line(Vec<u8>),
-    /// Ctrl-C: what was typed does not count.
+    /// Ctrl-C: the typed text is discarded.
     Interrupted,
-    /// Nothing more comes.
+    /// The end of the input.
     End,
 }
 

@@ -90,7 +90,7 @@ pub(crate) trait RunTool: AsyncFn(Vec<OsString>, &Session) -> Result<Outcome, cl
 
 impl<F: AsyncFn(Vec<OsString>, &Session) -> Result<Outcome, clap::Error>> RunTool for F {}
 
-/// A shell at work.
+/// A running shell.
 struct Shell<R> {
     lines: Lines,
     prompt: String,

@@ -100,7 +100,7 @@ impl<'l> Sent<'l> {
         std::str::from_utf8(length).ok()?.parse().ok()
     }
 
-    /// Whether the server may say nothing.
+    /// Whether the server may omit the reply.
     pub(super) fn is_quiet(&self) -> bool {
         if self.is_meta() { self.flags().contains(&&b"q"[..]) } else { self.words.last() == Some(&&b"noreply"[..]) }
     }

@@ -1,4 +1,4 @@
-//! Lines of the protocol on their way to the servers, and the answers on their way to the user.
+//! Sends lines of the protocol to the servers and prints the replies.
 
 use std::collections::HashMap;
 use std::io;
@@ -99,18 +99,18 @@ fn home(key: &[u8], sent: &Sent<'_>, client: &Client) -> Result<ServerHandle, Fa
 }
 
 impl Protocol {
-    /// Whether the connection is open, and nothing came that was not asked for.
+    /// Whether the connection is open and has no unexpected data.
     async fn is_quiet(&mut self) -> bool {
         let mut byte = [0];
         self.input.is_empty() && timeout(Duration::ZERO, self.stream.read(&mut byte)).await.is_err()
     }
 
-    /// Sends a request and prints its answer; the gravest of what its lines mean.
+    /// Sends a request and prints the reply; returns the most severe meaning of its lines.
     async fn converse(&mut self, sent: &Sent<'_>, request: &[u8], session: &mut Session) -> Result<Meaning, Failure> {
         let fail = |error| Failure::Io(String::new(), error);
         self.stream.write_all(request).await.map_err(fail)?;
         if sent.is_quiet() {
-            // Silence has an end: what the server answers to this.
+            // The reply to this ends a sequence of quiet requests.
             self.stream.write_all(b"mn\r\n").await.map_err(fail)?;
         }
         self.stream.flush().await.map_err(fail)?;

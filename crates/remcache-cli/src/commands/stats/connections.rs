@@ -61,7 +61,7 @@ pub(super) fn table(round: &Round) -> Table {
     table
 }
 
-/// The connections of a server as records, each of which begins with the fields of `record`.
+/// The connections of a server as records, each with the fields of `record` first.
 pub(super) fn records<'s>(stats: &'s Stats, record: impl Fn() -> Record + 's) -> impl Iterator<Item = Record> {
     connections(stats).into_iter().map(move |connection| {
         let record = record().with("fd", super::records::typed(connection.fd)).with("peer", connection.peer);
