@@ -36,7 +36,7 @@ fn write_with(path: &Path, bytes: &[u8], access: Access) -> Result<(), Failure> 
     write().map_err(|error| Failure::file(path, error))
 }
 
-/// Who can read a new file.
+/// The users that can read a new file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Access {
     /// The permissions of the old file, or the umask default without one.
@@ -80,14 +80,14 @@ impl AtomicFile {
         &self.path
     }
 
-    /// Gives the complete file its name.
+    /// Renames the complete file to its name.
     pub(crate) fn commit(mut self) -> io::Result<()> {
         self.out.flush()?;
         let target = self.target.clone();
         self.rename(&target)
     }
 
-    /// Gives the complete file its name, and survives a crash of the machine: for data that cannot be made again.
+    /// Renames the complete file to its name and syncs it to the disk, for data that cannot be produced again.
     pub(crate) fn commit_durably(mut self) -> io::Result<()> {
         self.sync()?;
         let target = self.target.clone();

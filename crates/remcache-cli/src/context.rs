@@ -199,7 +199,7 @@ pub(crate) fn mask_passwords(text: &str) -> String {
     }
 }
 
-/// Where the first password of a URL is in a text: `memcached://USER:PASSWORD@host`.
+/// Returns the range of the first password of a URL in a text: `memcached://USER:PASSWORD@host`.
 pub(crate) fn password(text: &str) -> Option<Range<usize>> {
     let start = text.find("://")? + "://".len();
     let authority = text[start..].find(['/', '?', '#']).map_or(text.len(), |length| start + length);

@@ -186,7 +186,7 @@ pub(crate) fn brief(text: &str) -> String {
     first.into_iter().chain(characters).collect()
 }
 
-/// What messages of the library mention, and what it is called in the tool; longer texts first.
+/// Names in messages of the library, and the names of the tool for them; longer texts first.
 const OPTIONS: &[(&str, &str)] = &[
     ("docs/placement.md and Distribution::all list every name", "remcache ring profiles lists every name"),
     ("docs/placement.md and Distribution::all list", "remcache ring profiles lists"),

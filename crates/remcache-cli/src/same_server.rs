@@ -15,7 +15,7 @@ pub(crate) struct SameServer {
     pub(crate) first: String,
 }
 
-/// What two servers rarely have in common: the number of the process, and when it was started.
+/// The identity of a server: its process ID and start time, which two servers rarely share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Process {
     pid: u64,

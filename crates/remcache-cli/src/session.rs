@@ -45,7 +45,7 @@ pub(crate) struct Session {
     prompter: Option<Prompter>,
 }
 
-/// What the command line determines for a session, apart from the options' values.
+/// Settings of a session that the command line determines, apart from the options' values.
 #[derive(Debug)]
 pub(crate) struct Setup {
     pub(crate) given: Settings,

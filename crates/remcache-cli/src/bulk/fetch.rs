@@ -30,7 +30,7 @@ pub(crate) struct FetchedItem {
     cas: u64,
 }
 
-/// What happened to an item in the source since it was fetched.
+/// The state of an item in the source after it was fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SourceState {
     /// Nothing, as far as is known: if the server does not answer, a change is not noticed.
@@ -105,7 +105,7 @@ impl FetchedItem {
         at.duration_since(UNIX_EPOCH).ok().as_ref().map(Duration::as_secs)
     }
 
-    /// What a later reply says about the item.
+    /// The state of the item according to a later reply.
     fn compare(&self, reply: &Reply) -> SourceState {
         match reply.status {
             Status::KeyNotFound => SourceState::Deleted,

@@ -34,7 +34,7 @@ pub(crate) struct Batch {
     pub(crate) server: usize,
     /// The selected items.
     pub(crate) items: Vec<MetadumpItem>,
-    /// How many items were listed, including those that were not selected.
+    /// The number of listed items, including those that were not selected.
     pub(crate) seen: u64,
 }
 

@@ -24,7 +24,7 @@ pub(crate) trait BatchJob {
     /// Starts the work on a batch, as a task of its own.
     fn start(&mut self, batch: Self::Batch, tasks: &mut JoinSet<Self::Done>) -> Result<(), Failure>;
 
-    /// Takes the result of a batch. After a break no further batch is started.
+    /// Handles the result of a batch. After a break no further batch is started.
     fn finish(&mut self, done: Self::Done) -> Result<ControlFlow<()>, Failure>;
 }
 

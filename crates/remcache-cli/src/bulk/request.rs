@@ -32,7 +32,7 @@ enum Target {
     Cluster(Client),
 }
 
-/// How long requests are repeated.
+/// The time for which requests are repeated.
 #[derive(Clone, Debug)]
 pub(crate) enum Patience {
     /// A few times, then the batch fails.

@@ -17,7 +17,7 @@ pub(crate) struct ServerWatch {
     servers: Vec<(ServerHandle, ServerState)>,
 }
 
-/// What a run does with a server.
+/// The use of a server in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     /// It reads items from it.
@@ -106,7 +106,7 @@ impl Role {
         })
     }
 
-    /// What a restart costs.
+    /// The consequence of a restart.
     fn loss(self) -> &'static str {
         match self {
             Self::Source => "and lost items before they were read",
@@ -131,10 +131,10 @@ fn is_disconnected(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Disconnected(_))
 }
 
-/// How much later, in seconds, a server may seem to have started because its clock was corrected.
+/// The difference of start times, in seconds, that a correction of the clock may cause.
 const CLOCK_TOLERANCE: u64 = 2;
 
-/// How long to wait for a connection to a server at the end of a run.
+/// The time limit for a connection to a server at the end of a run.
 const RECONNECT_LIMIT: Duration = Duration::from_secs(2);
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 

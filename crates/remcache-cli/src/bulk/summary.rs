@@ -21,9 +21,9 @@ use crate::tally::Tally;
 #[derive(Debug)]
 pub(crate) struct Summary {
     started: Instant,
-    /// What was done to the items that were not skipped: `copied`.
+    /// The participle for the items that were not skipped: `copied`.
     verb: &'static str,
-    /// How many items were listed or read, including those that were not selected.
+    /// The number of listed or read items, including those that were not selected.
     pub(crate) seen: u64,
     done: u64,
     bytes: u64,
@@ -118,17 +118,17 @@ impl Summary {
         }
     }
 
-    /// How many items were done.
+    /// Returns the number of items that were done.
     pub(crate) fn done_count(&self) -> u64 {
         self.done
     }
 
-    /// How many items were skipped for this reason.
+    /// Returns the number of items that were skipped for this reason.
     pub(crate) fn skipped_count(&self, reason: SkipReason) -> u64 {
         self.skips[reason.index()]
     }
 
-    /// How many items were listed or read per second, so far.
+    /// Returns the number of items listed or read per second so far.
     pub(crate) fn rate(&self) -> f64 {
         per_second(self.seen, self.started.elapsed())
     }

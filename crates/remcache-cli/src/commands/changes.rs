@@ -41,7 +41,7 @@ pub(super) struct Changes<'o> {
 enum Sink<'o> {
     /// Lines for people.
     Lines(&'o mut Output),
-    /// Nothing but a summary.
+    /// A summary only.
     Silence(&'o mut Output),
     Records(Records<'o>),
 }

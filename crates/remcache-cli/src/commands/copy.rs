@@ -87,7 +87,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     Ok(interrupt.unless_raised(exit))
 }
 
-/// What each server is about to list: `listing   old1:11211 8.2M keys  old2:11211 8.3M keys`.
+/// The numbers of keys that the servers are about to list: `listing   old1:11211 8.2M keys  old2:11211 8.3M keys`.
 fn listing(counts: &[(String, Option<u64>)]) -> String {
     let server = |(name, count): &(String, Option<u64>)| match count {
         Some(count) => format!("  {name} {} keys", number::count(*count)),
@@ -237,7 +237,7 @@ impl Copier {
     }
 }
 
-/// How often an item is copied that is changed each time.
+/// The number of attempts to copy an item that changes each time.
 const ROUNDS: usize = 5;
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::options::value;
 use crate::output::{Record, text};
 use crate::session::Session;
 
-/// Where the counter goes.
+/// The direction of the change.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Direction {
     /// It wraps at 2^64.

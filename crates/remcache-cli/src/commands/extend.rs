@@ -10,7 +10,7 @@ use crate::exit::{Exit, Outcome, complain};
 use crate::input;
 use crate::session::Session;
 
-/// Where the bytes go.
+/// The position of the added bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Side {
     /// Before the value.

@@ -296,7 +296,7 @@ fn print(args: &Args, servers: &[ServerFill], elapsed: Duration, output: &mut Ou
     output.table(&table)?;
     match servers.iter().any(|server| server.state == FillState::Full) {
         true => output.prose(summary(args.size, servers, elapsed)),
-        // Where no server became full it is unknown how many items fit.
+        // If no server became full, the number of items that fit is unknown.
         false => Ok(()),
     }
 }

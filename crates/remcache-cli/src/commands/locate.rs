@@ -67,7 +67,7 @@ fn line(key: &[u8], server: Option<&str>, output: &mut Output) -> std::io::Resul
     }
 }
 
-/// Where a key is.
+/// The location of a key.
 struct Whereabouts<'k> {
     key: &'k [u8],
     /// The server that it belongs to.

@@ -39,7 +39,7 @@ struct Sight {
     answers: Vec<Duration>,
     sent: usize,
     reason: Option<String>,
-    /// What the reason gives as an exit code.
+    /// The exit code of the reason.
     failure: Option<Exit>,
 }
 

@@ -1,6 +1,6 @@
 //! Prefixes of keys, by which `keys --tree` and `hotkeys --by-prefix` sum up.
 
-/// How a key is reduced to a prefix.
+/// A rule that reduces a key to a prefix.
 #[derive(Clone, Debug)]
 pub(super) struct PrefixRule {
     separator: Vec<u8>,

@@ -213,7 +213,7 @@ const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(1);
 const TIMER_STEP: Duration = Duration::from_millis(1);
 /// The time that two threads usually take to wake up one after the other.
 const WAKE_UP: Duration = Duration::from_micros(40);
-/// How many operations are started in a row before other tasks run.
+/// The number of operations that are started in a row before other tasks run.
 const TURN: u64 = 32;
 /// The maximum number of unanswered operations of an open loop, which bounds the memory.
 const MAX_UNANSWERED: u32 = 50_000;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rand_core::RngCore;
 use rand_distr::{Distribution as _, Zipf};
 
-/// How the operations of a load are distributed over its keys.
+/// The distribution of the operations of a load over its keys.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Popularity {
     /// All keys equally often.
@@ -105,7 +105,7 @@ impl RngCore for RngAdapter<'_> {
 mod tests {
     use super::*;
 
-    /// How often each of ten keys is picked in 10,000 picks.
+    /// Returns the number of picks of each of ten keys in 10,000.
     fn counts(text: &str) -> [u32; 10] {
         let picker = KeyPicker::new(text.parse().unwrap(), 10);
         let mut random = fastrand::Rng::with_seed(1);

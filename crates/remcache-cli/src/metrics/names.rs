@@ -305,7 +305,7 @@ mod tests {
     use super::*;
     use std::collections::HashSet;
 
-    /// What memcached_exporter calls its metrics, those of the proxy and of slab classes included, behind `memcached_`.
+    /// The names of memcached_exporter's metrics after `memcached_`, including those of the proxy and of slab classes.
     const EXPORTER: &str = "\
          up uptime_seconds time_seconds version process_user_cpu_seconds_total \
          process_system_cpu_seconds_total read_bytes_total written_bytes_total current_connections \
@@ -338,7 +338,7 @@ mod tests {
 
     #[test]
     fn every_name_of_the_exporter_is_here() {
-        // Those that are made of more than one statistic.
+        // Metrics of more than one statistic.
         let composed = ["up", "version", "commands_total", "slab_commands_total", "slab_lru_hits_total"];
         let names = [GENERAL, SETTINGS, ITEMS, SLABS].concat().into_iter().map(|metric| metric.name);
         let here: HashSet<_> = names.chain(composed).collect();

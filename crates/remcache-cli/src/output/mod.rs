@@ -1,4 +1,4 @@
-//! What the tool prints: readable on a terminal, raw in a pipe, structured on request.
+//! The output of the tool: readable on a terminal, raw in a pipe, structured on request.
 //!
 //! Everything except the bytes of values goes through functions that escape what could control a terminal:
 //! [`Output::line`], the cells of a [`Table`], the fields of a [`Record`], and [`Notes`].

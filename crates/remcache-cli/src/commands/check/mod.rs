@@ -163,7 +163,7 @@ impl CheckResult {
         range.add(condition);
     }
 
-    /// What people read next to the status: the reasons, else the values.
+    /// Returns the text next to the status: the reasons, or else the values.
     fn details(&self) -> String {
         let values = self.metrics.iter().filter_map(PerfData::text);
         let details = if self.reasons.is_empty() { values.collect() } else { self.reasons.clone() };

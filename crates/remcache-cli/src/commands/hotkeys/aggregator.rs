@@ -12,7 +12,7 @@ pub(super) struct Aggregator {
     /// Counts by server and key: the index of the server precedes the key, as the servers' scales differ.
     counter: LossyCounter,
     servers: Vec<ServerEvents>,
-    /// How keys are grouped; `None` counts each key.
+    /// The grouping of keys; `None` counts each key.
     grouping: Option<PrefixRule>,
     /// Reused memory for the server and the key.
     buffer: Vec<u8>,

@@ -202,7 +202,7 @@ impl<'s> Printer<'s> {
             return Ok(());
         }
         if !output.is_text() {
-            // One list for all batches: it ends with the last.
+            // All batches form one list, which ends with the last batch.
             let mut records = match std::mem::replace(&mut self.has_header, true) {
                 false => output.records(COLUMNS)?,
                 true => output.more_records(COLUMNS),

@@ -36,7 +36,7 @@ struct Side {
 #[derive(Debug, Default)]
 pub(super) struct Moves {
     pub(super) keys: u64,
-    /// How many keys go from a place to a place; what stays is in it too.
+    /// The number of keys per source and destination index, including the keys that do not move.
     pub(super) pairs: BTreeMap<(usize, usize), u64>,
 }
 

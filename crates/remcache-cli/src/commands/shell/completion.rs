@@ -1,4 +1,4 @@
-//! What a line of the shell may go on with: commands, their flags, and keys that the servers hold.
+//! Completions of a line of the shell: commands, their flags, and keys on the servers.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,7 +12,7 @@ use rustyline::{Context, Helper};
 use super::protocol::{META_FLAGS, WORDS, Word};
 use crate::context::STARTUP_ONLY;
 
-/// What the shell itself understands.
+/// The commands of the shell itself.
 pub(super) const OWN: &[(&str, &str)] = &[
     ("help", "List the commands, or show the options of one"),
     ("raw", "Send a line of the protocol as it is: raw get a b"),
@@ -43,7 +43,7 @@ const MOST_KEYS: usize = 100;
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Candidate {
     text: String,
-    /// How it is written with what belongs to it.
+    /// The text with its arguments.
     usage: String,
     help: String,
 }
@@ -55,12 +55,12 @@ impl Candidate {
     }
 }
 
-/// What completes lines.
+/// The source of completions.
 #[derive(Debug)]
 pub(super) struct Completion {
     commands: Command,
     keys: KnownKeys,
-    /// What stands before each key on the servers, and not in commands of the tool.
+    /// The prefix of keys on the servers, which keys in commands of the tool do not have.
     namespace: String,
 }
 
@@ -70,7 +70,7 @@ impl Completion {
         Self { commands, keys, namespace }
     }
 
-    /// Where the last word of a line begins, and what it may be.
+    /// Returns the start of the last word of a line, and its candidates.
     fn candidates(&self, line: &str) -> (usize, Vec<Candidate>) {
         let start = line.rfind(' ').map_or(0, |at| at + 1);
         let (before, current) = line.split_at(start);
@@ -96,7 +96,7 @@ impl Completion {
         own.chain(subcommands(&self.commands)).chain(protocol).collect()
     }
 
-    /// What may be the word at a place of a line of the protocol.
+    /// Returns the candidates for a word of a line of the protocol.
     fn protocol(&self, name: &str, place: usize, current: &str) -> Vec<Candidate> {
         let Some(word) = WORDS.iter().find(|word| word.name == name) else { return Vec::new() };
         let has_many_keys = |word: &Word| matches!(word.name, "get" | "gets" | "gat" | "gats");
@@ -109,7 +109,7 @@ impl Completion {
         }
     }
 
-    /// What may come next in a command of the tool.
+    /// Returns the candidates for the next word of a command of the tool.
     fn tool<'c>(&self, mut command: &'c Command, words: &[&str], current: &str) -> Vec<Candidate> {
         let mut given = 0;
         let mut expected: Option<&'c Arg> = None;

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-/// How many lines are kept; the file may hold twice as many before it is cut.
+/// The number of lines that are kept; the file may grow to twice as many before it is cut.
 const KEPT: usize = 1000;
 
 /// A file of lines, the oldest first. Without a place for it nothing is kept.

@@ -1,4 +1,4 @@
-//! Where the lines of a shell come from: a line editor on a terminal, or a pipe.
+//! The sources of a shell's lines: a line editor on a terminal, or a pipe.
 //!
 //! Both block, so they have a thread of their own: the connections are served while the user types.
 
@@ -33,7 +33,7 @@ pub(super) struct Lines {
     wanted: mpsc::Sender<Wanted>,
 }
 
-/// What the thread is to do.
+/// A request to the thread.
 enum Wanted {
     /// Read a line, with this before it on a terminal.
     Line { prompt: String, typed: oneshot::Sender<io::Result<Typed>> },
@@ -98,7 +98,7 @@ impl Lines {
         let _ = self.wanted.send(Wanted::Keep(String::from_utf8_lossy(line).into_owned()));
     }
 
-    /// How commands ask their questions while lines come from here.
+    /// Returns the prompter for questions of commands while this source reads the lines.
     pub(super) fn asking(&self) -> Prompter {
         let wanted = self.wanted.clone();
         Prompter::new(move |question| {
@@ -106,7 +106,7 @@ impl Lines {
             let _ = wanted.send(Wanted::Answer { question: format!("{question} "), typed });
             match answer.recv().unwrap_or(Ok(Typed::End)) {
                 Ok(Typed::Line(line)) => Ok(String::from_utf8_lossy(&line).trim().to_owned()),
-                // Who wants to get out of a question has said no.
+                // Leaving a question means no.
                 Ok(Typed::Interrupted | Typed::End) => Ok(String::new()),
                 Err(error) => Err(Failure::Io("standard input".into(), error)),
             }
@@ -123,7 +123,7 @@ impl LineEditor {
     pub(super) fn new() -> io::Result<Self> {
         let config = Config::builder()
             .completion_type(CompletionType::List)
-            // What is pasted is executed line by line, as it is in a pipe.
+            // Pasted text is executed line by line, as in a pipe.
             .bracketed_paste(false)
             .auto_add_history(false)
             .build();

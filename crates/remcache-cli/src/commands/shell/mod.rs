@@ -44,7 +44,7 @@ Lines are kept in ~/.local/state/remcache/history, but those with a password in 
 a blank, values on lines of their own, and answers to questions.")]
 pub(crate) struct Args {}
 
-/// How many keys of a server are looked at for completion, and how old they may be.
+/// The number of keys of a server that are read for completion, and their maximum age.
 const SAMPLED_KEYS: usize = 1000;
 const SAMPLE_AGE: Duration = Duration::from_secs(30);
 
@@ -141,7 +141,7 @@ impl<R: RunTool> Shell<R> {
                 return Ok(Exit::Interrupted);
             }
         }
-        // Who looks at a terminal has seen what failed.
+        // On a terminal, the user has seen the failures.
         Ok(if self.is_interactive { Exit::Yes } else { last_failure })
     }
 
@@ -254,7 +254,7 @@ impl<R: RunTool> Shell<R> {
                 let end = all.len() + SAMPLED_KEYS;
                 // A server that does not list its keys has none to offer.
                 while let Some(Ok(item)) = items.next().await {
-                    // What cannot be typed is no help.
+                    // Text that cannot be typed is not offered.
                     all.extend(String::from_utf8(item.key.to_vec()).ok().filter(|key| !key.contains(char::is_control)));
                     if all.len() >= end {
                         break;

@@ -94,7 +94,7 @@ impl<'l> Sent<'l> {
         self.is_meta() && self.flags().contains(&&b"b"[..])
     }
 
-    /// How many bytes of data follow, if any.
+    /// The number of data bytes that follow, if any.
     pub(super) fn data(&self) -> Option<usize> {
         let length = self.words.get(self.word.length?)?;
         std::str::from_utf8(length).ok()?.parse().ok()
@@ -131,7 +131,7 @@ impl<'l> Sent<'l> {
     }
 }
 
-/// What comes after a line of an answer.
+/// The kind of data after a line of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
     /// Another line.
@@ -143,7 +143,7 @@ pub(super) enum Next {
 }
 
 impl Next {
-    /// What comes after this line of the answer to what was sent.
+    /// Returns the kind of data after this line of the reply.
     pub(super) fn after(line: &[u8], sent: &Sent<'_>) -> Self {
         let mut words = line.split(|&byte| byte == b' ').filter(|word| !word.is_empty());
         let first = words.next().unwrap_or_default();
@@ -166,7 +166,7 @@ impl Next {
     }
 }
 
-/// What a line of an answer means for who asked.
+/// The meaning of a line of a reply for the user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Meaning {
     Yes,

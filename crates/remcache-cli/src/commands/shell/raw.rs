@@ -26,7 +26,7 @@ pub(super) struct Protocols(HashMap<String, Protocol>);
 
 struct Protocol {
     stream: Box<dyn Stream>,
-    /// What was read and not taken.
+    /// Received data that is not parsed yet.
     input: Vec<u8>,
     silence: Duration,
 }

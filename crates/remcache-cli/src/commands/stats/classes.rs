@@ -10,7 +10,7 @@ use crate::stats::Stats;
 /// A table with a row for each slab class of each server.
 #[derive(Debug)]
 pub(super) struct ClassTable {
-    /// What precedes the number of the class in the name of a statistic: `items:3:age`, `3:chunk_size`.
+    /// The part of the name of a statistic before the number of the class: `items:3:age`, `3:chunk_size`.
     prefix: &'static str,
     columns: &'static [ClassColumn],
 }
@@ -25,7 +25,7 @@ struct ClassColumn {
     optional: u8,
 }
 
-/// What a statistic means, which decides how it is summed up.
+/// The kind of a statistic, which determines how it is summed up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     /// A number that is added up over classes.

@@ -132,7 +132,7 @@ impl Args {
     }
 }
 
-/// What a run needs to request and print rounds.
+/// The data that a run needs to request and print rounds.
 struct Printer<'s> {
     args: &'s Args,
     client: Client,
