@@ -23,7 +23,7 @@ impl Connection {
     /// client (docs/protocol.md 1.5). A no-op is refused only without authentication, so its reply distinguishes the
     /// two.
     #[cold]
-    pub(crate) fn ask_for_a_welcome(&mut self, now: Instant) -> Result<(), InvalidRequest> {
+    pub(crate) fn probe_auth(&mut self, now: Instant) -> Result<(), InvalidRequest> {
         let opaque = self.in_flight.next_opaque();
         let encoded = self.encode(&Request::noop(), opaque)?;
         if self.in_flight.is_empty() {
@@ -36,8 +36,8 @@ impl Connection {
 
     /// Handles an authentication error in reply to the request at this index.
     #[cold]
-    pub(crate) fn denied(&mut self, place: usize, reply: &mut Reply) {
-        match self.expected_at(place).operation() {
+    pub(crate) fn on_auth_error(&mut self, index: usize, reply: &mut Reply) {
+        match self.expected_at(index).operation() {
             Operation::Flush if !self.auth_required => *reply = error_line::no_flush(),
             Operation::SaslAuth | Operation::SaslStep => {}
             _ => self.auth_required = true,

@@ -18,21 +18,21 @@ pub(crate) struct Encoded {
     pub(crate) expected: Expected,
     /// The offset of its first byte in the stream of all submitted bytes.
     pub(crate) start: u64,
-    pub(crate) kept: KeyTracking,
+    pub(crate) key_tracking: KeyTracking,
 }
 
 impl Encoded {
     /// Updates the entry of a request that was encoded again.
     pub(crate) fn replace(self, entry: Entry) -> Entry {
-        let Self { opcode, expected, start, kept } = self;
-        Entry { start, opcode, expected, kept, ..entry }
+        let Self { opcode, expected, start, key_tracking } = self;
+        Entry { start, opcode, expected, key_tracking, ..entry }
     }
 
     /// Creates the entry of a new request.
     #[inline]
     pub(crate) fn entry(self, owner: Owner, deadline: Deadline) -> Entry {
-        let Self { opcode, expected, start, kept } = self;
-        Entry { owner, deadline: deadline.at, extend_by: deadline.extend_by, start, opcode, expected, kept }
+        let Self { opcode, expected, start, key_tracking } = self;
+        Entry { owner, deadline: deadline.at, extend_by: deadline.extend_by, start, opcode, expected, key_tracking }
     }
 }
 
@@ -43,37 +43,37 @@ impl Connection {
         match self.protocol {
             Some(Protocol::Binary) => {
                 let (opcode, expected) = encode_packet(request, opaque, &mut self.output)?;
-                Ok(Encoded { opcode, expected, start, kept: KeyTracking::Nothing })
+                Ok(Encoded { opcode, expected, start, key_tracking: KeyTracking::Nothing })
             }
-            Some(protocol) => self.encode_in_line(protocol, request, opaque),
+            Some(protocol) => self.encode_line(protocol, request, opaque),
             None => {
                 self.backlog.push(request)?;
                 let expected = Expected { quiet: request.is_quiet(), ..Expected::new(request.operation()) };
-                Ok(Encoded { opcode: Opcode::NOOP, expected, start, kept: KeyTracking::Nothing })
+                Ok(Encoded { opcode: Opcode::NOOP, expected, start, key_tracking: KeyTracking::Nothing })
             }
         }
     }
 
     // Not inlined, to keep the path of the binary protocol short.
     #[inline(never)]
-    fn encode_in_line(
+    fn encode_line(
         &mut self,
         protocol: Protocol,
         request: &Request<'_>,
         opaque: u32,
     ) -> Result<Encoded, InvalidRequest> {
-        if let Some(key) = self.key_to_gather(request) {
-            return Ok(self.gather(key));
+        if let Some(key) = self.coalescible_key(request) {
+            return Ok(self.append_key(key));
         }
         let start = self.submitted;
         let (opcode, expected) = match protocol {
             Protocol::Text if self.without_gets.is_active() => {
                 (Opcode::NOOP, text::encode_without_gets(request, &mut self.output)?)
             }
-            _ => encode_lines(protocol, request, opaque, self.dialect, &mut self.output)?,
+            _ => encode_lines(protocol, request, opaque, self.server_version, &mut self.output)?,
         };
         self.open_multiget = None;
-        Ok(Encoded { opcode, expected, start, kept: self.keep_key(request) })
+        Ok(Encoded { opcode, expected, start, key_tracking: self.keep_key(request) })
     }
 
     /// Stores the key of a get if the reply does not identify the request or its key.
@@ -108,12 +108,12 @@ fn encode_lines(
     protocol: Protocol,
     request: &Request<'_>,
     opaque: u32,
-    dialect: ServerVersion,
+    server_version: ServerVersion,
     output: &mut Output,
 ) -> Result<(Opcode, Expected), InvalidRequest> {
     let expected = match protocol {
         Protocol::Text => text::encode(request, output)?,
-        _ => meta::encode(request, opaque, dialect, output)?,
+        _ => meta::encode(request, opaque, server_version, output)?,
     };
     Ok((Opcode::NOOP, expected))
 }

@@ -70,7 +70,7 @@ pub struct Connection {
     protocol: Option<Protocol>,
     /// Whether the protocol is negotiated again on each connection.
     undecided: bool,
-    dialect: ServerVersion,
+    server_version: ServerVersion,
     /// The pending requests while the protocol is not known.
     backlog: Backlog,
     /// The most keys in a multiget line, and the line that more keys can be added to.
@@ -80,11 +80,11 @@ pub struct Connection {
     /// The number of requests in flight when output was last taken.
     in_flight_at_flush: usize,
     /// The number of requests in the batch that is being submitted; 0 without one.
-    run: usize,
+    batch_len: usize,
     /// Whether a request is in flight that needs an exclusive connection.
     exclusive: bool,
     /// A fatal error, to be returned after the reply that revealed it was delivered.
-    broken: Option<ProtocolError>,
+    fatal: Option<ProtocolError>,
     /// Whether the server has refused a request for lack of authentication.
     auth_required: bool,
     in_flight: InFlight,
@@ -96,7 +96,7 @@ pub struct Connection {
     taken: u64,
     written: u64,
     /// The number of quiet requests at the front that a non-quiet reply has confirmed.
-    silent: usize,
+    confirmed: usize,
     /// Events that were not caused by input.
     events: VecDeque<Event>,
     /// A lower bound of the deadlines in flight.
@@ -118,12 +118,17 @@ impl Connection {
     /// Creates a state machine for a known protocol and server version.
     pub fn speaking(
         protocol: Protocol,
-        dialect: ServerVersion,
+        server_version: ServerVersion,
         limits: Limits,
         first_opaque: u32,
         now: Instant,
     ) -> Self {
-        Self { protocol: Some(protocol), dialect, undecided: false, ..Self::undecided(limits, first_opaque, now) }
+        Self {
+            protocol: Some(protocol),
+            server_version,
+            undecided: false,
+            ..Self::undecided(limits, first_opaque, now)
+        }
     }
 
     /// Creates a state machine that accepts requests before its protocol is known.
@@ -135,15 +140,15 @@ impl Connection {
             limits,
             protocol: None,
             undecided: true,
-            dialect: ServerVersion::default(),
+            server_version: ServerVersion::default(),
             backlog: Backlog::default(),
             keys_in_line: 1,
             open_multiget: None,
             without_gets: WithoutGets::default(),
             in_flight_at_flush: 0,
-            run: 0,
+            batch_len: 0,
             exclusive: false,
-            broken: None,
+            fatal: None,
             auth_required: false,
             in_flight: InFlight::new(first_opaque),
             values: ValueArena::default(),
@@ -151,7 +156,7 @@ impl Connection {
             submitted: 0,
             taken: 0,
             written: 0,
-            silent: 0,
+            confirmed: 0,
             events: VecDeque::new(),
             earliest: None,
             abandoned: 0,
@@ -175,12 +180,12 @@ impl Connection {
         now: Instant,
     ) -> Result<Ticket, Rejected> {
         let owner = tag.map_or(Owner::None, Owner::Caller);
-        if let Some(key) = self.key_to_gather(request) {
-            return self.submit_to_line(key, owner, deadline, now);
+        if let Some(key) = self.coalescible_key(request) {
+            return self.submit_coalesced(key, owner, deadline, now);
         }
         self.check_limits(request)?;
         if request.operation() == Operation::Flush && matches!(self.protocol, None | Some(Protocol::Binary)) {
-            self.ask_for_a_welcome(now)?;
+            self.probe_auth(now)?;
         }
         let opaque = self.in_flight.next_opaque();
         let encoded = self.encode(request, opaque)?;
@@ -297,7 +302,7 @@ impl Connection {
     /// [`ProtocolError`] if the server violates the protocol: call [`Connection::close`] then.
     #[inline]
     pub fn poll_event(&mut self, input: &mut InputBuffer) -> Result<Option<Event>, ProtocolError> {
-        if let Some(hit) = self.next_hit_in_line(input) {
+        if let Some(hit) = self.next_multiget_hit(input) {
             return Ok(Some(hit));
         }
         if let Some(event) = self.poll_local_event() {
@@ -319,8 +324,8 @@ impl Connection {
     #[inline]
     fn poll_packets(&mut self, input: &mut InputBuffer) -> Result<Option<Event>, ProtocolError> {
         loop {
-            let event = match self.silent.checked_sub(1) {
-                Some(left) => self.settle_silent(left),
+            let event = match self.confirmed.checked_sub(1) {
+                Some(left) => self.complete_quiet(left),
                 None => {
                     let Some(header) = binary::peek(input, self.max_body())? else { return Ok(None) };
                     self.attribute(&header, input)?
@@ -341,26 +346,26 @@ impl Connection {
     #[inline]
     fn attribute(&mut self, header: &Header, input: &mut InputBuffer) -> Result<Option<Event>, ProtocolError> {
         let opcode = Opcode(header.opcode);
-        let place = self.in_flight.attribute(header.opaque, opcode)?;
-        if place > 0 && !opcode.is_quiet() {
-            self.silent = place;
+        let index = self.in_flight.attribute(header.opaque, opcode)?;
+        if index > 0 && !opcode.is_quiet() {
+            self.confirmed = index;
             return Ok(None);
         }
         let (mut reply, last) = binary::take(input, header)?;
         if reply.status == Status::AuthError {
-            self.denied(place, &mut reply);
+            self.on_auth_error(index, &mut reply);
         }
-        Ok(self.answered(place, last).map(|tag| Event { tag, reply, last }))
+        Ok(self.answered(index, last).map(|tag| Event { tag, reply, last }))
     }
 
     /// Marks a request as answered and returns its owner.
     #[inline]
-    fn answered(&mut self, place: usize, last: bool) -> Option<Tag> {
+    fn answered(&mut self, index: usize, last: bool) -> Option<Tag> {
         self.last_reply = self.last_input;
-        let owner = match (place, last) {
+        let owner = match (index, last) {
             (0, true) => self.pop().map(|entry| entry.owner),
             (0, false) => self.in_flight.front().map(|entry| entry.owner),
-            _ => self.pass(place),
+            _ => self.advance_past(index),
         };
         match owner {
             Some(Owner::Caller(tag)) => Some(tag),
@@ -370,19 +375,19 @@ impl Connection {
 
     /// Moves the cursor past a quiet request that was answered, and returns its owner. The quiet requests before it are
     /// completed when a non-quiet reply confirms them.
-    fn pass(&mut self, place: usize) -> Option<Owner> {
-        let owner = std::mem::replace(&mut self.in_flight.pass(place)?.owner, Owner::None);
+    fn advance_past(&mut self, index: usize) -> Option<Owner> {
+        let owner = std::mem::replace(&mut self.in_flight.advance_past(index)?.owner, Owner::None);
         self.forget_abandoned(owner);
         Some(owner)
     }
 
     /// Completes the oldest request, a quiet one without a reply: a fetch missed, anything else succeeded.
-    fn settle_silent(&mut self, left: usize) -> Option<Event> {
-        self.silent = left;
+    fn complete_quiet(&mut self, left: usize) -> Option<Event> {
+        self.confirmed = left;
         let entry = self.pop()?;
         let Owner::Caller(tag) = entry.owner else { return None };
-        let reply = match entry.kept {
-            KeyTracking::KeyInLine => multiget::missing(),
+        let reply = match entry.key_tracking {
+            KeyTracking::MultigetKey => multiget::missing(),
             _ if entry.expected.operation.is_fetch() => Reply::new(Status::KeyNotFound),
             _ => Reply::new(Status::NoError),
         };
@@ -461,13 +466,13 @@ impl Connection {
         self.in_flight.shrink(KEPT_ENTRIES);
         self.taken = self.submitted;
         self.written = self.submitted;
-        self.silent = 0;
-        self.broken = None;
+        self.confirmed = 0;
+        self.fatal = None;
         self.auth_required = false;
         self.backlog = Backlog::default();
         if self.undecided {
             self.protocol = None;
-            self.dialect = ServerVersion::default();
+            self.server_version = ServerVersion::default();
         }
         self.earliest = None;
         self.last_input = now;

@@ -45,7 +45,7 @@ impl Connection {
 
     /// Announces a batch of requests of one caller, who needs all replies; 0 ends the batch.
     pub fn begin_batch(&mut self, requests: usize) {
-        self.run = requests;
+        self.batch_len = requests;
     }
 
     /// Returns the current limit of keys per line.
@@ -54,17 +54,17 @@ impl Connection {
     /// flight, so that the server always has another line to work on while callers send their next requests. A batch
     /// is split into at least two lines: its caller works on one half while the server works on the other.
     #[inline]
-    fn keys_in_next_line(&self) -> usize {
-        let keys = match self.run {
-            0 => (self.in_flight_at_flush / 4).max(SHORT_LINE),
-            requests => requests.div_ceil(2).max(SHORT_PART),
+    fn max_keys_in_next_line(&self) -> usize {
+        let keys = match self.batch_len {
+            0 => (self.in_flight_at_flush / 4).max(MIN_LINE_KEYS),
+            requests => requests.div_ceil(2).max(MIN_BATCH_LINE_KEYS),
         };
         keys.min(self.keys_in_line)
     }
 
     /// Returns the key of a request that may be coalesced.
     #[inline]
-    pub(crate) fn key_to_gather<'r>(&self, request: &'r Request<'_>) -> Option<&'r [u8]> {
+    pub(crate) fn coalescible_key<'r>(&self, request: &'r Request<'_>) -> Option<&'r [u8]> {
         let has_lines = self.keys_in_line > 1 && matches!(self.protocol, Some(Protocol::Meta | Protocol::Text));
         let is_plain = request.operation() == Operation::Get && request.meta.is_none();
         if !has_lines || !is_plain || request.quiet || request.with_key {
@@ -76,7 +76,7 @@ impl Connection {
     /// Submits a get that may be coalesced. This is the common case, and the steps that other requests need would make
     /// it five percent slower.
     #[inline]
-    pub(crate) fn submit_to_line(
+    pub(crate) fn submit_coalesced(
         &mut self,
         key: &[u8],
         owner: Owner,
@@ -87,14 +87,14 @@ impl Connection {
             return Err(Rejected::Full);
         }
         let opaque = self.in_flight.next_opaque();
-        let entry = self.gather(key).entry(owner, deadline);
+        let entry = self.append_key(key).entry(owner, deadline);
         self.enqueue(entry, now);
         Ok(Ticket(opaque))
     }
 
     /// Adds a key to the open line, or to a new one.
     #[inline]
-    pub(crate) fn gather(&mut self, key: &[u8]) -> Encoded {
+    pub(crate) fn append_key(&mut self, key: &[u8]) -> Encoded {
         let line = match self.open_multiget {
             Some(line) if self.fits(line, key) => {
                 self.output.put_word(key);
@@ -110,65 +110,70 @@ impl Connection {
         };
         self.open_multiget = Some(line);
         self.in_flight.remember_key(key);
-        Encoded { opcode: Opcode::NOOP, expected: Expected::GET, start: line.start, kept: KeyTracking::KeyInLine }
+        Encoded {
+            opcode: Opcode::NOOP,
+            expected: Expected::GET,
+            start: line.start,
+            key_tracking: KeyTracking::MultigetKey,
+        }
     }
 
     #[inline]
     fn fits(&self, line: OpenMultiget, key: &[u8]) -> bool {
         let length = self.submitted.saturating_sub(line.start).saturating_add(key.len() as u64);
-        line.keys < self.keys_in_next_line() && length < MAX_LINE
+        line.keys < self.max_keys_in_next_line() && length < MAX_LINE
     }
 
     /// The fast path: takes the item of the next get of the oldest line, if it is complete and a caller waits for it.
     /// Everything else takes the slow path.
     #[inline]
-    pub(crate) fn next_hit_in_line(&mut self, input: &mut InputBuffer) -> Option<Event> {
+    pub(crate) fn next_multiget_hit(&mut self, input: &mut InputBuffer) -> Option<Event> {
         // While quiet requests are being completed, the input begins with the reply that completes them, which is not
         // an item of this line.
-        if !self.events.is_empty() || self.broken.is_some() {
+        if !self.events.is_empty() || self.fatal.is_some() {
             return None;
         }
-        let (fetch, key) = self.in_flight.next_in_line()?;
+        let (fetch, key) = self.in_flight.next_in_multiget()?;
         let Owner::Caller(tag) = fetch.owner else { return None };
         let (head, value, length) = text::read_item_of(key, input.as_slice())?;
         if value.len() >= InputBuffer::SHARE_FROM || value.len() > self.limits.value {
             return None;
         }
-        let value = if fetch.is_of_run() { self.values.copy(value) } else { Bytes::copy_from_slice(value) };
+        let value = if fetch.is_batched() { self.values.copy(value) } else { Bytes::copy_from_slice(value) };
         let reply = item(&head, value);
         let is_last = !fetch.expected.quiet;
         input.skip(length);
-        let place = self.in_flight.turn();
+        let index = self.in_flight.cursor();
         // If earlier gets of the line have missed, the end of the line completes them.
-        let ends = is_last && place == 0 && input.as_slice().starts_with(END_OF_LINE);
+        let ends = is_last && index == 0 && input.as_slice().starts_with(END_OF_LINE);
         if ends {
             input.skip(END_OF_LINE.len());
         }
-        self.item_came(place, ends);
+        self.on_item(index, ends);
         Some(Event { tag, reply, last: true })
     }
 
     /// Takes the next item of the oldest line, or its end.
-    pub(crate) fn poll_line_of_fetches(&mut self, input: &mut InputBuffer) -> Result<Step, ProtocolError> {
+    pub(crate) fn poll_multiget(&mut self, input: &mut InputBuffer) -> Result<Step, ProtocolError> {
         let Some((text, length)) = line::peek(input.as_slice())? else { return Ok(Step::Incomplete) };
         if text == b"END" {
-            return Ok(self.end_line(input, length));
+            return Ok(self.end_multiget(input, length));
         }
         if let Some((key, head)) = text::read_item(text, length)? {
-            let place = self.in_flight.place_in_line(key)?;
-            return self.take_item(input, &head, place);
+            let index = self.in_flight.index_in_multiget(key)?;
+            return self.take_item(input, &head, index);
         }
         match error_line::read(text, Expected::new(Operation::Get))? {
             None => Err(ProtocolError::UnexpectedLine(line::excerpt(text))),
             Some(error) => {
                 input.skip(length);
                 if self.is_unknown_gets(error.reply.status) {
-                    self.send_again_as_get(self.in_flight.end_of_line().map_or(1, |end| end.saturating_add(1)));
+                    self.resend_as_get(self.in_flight.multiget_end().map_or(1, |end| end.saturating_add(1)));
                     return Ok(Step::Taken(None));
                 }
-                self.broken = error.fatal;
+                self.fatal = error.fatal;
                 self.auth_required |= error.reply.status == Status::AuthError;
-                Ok(Step::Taken(self.refuse_line(&error.reply)))
+                Ok(Step::Taken(self.fail_multiget(&error.reply)))
             }
         }
     }
@@ -178,11 +183,11 @@ impl Connection {
         &mut self,
         input: &mut InputBuffer,
         head: &text::ItemHead,
-        place: usize,
+        index: usize,
     ) -> Result<Step, ProtocolError> {
         let Some(value) = head.take_value(input, self.limits.value)? else { return Ok(Step::Incomplete) };
-        let owner = self.in_flight.get(place).map(|entry| entry.owner);
-        self.item_came(place, false);
+        let owner = self.in_flight.get(index).map(|entry| entry.owner);
+        self.on_item(index, false);
         Ok(Step::Taken(match owner {
             Some(Owner::Caller(tag)) => Some(Event { tag, reply: item(head, value), last: true }),
             _ => None,
@@ -191,23 +196,23 @@ impl Connection {
 
     /// Records that a get of the oldest line has its item; the last get stays pending until the line `has_ended`.
     #[inline]
-    fn item_came(&mut self, place: usize, has_ended: bool) {
+    fn on_item(&mut self, index: usize, has_ended: bool) {
         self.last_reply = self.last_input;
-        if place == 0 && (has_ended || self.in_flight.front().is_some_and(|oldest| oldest.expected.quiet)) {
+        if index == 0 && (has_ended || self.in_flight.front().is_some_and(|oldest| oldest.expected.quiet)) {
             self.without_gets.forget(self.in_flight.first_opaque());
             let owner = self.in_flight.pop().map_or(Owner::None, |entry| entry.owner);
             self.forget_abandoned(owner);
         } else {
-            self.pass(place);
+            self.advance_past(index);
         }
     }
 
     /// Handles the end of a line: its remaining gets are misses.
-    fn end_line(&mut self, input: &mut InputBuffer, length: usize) -> Step {
-        match self.in_flight.end_of_line() {
+    fn end_multiget(&mut self, input: &mut InputBuffer, length: usize) -> Step {
+        match self.in_flight.multiget_end() {
             Some(end @ 1..) => {
-                self.silent = end;
-                Step::Silent
+                self.confirmed = end;
+                Step::QuietFirst
             }
             _ => {
                 input.skip(length);
@@ -217,9 +222,9 @@ impl Connection {
     }
 
     /// Fails the remaining gets of the oldest line, after an error line.
-    fn refuse_line(&mut self, reply: &Reply) -> Option<Event> {
+    fn fail_multiget(&mut self, reply: &Reply) -> Option<Event> {
         self.last_reply = self.last_input;
-        for _ in 0..=self.in_flight.end_of_line().unwrap_or(0) {
+        for _ in 0..=self.in_flight.multiget_end().unwrap_or(0) {
             let Some(entry) = self.pop() else { break };
             if let Owner::Caller(tag) = entry.owner {
                 self.events.push_back(Event { tag, reply: reply.clone(), last: true });
@@ -229,7 +234,7 @@ impl Connection {
     }
 
     /// Checks whether the first line of the input can be the first reply to a multiget.
-    pub(crate) fn check_begin_of_line(input: &InputBuffer) -> Result<(), ProtocolError> {
+    pub(crate) fn check_multiget_start(input: &InputBuffer) -> Result<(), ProtocolError> {
         let Some((text, length)) = line::peek(input.as_slice())? else { return Ok(()) };
         match text == b"END" || text::read_item(text, length)?.is_some() {
             true => Ok(()),
@@ -252,8 +257,8 @@ pub(crate) fn missing() -> Reply {
 /// The last line of the reply to a multiget.
 const END_OF_LINE: &[u8] = b"END\r\n";
 /// The minimal limit of keys per line: with fewer, a line costs more than separate requests.
-const SHORT_LINE: usize = 8;
+const MIN_LINE_KEYS: usize = 8;
 /// The minimal limit of keys per line of a batch: fewer take the server less time than writing their reply.
-const SHORT_PART: usize = 32;
+const MIN_BATCH_LINE_KEYS: usize = 32;
 /// The longest line, in bytes. Servers accept longer ones, but must enlarge their read buffer for them.
 const MAX_LINE: u64 = 2000;

@@ -58,10 +58,10 @@ impl Connection {
     /// backlog in order.
     ///
     /// Requests that the protocol cannot express fail with an event, and are replaced by no-ops.
-    pub fn begin(&mut self, protocol: Protocol, dialect: ServerVersion) {
+    pub fn begin(&mut self, protocol: Protocol, server_version: ServerVersion) {
         debug_assert!(self.protocol.is_none(), "a connection begins once");
         self.protocol = Some(protocol);
-        self.dialect = dialect;
+        self.server_version = server_version;
         self.exclusive = false;
         let entries = self.in_flight.take_entries();
         let requests = std::mem::take(&mut self.backlog).requests;

@@ -33,7 +33,7 @@ pub(crate) struct Entry {
     pub(crate) opcode: Opcode,
     pub(crate) expected: Expected,
     /// Whether the key is stored in the key queue, and why.
-    pub(crate) kept: KeyTracking,
+    pub(crate) key_tracking: KeyTracking,
 }
 
 /// Whether a request's key is stored, to be compared with the key of the item in its reply.
@@ -44,19 +44,19 @@ pub(crate) enum KeyTracking {
     /// It is stored for a request on a line of its own.
     Key,
     /// It is stored for a get in a multiget.
-    KeyInLine,
+    MultigetKey,
 }
 
 impl Entry {
     /// Returns whether the request belongs to a batch.
     #[inline]
-    pub(crate) fn is_of_run(&self) -> bool {
+    pub(crate) fn is_batched(&self) -> bool {
         !self.extend_by.is_zero()
     }
 
     /// Returns the extended deadline, given the time of the last reply on the connection.
     pub(crate) fn effective_deadline(&self, last_reply: Instant) -> Instant {
-        if !self.is_of_run() {
+        if !self.is_batched() {
             return self.deadline;
         }
         last_reply.checked_add(self.extend_by).map_or(self.deadline, |extended| extended.max(self.deadline))
@@ -76,14 +76,14 @@ pub(crate) struct InFlight {
     ///
     /// The entries before it were executed, but the missing replies of quiet ones count as success only when a
     /// non-quiet reply confirms them: until then a server that mixes up replies would be detected.
-    passed: usize,
+    cursor: usize,
     /// The stored keys of the entries from the cursor on.
     keys: KeyQueue,
 }
 
 impl InFlight {
     pub(crate) fn new(first_opaque: u32) -> Self {
-        Self { entries: VecDeque::new(), first: first_opaque, passed: 0, keys: KeyQueue::default() }
+        Self { entries: VecDeque::new(), first: first_opaque, cursor: 0, keys: KeyQueue::default() }
     }
 
     #[inline]
@@ -118,9 +118,9 @@ impl InFlight {
     pub(crate) fn pop(&mut self) -> Option<Entry> {
         let entry = self.entries.pop_front()?;
         self.first = self.first.wrapping_add(1);
-        match self.passed.checked_sub(1) {
-            Some(left) => self.passed = left,
-            None if entry.kept != KeyTracking::Nothing => self.keys.pop(),
+        match self.cursor.checked_sub(1) {
+            Some(left) => self.cursor = left,
+            None if entry.key_tracking != KeyTracking::Nothing => self.keys.pop(),
             None => {}
         }
         Some(entry)
@@ -145,24 +145,24 @@ impl InFlight {
     /// Returns the stored key of the oldest entry.
     pub(crate) fn first_key(&self) -> Option<&[u8]> {
         let entry = self.entries.front()?;
-        self.keys.front().filter(|_| entry.kept != KeyTracking::Nothing && self.passed == 0)
+        self.keys.front().filter(|_| entry.key_tracking != KeyTracking::Nothing && self.cursor == 0)
     }
 
     /// Returns the stored key of the entry at this index, if there is one and the cursor is not past it.
     #[cold]
-    pub(crate) fn key_at(&self, place: usize) -> Option<&[u8]> {
-        self.entries.get(place).filter(|entry| entry.kept != KeyTracking::Nothing)?;
-        let between = place.checked_sub(self.passed)?;
-        let waiting = self.entries.iter().skip(self.passed).take(between);
-        self.keys.iter().nth(waiting.filter(|entry| entry.kept != KeyTracking::Nothing).count())
+    pub(crate) fn key_at(&self, index: usize) -> Option<&[u8]> {
+        self.entries.get(index).filter(|entry| entry.key_tracking != KeyTracking::Nothing)?;
+        let between = index.checked_sub(self.cursor)?;
+        let waiting = self.entries.iter().skip(self.cursor).take(between);
+        self.keys.iter().nth(waiting.filter(|entry| entry.key_tracking != KeyTracking::Nothing).count())
     }
 
     /// Returns the next get of the oldest line and its key; `None` if there is no such line, or the cursor is past its
     /// last get.
     #[inline]
-    pub(crate) fn next_in_line(&self) -> Option<(&Entry, &[u8])> {
-        let next = self.entries.get(self.passed)?;
-        if next.kept != KeyTracking::KeyInLine || self.passed > 0 && !self.is_within_line() {
+    pub(crate) fn next_in_multiget(&self) -> Option<(&Entry, &[u8])> {
+        let next = self.entries.get(self.cursor)?;
+        if next.key_tracking != KeyTracking::MultigetKey || self.cursor > 0 && !self.is_within_multiget() {
             return None;
         }
         Some((next, self.keys.front()?))
@@ -170,20 +170,21 @@ impl InFlight {
 
     /// Returns whether the cursor is within the oldest line, after its first get.
     #[inline]
-    fn is_within_line(&self) -> bool {
-        self.entries.front().is_some_and(|oldest| oldest.kept == KeyTracking::KeyInLine) && !self.line_has_passed()
+    fn is_within_multiget(&self) -> bool {
+        self.entries.front().is_some_and(|oldest| oldest.key_tracking == KeyTracking::MultigetKey)
+            && !self.is_multiget_answered()
     }
 
     /// Returns the index of the get in the oldest line that an item with this key answers; unanswered ones before it
     /// are misses.
-    pub(crate) fn place_in_line(&self, key: &[u8]) -> Result<usize, ProtocolError> {
-        if self.line_has_passed() {
+    pub(crate) fn index_in_multiget(&self, key: &[u8]) -> Result<usize, ProtocolError> {
+        if self.is_multiget_answered() {
             return Err(ProtocolError::WrongKey);
         }
-        let waiting = self.entries.iter().enumerate().skip(self.passed).zip(self.keys.iter());
-        for ((place, entry), asked) in waiting {
-            if asked == key && entry.kept == KeyTracking::KeyInLine {
-                return Ok(place);
+        let waiting = self.entries.iter().enumerate().skip(self.cursor).zip(self.keys.iter());
+        for ((index, entry), asked) in waiting {
+            if asked == key && entry.key_tracking == KeyTracking::MultigetKey {
+                return Ok(index);
             }
             if !entry.expected.quiet {
                 break;
@@ -193,23 +194,23 @@ impl InFlight {
     }
 
     /// Returns the index of the last get of the oldest line.
-    pub(crate) fn end_of_line(&self) -> Option<usize> {
-        match self.line_has_passed() {
-            true => self.passed.checked_sub(1),
+    pub(crate) fn multiget_end(&self) -> Option<usize> {
+        match self.is_multiget_answered() {
+            true => self.cursor.checked_sub(1),
             false => self.first_non_quiet(),
         }
     }
 
     /// Returns whether the last get of the oldest line was answered, so that only its `END` is missing.
     #[inline]
-    fn line_has_passed(&self) -> bool {
-        let last = self.passed.checked_sub(1).and_then(|place| self.entries.get(place));
+    fn is_multiget_answered(&self) -> bool {
+        let last = self.cursor.checked_sub(1).and_then(|index| self.entries.get(index));
         last.is_some_and(|entry| !entry.expected.quiet)
     }
 
     /// Returns the index of the first get in a multiget.
-    pub(crate) fn first_in_line(&self) -> Option<usize> {
-        self.entries.iter().position(|entry| entry.kept == KeyTracking::KeyInLine)
+    pub(crate) fn first_multiget(&self) -> Option<usize> {
+        self.entries.iter().position(|entry| entry.key_tracking == KeyTracking::MultigetKey)
     }
 
     #[inline]
@@ -229,8 +230,8 @@ impl InFlight {
 
     /// Returns the entry with this opaque, if it is still pending.
     pub(crate) fn get_mut(&mut self, opaque: u32) -> Option<&mut Entry> {
-        let place = self.place(opaque);
-        self.entries.get_mut(place)
+        let index = self.index_of(opaque);
+        self.entries.get_mut(index)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Entry> {
@@ -239,7 +240,7 @@ impl InFlight {
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut Entry)> {
         let first = self.first;
-        self.entries.iter_mut().zip(0_u32..).map(move |(entry, place)| (first.wrapping_add(place), entry))
+        self.entries.iter_mut().zip(0_u32..).map(move |(entry, index)| (first.wrapping_add(index), entry))
     }
 
     /// Returns the end of the last request after offset `from` that ends by `reach`, or of the first one if none does;
@@ -250,7 +251,7 @@ impl InFlight {
         self.entries.get(first.max(beyond.saturating_sub(1))).map(|entry| entry.start)
     }
 
-    fn place(&self, opaque: u32) -> usize {
+    fn index_of(&self, opaque: u32) -> usize {
         usize::try_from(opaque.wrapping_sub(self.first)).unwrap_or(usize::MAX)
     }
 
@@ -260,60 +261,60 @@ impl InFlight {
     /// if every older unanswered request is quiet: replies have the order of requests.
     #[inline]
     pub(crate) fn attribute(&self, opaque: u32, opcode: Opcode) -> Result<usize, ProtocolError> {
-        let place = self.place(opaque);
-        let entry = self.entries.get(place).ok_or(ProtocolError::UnknownOpaque(opaque))?;
+        let index = self.index_of(opaque);
+        let entry = self.entries.get(index).ok_or(ProtocolError::UnknownOpaque(opaque))?;
         if entry.opcode != opcode {
             return Err(ProtocolError::WrongOpcode { expected: entry.opcode.0, found: opcode.0 });
         }
-        self.check_turn(place)
+        self.check_turn(index)
     }
 
     /// Returns the index of the request with this opaque, if it may be answered now: for replies without an opcode.
     #[inline]
-    pub(crate) fn place_in_order(&self, opaque: u32) -> Result<usize, ProtocolError> {
-        let place = self.place(opaque);
-        if place >= self.entries.len() {
+    pub(crate) fn index_in_order(&self, opaque: u32) -> Result<usize, ProtocolError> {
+        let index = self.index_of(opaque);
+        if index >= self.entries.len() {
             return Err(ProtocolError::UnknownOpaque(opaque));
         }
-        self.check_turn(place)
+        self.check_turn(index)
     }
 
     #[inline]
-    fn check_turn(&self, place: usize) -> Result<usize, ProtocolError> {
-        if place < self.passed {
+    fn check_turn(&self, index: usize) -> Result<usize, ProtocolError> {
+        if index < self.cursor {
             return Err(ProtocolError::LateReply);
         }
-        let between = place.saturating_sub(self.passed);
-        if self.entries.iter().skip(self.passed).take(between).any(|older| !older.expected.quiet) {
+        let between = index.saturating_sub(self.cursor);
+        if self.entries.iter().skip(self.cursor).take(between).any(|older| !older.expected.quiet) {
             return Err(ProtocolError::SkippedReply);
         }
-        Ok(place)
+        Ok(index)
     }
 
     /// Returns the index of the oldest request that may be answered.
     #[inline]
-    pub(crate) fn turn(&self) -> usize {
-        self.passed
+    pub(crate) fn cursor(&self) -> usize {
+        self.cursor
     }
 
     /// Returns the index of the first non-quiet request from the cursor on.
     pub(crate) fn first_non_quiet(&self) -> Option<usize> {
-        let waiting = self.entries.iter().enumerate().skip(self.passed);
-        waiting.into_iter().find(|(_, entry)| !entry.expected.quiet).map(|(place, _)| place)
+        let waiting = self.entries.iter().enumerate().skip(self.cursor);
+        waiting.into_iter().find(|(_, entry)| !entry.expected.quiet).map(|(index, _)| index)
     }
 
-    pub(crate) fn get(&self, place: usize) -> Option<&Entry> {
-        self.entries.get(place)
+    pub(crate) fn get(&self, index: usize) -> Option<&Entry> {
+        self.entries.get(index)
     }
 
     /// Moves the cursor past the entry at this index.
-    pub(crate) fn pass(&mut self, place: usize) -> Option<&mut Entry> {
-        let newly = self.entries.iter().take(place.saturating_add(1)).skip(self.passed);
-        for _ in newly.filter(|entry| entry.kept != KeyTracking::Nothing) {
+    pub(crate) fn advance_past(&mut self, index: usize) -> Option<&mut Entry> {
+        let newly = self.entries.iter().take(index.saturating_add(1)).skip(self.cursor);
+        for _ in newly.filter(|entry| entry.key_tracking != KeyTracking::Nothing) {
             self.keys.pop();
         }
-        self.passed = place.saturating_add(1);
-        self.entries.get_mut(place)
+        self.cursor = index.saturating_add(1);
+        self.entries.get_mut(index)
     }
 
     /// Releases memory beyond what `keep` entries need.

@@ -22,7 +22,7 @@ pub(crate) enum Step {
     /// A reply was consumed, with the event for its owner if there is one.
     Taken(Option<Event>),
     /// Quiet requests before the reply must be completed first.
-    Silent,
+    QuietFirst,
 }
 
 impl Connection {
@@ -31,16 +31,16 @@ impl Connection {
     #[inline(never)]
     pub(crate) fn poll_lines(&mut self, input: &mut InputBuffer) -> Result<Option<Event>, ProtocolError> {
         loop {
-            let event = match self.silent.checked_sub(1) {
-                Some(left) => self.settle_silent(left),
+            let event = match self.confirmed.checked_sub(1) {
+                Some(left) => self.complete_quiet(left),
                 None => {
-                    if let Some(error) = &self.broken {
+                    if let Some(error) = &self.fatal {
                         return Err(error.clone());
                     }
                     match self.poll_reply(input)? {
                         Step::Incomplete => return Ok(None),
                         Step::Taken(event) => event,
-                        Step::Silent => None,
+                        Step::QuietFirst => None,
                     }
                 }
             };
@@ -55,8 +55,8 @@ impl Connection {
         if self.without_gets.is_active() && !input.is_empty() {
             self.check_was_written(input)?;
         }
-        if self.in_flight.front().is_some_and(|oldest| oldest.kept == KeyTracking::KeyInLine) {
-            return self.poll_line_of_fetches(input);
+        if self.in_flight.front().is_some_and(|oldest| oldest.key_tracking == KeyTracking::MultigetKey) {
+            return self.poll_multiget(input);
         }
         match self.protocol {
             Some(Protocol::Meta) => self.poll_meta(input),
@@ -71,28 +71,28 @@ impl Connection {
         let Some(peeked) = meta::peek(input, self.limits.value)? else { return Ok(Step::Incomplete) };
         let head = match peeked {
             Peeked::Item(head) => head,
-            Peeked::Line { is_error } => return self.answer_loud(input, is_error),
+            Peeked::Line { is_error } => return self.answer_non_quiet(input, is_error),
         };
-        let Some(opaque) = head.opaque else { return self.answer_loud(input, false) };
-        let place = self.in_flight.place_in_order(opaque)?;
-        let expected = self.expected_at(place);
+        let Some(opaque) = head.opaque else { return self.answer_non_quiet(input, false) };
+        let index = self.in_flight.index_in_order(opaque)?;
+        let expected = self.expected_at(index);
         // Checked before the reply has any effect.
         let status = meta::check(input, &head, expected)?;
-        if place > 0 && !expected.quiet {
-            self.silent = place;
-            return Ok(Step::Silent);
+        if index > 0 && !expected.quiet {
+            self.confirmed = index;
+            return Ok(Step::QuietFirst);
         }
         let mut reply = meta::take(input, &head, status, expected)?;
         if expected.returns_key {
-            self.restore_key(place, &mut reply);
+            self.restore_key(index, &mut reply);
         }
-        Ok(Step::Taken(self.answered(place, true).map(|tag| Event { tag, reply, last: true })))
+        Ok(Step::Taken(self.answered(index, true).map(|tag| Event { tag, reply, last: true })))
     }
 
     /// Sets the key of a reply for which the server could not return it.
     #[cold]
-    fn restore_key(&self, place: usize, reply: &mut Reply) {
-        let Some(key) = self.in_flight.key_at(place) else { return };
+    fn restore_key(&self, index: usize, reply: &mut Reply) {
+        let Some(key) = self.in_flight.key_at(index) else { return };
         reply.key = Bytes::copy_from_slice(key);
         // As on the binary protocol, a miss has the key and no text.
         if reply.status == Status::KeyNotFound {
@@ -100,61 +100,61 @@ impl Connection {
         }
     }
 
-    pub(crate) fn expected_at(&self, place: usize) -> Expected {
-        self.in_flight.get(place).map_or(Expected::NOOP, |entry| entry.expected)
+    pub(crate) fn expected_at(&self, index: usize) -> Expected {
+        self.in_flight.get(index).map_or(Expected::NOOP, |entry| entry.expected)
     }
 
     /// Attributes a line without an opaque to the first non-quiet request.
-    fn answer_loud(&mut self, input: &mut InputBuffer, is_error: bool) -> Result<Step, ProtocolError> {
-        let turn = self.in_flight.turn();
-        let Some(place) = self.in_flight.first_non_quiet() else {
-            return Err(self.unowned(input, turn < self.in_flight.len()));
+    fn answer_non_quiet(&mut self, input: &mut InputBuffer, is_error: bool) -> Result<Step, ProtocolError> {
+        let cursor = self.in_flight.cursor();
+        let Some(index) = self.in_flight.first_non_quiet() else {
+            return Err(self.unattributable(input, cursor < self.in_flight.len()));
         };
-        if is_error && place > turn {
-            return self.answer_quiet(input, turn, place);
+        if is_error && index > cursor {
+            return self.answer_quiet(input, cursor, index);
         }
-        if let Some(begin) = self.in_flight.first_in_line().filter(|begin| *begin <= place) {
+        if let Some(begin) = self.in_flight.first_multiget().filter(|begin| *begin <= index) {
             // Any of the quiet requests before it may have been refused.
-            return match is_error && begin > turn {
-                true => Err(self.unowned(input, true)),
-                false => self.begin_line(input, begin),
+            return match is_error && begin > cursor {
+                true => Err(self.unattributable(input, true)),
+                false => self.confirm_before_multiget(input, begin),
             };
         }
-        let expected = self.expected_at(place);
+        let expected = self.expected_at(index);
         let has_opaque = meta::verb_answers(expected.operation) && expected.operation != Operation::Debug;
         if has_opaque && !is_error {
-            return Err(self.unowned(input, false));
+            return Err(self.unattributable(input, false));
         }
-        if place > 0 {
+        if index > 0 {
             text::check(input, expected)?;
-            self.silent = place;
-            return Ok(Step::Silent);
+            self.confirmed = index;
+            return Ok(Step::QuietFirst);
         }
-        self.answer_in_order(input, place)
+        self.answer_in_order(input, index)
     }
 
-    /// Attributes an error line while quiet requests are pending from `turn` on and a non-quiet one at `place`.
-    fn answer_quiet(&mut self, input: &mut InputBuffer, turn: usize, place: usize) -> Result<Step, ProtocolError> {
+    /// Attributes an error line while quiet requests are pending from `cursor` on and a non-quiet one at `index`.
+    fn answer_quiet(&mut self, input: &mut InputBuffer, cursor: usize, index: usize) -> Result<Step, ProtocolError> {
         // A no-op is never refused, so if there is a single request before it, that was refused; of several, any may
         // have been.
-        match place.saturating_sub(turn) == 1 && self.expected_at(place).is_noop() {
-            true => self.answer_in_order(input, turn),
-            false => Err(self.unowned(input, true)),
+        match index.saturating_sub(cursor) == 1 && self.expected_at(index).is_noop() {
+            true => self.answer_in_order(input, cursor),
+            false => Err(self.unattributable(input, true)),
         }
     }
 
     /// Completes the quiet requests before a multiget.
-    fn begin_line(&mut self, input: &InputBuffer, begin: usize) -> Result<Step, ProtocolError> {
-        Self::check_begin_of_line(input)?;
-        self.silent = begin;
-        Ok(Step::Silent)
+    fn confirm_before_multiget(&mut self, input: &InputBuffer, begin: usize) -> Result<Step, ProtocolError> {
+        Self::check_multiget_start(input)?;
+        self.confirmed = begin;
+        Ok(Step::QuietFirst)
     }
 
     /// Consumes the lines that answer the oldest request.
-    fn answer_in_order(&mut self, input: &mut InputBuffer, place: usize) -> Result<Step, ProtocolError> {
-        let Some(expected) = self.in_flight.get(place).map(|entry| entry.expected) else {
+    fn answer_in_order(&mut self, input: &mut InputBuffer, index: usize) -> Result<Step, ProtocolError> {
+        let Some(expected) = self.in_flight.get(index).map(|entry| entry.expected) else {
             return match line::peek(input.as_slice())? {
-                Some(_) => Err(self.unowned(input, false)),
+                Some(_) => Err(self.unattributable(input, false)),
                 None => Ok(Step::Incomplete),
             };
         };
@@ -165,7 +165,7 @@ impl Connection {
         let Some(mut answer) = answer else { return Ok(Step::Incomplete) };
         if answer.reply.status == Status::UnknownCommand {
             if self.is_unknown_gets(Status::UnknownCommand) {
-                self.send_again_as_get(1);
+                self.resend_as_get(1);
                 return Ok(Step::Taken(None));
             }
             text::name_unknown_command(expected.operation, &mut answer.reply);
@@ -175,15 +175,15 @@ impl Connection {
             }
         }
         if answer.fatal.is_some() {
-            self.broken = answer.fatal;
+            self.fatal = answer.fatal;
         }
         self.auth_required |= answer.reply.status == Status::AuthError && expected.operation != Operation::Authenticate;
         let (reply, last) = (answer.reply, answer.last);
-        Ok(Step::Taken(self.answered(place, last).map(|tag| Event { tag, reply, last })))
+        Ok(Step::Taken(self.answered(index, last).map(|tag| Event { tag, reply, last })))
     }
 
     /// Returns the error for a line that cannot be attributed to a single request.
-    fn unowned(&mut self, input: &InputBuffer, may_be_quiet: bool) -> ProtocolError {
+    fn unattributable(&mut self, input: &InputBuffer, may_be_quiet: bool) -> ProtocolError {
         let text = match line::peek(input.as_slice()) {
             Ok(Some((text, _))) => text,
             Ok(None) => &[],

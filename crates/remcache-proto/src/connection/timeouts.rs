@@ -126,11 +126,11 @@ impl Connection {
         let old = Rewritten { output: std::mem::take(&mut self.output), begin: self.taken, end: self.submitted };
         self.submitted = self.taken;
         self.open_multiget = None;
-        let turn = self.in_flight.turn();
+        let cursor = self.in_flight.cursor();
         let mut keys = keys.iter();
         let mut entries = entries.into_iter().enumerate().peekable();
-        while let Some((place, entry)) = entries.next() {
-            let key = if place >= turn && entry.kept != KeyTracking::Nothing { keys.next() } else { None };
+        while let Some((index, entry)) = entries.next() {
+            let key = if index >= cursor && entry.key_tracking != KeyTracking::Nothing { keys.next() } else { None };
             if entry.start < old.begin {
                 key.into_iter().for_each(|key| self.in_flight.remember_key(key));
                 self.in_flight.push(entry);
@@ -142,19 +142,19 @@ impl Connection {
     }
 
     fn push_again(&mut self, entry: Entry, key: Option<&[u8]>, old: &Rewritten, end: u64) {
-        let encoded = match (entry.kept, key) {
+        let encoded = match (entry.key_tracking, key) {
             _ if entry.expected.is_noop() => match self.encode(&Request::noop(), self.in_flight.next_opaque()) {
                 Ok(encoded) => encoded,
                 // A no-op is never refused.
                 Err(_) => return,
             },
-            (KeyTracking::KeyInLine, Some(key)) => self.gather(key),
-            (kept, key) => {
+            (KeyTracking::MultigetKey, Some(key)) => self.append_key(key),
+            (key_tracking, key) => {
                 self.open_multiget = None;
                 key.into_iter().for_each(|key| self.in_flight.remember_key(key));
                 let start = self.submitted;
                 old.output.copy_range(offset(entry.start, old.begin)..offset(end, old.begin), &mut self.output);
-                Encoded { opcode: entry.opcode, expected: entry.expected, start, kept }
+                Encoded { opcode: entry.opcode, expected: entry.expected, start, key_tracking }
             }
         };
         self.push(encoded.replace(entry));

@@ -63,13 +63,13 @@ impl Connection {
         status == Status::UnknownCommand
             && self.protocol == Some(Protocol::Text)
             && oldest.expected.operation == Operation::Get
-            && self.in_flight.turn() == 0
+            && self.in_flight.cursor() == 0
             && self.without_gets.since.is_none_or(|since| oldest.start < since)
     }
 
     /// Sends the first fetches again as `get`, which is used from now on.
     #[cold]
-    pub(crate) fn send_again_as_get(&mut self, fetches: usize) {
+    pub(crate) fn resend_as_get(&mut self, fetches: usize) {
         self.without_gets.since.get_or_insert(self.submitted);
         self.last_reply = self.last_input;
         // A key added to the open line would be sent with `gets`.
@@ -81,7 +81,7 @@ impl Connection {
             match entry.owner {
                 Owner::Caller(_) => {
                     self.without_gets.record(old, self.in_flight.next_opaque());
-                    self.send_again(entry, &key);
+                    self.resend(entry, &key);
                 }
                 owner => self.forget_abandoned(owner),
             }
@@ -98,15 +98,15 @@ impl Connection {
         }
     }
 
-    fn send_again(&mut self, entry: Entry, key: &[u8]) {
-        let encoded = match entry.kept {
-            KeyTracking::KeyInLine => self.gather(key),
-            kept => {
+    fn resend(&mut self, entry: Entry, key: &[u8]) {
+        let encoded = match entry.key_tracking {
+            KeyTracking::MultigetKey => self.append_key(key),
+            key_tracking => {
                 self.open_multiget = None;
                 let start = self.submitted;
                 self.output.put_line(self.without_gets.command(), key);
                 self.in_flight.remember_key(key);
-                Encoded { opcode: Opcode::NOOP, expected: entry.expected, start, kept }
+                Encoded { opcode: Opcode::NOOP, expected: entry.expected, start, key_tracking }
             }
         };
         self.push(encoded.replace(entry));
