@@ -1,8 +1,10 @@
-//! Memory bounds of connections and codecs, measured with a counting allocator.
+//! Memory bounds of connections, codecs and observers, measured with a counting allocator.
 //!
 //! A separate binary: the allocator counts for the whole process, so the tests run one at a time.
 
 mod connections;
+#[cfg(all(feature = "metrics", feature = "opentelemetry"))]
+mod observers;
 #[path = "../it/support/protocol_mode.rs"]
 mod protocol_mode;
 #[cfg(all(feature = "zstd", feature = "lz4", feature = "deflate"))]

@@ -233,7 +233,7 @@ async fn check_cache(client: &Client, recorder: &Recorder, cache: Cache<ByteStri
     recorder.ended_as(OperationName::Get, hit);
     let (_, cas) = cache.get_with_cas("a").await.unwrap().unwrap();
     recorder.ended_as(OperationName::Get, hit);
-    cache.set_with_cas("a", "2", cas).await.unwrap();
+    assert!(cache.set_with_cas("a", "2", cas).await.unwrap().is_applied());
     recorder.ended_as(OperationName::Set, ok);
     assert!(cache.get("absent").await.unwrap().is_none());
     recorder.ended_as(OperationName::Get, miss);

@@ -17,7 +17,7 @@ use remcache::{Cache, Client, Config, Error, ErrorKind, Request};
 use remcache_server::{Close, Fault, Server};
 use tokio::task::{JoinSet, yield_now};
 
-const CALLERS: u64 = 32;
+const CALLERS: u64 = 128;
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// The number of operations of one protocol: together they are about a million. `REMCACHE_OPERATIONS` changes it.
