@@ -39,6 +39,7 @@
 mod backoff;
 mod breaker;
 mod failover;
+mod follow_up;
 mod hedge;
 mod operations;
 mod outcome;
@@ -52,8 +53,9 @@ pub use retry::Retries;
 pub(crate) use backoff::Backoff;
 pub(crate) use breaker::{Breaker, TimeoutStreak, Tripped};
 pub(crate) use failover::capped;
+pub(crate) use follow_up::{FollowUp, Step, follow_up, replaces};
 pub(crate) use hedge::HedgeBudget;
 pub(crate) use operations::{ReplicaPolicy, has_ttl, may_repeat, replica_policy};
 pub(crate) use outcome::pick_outcome;
-pub(crate) use retry::{Budget, FailureKind};
+pub(crate) use retry::Budget;
 pub(crate) use round_trip::RoundTrip;

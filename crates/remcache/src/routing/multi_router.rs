@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::cluster::Cluster;
 use crate::observe::Scope;
-use crate::policy::{FailureKind, ReplicaPolicy, may_repeat, pick_outcome, replica_policy};
+use crate::policy::{FollowUp, ReplicaPolicy, Step, follow_up, replaces, replica_policy};
 use crate::proto::{Reply, Request, Status};
 use crate::routing::requests::{Requests, yield_after};
 use crate::routing::router::{delete_request, fallback_request};
@@ -59,6 +59,16 @@ enum Pass {
     Delete(usize),
 }
 
+impl Pass {
+    fn step(self) -> Step {
+        match self {
+            Self::Replica(_) => Step::Replica,
+            Self::Fallback => Step::Fallback,
+            Self::Delete(_) => Step::DeleteOthers,
+        }
+    }
+}
+
 struct MultiRouter<'a, R> {
     shared: &'a ClientShared,
     source: &'a R,
@@ -84,21 +94,24 @@ impl<R: Requests> MultiRouter<'_, R> {
         batches.into_values().collect()
     }
 
-    /// Returns whether the key's result so far calls for this pass, before the key is placed.
+    /// Returns whether this pass may concern a key, by its outcome so far; without placing the key.
     fn may_concern(&self, index: usize) -> bool {
-        let Some(result) = self.outcomes.get(index).and_then(Option::as_ref) else {
-            return self.pass == Pass::Replica(0);
-        };
-        let (status, request) = (result.reply.status, self.source.request(index));
-        let (is_failure, replica_policy) = (FailureKind::of(status).is_some(), replica_policy(&request));
-        match (self.pass, replica_policy) {
-            (Pass::Replica(_), ReplicaPolicy::WriteAll | ReplicaPolicy::DeleteAll)
-            | (Pass::Fallback, ReplicaPolicy::DeleteAll) => true,
-            (Pass::Replica(_), ReplicaPolicy::Read) => is_failure || status == Status::KeyNotFound,
-            (Pass::Replica(_) | Pass::Fallback, _) => is_failure,
-            (Pass::Delete(_), ReplicaPolicy::WriteFirst) => result.reply.is_ok() || status.may_have_executed(),
-            (Pass::Delete(_), _) => false,
-        }
+        self.follow_up(index).map_or_else(|| self.pass == Pass::Replica(0), |follow_up| follow_up != FollowUp::No)
+    }
+
+    /// Returns whether this pass sends a key to this server, and withdraws the retry tokens that it costs.
+    fn concerns(&self, index: usize, server: &Server) -> bool {
+        let Some(result) = self.outcomes.get(index).and_then(Option::as_ref) else { return true };
+        // The server that was changed keeps its item.
+        let is_changed = matches!(self.pass, Pass::Delete(_)) && result.server.endpoint.name == server.endpoint.name;
+        !is_changed && self.follow_up(index).is_none_or(|follow_up| self.shared.allows(follow_up))
+    }
+
+    /// Returns what follows the outcome of a key; `None` if it has none.
+    fn follow_up(&self, index: usize) -> Option<FollowUp> {
+        let result = self.outcomes.get(index)?.as_ref()?;
+        let request = self.source.request(index);
+        Some(follow_up(self.pass.step(), &request, result.reply.status, &self.shared.config.retries))
     }
 
     /// Returns the server that a key's request goes to in this pass.
@@ -116,33 +129,6 @@ impl<R: Requests> MultiRouter<'_, R> {
             }
             Pass::Replica(_) | Pass::Delete(_) => None,
             Pass::Fallback => route.fallback,
-        }
-    }
-
-    /// Returns whether a key's request is sent to this server; withdraws its cost from the retry budget.
-    fn concerns(&self, index: usize, server: &Server) -> bool {
-        let Some(result) = self.outcomes.get(index).and_then(Option::as_ref) else { return true };
-        let (status, request) = (result.reply.status, self.source.request(index));
-        match (self.pass, replica_policy(&request)) {
-            (Pass::Delete(_), _) => result.server.endpoint.name != server.endpoint.name,
-            (Pass::Replica(_), ReplicaPolicy::WriteAll | ReplicaPolicy::DeleteAll) | (_, ReplicaPolicy::DeleteAll) => {
-                true
-            }
-            (_, ReplicaPolicy::Read) if status == Status::KeyNotFound => true,
-            _ => {
-                let is_safe = !status.may_have_executed() || may_repeat(&request, &self.shared.config.retries);
-                is_safe && FailureKind::of(status).is_some_and(|kind| self.shared.take_retry(kind))
-            }
-        }
-    }
-
-    /// Returns whether this pass's result replaces the earlier one.
-    fn is_better(&self, index: usize, before: Status, after: Status) -> bool {
-        match (self.pass, replica_policy(&self.source.request(index))) {
-            (Pass::Delete(_), _) => false,
-            (Pass::Fallback, ReplicaPolicy::DeleteAll) => before == Status::KeyNotFound && after == Status::NoError,
-            (_, ReplicaPolicy::DeleteAll) => pick_outcome(ReplicaPolicy::DeleteAll, &[before, after]) == Some(1),
-            _ => pick_outcome(ReplicaPolicy::WriteAll, &[before, after]) == Some(1),
         }
     }
 }
@@ -163,7 +149,8 @@ impl<R: Requests> BatchSink for MultiRouter<'_, R> {
 
     fn complete(&mut self, index: usize, reply: Reply, server: &Arc<Server>) {
         let before = self.outcomes.get(index).and_then(Option::as_ref).map(|result| result.reply.status);
-        let is_reported = before.is_none_or(|before| self.is_better(index, before, reply.status));
+        let replaces = |before| replaces(self.pass.step(), &self.source.request(index), before, reply.status);
+        let is_reported = before.is_none_or(replaces);
         if let (true, Some(outcome)) = (is_reported, self.outcomes.get_mut(index)) {
             *outcome = Some(KeyResult { reply, server: Arc::clone(server) });
         }

@@ -3,7 +3,6 @@
 //! Each attempt is an independent [`ServerCall`]; `policy` decides what follows it. Requests of a client without
 //! these settings never enter the router.
 
-use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -14,7 +13,9 @@ use tokio::time::{Instant, sleep};
 use super::cluster::Route;
 use crate::config::Config;
 use crate::observe::{Parent, Scope};
-use crate::policy::{FailureKind, ReplicaPolicy, capped, has_ttl, may_repeat, pick_outcome, replica_policy};
+use crate::policy::{
+    FollowUp, ReplicaPolicy, Step, capped, follow_up, has_ttl, may_repeat, pick_outcome, replaces, replica_policy,
+};
 use crate::proto::{Reply, Request, Status};
 use crate::result::no_server;
 use crate::routing::shared::ClientShared;
@@ -121,9 +122,10 @@ impl<'a> Router<'a> {
         loop {
             let was_usable = server.is_usable();
             let reply = self.attempt(server, request).await;
+            let retry = follow_up(Step::Retry, request, reply.status, &self.config.retries);
             // A server that was down before is not retried.
-            let again = attempts > 0 && was_usable && self.may_retry(request, reply.status);
-            if !again || !server.wait_for_return(self.deadline).await || !self.take_retry(reply.status) {
+            let again = attempts > 0 && was_usable && retry != FollowUp::No && Instant::now() < self.deadline;
+            if !again || !server.wait_for_return(self.deadline).await || !self.shared.allows(retry) {
                 return Outcome { reply, server: Some(Arc::clone(server)) };
             }
             attempts -= 1;
@@ -149,24 +151,14 @@ impl<'a> Router<'a> {
         call.run(server).await
     }
 
-    /// Returns whether a request may be sent again after this status, by its operation and the remaining time.
-    fn may_retry(&self, request: &Request<'a>, status: Status) -> bool {
-        let is_safe = !status.may_have_executed() || may_repeat(request, &self.config.retries);
-        FailureKind::of(status).is_some() && is_safe && Instant::now() < self.deadline
-    }
-
-    /// Withdraws the cost of a retry from the budget; returns `false` if it is exhausted.
-    fn take_retry(&self, status: Status) -> bool {
-        FailureKind::of(status).is_some_and(|kind| self.shared.take_retry(kind))
-    }
-
-    /// Returns whether the request is sent to another server after this status.
-    fn fails_over(&self, status: Status) -> bool {
-        let fails_over = self.may_retry(&self.request, status) && self.take_retry(status);
-        if fails_over {
+    /// Returns whether the request takes a step after this status, and withdraws the retry tokens that it costs.
+    fn takes(&self, step: Step, status: Status) -> bool {
+        let follow_up = follow_up(step, &self.request, status, &self.config.retries);
+        let takes = Instant::now() < self.deadline && self.shared.allows(follow_up);
+        if takes && matches!(follow_up, FollowUp::IfBudget(_)) {
             self.observe(Scope::failed_over);
         }
-        fails_over
+        takes
     }
 
     // ---- Reads ----
@@ -180,18 +172,12 @@ impl<'a> Router<'a> {
             let (outcome, asked) = self.read_from(first, rest.first()).await;
             copies = copies.get(asked..).unwrap_or_default();
             let status = outcome.reply.status;
-            let is_last = copies.is_empty() && self.route.fallback.is_none();
             found.push(outcome);
-            let fails_over = status == Status::KeyNotFound || !is_last && self.fails_over(status);
-            if !fails_over {
-                return best(ReplicaPolicy::WriteAll, found);
+            if copies.is_empty() || !self.takes(Step::Replica, status) {
+                break;
             }
         }
-        // A replica's answer takes precedence over the fallback's.
-        if found.iter().all(|outcome| FailureKind::of(outcome.reply.status).is_some()) {
-            found.extend(self.send_to_fallback().await);
-        }
-        best(ReplicaPolicy::WriteAll, found)
+        self.or_fallback(self.best(found)).await
     }
 
     fn replicas_to_read(&self) -> Vec<Arc<Server>> {
@@ -215,44 +201,35 @@ impl<'a> Router<'a> {
         }
         self.observe(Scope::hedged);
         let other = pin!(self.send(next, &self.request));
-        (first_hit(one, other).await, 2)
-    }
-
-    async fn send_to_fallback(&self) -> Option<Outcome> {
-        let server = self.route.fallback.as_ref()?;
-        // CAS values are specific to one server.
-        if self.request.condition() != 0 {
-            return None;
+        let (first, rest) = select(one, other).await.factor_first();
+        match first.reply.is_ok() {
+            true => (first, 2),
+            false => (self.best(vec![first, rest.await]), 2),
         }
-        Some(self.send(server, &fallback_request(&self.request, self.config)).await)
     }
 
     // ---- Writes ----
 
     async fn write_all(&self) -> Outcome {
         let outcomes = self.send_all(&self.route.copies, &self.request).await;
-        let outcome = best(ReplicaPolicy::WriteAll, outcomes);
-        self.or_fallback(outcome).await
-    }
-
-    /// Sends the request to the fallback if no replica could be reached.
-    async fn or_fallback(&self, outcome: Outcome) -> Outcome {
-        let has_other = self.route.fallback.is_some() && self.request.condition() == 0;
-        match has_other && self.fails_over(outcome.reply.status) {
-            true => self.send_to_fallback().await.unwrap_or(outcome),
-            false => outcome,
-        }
+        self.or_fallback(self.best(outcomes)).await
     }
 
     /// Deletes at every replica and at the fallback.
     async fn delete_all(&self) -> Outcome {
-        let fallback = async { self.send_to_fallback().await };
+        let fallback = async {
+            // Deletes go to the fallback whatever the replicas answer.
+            match &self.route.fallback {
+                Some(server) => Some(self.send(server, &self.request).await),
+                None => None,
+            }
+        };
         let copies = self.send_all(&self.route.copies, &self.request);
-        let (copies, elsewhere) = join(copies, fallback).await;
-        let outcome = best(ReplicaPolicy::DeleteAll, copies);
-        match elsewhere {
-            Some(elsewhere) if outcome.reply.status == Status::KeyNotFound && elsewhere.reply.is_ok() => elsewhere,
-            _ => outcome,
+        let (copies, fallback) = join(copies, fallback).await;
+        let outcome = self.best(copies);
+        match fallback {
+            Some(fallback) => self.better(Step::Fallback, outcome, fallback),
+            None => outcome,
         }
     }
 
@@ -263,15 +240,14 @@ impl<'a> Router<'a> {
             let outcome = self.send(server, &self.request).await;
             let status = outcome.reply.status;
             tried.push(outcome);
-            let is_last = tried.len() == self.route.copies.len();
-            let is_bound = self.route.is_pinned || self.request.condition() != 0;
-            if is_last || is_bound || !self.fails_over(status) {
+            let is_last = self.route.is_pinned || tried.len() == self.route.copies.len();
+            if is_last || !self.takes(Step::Replica, status) {
                 break;
             }
         }
         let changed = tried.len();
-        let outcome = best(ReplicaPolicy::WriteAll, tried);
-        if outcome.reply.is_ok() || outcome.reply.status.may_have_executed() {
+        let outcome = self.best(tried);
+        if self.takes(Step::DeleteOthers, outcome.reply.status) {
             self.delete_others(changed.saturating_sub(1)).await;
         }
         self.or_fallback(outcome).await
@@ -286,28 +262,36 @@ impl<'a> Router<'a> {
         }
     }
 
+    // ---- Several outcomes ----
+
     async fn send_all(&self, servers: &[Arc<Server>], request: &Request<'a>) -> Vec<Outcome> {
         join_all(servers.iter().map(|server| self.send(server, request))).await
     }
-}
 
-/// Picks the outcome to report.
-fn best(replica_policy: ReplicaPolicy, mut outcomes: Vec<Outcome>) -> Outcome {
-    let statuses: Vec<_> = outcomes.iter().map(|outcome| outcome.reply.status).collect();
-    match pick_outcome(replica_policy, &statuses) {
-        Some(index) => outcomes.swap_remove(index),
-        None => Outcome { reply: no_server(), server: None },
+    /// Sends the request to the fallback, if this outcome calls for it.
+    async fn or_fallback(&self, outcome: Outcome) -> Outcome {
+        let Some(server) = &self.route.fallback else { return outcome };
+        if !self.takes(Step::Fallback, outcome.reply.status) {
+            return outcome;
+        }
+        let fallback = self.send(server, &fallback_request(&self.request, self.config)).await;
+        self.better(Step::Fallback, outcome, fallback)
     }
-}
 
-/// Returns the first hit of two reads; without a hit, the better outcome.
-async fn first_hit(
-    one: impl Future<Output = Outcome> + Unpin,
-    other: impl Future<Output = Outcome> + Unpin,
-) -> Outcome {
-    let (first, rest) = select(one, other).await.factor_first();
-    match first.reply.is_ok() {
-        true => first,
-        false => best(ReplicaPolicy::WriteAll, vec![first, rest.await]),
+    /// Returns the outcome to report after a step.
+    fn better(&self, step: Step, before: Outcome, after: Outcome) -> Outcome {
+        match replaces(step, &self.request, before.reply.status, after.reply.status) {
+            true => after,
+            false => before,
+        }
+    }
+
+    /// Picks the outcome to report of those of several replicas.
+    fn best(&self, mut outcomes: Vec<Outcome>) -> Outcome {
+        let statuses: Vec<_> = outcomes.iter().map(|outcome| outcome.reply.status).collect();
+        match pick_outcome(replica_policy(&self.request), &statuses) {
+            Some(index) => outcomes.swap_remove(index),
+            None => Outcome { reply: no_server(), server: None },
+        }
     }
 }

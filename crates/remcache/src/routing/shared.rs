@@ -7,7 +7,7 @@ use tokio::sync::broadcast::Sender;
 use crate::config::Config;
 use crate::health::events;
 use crate::health::events::ServerEvent;
-use crate::policy::{Budget, FailureKind, HedgeBudget};
+use crate::policy::{Budget, FollowUp, HedgeBudget};
 
 /// The state that all requests of a client share.
 #[derive(Debug)]
@@ -31,9 +31,13 @@ impl ClientShared {
         }
     }
 
-    /// Withdraws the tokens of a retry after this kind of failure; returns `false` if the budget is exhausted.
-    pub(crate) fn take_retry(&self, kind: FailureKind) -> bool {
-        self.budget.lock().unwrap_or_else(PoisonError::into_inner).take(kind)
+    /// Returns whether a step is taken, and withdraws the retry tokens that it costs.
+    pub(crate) fn allows(&self, follow_up: FollowUp) -> bool {
+        match follow_up {
+            FollowUp::No => false,
+            FollowUp::Yes => true,
+            FollowUp::IfBudget(failure) => self.budget.lock().unwrap_or_else(PoisonError::into_inner).take(failure),
+        }
     }
 
     /// Records successful requests.
