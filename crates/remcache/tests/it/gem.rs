@@ -28,6 +28,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod examples;
+mod layers;
+mod multi;
+mod servers;
 
 use std::future::{Future, IntoFuture};
 use std::io::{Read, Write};
@@ -119,7 +122,13 @@ fn features() -> Vec<(&'static str, Vec<&'static str>)> {
     rows.map(|(feature, tests)| (feature, tests.split('`').skip(1).step_by(2).collect())).collect()
 }
 
-const SOURCES: &str = concat!(include_str!("gem.rs"), include_str!("gem/examples.rs"));
+const SOURCES: &str = concat!(
+    include_str!("gem.rs"),
+    include_str!("gem/examples.rs"),
+    include_str!("gem/layers.rs"),
+    include_str!("gem/multi.rs"),
+    include_str!("gem/servers.rs"),
+);
 
 #[test]
 fn every_row_names_existing_tests() {
@@ -308,277 +317,6 @@ async fn every_request_has_exactly_one_result() {
         }
         assert_eq!((handle.in_flight(), handle.waiting()), (0, 0));
     }
-}
-
-#[tokio::test]
-async fn quiet_commands_have_replies_too() {
-    let server = Memcached::start(&[]);
-    let client = client_of(&server);
-    for (request, opcode, status) in [
-        (Request::get("k"), 0x09, Status::KeyNotFound),
-        (Request::add("k", "v"), 0x12, Status::NoError),
-        (Request::add("k", "v"), 0x12, Status::KeyExists),
-        (Request::set("k", "v"), 0x11, Status::NoError),
-        (Request::get("k"), 0x09, Status::NoError),
-        (Request::delete("k"), 0x14, Status::NoError),
-        (Request::delete("k"), 0x14, Status::KeyNotFound),
-    ] {
-        let request = request.quiet();
-        assert_eq!(encoded(&request)[1], opcode);
-        assert_eq!(client.call(request).await.status, status, "{opcode:#04x}");
-    }
-}
-
-/// Reads requests up to the first non-quiet one, answers it with success, and returns all opcodes.
-async fn serve_one_batch(listener: &TcpListener) -> Vec<u8> {
-    let (mut stream, _) = listener.accept().await.unwrap();
-    let (mut input, mut opcodes) = (InputBuffer::new(), Vec::new());
-    loop {
-        while let Some(packet) = Packet::decode(&mut input, 1024).unwrap() {
-            opcodes.push(packet.header.opcode);
-            let opcode = Opcode(packet.header.opcode);
-            if !opcode.is_quiet() {
-                let reply = Reply::new(Status::NoError);
-                let answer = bytes_of(|output| binary::encode_reply(&reply, opcode, packet.header.opaque, output));
-                stream.write_all(&answer).await.unwrap();
-                return opcodes;
-            }
-        }
-        assert!(stream.read_buf(input.spare()).await.unwrap() > 0, "the client disconnected");
-    }
-}
-
-#[tokio::test]
-async fn multi_commands_are_quiet_except_the_last() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let client = || Client::with_config([&address], patient_config().protocol(ProtocolSetting::Binary)).unwrap();
-    let pairs = || (0..5).map(|n| (format!("k{n}"), "v"));
-
-    let (set_client, add_client, delete_client) = (client(), client(), client());
-    let (opcodes, stored) = tokio::join!(serve_one_batch(&listener), set_client.set_many(pairs()).into_future());
-    assert_eq!((opcodes, stored.made().count()), (vec![0x11, 0x11, 0x11, 0x11, 0x01], 5));
-    let (opcodes, added) = tokio::join!(serve_one_batch(&listener), add_client.add_many(pairs()).into_future());
-    assert_eq!((opcodes, added.made().count()), (vec![0x12, 0x12, 0x12, 0x12, 0x02], 5));
-    let keys = pairs().map(|(key, _)| key);
-    let (opcodes, deleted) = tokio::join!(serve_one_batch(&listener), delete_client.delete_many(keys).into_future());
-    assert_eq!((opcodes, deleted.made().count()), (vec![0x14, 0x14, 0x14, 0x14, 0x04], 5));
-}
-
-#[tokio::test]
-async fn multi_commands_return_a_result_for_every_key() {
-    let (server, dead) = (Memcached::start(&[]), format!("127.0.0.1:{}", unused_port()));
-    let client = Client::with_config([server.addr(), dead.clone()], patient_config()).unwrap();
-    let keys: Vec<String> = (0..1000).map(|n| format!("key{n}")).collect();
-    let is_dead = |key: &str| client.locate(key).unwrap().unwrap().name() == dead;
-    let alive = keys.iter().filter(|key| !is_dead(key)).count();
-    assert!((100..900).contains(&alive));
-    let stored = client.set_many(keys.iter().step_by(2).map(|key| (key, key))).await;
-    assert_eq!((stored.len(), stored.made().count() + stored.failed().count()), (500, 500));
-    let fetched = client.get_many(&keys).await;
-    assert_eq!(fetched.found().count() + fetched.missing().count(), alive);
-    for (n, (key, result)) in fetched.iter().enumerate() {
-        match result {
-            Ok(Some(item)) => assert!(n % 2 == 0 && item.value == key.as_bytes()),
-            Ok(None) => assert!(n % 2 == 1),
-            Err(error) => assert!(is_dead(key) && error.is_disconnected(), "{key}: {error}"),
-        }
-    }
-}
-
-#[test]
-fn server_addresses_may_omit_the_port() {
-    let client = Client::new(["localhost", "localhost:11212", "cache.example:11213"]).unwrap();
-    let names: Vec<String> = client.servers().iter().map(|server| server.name().to_owned()).collect();
-    assert_eq!(names, ["localhost:11211", "localhost:11212", "cache.example:11213"]);
-}
-
-#[tokio::test]
-async fn keys_are_distributed_over_connected_servers() {
-    let mut suite = Suite::start().await;
-    for n in 0..300 {
-        let key = format!("key{n}");
-        assert_eq!(suite.client.locate(&key).unwrap().unwrap().name(), suite.server_of(&key), "{key}");
-        suite.client.set(&key, "v").await.unwrap();
-        assert_eq!(text_query(&suite.server_of(&key), &format!("mg {key}")), "HD", "{key} is on its server");
-    }
-    suite.second.kill();
-    wait_until("the server is down", async || {
-        let [_, second, ..] = &suite.client.servers()[..] else { panic!("four servers") };
-        second.noop().await.is_err()
-    })
-    .await;
-    for n in 0..300 {
-        let key = format!("key{n}");
-        assert_eq!(suite.client.locate(&key).unwrap().unwrap().name(), suite.first.addr(), "{key}");
-        assert!(suite.client.set(&key, "v").await.unwrap().is_applied(), "servers that are down are skipped");
-    }
-    assert!(suite.client.servers()[0].name() == suite.dead && suite.client.is_usable());
-}
-
-#[test]
-fn ketama_is_implemented() {
-    let client = Client::new(["10.0.1.1", "10.0.1.2", "10.0.1.3:11212"]).unwrap();
-    let names = ["10.0.1.1:11211", "10.0.1.2:11211", "10.0.1.3:11212"];
-    // The placement of libmemcached itself.
-    for (n, server_of) in [1, 2, 0, 2, 2, 1, 1, 2, 2, 1].into_iter().enumerate() {
-        let server = client.locate(format!("key-{n}")).unwrap().unwrap();
-        assert_eq!(server.name(), names[server_of], "key-{n}");
-    }
-}
-
-#[tokio::test]
-async fn servers_can_be_replaced_at_runtime() {
-    let (old, new) = (Memcached::start(&[]), Memcached::start(&[]));
-    let (before, after) = (Proxy::start(old.addr()).await, Proxy::start(new.addr()).await);
-    let client = Client::with_config([before.addr()], patient_config()).unwrap();
-    assert_eq!(before.accepted(), 0, "connections are lazy");
-    client.set("k", "old").await.unwrap();
-    client.set_servers([after.addr()]).unwrap();
-    assert_eq!((before.accepted(), after.accepted()), (1, 0));
-    assert_eq!(client.get("k").await.unwrap(), None);
-    client.set("k", "new").await.unwrap();
-    assert_eq!((before.accepted(), after.accepted()), (1, 1));
-    assert_eq!(text_query(&old.addr(), "mg k v"), "VA 3");
-}
-
-#[tokio::test]
-async fn the_client_reports_what_is_usable() {
-    let suite = Suite::start().await;
-    let servers = suite.client.servers();
-    let connected: Vec<_> = servers
-        .iter()
-        .filter(|server| server.state().condition == ConnectionState::Connected)
-        .map(|it| it.name())
-        .collect();
-    assert_eq!(connected, [suite.second.addr(), suite.first.addr(), suite.first.addr()]);
-    assert!(matches!(&servers[0].state().condition, ConnectionState::Down(reason) if reason.contains("refused")));
-    assert!(suite.client.is_usable());
-    assert!(suite.client.locate("Hello").unwrap().is_some());
-}
-
-#[tokio::test]
-async fn a_lost_connection_is_reestablished() {
-    let mut server = Memcached::start(&[]);
-    let client = client_of(&server);
-    client.set("k", "v").await.unwrap();
-    server.kill();
-    wait_until("the server is down", async || client.get("k").await.is_err()).await;
-    assert!(!client.is_usable());
-    server.restart();
-    wait_until("the client reconnects by itself", async || client.is_usable()).await;
-    assert_eq!(client.get("k").await.unwrap(), None);
-}
-
-#[tokio::test]
-async fn an_idle_connection_is_probed() {
-    let server = Memcached::start(&[]);
-    let proxy = Proxy::start(server.addr()).await;
-    let client_with_silence = |limit| {
-        let config = patient_config().keepalive(Duration::from_millis(50), limit);
-        Client::with_config([proxy.addr()], config).unwrap()
-    };
-    let client = client_with_silence(seconds(60));
-    client.set("k", "v").await.unwrap();
-    let before = proxy.passed(Direction::Requests);
-    wait_until("no-ops are sent to the idle server", async || proxy.passed(Direction::Requests) >= before + 3 * 24)
-        .await;
-    assert_eq!((proxy.accepted(), only_server(&client).state().condition), (1, ConnectionState::Connected));
-
-    let client = client_with_silence(seconds(1));
-    wait_until("the client connects", async || client.get("k").await.is_ok()).await;
-    proxy.change(|rules| rules.replies.black_hole = true);
-    wait_until("the unresponsive server is down", async || !client.is_usable()).await;
-    assert!(matches!(only_server(&client).state().condition, ConnectionState::Down(_)));
-    proxy.change(|rules| rules.replies.black_hole = false);
-}
-
-#[test]
-fn keepalive_has_the_defaults_of_the_gem() {
-    let limits = Limits::default();
-    assert_eq!((limits.keepalive, limits.silence), (seconds(5), seconds(15)));
-}
-
-/// The protocol layer alone, on a blocking socket.
-struct BlockingClient {
-    connection: Connection,
-    stream: TcpStream,
-    input: InputBuffer,
-}
-
-impl BlockingClient {
-    fn connect(server: &Memcached, first_opaque: u32) -> Self {
-        let stream = TcpStream::connect(server.addr()).unwrap();
-        let connection = Connection::new(Limits::default(), first_opaque, Instant::now());
-        Self { connection, stream, input: InputBuffer::new() }
-    }
-
-    fn submit(&mut self, request: &Request<'_>, tag: u64) {
-        let now = Instant::now();
-        let deadline = Deadline { at: now + seconds(60), extend_by: Duration::ZERO };
-        self.connection.submit(request, Some(Tag(tag)), deadline, now).unwrap();
-    }
-
-    /// Writes all submitted requests and reads until all are answered.
-    fn exchange(&mut self) -> Vec<(u64, Reply)> {
-        let mut output = Output::new();
-        self.connection.take_output(&mut output);
-        let bytes = output.copy_to_bytes(output.remaining());
-        self.stream.write_all(&bytes).unwrap();
-        self.connection.handle_written(bytes.len());
-        let mut replies = Vec::new();
-        let mut buffer = [0; 4096];
-        while self.connection.in_flight() > 0 {
-            let count = self.stream.read(&mut buffer).unwrap();
-            assert!(count > 0, "the server closed");
-            self.input.extend(&buffer[..count]);
-            self.connection.handle_received(Instant::now());
-            while let Some(event) = self.connection.poll_event(&mut self.input).unwrap() {
-                replies.push((event.tag.0, event.reply));
-            }
-        }
-        replies
-    }
-}
-
-#[test]
-fn opaques_wrap() {
-    let server = Memcached::start(&[]);
-    let mut client = BlockingClient::connect(&server, u32::MAX - 500);
-    for n in 0..100 {
-        client.submit(&Request::set(format!("k{n}"), format!("v{n}")).quiet(), n);
-    }
-    assert_eq!(client.exchange().len(), 100);
-    for round in 0..5 {
-        for n in 0..200 {
-            let request = Request::get(format!("k{n}"));
-            client.submit(&if n % 3 == 0 { request.quiet() } else { request }, n);
-        }
-        let replies = client.exchange();
-        assert_eq!(replies.len(), 200, "round {round}");
-        for (index, (n, reply)) in replies.into_iter().enumerate() {
-            assert_eq!(n, index as u64, "replies are in order");
-            match n < 100 {
-                true => assert_eq!(reply.text(), format!("v{n}")),
-                false => assert_eq!(reply.status, Status::KeyNotFound),
-            }
-        }
-    }
-}
-
-#[tokio::test]
-async fn each_layer_can_be_used_alone() {
-    let server = Memcached::start(&[]);
-    // The protocol.
-    let mut client = BlockingClient::connect(&server, 0);
-    client.submit(&Request::set("k", "v"), 7);
-    assert!(matches!(&client.exchange()[..], [(7, reply)] if reply.is_ok()));
-    // Requests and replies.
-    let client = client_of(&server);
-    assert_eq!(client.call(Request::get("k")).await.text(), "v");
-    assert_eq!(only_server(&client).call(Request::get("k")).await.text(), "v");
-    // Typed operations.
-    assert_eq!(client.get("k").await.unwrap().unwrap().value, "v");
 }
 
 #[tokio::test]
