@@ -119,9 +119,7 @@ impl<K, V> MemcachedCache<K, V> {
                     keys.push(key.slice(client.namespace().len()..));
                 }
             }
-            for (_, deleted) in client.delete_many(keys).await {
-                deleted?;
-            }
+            client.delete_many(keys).await.into_result()?;
         }
         Ok(())
     }

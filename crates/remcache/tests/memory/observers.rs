@@ -1,4 +1,5 @@
 //! An operation with metrics allocates no more than one without.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use metrics_exporter_prometheus::PrometheusBuilder;
 use opentelemetry::metrics::MeterProvider as _;

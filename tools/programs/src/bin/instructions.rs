@@ -1,6 +1,6 @@
 //! Gets an item many times, with an observer or without: callgrind counts the instructions.
 //!
-//! `valgrind --tool=callgrind --callgrind-out-file=/dev/null target/release/instructions none 20000`
+//! `valgrind --tool=callgrind --callgrind-out-file=target/callgrind.out target/release/instructions none 20000`
 
 use std::error::Error;
 use std::time::Duration;

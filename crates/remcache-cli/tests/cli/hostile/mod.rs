@@ -77,8 +77,11 @@ const LOCAL: &[&[&str]] = &[
     &["nonsense\u{202e}\x1b[2J"],
 ];
 
+/// Runs a command and checks its output.
+type Scenario = fn(&Hostile);
+
 /// Commands that need more than arguments: files, terminals, an end.
-const SCENARIOS: &[(&str, fn(&Hostile))] = &[
+const SCENARIOS: &[(&str, Scenario)] = &[
     ("context", scenarios::contexts),
     ("copy", scenarios::copy),
     ("demo", scenarios::demo),

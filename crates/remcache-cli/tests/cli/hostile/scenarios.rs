@@ -95,8 +95,8 @@ pub(super) fn load(hostile: &Hostile) {
     let lines = [
         format!("{{\"key\":\"k\u{202e}\",\"value\":\"\u{9b}{}\"}}", "x".repeat(2 << 20)),
         format!("{{\"key\":\"k\",\"{EVIL}\":1}}"),
-        format!("{{\"key\":\"k\",\"value_b64\":\"\u{202e}\"}}"),
-        format!("{EVIL}"),
+        "{\"key\":\"k\",\"value_b64\":\"\u{202e}\"}".to_owned(),
+        EVIL.to_owned(),
     ];
     fs::write(&input, lines.join("\n")).expect("it is written");
     run_all(&["load", &input], &[], &hostile.name);
