@@ -112,6 +112,7 @@ const CRATES: &[Layers] = &[
             "listener",
             "stream",
             "fault",
+            "buffers",
             "request_buffer",
             "reply_buffer",
             "step",

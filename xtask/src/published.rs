@@ -136,7 +136,7 @@ fn selection(packages: &[impl AsRef<str>]) -> Vec<String> {
 pub(crate) const PACKAGES: &[&str] =
     &["remcache-proto", "remcache-distribution", "remcache-server", "remcache", "remcache-cli"];
 const WITHOUT_IO: &[&str] = &["remcache-proto", "remcache-distribution"];
-const WITH_FEATURES: &[&str] = &["remcache", "remcache-server", "remcache-cached", "remcache-opendal"];
+const WITH_FEATURES: &[&str] = &["remcache", "remcache-server", "remcache-cli", "remcache-cached", "remcache-opendal"];
 
 #[cfg(test)]
 mod tests {

@@ -131,8 +131,13 @@ fn connect(config: MemcachedConfig) -> Result<Client> {
         settings = settings.timeout(timeout).connect_timeout(timeout);
     }
     settings = settings.server(&url(&endpoint)).map_err(configuration_error)?;
-    if let (Some(username), Some(password)) = (config.username, config.password) {
-        settings = settings.credentials(Credentials::new(username, password));
+    match (config.username, config.password) {
+        (Some(username), Some(password)) => settings = settings.credentials(Credentials::new(username, password)),
+        (None, None) => {}
+        _ => {
+            let text = "username and password belong together: set both, or neither";
+            return Err(Error::new(ErrorKind::ConfigInvalid, text));
+        }
     }
     if let Some(file) = config.ca_file {
         settings = with_authorities(settings, file)?;

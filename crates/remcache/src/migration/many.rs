@@ -55,7 +55,7 @@ impl Migration {
         let mut items = Vec::new();
         let mut nowhere = Vec::new();
         for (&place, answer) in absent.iter().zip(answers) {
-            match self.reset_silence_timer(answer).map(Option::flatten) {
+            match self.unavailable_as_miss(answer).map(Option::flatten) {
                 Ok(Some(item)) => items.push((place, item)),
                 Ok(None) => nowhere.push(place),
                 Err(error) => results[place] = Err(error),
@@ -149,7 +149,7 @@ impl Migration {
         let deleted = self.old.delete_many(places.iter().map(|&place| keys[place])).await;
         let outcomes = deleted.into_iter().map(|(_, result)| result);
         let was_there =
-            |outcome| self.reset_silence_timer(outcome).map(|change| change.is_some_and(WriteOutcome::is_applied));
+            |outcome| self.unavailable_as_miss(outcome).map(|change| change.is_some_and(WriteOutcome::is_applied));
         places.iter().copied().zip(outcomes.map(was_there)).collect()
     }
 }

@@ -255,11 +255,11 @@ impl Migration {
         request: &Request<'_>,
         limit: Limit,
     ) -> Result<Option<K::Output>, Error> {
-        self.reset_silence_timer(ask::<K>(&self.old, request, limit).await)
+        self.unavailable_as_miss(ask::<K>(&self.old, request, limit).await)
     }
 
     /// Converts unavailability of an old server to `None` if that counts as a miss.
-    pub(crate) fn reset_silence_timer<T>(&self, answer: Result<T, Error>) -> Result<Option<T>, Error> {
+    pub(crate) fn unavailable_as_miss<T>(&self, answer: Result<T, Error>) -> Result<Option<T>, Error> {
         match answer {
             Ok(answer) => Ok(Some(answer)),
             Err(error) if self.old_away == OldUnavailable::Miss && error.is_unavailable() => {

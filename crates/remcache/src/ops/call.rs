@@ -225,7 +225,13 @@ impl<'a> Call<'a> {
         let sent = router::send_routed(client.shared(), request.clone(), route, deadline, call.is_guarded(), scope);
         *routed = Some(observed::until_end(sent, operation, call));
         let Outcome { reply, server } = ready!(self.poll_routed(waker));
-        self.call.end_at_once(server, reply, waker)
+        if server.is_none() {
+            return self.call.end_at_once(None, reply, waker);
+        }
+        // Each attempt has taken part in the cooperative budget. The operation is reported as ended, so its reply must
+        // not be lost if the call is dropped now.
+        self.call.end(server);
+        Poll::Ready(reply)
     }
 
     fn poll_routed(&mut self, waker: &Waker) -> Poll<Outcome> {

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io::{BufRead, Read};
 
 use super::ValueError;
+#[cfg(any(feature = "zstd", feature = "lz4", feature = "deflate"))]
 use crate::reason::Reason;
 
 /// Compression algorithm of a value.

@@ -13,7 +13,7 @@ use crate::{ALLOCATOR, take_turn};
 
 const GETS: usize = 500;
 
-/// Returns what so many gets allocate, on one thread: the least of several runs, because the harness allocates too.
+/// Returns the number of allocations of `GETS` gets, on one thread: the least of several runs, because the harness allocates too.
 fn allocations(server: &Memcached, config: Config) -> usize {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {

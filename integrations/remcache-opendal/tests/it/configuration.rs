@@ -57,3 +57,12 @@ async fn invalid_configurations_are_rejected() {
         assert_eq!(Operator::new(service).unwrap_err().kind(), ErrorKind::ConfigInvalid);
     }
 }
+
+#[tokio::test]
+async fn a_username_without_a_password_is_rejected() {
+    let registry = OperatorRegistry::get();
+    remcache_opendal::register(registry);
+    let error = registry.load("memcached://localhost?username=ann").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConfigInvalid);
+    assert!(error.to_string().contains("set both"), "{error}");
+}

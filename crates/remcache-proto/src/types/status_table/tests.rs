@@ -3,7 +3,7 @@
 use super::*;
 use crate::types::status::Delivery;
 
-/// Returns the status after another one, in a fixed order; a new status does not compile until it is added.
+/// Returns the next status, in a fixed order; a new status does not compile until it is added.
 fn after(status: Status) -> Option<Status> {
     use Status::*;
     Some(match status {

@@ -91,7 +91,7 @@ impl TaskHandle {
     /// Promises that the task acts by an instant although nothing is in flight; returns the instant to register with
     /// the watchdog, if any.
     ///
-    /// If the task breaks the promise, another one may take the connection over.
+    /// If the task breaks the promise, another task may take the connection over.
     pub(crate) fn act_by(&self, at: Instant, now: Instant) -> Option<std::time::Instant> {
         let mut state = self.lock()?;
         state.acts_by = at.checked_add(MAX_STALL).map(Instant::into_std);
