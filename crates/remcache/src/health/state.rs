@@ -41,7 +41,7 @@ impl ConnectionState {
     }
 
     /// Returns the name used in metric labels.
-    #[cfg(feature = "metrics")]
+    #[cfg(any(feature = "metrics", feature = "opentelemetry"))]
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Idle => "idle",
