@@ -1,4 +1,4 @@
-//! The file of a delete journal: what a process leaves to the next one.
+//! The file of a delete journal, which keeps failed deletes for the next process.
 //!
 //! It is a log. Each line adds a key of a server or removes it again, and begins with a checksum of the rest; server
 //! and key are percent-encoded. The file is locked while it is in use, and rewritten when most of it is obsolete.
@@ -33,7 +33,7 @@ struct State {
 
 type Keys = HashMap<Arc<str>, HashSet<Bytes>>;
 
-/// What a line says.
+/// The change that a line records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Change {
     Add,
@@ -41,7 +41,7 @@ enum Change {
 }
 
 impl JournalFile {
-    /// Opens the file, or creates it, and reads what an earlier process left.
+    /// Opens the file, or creates it, and reads the keys of an earlier process.
     ///
     /// # Errors
     /// [`ErrorKind::Config`](crate::error::ErrorKind::Config) if it is not a delete journal or is damaged, which leaves
@@ -189,7 +189,7 @@ fn is_at(_: &File, _: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
-/// What a file holds.
+/// The contents of a file.
 struct Contents {
     keys: Keys,
     lines: usize,

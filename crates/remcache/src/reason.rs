@@ -1,13 +1,13 @@
-//! What went wrong in words, with the error that caused it.
+//! A description of an error, with its cause.
 
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
-/// An error that may have many owners.
+/// A shared error.
 pub(crate) type Cause = Arc<dyn Error + Send + Sync>;
 
-/// What went wrong in words, and the error that caused it if there is one.
+/// The description of an error, and the error that caused it if there is one.
 ///
 /// ```
 /// use remcache::value::Reason;
@@ -29,12 +29,12 @@ impl Reason {
         Self { text: cause.to_string(), cause: Some(Arc::new(cause)) }
     }
 
-    /// Creates a reason in these words, which include those of the cause or explain them.
+    /// Creates a reason with this text, which includes or explains that of the cause.
     pub(crate) fn with_cause(text: impl Into<String>, cause: Cause) -> Self {
         Self { text: text.into(), cause: Some(cause) }
     }
 
-    /// Returns it in words.
+    /// Returns the text.
     pub(crate) fn text(&self) -> &str {
         &self.text
     }
@@ -62,7 +62,7 @@ impl From<&str> for Reason {
     }
 }
 
-/// Reasons are equal if their words are.
+/// Reasons are equal if their texts are.
 impl PartialEq for Reason {
     fn eq(&self, other: &Self) -> bool {
         self.text == other.text

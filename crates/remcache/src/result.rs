@@ -115,12 +115,12 @@ impl WriteOutcome {
 pub struct UnconditionalOutcome(WriteOutcome);
 
 impl UnconditionalOutcome {
-    /// Whether the change was made.
+    /// Returns whether the write was applied.
     pub fn is_applied(self) -> bool {
         self.0.is_applied()
     }
 
-    /// The item's CAS value, if the change was made.
+    /// Returns the item's CAS value, if the write was applied.
     pub fn cas(self) -> Option<u64> {
         self.0.cas()
     }

@@ -1,8 +1,8 @@
-//! What a client takes as its servers.
+//! The server addresses that a client is created with.
 
 /// The addresses of servers: one text, or anything that iterates over texts.
 ///
-/// `M` says which of the two it is, and is always inferred.
+/// `M` is [`OneAddress`] or [`ManyAddresses`], and is always inferred.
 ///
 /// ```
 /// use remcache::Client;
@@ -24,14 +24,14 @@ pub trait ServerList<M> {
     fn into_addresses(self) -> impl Iterator<Item: AsRef<str>>;
 }
 
-/// Marks one address.
+/// Marker for one address.
 #[derive(Debug)]
-#[expect(clippy::exhaustive_enums, reason = "a mark without values")]
+#[expect(clippy::exhaustive_enums, reason = "a marker without values")]
 pub enum OneAddress {}
 
-/// Marks a list of addresses.
+/// Marker for a list of addresses.
 #[derive(Debug)]
-#[expect(clippy::exhaustive_enums, reason = "a mark without values")]
+#[expect(clippy::exhaustive_enums, reason = "a marker without values")]
 pub enum ManyAddresses {}
 
 impl<S: AsRef<str>> ServerList<OneAddress> for S {

@@ -216,7 +216,7 @@ fn servers(settings: &Settings) -> Vec<String> {
 
 /// The values of an option as text that can be wrapped.
 fn spaced(values: &[String]) -> String {
-    values.join(", ").replace(',', ", ").replace(",  ", ", ")
+    values.iter().flat_map(|value| value.split(',')).map(str::trim_start).collect::<Vec<_>>().join(", ")
 }
 
 fn joined(values: &[String]) -> String {

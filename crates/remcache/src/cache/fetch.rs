@@ -15,7 +15,7 @@ use crate::observe;
 use crate::observe::OperationName;
 #[cfg(feature = "near")]
 use crate::observe::Outcome;
-use crate::ops::multi_builder::Outcomes;
+use crate::ops::outcomes::Outcomes;
 use crate::proto::Ttl;
 use crate::recipes;
 use crate::recipes::fetch::{Found, Loaded};
@@ -222,7 +222,7 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
             let values = keys.iter().zip(items).map(|(key, item)| cache.decode_found(key.as_ref(), item));
             let values: Vec<_> = values.collect();
             recipes::note(client, hits.into_iter().zip(values.iter().map(|value| value.as_ref().err())));
-            Ok(Outcomes::of(keys.into_iter().zip(values).collect()))
+            Ok(keys.into_iter().zip(values).collect())
         })
     }
 

@@ -45,7 +45,7 @@ use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::observe;
 use crate::observe::OperationName;
-use crate::ops::multi_builder::Outcomes;
+use crate::ops::outcomes::Outcomes;
 use crate::proto::Ttl;
 use crate::result::{Item, UnconditionalOutcome, WriteOutcome};
 use crate::value::{Codec, Encoded, ValueError};
@@ -177,7 +177,7 @@ impl<T, B: ?Sized> Cache<T, B> {
         let values = keys.iter().zip(items).map(|(key, item)| self.decode_found(key.as_ref(), item));
         let values: Vec<_> = values.collect();
         operation.end_many(values.iter().map(observe::found_each));
-        Outcomes::of(keys.into_iter().zip(values).collect())
+        keys.into_iter().zip(values).collect()
     }
 
     /// Stores a value unconditionally.
@@ -316,7 +316,7 @@ impl<T, B: ?Sized> Cache<T, B> {
         let (store, operation) = self.store.observe_many(OperationName::DeleteMany, keys.len());
         let results = store.delete_many(&keys).await;
         operation.end_many(results.iter().map(observe::done_each));
-        Outcomes::of(keys.into_iter().zip(results).collect())
+        keys.into_iter().zip(results).collect()
     }
 
     /// Returns the underlying client.

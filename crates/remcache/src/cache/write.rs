@@ -10,7 +10,7 @@ use super::store::{Condition, Store};
 use crate::error::Error;
 use crate::observe;
 use crate::observe::OperationName;
-use crate::ops::multi_builder::Outcomes;
+use crate::ops::outcomes::Outcomes;
 use crate::proto::Ttl;
 use crate::result::WriteOutcome;
 use crate::value::Encoded;
@@ -104,7 +104,7 @@ impl<'a, K: AsRef<[u8]> + Send + Sync + 'a> IntoFuture for CacheWriteMany<'a, K>
             let (store, operation) = store.observe_many(OperationName::SetMany, keys.len());
             let results = store.set_many(&keys, values, ttl).await;
             operation.end_many(results.iter().map(observe::done_each));
-            Outcomes::of(keys.into_iter().zip(results).collect())
+            keys.into_iter().zip(results).collect()
         })
     }
 }

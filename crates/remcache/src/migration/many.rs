@@ -15,7 +15,7 @@ use crate::migration::backfill::Copied;
 use crate::migration::builder::Limit;
 use crate::observe;
 use crate::observe::OperationName;
-use crate::ops::multi_builder::Outcomes;
+use crate::ops::outcomes::Outcomes;
 use crate::proto::{CowBytes, Ttl};
 use crate::result::{Item, WriteOutcome};
 
@@ -34,7 +34,7 @@ impl Migration {
         let (migration, operation) = self.observe_many(OperationName::GetMany, keys.len());
         let results = migration.fetch_many(&slices).await;
         operation.end_many(results.iter().map(observe::found_each));
-        Outcomes::of(keys.into_iter().zip(results).collect())
+        keys.into_iter().zip(results).collect()
     }
 
     async fn fetch_many(&self, keys: &[&[u8]]) -> Results<Option<Item>> {
@@ -123,7 +123,7 @@ impl Migration {
         let (migration, operation) = self.observe_many(OperationName::DeleteMany, keys.len());
         let results = migration.remove_many(&slices).await;
         operation.end_many(results.iter().map(observe::done_each));
-        Outcomes::of(keys.into_iter().zip(results).collect())
+        keys.into_iter().zip(results).collect()
     }
 
     async fn remove_many(&self, keys: &[&[u8]]) -> Results<WriteOutcome> {
@@ -222,7 +222,7 @@ where
             }
         }
         operation.end_many(results.iter().map(observe::done_each));
-        Outcomes::of(keys.into_iter().zip(results).collect())
+        keys.into_iter().zip(results).collect()
     }
 }
 

@@ -216,7 +216,7 @@ impl<'a> Call<'a> {
             Ok(route) => route,
             Err(reply) => {
                 observed::refused(client, call, &reply);
-                return call.end_at_once(None, reply, waker);
+                return call.end_at_once(reply, waker);
             }
         };
         let operation = observed::begin_routed(client, call, &route);
@@ -226,7 +226,7 @@ impl<'a> Call<'a> {
         *routed = Some(observed::until_end(sent, operation, call));
         let Outcome { reply, server } = ready!(self.poll_routed(waker));
         if server.is_none() {
-            return self.call.end_at_once(None, reply, waker);
+            return self.call.end_at_once(reply, waker);
         }
         // Each attempt has taken part in the cooperative budget. The operation is reported as ended, so its reply must
         // not be lost if the call is dropped now.

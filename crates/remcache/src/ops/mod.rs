@@ -9,6 +9,7 @@ pub(crate) mod many_stream;
 pub(crate) mod multi;
 pub(crate) mod multi_builder;
 pub(crate) mod observed;
+pub(crate) mod outcomes;
 pub(crate) mod primary;
 pub(crate) mod requests;
 pub(crate) mod server;
@@ -25,7 +26,8 @@ pub use builder::{Kind, kind};
 pub use call::Call;
 pub use call_many::CallMany;
 pub use many_stream::{DeleteStream, GetStream, ManyStream, SetStream};
-pub use multi_builder::{AppendMany, DeleteMany, GetMany, IncrementMany, Many, Outcomes, SetMany, TouchMany};
+pub use multi_builder::{AppendMany, DeleteMany, GetMany, IncrementMany, Many, SetMany, TouchMany};
 #[doc(hidden)]
 pub use multi_builder::{Entry, KeyNumber, KeyOnly, KeyValue};
+pub use outcomes::Outcomes;
 pub use server::{Stat, Stats};

@@ -141,9 +141,9 @@ impl<'a> ServerCall<'a> {
         }
     }
 
-    /// Completes the call with a reply that is known at its first poll.
-    pub(crate) fn end_at_once(&mut self, server: Option<Arc<Server>>, reply: Reply, waker: &Waker) -> Poll<Reply> {
-        self.end(server);
+    /// Completes the call with a reply that is known at its first poll and comes from no server.
+    pub(crate) fn end_at_once(&mut self, reply: Reply, waker: &Waker) -> Poll<Reply> {
+        self.state = State::Done;
         self.cooperate(reply, waker)
     }
 

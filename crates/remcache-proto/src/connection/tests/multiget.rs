@@ -1,7 +1,7 @@
 //! Multigets: coalescing, attribution of items, and wrong replies.
 
-use super::wrong_replies::{Corruption, Random, expected_value};
-use crate::connection::tests::text::{Harness, below};
+use super::wrong_replies::{Corruption, Random, expected_value, receive};
+use crate::connection::tests::text::{Harness, below, take_events};
 
 use bytes::Bytes;
 
@@ -375,16 +375,11 @@ fn conversation(protocol: Protocol, seed: u64) {
     // A missing item is undetectable, a wrong item is not.
     let is_undetectable = !matches!(chosen, Corruption::None | Corruption::Truncate);
     let mut completions = vec![0; count];
-    let mut failed = false;
-    while !bytes.is_empty() && !failed {
-        let piece = (1 + below(&mut random, 40)).min(bytes.len());
-        harness.input.extend(&bytes.drain(..piece).collect::<Vec<_>>());
-        failed = super::text::take_events(&mut harness, &mut completions, is_undetectable, seed, chosen).is_err();
-    }
-    assert!(!failed || is_undetectable, "seed {seed}, {protocol} {chosen:?}: a correct reply was rejected");
-    harness.input = InputBuffer::new();
-    harness.connection.close(&Bytes::from("gone"), harness.at(0));
-    super::text::take_events(&mut harness, &mut completions, is_undetectable, seed, chosen).unwrap();
+    let Harness { connection, input, .. } = &mut harness;
+    let is_rejected = receive(connection, input, bytes, &mut random, |connection, input| {
+        take_events(connection, input, &mut completions, is_undetectable, seed, chosen)
+    });
+    assert!(!is_rejected || is_undetectable, "seed {seed}, {protocol} {chosen:?}: a correct reply was rejected");
     assert!(completions.iter().all(|&times| times == 1), "seed {seed}, {protocol} {chosen:?}: {completions:?}");
 }
 

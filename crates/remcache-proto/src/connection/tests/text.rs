@@ -1,6 +1,6 @@
 //! Tests of the connection state machine on the meta and text protocols, and during the negotiation.
 
-use super::wrong_replies::{Corruption, Random, expected_value};
+use super::wrong_replies::{Corruption, Random, expected_value, receive};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
@@ -414,26 +414,22 @@ fn conversation(protocol: Protocol, seed: u64) {
         bytes.truncate(below(&mut random, bytes.len() + 1));
     }
     let mut completions = vec![0; count];
-    let mut failed = false;
-    while !bytes.is_empty() && !failed {
-        let piece = (1 + below(&mut random, 40)).min(bytes.len());
-        harness.input.extend(&bytes.drain(..piece).collect::<Vec<_>>());
-        failed = take_events(&mut harness, &mut completions, is_undetectable, seed, chosen).is_err();
-    }
-    harness.input = InputBuffer::new();
-    harness.connection.close(&Bytes::from("gone"), harness.at(0));
-    take_events(&mut harness, &mut completions, is_undetectable, seed, chosen).unwrap();
+    let Harness { connection, input, .. } = &mut harness;
+    receive(connection, input, bytes, &mut random, |connection, input| {
+        take_events(connection, input, &mut completions, is_undetectable, seed, chosen)
+    });
     assert!(completions.iter().all(|&times| times == 1), "seed {seed}, {protocol} {chosen:?}: {completions:?}");
 }
 
 pub(crate) fn take_events(
-    harness: &mut Harness,
+    connection: &mut Connection,
+    input: &mut InputBuffer,
     completions: &mut [u32],
     is_undetectable: bool,
     seed: u64,
     corruption: Corruption,
 ) -> Result<(), ProtocolError> {
-    while let Some(event) = harness.connection.poll_event(&mut harness.input)? {
+    while let Some(event) = connection.poll_event(input)? {
         let number = event.tag.0;
         completions[usize::try_from(number).unwrap()] += 1;
         let expected_value = expected_value(number.to_string().as_bytes());

@@ -1,5 +1,7 @@
 //! 100,000 random conversations with a server that sends wrong replies: none is delivered to a caller.
 
+use std::time::Instant;
+
 use bytes::{Buf, Bytes};
 
 use super::Harness;
@@ -113,27 +115,43 @@ fn conversation(seed: u64) {
         bytes.truncate(usize::try_from(random.below(bytes.len() as u64 + 1)).unwrap());
     }
     let mut completions = vec![0; usize::try_from(count).unwrap()];
-    let mut failed = false;
-    // Receive the bytes in random pieces.
-    while !bytes.is_empty() && !failed {
-        let piece = (1 + usize::try_from(random.below(40)).unwrap()).min(bytes.len());
-        harness.input.extend(&bytes.drain(..piece).collect::<Vec<_>>());
-        failed = take_events(&mut harness, &mut completions, is_undetectable, seed, chosen).is_err();
-    }
-    harness.input = InputBuffer::new();
-    harness.connection.close(&Bytes::from("gone"), harness.at(0));
-    take_events(&mut harness, &mut completions, is_undetectable, seed, chosen).unwrap();
+    let Harness { connection, input, .. } = &mut harness;
+    receive(connection, input, bytes, &mut random, |connection, input| {
+        take_events(connection, input, &mut completions, is_undetectable, seed, chosen)
+    });
     assert!(completions.iter().all(|&times| times == 1), "seed {seed}, {chosen:?}: {completions:?}");
 }
 
+/// Receives bytes in random pieces until `take` rejects them or none are left, then closes the connection; returns
+/// whether they were rejected.
+pub(crate) fn receive(
+    connection: &mut Connection,
+    input: &mut InputBuffer,
+    mut bytes: Vec<u8>,
+    random: &mut Random,
+    mut take: impl FnMut(&mut Connection, &mut InputBuffer) -> Result<(), ProtocolError>,
+) -> bool {
+    let mut is_rejected = false;
+    while !bytes.is_empty() && !is_rejected {
+        let piece = (1 + usize::try_from(random.below(40)).unwrap()).min(bytes.len());
+        input.extend(&bytes.drain(..piece).collect::<Vec<_>>());
+        is_rejected = take(connection, input).is_err();
+    }
+    *input = InputBuffer::new();
+    connection.close(&Bytes::from("gone"), Instant::now());
+    take(connection, input).unwrap();
+    is_rejected
+}
+
 fn take_events(
-    harness: &mut Harness,
+    connection: &mut Connection,
+    input: &mut InputBuffer,
     completions: &mut [u32],
     is_undetectable: bool,
     seed: u64,
     corruption: Corruption,
 ) -> Result<(), ProtocolError> {
-    while let Some(event) = harness.connection.poll_event(&mut harness.input)? {
+    while let Some(event) = connection.poll_event(input)? {
         let number = event.tag.0;
         completions[usize::try_from(number).unwrap()] += 1;
         let expected_value = expected_value(number.to_string().as_bytes());

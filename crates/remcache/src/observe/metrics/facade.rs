@@ -29,7 +29,7 @@ pub struct Metrics(Metering<Facade>);
 impl Metrics {
     /// Describes the metrics to the recorder of the process.
     pub fn new() -> Self {
-        instruments::ALL.into_iter().for_each(describe);
+        instruments::ALL.iter().for_each(|instrument| describe(instrument));
         Self(Metering::new(Facade))
     }
 }

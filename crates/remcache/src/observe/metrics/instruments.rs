@@ -1,5 +1,7 @@
 //! The metrics: their names, units and descriptions.
 
+use Unit::{Bytes, Count, Seconds};
+
 /// A metric.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(
@@ -61,16 +63,18 @@ const ROW_BUCKETS: [f64; 13] =
     [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0, 5_000.0, 10_000.0];
 
 impl Instrument {
-    const fn new(kind: Kind, name: &'static str, prometheus_name: &'static str, unit: Unit) -> Self {
+    const fn new(
+        kind: Kind,
+        name: &'static str,
+        prometheus_name: &'static str,
+        unit: Unit,
+        description: &'static str,
+    ) -> Self {
         let buckets: &[f64] = match unit {
-            Unit::Seconds => &DURATION_BUCKETS,
-            Unit::Bytes | Unit::Count(_) => &ROW_BUCKETS,
+            Seconds => &DURATION_BUCKETS,
+            Bytes | Count(_) => &ROW_BUCKETS,
         };
-        Self { kind, name, prometheus_name, unit, description: "", buckets }
-    }
-
-    const fn describe(self, description: &'static str) -> Self {
-        Self { description, ..self }
+        Self { kind, name, prometheus_name, unit, description, buckets }
     }
 }
 
@@ -78,94 +82,110 @@ pub(super) static DURATION: Instrument = Instrument::new(
     Kind::Histogram,
     "db.client.operation.duration",
     "db_client_operation_duration_seconds",
-    Unit::Seconds,
-)
-.describe("How long operations took.");
+    Seconds,
+    "How long operations took.",
+);
 
 pub(super) static ROWS: Instrument = Instrument::new(
     Kind::Histogram,
     "db.client.response.returned_rows",
     "db_client_response_returned_rows",
-    Unit::Count("{row}"),
-)
-.describe("Items found by an operation that reads several keys.");
+    Count("{row}"),
+    "Items found by an operation that reads several keys.",
+);
 
 // Prometheus reserves the suffix `_count`.
-pub(super) static CONNECTIONS: Instrument =
-    Instrument::new(Kind::Gauge, "db.client.connection.count", "db_client_connections", Unit::Count("{connection}"))
-        .describe("Connections by state.");
+pub(super) static CONNECTIONS: Instrument = Instrument::new(
+    Kind::Gauge,
+    "db.client.connection.count",
+    "db_client_connections",
+    Count("{connection}"),
+    "Connections by state.",
+);
 
 pub(super) static CREATE_TIME: Instrument = Instrument::new(
     Kind::Histogram,
     "db.client.connection.create_time",
     "db_client_connection_create_time_seconds",
-    Unit::Seconds,
-)
-.describe("How long opening a connection took.");
+    Seconds,
+    "How long opening a connection took.",
+);
 
 pub(super) static WAIT_TIME: Instrument = Instrument::new(
     Kind::Histogram,
     "db.client.connection.wait_time",
     "db_client_connection_wait_time_seconds",
-    Unit::Seconds,
-)
-.describe("How long operations waited for a connection.");
+    Seconds,
+    "How long operations waited for a connection.",
+);
 
 pub(super) static TIMEOUTS: Instrument = Instrument::new(
     Kind::Counter,
     "db.client.connection.timeouts",
     "db_client_connection_timeouts_total",
-    Unit::Count("{timeout}"),
-)
-.describe("Operations that timed out.");
+    Count("{timeout}"),
+    "Operations that timed out.",
+);
 
-pub(super) static HITS: Instrument =
-    Instrument::new(Kind::Counter, "memcached.client.hits", "memcached_client_hits_total", Unit::Count("{key}"))
-        .describe("Keys that were found.");
+pub(super) static HITS: Instrument = Instrument::new(
+    Kind::Counter,
+    "memcached.client.hits",
+    "memcached_client_hits_total",
+    Count("{key}"),
+    "Keys that were found.",
+);
 
-pub(super) static MISSES: Instrument =
-    Instrument::new(Kind::Counter, "memcached.client.misses", "memcached_client_misses_total", Unit::Count("{key}"))
-        .describe("Keys that were not found.");
+pub(super) static MISSES: Instrument = Instrument::new(
+    Kind::Counter,
+    "memcached.client.misses",
+    "memcached_client_misses_total",
+    Count("{key}"),
+    "Keys that were not found.",
+);
 
 pub(super) static RETRIES: Instrument = Instrument::new(
     Kind::Counter,
     "memcached.client.retries",
     "memcached_client_retries_total",
-    Unit::Count("{attempt}"),
-)
-.describe("Attempts after a failure, at the same server.");
+    Count("{attempt}"),
+    "Attempts after a failure, at the same server.",
+);
 
 pub(super) static HEDGES: Instrument = Instrument::new(
     Kind::Counter,
     "memcached.client.hedges",
     "memcached_client_hedges_total",
-    Unit::Count("{attempt}"),
-)
-.describe("Reads that were sent to a second server.");
+    Count("{attempt}"),
+    "Reads that were sent to a second server.",
+);
 
 pub(super) static FAILOVERS: Instrument = Instrument::new(
     Kind::Counter,
     "memcached.client.failovers",
     "memcached_client_failovers_total",
-    Unit::Count("{attempt}"),
-)
-.describe("Attempts at another server after a failure.");
+    Count("{attempt}"),
+    "Attempts at another server after a failure.",
+);
 
-pub(super) static BYTES: Instrument =
-    Instrument::new(Kind::Counter, "memcached.client.bytes", "memcached_client_bytes_total", Unit::Bytes)
-        .describe("Keys and values sent, and values received.");
+pub(super) static BYTES: Instrument = Instrument::new(
+    Kind::Counter,
+    "memcached.client.bytes",
+    "memcached_client_bytes_total",
+    Bytes,
+    "Keys and values sent, and values received.",
+);
 
 pub(super) static SERVER_STATE: Instrument = Instrument::new(
     Kind::Gauge,
     "memcached.client.server.state",
     "memcached_client_server_state",
-    Unit::Count("{server}"),
-)
-.describe("1 for the state that a server is in, 0 for the others.");
+    Count("{server}"),
+    "1 for the state that a server is in, 0 for the others.",
+);
 
 /// All metrics.
 #[cfg(any(feature = "metrics", test))]
-pub(super) static ALL: [&Instrument; 13] = [
+pub(super) static ALL: &[&Instrument] = &[
     &DURATION,
     &ROWS,
     &CONNECTIONS,
@@ -223,7 +243,7 @@ mod tests {
         for Instrument { kind, name, prometheus_name, unit, buckets, .. } in ALL {
             assert!(buckets.is_sorted(), "{name}");
             let mut translated = name.replace('.', "_");
-            if matches!(unit, Unit::Seconds) {
+            if matches!(unit, Seconds) {
                 translated.push_str("_seconds");
             }
             if matches!(kind, Kind::Counter) {

@@ -13,7 +13,7 @@ use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::observe;
 use crate::observe::OperationName;
-use crate::ops::multi_builder::Outcomes;
+use crate::ops::outcomes::Outcomes;
 use crate::proto::{Request, Status};
 use crate::recipes::fetch_policy::FetchPolicy;
 use crate::recipes::ownership::OwnedItem;
@@ -79,7 +79,7 @@ impl Client {
             note(&client, found.iter().map(|fetched| (fetched.is_hit, fetched.result.as_ref().err())));
             let bytes = |found: Found| found.map(|loaded| loaded.bytes);
             let results = found.into_iter().map(|fetched| fetched.result.map(bytes));
-            Ok(Outcomes::of(keys.into_iter().zip(results).collect()))
+            Ok(keys.into_iter().zip(results).collect())
         })
     }
 }
