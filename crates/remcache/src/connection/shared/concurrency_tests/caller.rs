@@ -11,9 +11,9 @@ use tokio::time::Instant;
 use super::task::{LINES, Task, value};
 use super::{Scene, pause, random};
 use crate::connection::shared::{Flight, Queued, Submitted};
-
 use crate::connection::slot::Slot;
 use crate::proto::{Deadline, Delivery, Reply, Request, Status};
+use crate::result::take_reply;
 
 pub(crate) struct Caller {
     scene: Scene,
@@ -65,7 +65,7 @@ impl Caller {
             }
             let outcome = poll_fn(|cx| {
                 let mut interrupted = None;
-                let reply = connection.poll_reply(flight, cx.waker(), &mut interrupted, |reply, _| reply);
+                let reply = connection.poll_reply(flight, cx.waker(), &mut interrupted, |reply, _| take_reply(reply));
                 match interrupted {
                     Some(reply) => Poll::Ready((true, reply)),
                     None => reply.map(|reply| (false, reply)),
