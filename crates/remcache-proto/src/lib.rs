@@ -42,7 +42,7 @@ mod types;
 pub use buffer::input::InputBuffer;
 pub use buffer::output::Output;
 pub use connection::{Connection, Deadline, Event, Limits, Tag, Ticket};
-pub use types::cow_bytes::CowBytes;
+pub use types::cow_bytes::{CowBytes, IntoCowBytes};
 pub use types::error::{InvalidRequest, ProtocolError, Rejected};
 pub use types::key::{InvalidKey, Key};
 pub use types::meta_options::{ItemInfo, MetaOptions};

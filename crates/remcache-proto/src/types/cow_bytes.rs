@@ -87,112 +87,100 @@ impl AsRef<[u8]> for CowBytes<'_> {
     }
 }
 
-macro_rules! from_borrowed {
-    ($($source:ty),*) => {$(
-        impl<'a> From<&'a $source> for CowBytes<'a> {
+/// Conversion into the bytes of a key or value.
+///
+/// It is implemented for text and bytes, borrowed, owned or shared. Implement it for key types of your own:
+///
+/// ```
+/// use remcache_proto::{CowBytes, IntoCowBytes, Key};
+///
+/// struct UserKey(String);
+///
+/// impl<'a> IntoCowBytes<'a> for &'a UserKey {
+///     fn into_cow_bytes(self) -> CowBytes<'a> {
+///         self.0.as_str().into()
+///     }
+/// }
+///
+/// assert_eq!(Key::new(&UserKey("user:42".into()))?.as_bytes(), b"user:42");
+/// # Ok::<(), remcache_proto::InvalidKey>(())
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not the bytes of a key or value",
+    label = "expected text or bytes",
+    note = "servers store bytes: pass text, `&[u8]`, `Vec<u8>` or `Bytes`; numbers as text, `42.to_string()`; other types through a codec"
+)]
+pub trait IntoCowBytes<'a> {
+    /// Converts into bytes; nothing is copied.
+    fn into_cow_bytes(self) -> CowBytes<'a>;
+}
+
+impl<'a> IntoCowBytes<'a> for CowBytes<'a> {
+    #[inline]
+    fn into_cow_bytes(self) -> Self {
+        self
+    }
+}
+
+/// Implements `From` and [`IntoCowBytes`] for types by one expression.
+// The list of implementations would fill the error message for a wrong type: it is left out.
+macro_rules! convert {
+    ($($source:ty $(, const $n:ident)?: |$value:ident| $bytes:expr;)*) => {$(
+        impl<'a $(, const $n: usize)?> From<$source> for $crate::CowBytes<'a> {
             #[inline]
-            fn from(source: &'a $source) -> Self {
-                Self::Borrowed(source.as_ref())
+            fn from($value: $source) -> Self {
+                $bytes
             }
         }
 
-        // So that iterating over a list of `&str` works like over a list of `String`s.
-        impl<'a> From<&'a &$source> for CowBytes<'a> {
-            fn from(source: &'a &$source) -> Self {
-                Self::from(*source)
-            }
-        }
-    )*};
-}
-from_borrowed!(str, [u8], String, Vec<u8>);
-
-impl<'a, const N: usize> From<&'a [u8; N]> for CowBytes<'a> {
-    fn from(source: &'a [u8; N]) -> Self {
-        Self::Borrowed(source)
-    }
-}
-
-impl<'a, const N: usize> From<&'a &[u8; N]> for CowBytes<'a> {
-    fn from(source: &'a &[u8; N]) -> Self {
-        Self::Borrowed(*source)
-    }
-}
-
-impl<'a> From<&'a &Bytes> for CowBytes<'a> {
-    fn from(source: &'a &Bytes) -> Self {
-        Self::from(*source)
-    }
-}
-
-impl<'a> From<&'a Bytes> for CowBytes<'a> {
-    fn from(source: &'a Bytes) -> Self {
-        Self::Shared(source.clone())
-    }
-}
-
-impl<'a> From<&'a CowBytes<'_>> for CowBytes<'a> {
-    fn from(source: &'a CowBytes<'_>) -> Self {
-        source.reborrow()
-    }
-}
-
-macro_rules! from_owned {
-    ($($source:ty),*) => {$(
-        impl From<$source> for CowBytes<'_> {
-            fn from(source: $source) -> Self {
-                Self::Shared(Bytes::from(source))
+        #[diagnostic::do_not_recommend]
+        impl<'a $(, const $n: usize)?> $crate::IntoCowBytes<'a> for $source {
+            #[inline]
+            fn into_cow_bytes(self) -> $crate::CowBytes<'a> {
+                self.into()
             }
         }
     )*};
 }
-from_owned!(Bytes, Vec<u8>, String, Box<[u8]>);
 
-macro_rules! from_pointers {
-    ($($source:ty),*) => {$(
-        impl<'a> From<&'a $source> for CowBytes<'a> {
-            fn from(source: &'a $source) -> Self {
-                Self::Borrowed((**source).as_ref())
-            }
-        }
-    )*};
+convert! {
+    &'a str: |text| Self::Borrowed(text.as_bytes());
+    &'a [u8]: |bytes| Self::Borrowed(bytes);
+    &'a [u8; N], const N: |bytes| Self::Borrowed(bytes);
+    &'a String: |text| Self::Borrowed(text.as_bytes());
+    &'a Vec<u8>: |bytes| Self::Borrowed(bytes);
+    &'a Bytes: |bytes| Self::Shared(bytes.clone());
+    &'a CowBytes<'_>: |bytes| bytes.reborrow();
+    &'a Cow<'_, str>: |text| Self::Borrowed(text.as_bytes());
+    &'a Cow<'_, [u8]>: |bytes| Self::Borrowed(bytes);
+    &'a Box<str>: |text| Self::Borrowed(text.as_bytes());
+    &'a Box<[u8]>: |bytes| Self::Borrowed(bytes);
+    &'a Arc<str>: |text| Self::Borrowed(text.as_bytes());
+    &'a Arc<[u8]>: |bytes| Self::Borrowed(bytes);
+    &'a Rc<str>: |text| Self::Borrowed(text.as_bytes());
+    &'a Rc<[u8]>: |bytes| Self::Borrowed(bytes);
+    // So that iterating over a list of `&str` works like over a list of `String`s.
+    &'a &str: |text| Self::Borrowed(text.as_bytes());
+    &'a &[u8]: |bytes| Self::Borrowed(bytes);
+    &'a &[u8; N], const N: |bytes| Self::Borrowed(*bytes);
+    &'a &String: |text| Self::Borrowed(text.as_bytes());
+    &'a &Vec<u8>: |bytes| Self::Borrowed(bytes);
+    &'a &Bytes: |bytes| Self::from(*bytes);
+    Bytes: |bytes| Self::Shared(bytes);
+    Vec<u8>: |bytes| Self::Shared(bytes.into());
+    String: |text| Self::Shared(text.into());
+    Box<[u8]>: |bytes| Self::Shared(bytes.into());
+    Box<str>: |text| Self::from(String::from(text));
+    Cow<'a, str>: |text| match text {
+        Cow::Borrowed(text) => Self::from(text),
+        Cow::Owned(text) => Self::from(text),
+    };
+    Cow<'a, [u8]>: |bytes| match bytes {
+        Cow::Borrowed(bytes) => Self::from(bytes),
+        Cow::Owned(bytes) => Self::from(bytes),
+    };
 }
-from_pointers!(Box<[u8]>, Box<str>, Arc<[u8]>, Arc<str>, Rc<[u8]>, Rc<str>);
-
-impl From<Box<str>> for CowBytes<'_> {
-    fn from(source: Box<str>) -> Self {
-        Self::from(String::from(source))
-    }
-}
-
-impl<'a> From<&'a Cow<'_, str>> for CowBytes<'a> {
-    fn from(source: &'a Cow<'_, str>) -> Self {
-        Self::Borrowed(source.as_bytes())
-    }
-}
-
-impl<'a> From<&'a Cow<'_, [u8]>> for CowBytes<'a> {
-    fn from(source: &'a Cow<'_, [u8]>) -> Self {
-        Self::Borrowed(source)
-    }
-}
-
-impl<'a> From<Cow<'a, str>> for CowBytes<'a> {
-    fn from(source: Cow<'a, str>) -> Self {
-        match source {
-            Cow::Borrowed(text) => Self::from(text),
-            Cow::Owned(text) => Self::from(text),
-        }
-    }
-}
-
-impl<'a> From<Cow<'a, [u8]>> for CowBytes<'a> {
-    fn from(source: Cow<'a, [u8]>) -> Self {
-        match source {
-            Cow::Borrowed(bytes) => Self::from(bytes),
-            Cow::Owned(bytes) => Self::from(bytes),
-        }
-    }
-}
+pub(crate) use convert;
 
 #[cfg(test)]
 mod tests {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::types::cow_bytes::CowBytes;
+use crate::types::cow_bytes::{CowBytes, IntoCowBytes, convert};
 
 /// A memcached key: 1 to 250 bytes, any bytes.
 ///
@@ -32,8 +32,8 @@ impl<'a> Key<'a> {
     /// [`InvalidKey`] if it is empty or longer than [`Key::MAX_LEN`]: the server would close the connection, and all
     /// other requests in flight would fail.
     #[inline]
-    pub fn new(key: impl Into<CowBytes<'a>>) -> Result<Self, InvalidKey> {
-        let key = key.into();
+    pub fn new(key: impl IntoCowBytes<'a>) -> Result<Self, InvalidKey> {
+        let key = key.into_cow_bytes();
         match key.len() {
             0 => Err(InvalidKey::Empty),
             1..=Self::MAX_LEN => Ok(Self(key)),
@@ -76,16 +76,9 @@ impl AsRef<[u8]> for Key<'_> {
     }
 }
 
-impl<'a> From<Key<'a>> for CowBytes<'a> {
-    fn from(key: Key<'a>) -> Self {
-        key.0
-    }
-}
-
-impl<'a> From<&'a Key<'_>> for CowBytes<'a> {
-    fn from(key: &'a Key<'_>) -> Self {
-        key.0.reborrow()
-    }
+convert! {
+    Key<'a>: |key| key.0;
+    &'a Key<'_>: |key| key.0.reborrow();
 }
 
 /// Why a key is invalid.

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use crate::types::cow_bytes::CowBytes;
+use crate::types::cow_bytes::{CowBytes, IntoCowBytes};
 use crate::types::key::{InvalidKey, Key};
 use crate::types::meta_options::MetaOptions;
 use crate::types::operation::Operation;
@@ -55,72 +55,72 @@ impl<'a> Request<'a> {
     }
 
     #[inline]
-    fn keyed(operation: Operation, key: impl Into<CowBytes<'a>>) -> Self {
+    fn keyed(operation: Operation, key: impl IntoCowBytes<'a>) -> Self {
         Self { key: Key::new(key), ..Self::new(operation) }
     }
 
-    fn storing(operation: Operation, key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Self {
-        Self { value: value.into(), ..Self::keyed(operation, key) }
+    fn storing(operation: Operation, key: impl IntoCowBytes<'a>, value: impl IntoCowBytes<'a>) -> Self {
+        Self { value: value.into_cow_bytes(), ..Self::keyed(operation, key) }
     }
 
-    fn counting(operation: Operation, key: impl Into<CowBytes<'a>>, delta: u64) -> Self {
+    fn counting(operation: Operation, key: impl IntoCowBytes<'a>, delta: u64) -> Self {
         Self { delta, ..Self::keyed(operation, key) }
     }
 
     /// Fetches an item.
     #[inline]
-    pub fn get(key: impl Into<CowBytes<'a>>) -> Self {
+    pub fn get(key: impl IntoCowBytes<'a>) -> Self {
         Self::keyed(Operation::Get, key)
     }
 
     /// Fetches an item and sets its TTL.
-    pub fn get_and_touch(key: impl Into<CowBytes<'a>>, ttl: impl Into<Ttl>) -> Self {
+    pub fn get_and_touch(key: impl IntoCowBytes<'a>, ttl: impl Into<Ttl>) -> Self {
         Self::keyed(Operation::GetAndTouch, key).ttl(ttl)
     }
 
     /// Stores an item, whether or not it exists.
     #[inline]
-    pub fn set(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Self {
+    pub fn set(key: impl IntoCowBytes<'a>, value: impl IntoCowBytes<'a>) -> Self {
         Self::storing(Operation::Set, key, value)
     }
 
     /// Stores an item if it does not exist: [`KeyExists`](crate::types::status::Status::KeyExists) otherwise.
-    pub fn add(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Self {
+    pub fn add(key: impl IntoCowBytes<'a>, value: impl IntoCowBytes<'a>) -> Self {
         Self::storing(Operation::Add, key, value)
     }
 
     /// Stores an item if it exists: [`KeyNotFound`](crate::types::status::Status::KeyNotFound) otherwise.
-    pub fn replace(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Self {
+    pub fn replace(key: impl IntoCowBytes<'a>, value: impl IntoCowBytes<'a>) -> Self {
         Self::storing(Operation::Replace, key, value)
     }
 
     /// Appends bytes to the value of an item; flags and TTL do not change.
-    pub fn append(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Self {
+    pub fn append(key: impl IntoCowBytes<'a>, value: impl IntoCowBytes<'a>) -> Self {
         Self::storing(Operation::Append, key, value)
     }
 
     /// Prepends bytes to the value of an item; flags and TTL do not change.
-    pub fn prepend(key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Self {
+    pub fn prepend(key: impl IntoCowBytes<'a>, value: impl IntoCowBytes<'a>) -> Self {
         Self::storing(Operation::Prepend, key, value)
     }
 
     /// Deletes an item.
-    pub fn delete(key: impl Into<CowBytes<'a>>) -> Self {
+    pub fn delete(key: impl IntoCowBytes<'a>) -> Self {
         Self::keyed(Operation::Delete, key)
     }
 
     /// Increments a counter by `delta`; it wraps at 2^64.
-    pub fn increment(key: impl Into<CowBytes<'a>>, delta: u64) -> Self {
+    pub fn increment(key: impl IntoCowBytes<'a>, delta: u64) -> Self {
         Self::counting(Operation::Increment, key, delta)
     }
 
     /// Decrements a counter by `delta`; it stops at 0.
-    pub fn decrement(key: impl Into<CowBytes<'a>>, delta: u64) -> Self {
+    pub fn decrement(key: impl IntoCowBytes<'a>, delta: u64) -> Self {
         Self::counting(Operation::Decrement, key, delta)
     }
 
     /// Sets the TTL of an item.
-    pub fn touch(key: impl Into<CowBytes<'a>>, ttl: impl Into<Ttl>) -> Self {
+    pub fn touch(key: impl IntoCowBytes<'a>, ttl: impl Into<Ttl>) -> Self {
         Self::keyed(Operation::Touch, key).ttl(ttl)
     }
 
@@ -148,7 +148,7 @@ impl<'a> Request<'a> {
     }
 
     /// Fetches statistics; `group` is empty for the general ones, or `items`, `slabs`, `settings`, `sizes`, …
-    pub fn stat(group: impl Into<CowBytes<'a>>) -> Self {
+    pub fn stat(group: impl IntoCowBytes<'a>) -> Self {
         Self::keyed(Operation::Stat, group)
     }
 
@@ -163,12 +163,12 @@ impl<'a> Request<'a> {
     }
 
     /// Starts authentication with a mechanism such as `PLAIN`.
-    pub fn sasl_auth(mechanism: impl Into<CowBytes<'a>>, data: impl Into<CowBytes<'a>>) -> Self {
+    pub fn sasl_auth(mechanism: impl IntoCowBytes<'a>, data: impl IntoCowBytes<'a>) -> Self {
         Self::storing(Operation::SaslAuth, mechanism, data)
     }
 
     /// Continues authentication.
-    pub fn sasl_step(mechanism: impl Into<CowBytes<'a>>, data: impl Into<CowBytes<'a>>) -> Self {
+    pub fn sasl_step(mechanism: impl IntoCowBytes<'a>, data: impl IntoCowBytes<'a>) -> Self {
         Self::storing(Operation::SaslStep, mechanism, data)
     }
 
@@ -181,33 +181,33 @@ impl<'a> Request<'a> {
 
     /// Fetches an item's metadata, without its value and without counting as an access: see
     /// [`Reply::info`](crate::types::reply::Reply::info). Meta protocol only.
-    pub fn inspect(key: impl Into<CowBytes<'a>>) -> Self {
+    pub fn inspect(key: impl IntoCowBytes<'a>) -> Self {
         Self::get(key).meta(MetaOptions::inspection())
     }
 
     /// Fetches an item's metadata as a line of text. Meta protocol only.
-    pub fn debug(key: impl Into<CowBytes<'a>>) -> Self {
+    pub fn debug(key: impl IntoCowBytes<'a>) -> Self {
         Self::keyed(Operation::Debug, key)
     }
 
     /// Lists items of slab classes (`all`, `hash`, or comma-separated numbers), each in a reply whose value
     /// [`MetadumpItem`](crate::text::MetadumpItem) parses. Needs an idle connection; not on the binary protocol.
-    pub fn metadump(classes: impl Into<CowBytes<'a>>) -> Self {
-        Self { value: classes.into(), ..Self::new(Operation::Metadump) }
+    pub fn metadump(classes: impl IntoCowBytes<'a>) -> Self {
+        Self { value: classes.into_cow_bytes(), ..Self::new(Operation::Metadump) }
     }
 
     /// Lists the keys of items of slab classes (`all` or `hash`), each in a reply. Needs an idle
     /// connection, and memcached 1.6.19; not on the binary protocol.
-    pub fn mgdump(classes: impl Into<CowBytes<'a>>) -> Self {
-        Self { value: classes.into(), ..Self::new(Operation::Mgdump) }
+    pub fn mgdump(classes: impl IntoCowBytes<'a>) -> Self {
+        Self { value: classes.into_cow_bytes(), ..Self::new(Operation::Mgdump) }
     }
 
     /// Streams the server's log: `fetchers`, `mutations` and others.
     ///
     /// The first reply is empty; each later one has a line that [`LogLine`](crate::text::LogLine) parses. Needs an
     /// idle connection, which cannot be used for other requests afterwards; not on the binary protocol.
-    pub fn watch(streams: impl Into<CowBytes<'a>>) -> Self {
-        Self { value: streams.into(), ..Self::new(Operation::Watch) }
+    pub fn watch(streams: impl IntoCowBytes<'a>) -> Self {
+        Self { value: streams.into_cow_bytes(), ..Self::new(Operation::Watch) }
     }
 
     /// Sets the server's memory limit for items, in mebibytes. Not on the binary protocol.
@@ -216,19 +216,19 @@ impl<'a> Request<'a> {
     }
 
     /// Configures the slab classes: `automove 1`, `reassign 1 2`. Not on the binary protocol.
-    pub fn slabs(command: impl Into<CowBytes<'a>>) -> Self {
-        Self { value: command.into(), ..Self::new(Operation::Slabs) }
+    pub fn slabs(command: impl IntoCowBytes<'a>) -> Self {
+        Self { value: command.into_cow_bytes(), ..Self::new(Operation::Slabs) }
     }
 
     /// Configures the LRU: `mode segmented`, `tune 10 25 0.1 2.0`. Not on the binary protocol.
-    pub fn lru(command: impl Into<CowBytes<'a>>) -> Self {
-        Self { value: command.into(), ..Self::new(Operation::Lru) }
+    pub fn lru(command: impl IntoCowBytes<'a>) -> Self {
+        Self { value: command.into_cow_bytes(), ..Self::new(Operation::Lru) }
     }
 
     /// Controls the LRU crawler: `crawl all`, `sleep 100`; for dumps see [`metadump`](Request::metadump) and
     /// [`mgdump`](Request::mgdump). Not on the binary protocol.
-    pub fn lru_crawler(command: impl Into<CowBytes<'a>>) -> Self {
-        Self { value: command.into(), ..Self::new(Operation::LruCrawler) }
+    pub fn lru_crawler(command: impl IntoCowBytes<'a>) -> Self {
+        Self { value: command.into_cow_bytes(), ..Self::new(Operation::LruCrawler) }
     }
 
     /// Fetches the nodes of a managed cluster (`config get cluster`). Not on the binary protocol, on which a server that

@@ -16,7 +16,7 @@ use crate::migration::builder::Limit;
 use crate::observe;
 use crate::observe::OperationName;
 use crate::ops::outcomes::Outcomes;
-use crate::proto::{CowBytes, Ttl};
+use crate::proto::{IntoCowBytes, Ttl};
 use crate::result::{Item, WriteOutcome};
 
 type Results<T> = Vec<Result<T, Error>>;
@@ -196,14 +196,14 @@ impl<K, V> SetMany<'_, K, V> {
 
 impl<K: AsRef<[u8]>, V: Send + Sync> SetMany<'_, K, V>
 where
-    for<'r> &'r V: Into<CowBytes<'r>>,
+    for<'r> &'r V: IntoCowBytes<'r>,
 {
     async fn run(self) -> Outcomes<K, WriteOutcome> {
         let Self { migration, items, ttl, flags, timeout } = self;
         let (keys, values): (Vec<K>, Vec<V>) = items.into_iter().unzip();
         let slices: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
         let (migration, operation) = migration.observe_many(OperationName::SetMany, keys.len());
-        let lengths: Vec<usize> = values.iter().map(|value| Into::<CowBytes<'_>>::into(value).len()).collect();
+        let lengths: Vec<usize> = values.iter().map(|value| value.into_cow_bytes().len()).collect();
         let stored = migration.new.set_many(slices.iter().copied().zip(values)).ttl(ttl).flags(flags);
         let stored = stored.timeout(timeout).await;
         let mut results: Results<WriteOutcome> = stored.into_iter().map(|(_, result)| result).collect();
@@ -230,7 +230,7 @@ impl<'a, K, V> IntoFuture for SetMany<'a, K, V>
 where
     K: AsRef<[u8]> + Send + Sync + 'a,
     V: Send + Sync + 'a,
-    for<'r> &'r V: Into<CowBytes<'r>>,
+    for<'r> &'r V: IntoCowBytes<'r>,
 {
     type Output = Outcomes<K, WriteOutcome>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;

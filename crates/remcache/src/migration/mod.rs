@@ -114,7 +114,7 @@ use crate::client::Client;
 use crate::observe::{OperationGuard, OperationName};
 use crate::ops::builder::kind::{Count, Delete, Extend, Fetch, Store, Touch, Unconditional};
 use crate::ops::observed::Observed;
-use crate::proto::{CowBytes, Request, Ttl};
+use crate::proto::{IntoCowBytes, Request, Ttl};
 use report::LiveReport;
 
 /// Presents two placements as one cache while items move from the old to the new.
@@ -211,61 +211,61 @@ impl Migration {
 /// the same.
 impl Migration {
     /// Fetches an item; `None` is a miss in both placements.
-    pub fn get<'a>(&'a self, key: impl Into<CowBytes<'a>>) -> Step<'a, Fetch> {
+    pub fn get<'a>(&'a self, key: impl IntoCowBytes<'a>) -> Step<'a, Fetch> {
         Step::new(self, Request::get(key))
     }
 
     /// Fetches an item and updates its TTL; `None` is a miss in both placements.
-    pub fn get_and_touch<'a>(&'a self, key: impl Into<CowBytes<'a>>, ttl: impl Into<Ttl>) -> Step<'a, Fetch> {
+    pub fn get_and_touch<'a>(&'a self, key: impl IntoCowBytes<'a>, ttl: impl Into<Ttl>) -> Step<'a, Fetch> {
         Step::new(self, Request::get_and_touch(key, ttl))
     }
 
     /// Stores an item unconditionally.
     pub fn set<'a>(
         &'a self,
-        key: impl Into<CowBytes<'a>>,
-        value: impl Into<CowBytes<'a>>,
+        key: impl IntoCowBytes<'a>,
+        value: impl IntoCowBytes<'a>,
     ) -> Step<'a, Unconditional<Store>> {
         Step::new(self, Request::set(key, value))
     }
 
     /// Stores an item if neither placement has one.
-    pub fn add<'a>(&'a self, key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Step<'a, Store> {
+    pub fn add<'a>(&'a self, key: impl IntoCowBytes<'a>, value: impl IntoCowBytes<'a>) -> Step<'a, Store> {
         Step::new(self, Request::add(key, value))
     }
 
     /// Stores an item if one of the placements has one.
-    pub fn replace<'a>(&'a self, key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Step<'a, Store> {
+    pub fn replace<'a>(&'a self, key: impl IntoCowBytes<'a>, value: impl IntoCowBytes<'a>) -> Step<'a, Store> {
         Step::new(self, Request::replace(key, value))
     }
 
     /// Appends bytes to a value.
-    pub fn append<'a>(&'a self, key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Step<'a, Extend> {
+    pub fn append<'a>(&'a self, key: impl IntoCowBytes<'a>, value: impl IntoCowBytes<'a>) -> Step<'a, Extend> {
         Step::new(self, Request::append(key, value))
     }
 
     /// Prepends bytes to a value.
-    pub fn prepend<'a>(&'a self, key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Step<'a, Extend> {
+    pub fn prepend<'a>(&'a self, key: impl IntoCowBytes<'a>, value: impl IntoCowBytes<'a>) -> Step<'a, Extend> {
         Step::new(self, Request::prepend(key, value))
     }
 
     /// Removes an item from both placements.
-    pub fn delete<'a>(&'a self, key: impl Into<CowBytes<'a>>) -> Step<'a, Unconditional<Delete>> {
+    pub fn delete<'a>(&'a self, key: impl IntoCowBytes<'a>) -> Step<'a, Unconditional<Delete>> {
         Step::new(self, Request::delete(key))
     }
 
     /// Increments a counter, continuing from its value in the old placement.
-    pub fn increment<'a>(&'a self, key: impl Into<CowBytes<'a>>, delta: u64) -> Step<'a, Count> {
+    pub fn increment<'a>(&'a self, key: impl IntoCowBytes<'a>, delta: u64) -> Step<'a, Count> {
         Step::new(self, Request::increment(key, delta))
     }
 
     /// Decrements a counter, continuing from its value in the old placement.
-    pub fn decrement<'a>(&'a self, key: impl Into<CowBytes<'a>>, delta: u64) -> Step<'a, Count> {
+    pub fn decrement<'a>(&'a self, key: impl IntoCowBytes<'a>, delta: u64) -> Step<'a, Count> {
         Step::new(self, Request::decrement(key, delta))
     }
 
     /// Updates the TTL of an item.
-    pub fn touch<'a>(&'a self, key: impl Into<CowBytes<'a>>, ttl: impl Into<Ttl>) -> Step<'a, Unconditional<Touch>> {
+    pub fn touch<'a>(&'a self, key: impl IntoCowBytes<'a>, ttl: impl Into<Ttl>) -> Step<'a, Unconditional<Touch>> {
         Step::new(self, Request::touch(key, ttl))
     }
 }

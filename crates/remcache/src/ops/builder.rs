@@ -11,7 +11,7 @@ use super::call::Call;
 use crate::error::Error;
 use crate::observe::OperationName;
 use crate::ops::inspection::{Inspection, existence, inspection};
-use crate::proto::{CowBytes, Reply, Request, Ttl};
+use crate::proto::{IntoCowBytes, Reply, Request, Ttl};
 use crate::result as outcome;
 use crate::sentinel::TOMBSTONE;
 
@@ -176,7 +176,7 @@ impl<'a, K: Kind> Command<'a, K> {
     }
 
     /// Sets the key that determines the server, instead of the item's own: see [`Call::routing_key`].
-    pub fn routing_key(self, key: impl Into<CowBytes<'a>>) -> Self {
+    pub fn routing_key(self, key: impl IntoCowBytes<'a>) -> Self {
         Self::new(self.call.routing_key(key))
     }
 

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::client::Client;
 use crate::observe::{OperationName, Parent};
 use crate::ops::observed;
-use crate::proto::{CowBytes, Reply, Request, Status};
+use crate::proto::{CowBytes, IntoCowBytes, Reply, Request, Status};
 use crate::result::{no_server, take_reply};
 use crate::routing::cluster::Route;
 use crate::routing::router::{self, Outcome, RoutedCall};
@@ -165,9 +165,9 @@ impl<'a> Call<'a> {
     /// # assert_eq!(name.unwrap().value, "Ada");
     /// # Ok(()) }
     /// ```
-    pub fn routing_key(mut self, key: impl Into<CowBytes<'a>>) -> Self {
+    pub fn routing_key(mut self, key: impl IntoCowBytes<'a>) -> Self {
         if let Some(client) = self.target.client() {
-            self.target = Target::Override(Box::new(RouteOverride { client, place: Place::Key(key.into()) }));
+            self.target = Target::Override(Box::new(RouteOverride { client, place: Place::Key(key.into_cow_bytes()) }));
         }
         self
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::client::Client;
 use crate::observe::OperationName;
 use crate::ops::builder::{Command, Inspect};
-use crate::proto::{CowBytes, ItemInfo, Reply, Request, Status, Ttl};
+use crate::proto::{IntoCowBytes, ItemInfo, Reply, Request, Status, Ttl};
 use crate::result::refusal;
 use crate::sentinel::is_sentinel;
 
@@ -57,7 +57,7 @@ impl Client {
     ///
     /// # Cancellation
     /// The request changes nothing.
-    pub fn inspect<'a>(&'a self, key: impl Into<CowBytes<'a>>) -> Inspect<'a> {
+    pub fn inspect<'a>(&'a self, key: impl IntoCowBytes<'a>) -> Inspect<'a> {
         Command::new(self.call(Request::inspect(key))).named(OperationName::Inspect)
     }
 }

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::observe::{OperationGuard, OperationName, OperationStarted, Parent, Tally};
 use crate::ops::builder::{Command, Kind, kind};
 use crate::ops::multi_builder::{Entry, KeyOnly, KeyValue, Options};
-use crate::proto::{CowBytes, Request, Ttl};
+use crate::proto::{IntoCowBytes, Request, Ttl};
 
 /// Operations on streams of keys.
 impl Client {
@@ -69,7 +69,7 @@ impl Client {
     pub fn set_stream<'a, K, V>(&self, items: impl Stream<Item = (K, V)> + Send + 'a) -> SetStream<'a, K, V>
     where
         K: AsRef<[u8]>,
-        for<'r> &'r V: Into<CowBytes<'r>>,
+        for<'r> &'r V: IntoCowBytes<'r>,
     {
         let items = items.map(|(key, value)| KeyValue { key, value, build: |key, value| Request::set(key, value) });
         ManyStream::new(self, OperationName::SetMany, items)
@@ -147,7 +147,7 @@ impl<'a, N: Kind, Q: Entry> ManyStream<'a, N, Q> {
 
 impl<K: AsRef<[u8]>, V> SetStream<'_, K, V>
 where
-    for<'r> &'r V: Into<CowBytes<'r>>,
+    for<'r> &'r V: IntoCowBytes<'r>,
 {
     /// Sets the TTL of the items (default: no expiry).
     pub fn ttl(mut self, ttl: impl Into<Ttl>) -> Self {

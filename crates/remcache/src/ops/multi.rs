@@ -5,7 +5,7 @@ use crate::ops::builder::Kind;
 use crate::ops::multi_builder::{
     AppendMany, DeleteMany, Entry, GetMany, IncrementMany, KeyNumber, KeyOnly, KeyValue, Many, SetMany, TouchMany,
 };
-use crate::proto::{CowBytes, Request, Ttl};
+use crate::proto::{IntoCowBytes, Request, Ttl};
 
 /// Operations on many keys.
 impl Client {
@@ -60,7 +60,7 @@ impl Client {
     pub fn set_many<K, V>(&self, items: impl IntoIterator<Item = (K, V)>) -> SetMany<'_, K, V>
     where
         K: AsRef<[u8]>,
-        for<'r> &'r V: Into<CowBytes<'r>>,
+        for<'r> &'r V: IntoCowBytes<'r>,
     {
         many(self, items, |(key, value)| KeyValue { key, value, build: |key, value| Request::set(key, value) })
     }
@@ -82,7 +82,7 @@ impl Client {
     pub fn add_many<K, V>(&self, items: impl IntoIterator<Item = (K, V)>) -> SetMany<'_, K, V>
     where
         K: AsRef<[u8]>,
-        for<'r> &'r V: Into<CowBytes<'r>>,
+        for<'r> &'r V: IntoCowBytes<'r>,
     {
         many(self, items, |(key, value)| KeyValue { key, value, build: |key, value| Request::add(key, value) })
     }
@@ -103,7 +103,7 @@ impl Client {
     pub fn replace_many<K, V>(&self, items: impl IntoIterator<Item = (K, V)>) -> SetMany<'_, K, V>
     where
         K: AsRef<[u8]>,
-        for<'r> &'r V: Into<CowBytes<'r>>,
+        for<'r> &'r V: IntoCowBytes<'r>,
     {
         many(self, items, |(key, value)| KeyValue { key, value, build: |key, value| Request::replace(key, value) })
     }
@@ -124,7 +124,7 @@ impl Client {
     pub fn append_many<K, V>(&self, items: impl IntoIterator<Item = (K, V)>) -> AppendMany<'_, K, V>
     where
         K: AsRef<[u8]>,
-        for<'r> &'r V: Into<CowBytes<'r>>,
+        for<'r> &'r V: IntoCowBytes<'r>,
     {
         many(self, items, |(key, value)| KeyValue { key, value, build: |key, value| Request::append(key, value) })
     }
@@ -145,7 +145,7 @@ impl Client {
     pub fn prepend_many<K, V>(&self, items: impl IntoIterator<Item = (K, V)>) -> AppendMany<'_, K, V>
     where
         K: AsRef<[u8]>,
-        for<'r> &'r V: Into<CowBytes<'r>>,
+        for<'r> &'r V: IntoCowBytes<'r>,
     {
         many(self, items, |(key, value)| KeyValue { key, value, build: |key, value| Request::prepend(key, value) })
     }

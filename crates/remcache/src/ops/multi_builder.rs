@@ -14,7 +14,7 @@ use crate::observe::{OperationGuard, OperationName, OperationStarted, Parent, Sc
 use crate::ops::builder::Kind;
 use crate::ops::builder::kind::{Count, Delete, Extend, Fetch, FetchWithSentinels, Store, Touch};
 use crate::ops::outcomes::Outcomes;
-use crate::proto::{CowBytes, Reply, Request, Ttl};
+use crate::proto::{CowBytes, IntoCowBytes, Reply, Request, Ttl};
 use crate::result as outcome;
 use crate::routing::multi_router::{self, KeyResult};
 use crate::routing::requests::{Requests, assign};
@@ -107,11 +107,11 @@ impl<K: AsRef<[u8]>> Entry for KeyOnly<K> {
 
 impl<K: AsRef<[u8]>, V> Entry for KeyValue<K, V>
 where
-    for<'r> &'r V: Into<CowBytes<'r>>,
+    for<'r> &'r V: IntoCowBytes<'r>,
 {
     type Key = K;
     fn request(&self) -> Request<'_> {
-        (self.build)(self.key.as_ref().into(), (&self.value).into())
+        (self.build)(self.key.as_ref().into_cow_bytes(), (&self.value).into_cow_bytes())
     }
     fn key(&self) -> &[u8] {
         self.key.as_ref()

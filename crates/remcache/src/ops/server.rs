@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::ops::builder::{Command, Flush, Noop, Version};
 use crate::ops::call::Call;
 use crate::ops::call_many::CallMany;
-use crate::proto::{CowBytes, Request};
+use crate::proto::{IntoCowBytes, Request};
 use crate::server::handle::ServerHandle;
 use crate::server::reply_stream::ReplyStream;
 
@@ -57,7 +57,7 @@ impl ServerHandle {
     }
 
     /// Fetches the server's statistics: general ones for an empty group, or `items`, `slabs`, `settings`, `sizes`, ….
-    pub fn stats<'a>(&self, group: impl Into<CowBytes<'a>>) -> Stats {
+    pub fn stats<'a>(&self, group: impl IntoCowBytes<'a>) -> Stats {
         Stats { replies: self.replies(Request::stat(group)), failed: false }
     }
 

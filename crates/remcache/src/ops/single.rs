@@ -8,7 +8,7 @@ use crate::observe;
 use crate::observe::{OperationName, Parent};
 use crate::ops::all_servers::FlushAll;
 use crate::ops::builder::{Append, Command, ConditionalSet, Delete, Get, Increment, Kind, Set, Touch};
-use crate::proto::{CowBytes, Request, Ttl};
+use crate::proto::{IntoCowBytes, Request, Ttl};
 use crate::server::handle::ServerHandle;
 
 /// Operations on one key.
@@ -32,7 +32,7 @@ impl Client {
     /// See [`Command`].
     #[doc(alias = "gets")]
     #[inline]
-    pub fn get<'a>(&'a self, key: impl Into<CowBytes<'a>>) -> Get<'a> {
+    pub fn get<'a>(&'a self, key: impl IntoCowBytes<'a>) -> Get<'a> {
         Command::new(self.call(Request::get(key)))
     }
 
@@ -54,7 +54,7 @@ impl Client {
     /// # Cancellation
     /// See [`Command`].
     #[inline]
-    pub fn get_and_touch<'a>(&'a self, key: impl Into<CowBytes<'a>>, ttl: impl Into<Ttl>) -> Get<'a> {
+    pub fn get_and_touch<'a>(&'a self, key: impl IntoCowBytes<'a>, ttl: impl Into<Ttl>) -> Get<'a> {
         Command::new(self.call(Request::get_and_touch(key, ttl)))
     }
 
@@ -76,7 +76,7 @@ impl Client {
     /// # Cancellation
     /// See [`Command`].
     #[inline]
-    pub fn set<'a>(&'a self, key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Set<'a> {
+    pub fn set<'a>(&'a self, key: impl IntoCowBytes<'a>, value: impl IntoCowBytes<'a>) -> Set<'a> {
         Command::new(self.call(Request::set(key, value)))
     }
 
@@ -104,8 +104,8 @@ impl Client {
     #[doc(alias = "cas")]
     pub fn compare_and_swap<'a>(
         &'a self,
-        key: impl Into<CowBytes<'a>>,
-        value: impl Into<CowBytes<'a>>,
+        key: impl IntoCowBytes<'a>,
+        value: impl IntoCowBytes<'a>,
         cas: u64,
     ) -> ConditionalSet<'a> {
         self.set(key, value).cas(cas)
@@ -128,7 +128,7 @@ impl Client {
     /// # Cancellation
     /// See [`Command`].
     #[inline]
-    pub fn add<'a>(&'a self, key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> ConditionalSet<'a> {
+    pub fn add<'a>(&'a self, key: impl IntoCowBytes<'a>, value: impl IntoCowBytes<'a>) -> ConditionalSet<'a> {
         Command::new(self.call(Request::add(key, value)))
     }
 
@@ -148,7 +148,7 @@ impl Client {
     /// # Cancellation
     /// See [`Command`].
     #[inline]
-    pub fn replace<'a>(&'a self, key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> ConditionalSet<'a> {
+    pub fn replace<'a>(&'a self, key: impl IntoCowBytes<'a>, value: impl IntoCowBytes<'a>) -> ConditionalSet<'a> {
         Command::new(self.call(Request::replace(key, value)))
     }
 
@@ -170,7 +170,7 @@ impl Client {
     /// # Cancellation
     /// See [`Command`].
     #[inline]
-    pub fn append<'a>(&'a self, key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Append<'a> {
+    pub fn append<'a>(&'a self, key: impl IntoCowBytes<'a>, value: impl IntoCowBytes<'a>) -> Append<'a> {
         Command::new(self.call(Request::append(key, value)))
     }
 
@@ -191,7 +191,7 @@ impl Client {
     /// # Cancellation
     /// See [`Command`].
     #[inline]
-    pub fn prepend<'a>(&'a self, key: impl Into<CowBytes<'a>>, value: impl Into<CowBytes<'a>>) -> Append<'a> {
+    pub fn prepend<'a>(&'a self, key: impl IntoCowBytes<'a>, value: impl IntoCowBytes<'a>) -> Append<'a> {
         Command::new(self.call(Request::prepend(key, value)))
     }
 
@@ -211,7 +211,7 @@ impl Client {
     /// # Cancellation
     /// See [`Command`].
     #[inline]
-    pub fn delete<'a>(&'a self, key: impl Into<CowBytes<'a>>) -> Delete<'a> {
+    pub fn delete<'a>(&'a self, key: impl IntoCowBytes<'a>) -> Delete<'a> {
         Command::new(self.call(Request::delete(key)))
     }
 
@@ -232,7 +232,7 @@ impl Client {
     /// # Cancellation
     /// See [`Command`].
     #[inline]
-    pub fn increment<'a>(&'a self, key: impl Into<CowBytes<'a>>, delta: u64) -> Increment<'a> {
+    pub fn increment<'a>(&'a self, key: impl IntoCowBytes<'a>, delta: u64) -> Increment<'a> {
         Command::new(self.call(Request::increment(key, delta)))
     }
 
@@ -254,7 +254,7 @@ impl Client {
     /// # Cancellation
     /// See [`Command`].
     #[inline]
-    pub fn decrement<'a>(&'a self, key: impl Into<CowBytes<'a>>, delta: u64) -> Increment<'a> {
+    pub fn decrement<'a>(&'a self, key: impl IntoCowBytes<'a>, delta: u64) -> Increment<'a> {
         Command::new(self.call(Request::decrement(key, delta)))
     }
 
@@ -275,7 +275,7 @@ impl Client {
     /// # Cancellation
     /// See [`Command`].
     #[inline]
-    pub fn touch<'a>(&'a self, key: impl Into<CowBytes<'a>>, ttl: impl Into<Ttl>) -> Touch<'a> {
+    pub fn touch<'a>(&'a self, key: impl IntoCowBytes<'a>, ttl: impl Into<Ttl>) -> Touch<'a> {
         Command::new(self.call(Request::touch(key, ttl)))
     }
 }
