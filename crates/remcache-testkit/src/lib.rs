@@ -1,5 +1,5 @@
-//! Test utilities of this workspace: real memcached processes, a proxy that injects network faults, recorded protocol
-//! exchanges, a checker for histories of writes, and reproducible seeds.
+//! Test utilities of this workspace: real memcached and Prometheus processes, a proxy that injects network faults,
+//! recorded protocol exchanges, a checker for histories of writes, and reproducible seeds.
 //!
 //! Everything here panics when it fails, so that the test fails with the reason. If a program is missing, the message
 //! says how to install it.
@@ -10,6 +10,7 @@ mod example;
 pub mod history;
 mod memcached;
 mod port;
+pub mod prometheus;
 mod proxy;
 mod scratch;
 mod seed;
