@@ -546,7 +546,9 @@ impl Config {
     /// Adds an observer, which receives reports of every operation and of the state changes of connections and servers
     /// (default: none). Several may be added; see [`observe`](crate::observe).
     ///
-    /// Without an observer operations pay one comparison.
+    /// Without an observer operations pay one comparison. Observers run in the caller's task, and in the connection's for
+    /// its own events: one that blocks delays that caller or connection, but no reply is lost or delivered to another
+    /// caller. A panic is caught and logged; the operation and the next reports are not affected.
     #[must_use]
     pub fn observer(mut self, observer: impl Observer) -> Self {
         self.observers = self.observers.with(observer);

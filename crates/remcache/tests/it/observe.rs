@@ -7,6 +7,8 @@ mod keys;
 mod layers;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod migrations;
+mod misbehaviour;
 mod operations;
 #[cfg(feature = "opentelemetry")]
 mod otel;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use remcache::config::ProtocolSetting;
-use remcache::migration::Migration;
 use remcache::observe::{OperationName, Outcome};
 use remcache::recipes::{FetchPolicy, FixedWindow, Gcra, Limiter, OnUnavailable, Rule};
 use remcache::value::{ByteString, Codec};
@@ -314,42 +313,6 @@ async fn operations_of_a_generation_are_reported_once() {
     recorder.ended_as(OperationName::Get, Outcome::Miss);
     pages.delete("a").await.unwrap();
     recorder.ended_as(OperationName::Delete, Outcome::Ok);
-}
-
-#[tokio::test]
-async fn operations_of_a_migration_are_reported_once() {
-    for protocol in PROTOCOLS {
-        let servers = [Memcached::start(&[]), Memcached::start(&[])];
-        let config = || patient_config().protocol(protocol);
-        let old = Client::with_config([servers[0].addr()], config()).unwrap();
-        let keys = ["a", "b", "c", "d"];
-        assert!(old.set_many(keys.map(|key| (key, "1"))).await.is_complete());
-        let (new, recorder) = observed(&[servers[1].addr()], config());
-        let cache = Migration::new(old, new);
-        let (ok, hit, miss) = (Outcome::Ok, Outcome::Hit, Outcome::Miss);
-        cache.get("a").await.unwrap();
-        let moved = recorder.ended_as(OperationName::Get, hit);
-        assert_eq!((moved.counts, moved.server.as_deref()), ((1, 0, 0), Some(&*servers[1].addr())));
-        assert!(moved.attempts > 1, "{moved:?}");
-        cache.get("absent").await.unwrap();
-        recorder.ended_as(OperationName::Get, miss);
-        cache.set("a", "2").await.unwrap();
-        recorder.ended_as(OperationName::Set, ok);
-        cache.increment("b", 1).await.unwrap();
-        recorder.ended_as(OperationName::Increment, ok);
-        cache.touch("c", MINUTE).await.unwrap();
-        recorder.ended_as(OperationName::Touch, ok);
-        cache.delete("c").await.unwrap();
-        recorder.ended_as(OperationName::Delete, ok);
-        assert!(cache.get_many(["a", "d", "absent"]).await.is_complete());
-        assert_eq!(recorder.ended_as(OperationName::GetMany, ok).counts, (2, 1, 0));
-        assert!(cache.set_many([("a", "3"), ("e", "3")]).await.is_complete());
-        recorder.ended_as(OperationName::SetMany, ok);
-        assert!(cache.delete_many(keys).await.is_complete());
-        recorder.ended_as(OperationName::DeleteMany, ok);
-        cache.get("k".repeat(300)).await.unwrap_err();
-        recorder.ended_as(OperationName::Get, Outcome::Failed(ErrorKind::InvalidKey));
-    }
 }
 
 #[tokio::test]

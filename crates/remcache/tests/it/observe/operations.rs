@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use remcache::config::ProtocolSetting;
-use remcache::observe::{Observer, OperationFinished, OperationName, OperationStarted, Outcome};
+use remcache::observe::{OperationName, Outcome};
 use remcache::policy::{Failover, Hedge, Retries};
 use remcache::{Client, Delivery, ErrorKind, Request};
 use remcache_server::{Close, Fault, Server};
@@ -196,42 +196,6 @@ async fn connections_are_reported_from_opening_to_closing() {
     let seen = recorder.connections();
     assert_eq!(seen[2..4], ["Connecting", "Down"]);
     assert_eq!(seen.iter().filter(|state| *state == "Closed").count(), 2, "{seen:?}");
-}
-
-/// Panics in every report.
-struct Panics;
-
-impl Observer for Panics {
-    fn operation_started(&self, _: &OperationStarted<'_>) -> Option<Box<dyn remcache::observe::ActiveOperation>> {
-        panic!("at the start")
-    }
-
-    fn operation_finished(&self, _: &OperationFinished<'_>) {
-        panic!("at the end")
-    }
-
-    fn connection_changed(&self, _: &remcache::observe::ConnectionChanged<'_>) {
-        panic!("at a connection")
-    }
-
-    fn server_changed(&self, _: &remcache::observe::ServerChanged<'_>) {
-        panic!("at a server")
-    }
-}
-
-#[tokio::test]
-async fn a_panicking_observer_loses_no_reply() {
-    let server = Memcached::start(&[]);
-    let config = patient_config().observer(Panics);
-    let (client, recorder) = observed(&[server.addr()], config);
-    client.set("key", "value").await.unwrap();
-    for _ in 0..10 {
-        assert_eq!(client.get("key").await.unwrap().unwrap().value, "value");
-    }
-    assert_eq!(client.get_many(["key", "absent"]).await.found().count(), 1);
-    client.fetch("new", MINUTE, || async { Ok::<_, remcache::Error>("x") }).await.unwrap();
-    assert_eq!(recorder.take().len(), 13, "the other observer receives all reports");
-    client.close().await;
 }
 
 #[tokio::test]
