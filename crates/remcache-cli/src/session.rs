@@ -225,7 +225,8 @@ impl Session {
     fn client_tuned(&self, servers: &[String], tune: impl FnOnce(Config) -> Config) -> Result<Client, Failure> {
         let config = tune(self.configure(Config::new(), |_| true)?);
         // Values have no limit of the client: an operator must be able to read whatever a server holds.
-        let config = config.max_value_size(item_limit::MAX_VALUE_SIZE).size_checked_from(item_limit::SIZE_CHECKED_FROM);
+        let config =
+            config.max_value_size(item_limit::MAX_VALUE_SIZE).check_item_size_from(item_limit::SIZE_CHECKED_FROM);
         let config = servers.iter().try_fold(config, |config, server| config.server(server))?;
         let config = self.configure(config, |names| has_any(&self.given, names))?;
         let client = Client::from_config(config)?;

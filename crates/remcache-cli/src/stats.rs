@@ -79,7 +79,7 @@ pub(crate) async fn dropped_events(client: &Client) -> Vec<u64> {
 
 /// The reason why a server does not answer, without the name of the server.
 pub(crate) fn reason(server: &ServerHandle, error: &Error) -> String {
-    match server.state().condition {
+    match server.status().state {
         ConnectionState::Down(reason) => brief(&words(reason)),
         _ => {
             let text = words(error);

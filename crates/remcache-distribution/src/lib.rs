@@ -162,7 +162,7 @@ impl Distribution {
     /// use remcache_distribution::Distribution;
     ///
     /// for distribution in Distribution::all() {
-    ///     println!("{distribution:32} {}", distribution.about());
+    ///     println!("{distribution:32} {}", distribution.description());
     /// }
     /// ```
     pub fn all() -> impl ExactSizeIterator<Item = Self> + Clone {
@@ -195,8 +195,8 @@ impl Distribution {
 
     /// Returns a description in one line.
     #[must_use]
-    pub fn about(self) -> &'static str {
-        self.spec().about
+    pub fn description(self) -> &'static str {
+        self.spec().description
     }
 
     /// Sets the hash function of keys.
@@ -244,7 +244,7 @@ impl Distribution {
 
     /// Sets whether the namespace is hashed with the key (default: as in the imitated client).
     #[must_use]
-    pub const fn namespace_hashed(mut self, is_hashed: bool) -> Self {
+    pub const fn hash_namespace(mut self, is_hashed: bool) -> Self {
         self.hashes_namespace = Some(is_hashed);
         self
     }
@@ -378,7 +378,7 @@ impl Distribution {
     }
 
     /// Copies the options of another distribution.
-    pub fn adjusted_as(self, other: Self) -> Self {
+    pub fn with_options_of(self, other: Self) -> Self {
         Self { row: self.row, ..other }
     }
 }
@@ -402,7 +402,7 @@ impl fmt::Debug for Distribution {
             write!(f, " hash_tag={:?}", tag.map(char::from))?;
         }
         match self.hashes_namespace {
-            Some(is_hashed) => write!(f, " namespace_hashed={is_hashed}"),
+            Some(is_hashed) => write!(f, " hash_namespace={is_hashed}"),
             None => Ok(()),
         }
     }

@@ -13,7 +13,7 @@ pub(crate) struct PlacementSpec {
     /// Clients that place keys the same way, by name.
     pub(crate) aliases: &'static [&'static str],
     /// A description in one line.
-    pub(crate) about: &'static str,
+    pub(crate) description: &'static str,
     pub(crate) rule: Rule,
     /// The default hash of keys.
     pub(crate) hash: Hash,

@@ -11,14 +11,14 @@ use crate::spec::{Circle, KeyPart, ListOrder, Order, PlacementSpec, PointSpec, P
 pub(crate) const SPECS: &[PlacementSpec] = &[
     PlacementSpec {
         name: "ketama",
-        about: "libmemcached's weighted MD5 ring, the namespace hashed with the key: the default",
+        description: "libmemcached's weighted MD5 ring, the namespace hashed with the key: the default",
         rule: Rule::Circle(KETAMA_WEIGHTED),
         hash: Hash::Md5,
         ..ROW
     },
     PlacementSpec {
         name: "rendezvous",
-        about: "weighted rendezvous over XXH3, for new fleets: the least moves, any weights, up to some 100 servers",
+        description: "weighted rendezvous over XXH3, for new fleets: the least moves, any weights, up to some 100 servers",
         rule: Rule::Rendezvous(NodeKeyFormat::HostPort, Score::Rendezvous),
         hash: Hash::Xxh3,
         ..ROW
@@ -26,7 +26,7 @@ pub(crate) const SPECS: &[PlacementSpec] = &[
     PlacementSpec {
         name: "jump",
         aliases: &["pior", "memcached-proxy"],
-        about: "jump hash over XXH3, for new fleets that grow and shrink at the end of the list; memcached's proxy as it comes",
+        description: "jump hash over XXH3, for new fleets that grow and shrink at the end of the list; memcached's proxy as it comes",
         rule: Rule::Jump,
         hash: Hash::Xxh3,
         retry: Retry::Mixed,
@@ -35,34 +35,34 @@ pub(crate) const SPECS: &[PlacementSpec] = &[
     PlacementSpec {
         name: "libmemcached",
         aliases: &["pylibmc", "php-memcached"],
-        about: "the hash modulo the number of servers: what libmemcached and its users do by default",
+        description: "the hash modulo the number of servers: what libmemcached and its users do by default",
         rule: Rule::Modulo,
         ..LIBMEMCACHED
     },
     PlacementSpec {
         name: "libmemcached-ketama",
         aliases: &["libmemcached-consistent", "pylibmc-ketama", "php-memcached-consistent"],
-        about: "100 points a server by the hash of keys; with weights libmemcached's MD5 ring",
+        description: "100 points a server by the hash of keys; with weights libmemcached's MD5 ring",
         rule: Rule::Circle(Circle { equal: OWN_100, ..KETAMA_WEIGHTED }),
         ..LIBMEMCACHED
     },
     PlacementSpec {
         name: "libmemcached-ketama-weighted",
         aliases: &["pylibmc-ketama-weighted", "php-memcached-ketama"],
-        about: "libmemcached's weighted MD5 ring, 160 points a server: BEHAVIOR_KETAMA_WEIGHTED, OPT_LIBKETAMA_COMPATIBLE",
+        description: "libmemcached's weighted MD5 ring, 160 points a server: BEHAVIOR_KETAMA_WEIGHTED, OPT_LIBKETAMA_COMPATIBLE",
         rule: Rule::Circle(KETAMA_WEIGHTED),
         hash: Hash::Md5,
         ..LIBMEMCACHED
     },
     PlacementSpec {
         name: "libmemcached-spy",
-        about: "DISTRIBUTION_CONSISTENT_KETAMA_SPY: 100 points of /host:port by the hash of keys; matches no spymemcached",
+        description: "DISTRIBUTION_CONSISTENT_KETAMA_SPY: 100 points of /host:port by the hash of keys; matches no spymemcached",
         rule: Rule::Circle(Circle { format: NodeKeyFormat::LibmemcachedSpy, equal: OWN_100, ..KETAMA_WEIGHTED }),
         ..LIBMEMCACHED
     },
     PlacementSpec {
         name: "libmemcached-spy-weighted",
-        about: "the same after BEHAVIOR_KETAMA_WEIGHTED: 160 MD5 points of /host:port",
+        description: "the same after BEHAVIOR_KETAMA_WEIGHTED: 160 MD5 points of /host:port",
         rule: Rule::Circle(Circle { format: NodeKeyFormat::LibmemcachedSpy, ..KETAMA_WEIGHTED }),
         hash: Hash::Md5,
         ..LIBMEMCACHED
@@ -70,19 +70,19 @@ pub(crate) const SPECS: &[PlacementSpec] = &[
     PlacementSpec {
         name: "twemproxy",
         aliases: &["twemproxy-ketama", "nutcracker"],
-        about: "libmemcached's weighted points, keys by FNV-1a of 64 bits; hash tags",
+        description: "libmemcached's weighted points, keys by FNV-1a of 64 bits; hash tags",
         rule: Rule::Circle(Circle { format: NodeKeyFormat::Twemproxy, ..KETAMA_WEIGHTED }),
         ..TWEMPROXY
     },
     PlacementSpec {
         name: "twemproxy-modula",
-        about: "the hash modulo the total weight, servers sorted as twemproxy sorts them; hash tags",
+        description: "the hash modulo the total weight, servers sorted as twemproxy sorts them; hash tags",
         rule: Rule::WeightedModulo(ListOrder::ByText(NodeKeyFormat::Twemproxy)),
         ..TWEMPROXY
     },
     PlacementSpec {
         name: "dalli",
-        about: "Ruby's Dalli: points by SHA-1, keys by CRC-32, the last point at or before a key",
+        description: "Ruby's Dalli: points by SHA-1, keys by CRC-32, the last point at or before a key",
         rule: Rule::Circle(Circle {
             separator: ':',
             equal: PointSpec { count: PointCount::Double, hash: PointHash::Sha1 },
@@ -96,7 +96,7 @@ pub(crate) const SPECS: &[PlacementSpec] = &[
     },
     PlacementSpec {
         name: "pymemcache",
-        about: "pymemcache's HashClient with keys that are str",
+        description: "pymemcache's HashClient with keys that are str",
         rule: Rule::Rendezvous(NodeKeyFormat::HostPort, Score::Pymemcache(PythonKey::Str)),
         hash: Hash::Murmur3Unseeded,
         hashes_namespace: false,
@@ -104,7 +104,7 @@ pub(crate) const SPECS: &[PlacementSpec] = &[
     },
     PlacementSpec {
         name: "pymemcache-bytes",
-        about: "pymemcache's HashClient with keys that are bytes, which it places elsewhere",
+        description: "pymemcache's HashClient with keys that are bytes, which it places elsewhere",
         rule: Rule::Rendezvous(NodeKeyFormat::HostPort, Score::Pymemcache(PythonKey::Bytes)),
         hash: Hash::Murmur3Unseeded,
         hashes_namespace: false,
@@ -113,7 +113,7 @@ pub(crate) const SPECS: &[PlacementSpec] = &[
     PlacementSpec {
         name: "meta-memcache",
         aliases: &["uhashring"],
-        about: "meta-memcache-py: 160 points a server on a circle of 2^128, the first after a key",
+        description: "meta-memcache-py: 160 points a server on a circle of 2^128, the first after a key",
         rule: Rule::Circle(Circle {
             format: NodeKeyFormat::HostPortBrackets,
             equal: PointSpec { count: PointCount::Each(160), hash: PointHash::Md5Number },
@@ -128,14 +128,14 @@ pub(crate) const SPECS: &[PlacementSpec] = &[
     },
     PlacementSpec {
         name: "memjs",
-        about: "Node.js's memjs: String.hashCode without its sign, modulo the number of servers",
+        description: "Node.js's memjs: String.hashCode without its sign, modulo the number of servers",
         rule: Rule::Modulo,
         hash: Hash::JavaMagnitude,
         ..ROW
     },
     PlacementSpec {
         name: "node-memcached",
-        about: "Node.js's memcached: 160 MD5 points a server by hashring, port 11211 left out",
+        description: "Node.js's memcached: 160 MD5 points a server by hashring, port 11211 left out",
         rule: Rule::Circle(Circle {
             format: NodeKeyFormat::HostUnlessDefault,
             equal: PointSpec { count: PointCount::DoubleInFours, hash: PointHash::Md5Words },
@@ -148,7 +148,7 @@ pub(crate) const SPECS: &[PlacementSpec] = &[
     PlacementSpec {
         name: "spymemcached",
         aliases: &["elasticache"],
-        about: "spymemcached's and ElastiCache's default: String.hashCode modulo the number of servers",
+        description: "spymemcached's and ElastiCache's default: String.hashCode modulo the number of servers",
         rule: Rule::Modulo,
         hash: Hash::Java,
         retry: Retry::Never,
@@ -157,33 +157,33 @@ pub(crate) const SPECS: &[PlacementSpec] = &[
     PlacementSpec {
         name: "spymemcached-ketama",
         aliases: &["elasticache-ketama-1.1"],
-        about: "spymemcached's ketama, servers as host/ip:port",
+        description: "spymemcached's ketama, servers as host/ip:port",
         rule: Rule::Circle(Circle { format: NodeKeyFormat::JavaAddress, ..SPY_CIRCLE }),
         ..SPYMEMCACHED
     },
     PlacementSpec {
         name: "spymemcached-ketama-weighted",
-        about: "the same with a map of weights, also if all are 1",
+        description: "the same with a map of weights, also if all are 1",
         rule: Rule::Circle(Circle { format: NodeKeyFormat::JavaAddress, equal: SINGLE_160, ..SPY_CIRCLE }),
         ..SPYMEMCACHED
     },
     PlacementSpec {
         name: "spymemcached-ketama-libmemcached",
         aliases: &["elasticache-ketama-libmemcached-1.1"],
-        about: "spymemcached's ketama with KetamaNodeKeyFormatter.Format.LIBMEMCACHED",
+        description: "spymemcached's ketama with KetamaNodeKeyFormatter.Format.LIBMEMCACHED",
         rule: Rule::Circle(Circle { format: NodeKeyFormat::HostUnlessDefault, ..SPY_CIRCLE }),
         ..SPYMEMCACHED
     },
     PlacementSpec {
         name: "evcache",
-        about: "Netflix's EVCache: MD5 points of host/ip:11211",
+        description: "Netflix's EVCache: MD5 points of host/ip:11211",
         rule: Rule::Circle(Circle { format: NodeKeyFormat::EvCache, ..MD5_160 }),
         hash: Hash::Md5,
         ..ROW
     },
     PlacementSpec {
         name: "elasticache-ketama",
-        about: "ElastiCache's Java client since 1.2.0: ketama over SHA-384, servers as host/ip:port",
+        description: "ElastiCache's Java client since 1.2.0: ketama over SHA-384, servers as host/ip:port",
         rule: Rule::Circle(Circle { format: NodeKeyFormat::JavaAddress, ..SHA384_160 }),
         hash: Hash::Sha384,
         retry: Retry::Spymemcached,
@@ -191,7 +191,7 @@ pub(crate) const SPECS: &[PlacementSpec] = &[
     },
     PlacementSpec {
         name: "elasticache-ketama-libmemcached",
-        about: "the same with servers as libmemcached writes them",
+        description: "the same with servers as libmemcached writes them",
         rule: Rule::Circle(Circle { format: NodeKeyFormat::HostUnlessDefault, ..SHA384_160 }),
         hash: Hash::Sha384,
         retry: Retry::Spymemcached,
@@ -199,25 +199,25 @@ pub(crate) const SPECS: &[PlacementSpec] = &[
     },
     PlacementSpec {
         name: "memcached-proxy-ketama",
-        about: "memcached's proxy, dist_ring_hash with omode ketama and its own hash",
+        description: "memcached's proxy, dist_ring_hash with omode ketama and its own hash",
         rule: Rule::Circle(Circle { tie: Tie::InOrder, ..MD5_160 }),
         ..PROXY
     },
     PlacementSpec {
         name: "memcached-proxy-twemproxy",
-        about: "memcached's proxy, dist_ring_hash with omode twemproxy and its own hash",
+        description: "memcached's proxy, dist_ring_hash with omode twemproxy and its own hash",
         rule: Rule::Circle(Circle { format: NodeKeyFormat::HostUnlessDefault, tie: Tie::InOrder, ..MD5_160 }),
         ..PROXY
     },
     PlacementSpec {
         name: "memcached-proxy-evcache",
-        about: "memcached's proxy, dist_ring_hash with omode evcache and its own hash",
+        description: "memcached's proxy, dist_ring_hash with omode evcache and its own hash",
         rule: Rule::Circle(Circle { format: NodeKeyFormat::ProxyEvCache, tie: Tie::InOrder, ..MD5_160 }),
         ..PROXY
     },
     PlacementSpec {
         name: "libketama",
-        about: "the first ketama: MD5 points of ip:port, weights in megabytes",
+        description: "the first ketama: MD5 points of ip:port, weights in megabytes",
         rule: Rule::Circle(Circle {
             equal: PointSpec { count: PointCount::SingleThenDouble, hash: PointHash::Md5Words },
             weighted: PointSpec { count: PointCount::SingleThenDouble, hash: PointHash::Md5Words },
@@ -229,7 +229,7 @@ pub(crate) const SPECS: &[PlacementSpec] = &[
     },
     PlacementSpec {
         name: "gomemcache",
-        about: "Go's gomemcache: CRC-32 modulo the number of servers",
+        description: "Go's gomemcache: CRC-32 modulo the number of servers",
         rule: Rule::Modulo,
         hash: Hash::Crc32a,
         part: KeyPart::First256,
@@ -237,7 +237,7 @@ pub(crate) const SPECS: &[PlacementSpec] = &[
     },
     PlacementSpec {
         name: "folsom",
-        about: "Spotify's folsom: 100 chained murmur3 points on a circle of signed numbers",
+        description: "Spotify's folsom: 100 chained murmur3 points on a circle of signed numbers",
         rule: Rule::Circle(Circle {
             format: NodeKeyFormat::HostPortBrackets,
             equal: PointSpec { count: PointCount::Fixed(100), hash: PointHash::Murmur3Chain },
@@ -251,7 +251,7 @@ pub(crate) const SPECS: &[PlacementSpec] = &[
     PlacementSpec {
         name: "mcrouter",
         aliases: &["mcrouter-ch3"],
-        about: "mcrouter's default, Ch3; a key up to |#|, without its routing prefix",
+        description: "mcrouter's default, Ch3; a key up to |#|, without its routing prefix",
         rule: Rule::Furc,
         hash: Hash::Murmur64a,
         part: KeyPart::BeforeHashStop,
@@ -259,7 +259,7 @@ pub(crate) const SPECS: &[PlacementSpec] = &[
     },
     PlacementSpec {
         name: "mcrouter-crc32",
-        about: "mcrouter's Crc32; a key up to |#|, without its routing prefix",
+        description: "mcrouter's Crc32; a key up to |#|, without its routing prefix",
         rule: Rule::Modulo,
         hash: Hash::Crc32Of31Bits,
         part: KeyPart::BeforeHashStop,
@@ -268,14 +268,14 @@ pub(crate) const SPECS: &[PlacementSpec] = &[
     PlacementSpec {
         name: "enyim",
         aliases: &["enyim-ketama"],
-        about: ".NET's Enyim with its ketama locator: keys before the first point are the last server's",
+        description: ".NET's Enyim with its ketama locator: keys before the first point are the last server's",
         rule: Rule::Circle(Circle { format: NodeKeyFormat::IpPort, lookup: Lookup::AtOrAfterOrLast, ..MD5_160 }),
         hash: Hash::Md5,
         ..ROW
     },
     PlacementSpec {
         name: "enyim-default",
-        about: ".NET's Enyim with its default locator: 100 points by FNV-1a, the same slip",
+        description: ".NET's Enyim with its default locator: 100 points by FNV-1a, the same slip",
         rule: Rule::Circle(Circle {
             format: NodeKeyFormat::IpPort,
             equal: OWN_100,
@@ -289,35 +289,35 @@ pub(crate) const SPECS: &[PlacementSpec] = &[
     },
     PlacementSpec {
         name: "xmemcached",
-        about: "xmemcached's default: String.hashCode modulo the number of servers",
+        description: "xmemcached's default: String.hashCode modulo the number of servers",
         rule: Rule::Modulo,
         hash: Hash::Java,
         ..XMEMCACHED
     },
     PlacementSpec {
         name: "xmemcached-ketama",
-        about: "xmemcached's ketama locator: servers as host/ip:port or /ip:port",
+        description: "xmemcached's ketama locator: servers as host/ip:port or /ip:port",
         rule: Rule::Circle(Circle { format: NodeKeyFormat::JavaAddressSlash, ..XMEMCACHED_CIRCLE }),
         retry: Retry::Xmemcached,
         ..XMEMCACHED
     },
     PlacementSpec {
         name: "xmemcached-ketama-nginx",
-        about: "the same, compatible with nginx's upstream consistent: servers as ip or ip:port",
+        description: "the same, compatible with nginx's upstream consistent: servers as ip or ip:port",
         rule: Rule::Circle(Circle { format: NodeKeyFormat::IpUnlessDefault, ..XMEMCACHED_CIRCLE }),
         retry: Retry::Xmemcached,
         ..XMEMCACHED
     },
     PlacementSpec {
         name: "xmemcached-ketama-gwhalin",
-        about: "the same, compatible with Whalin's client: servers as host:port",
+        description: "the same, compatible with Whalin's client: servers as host:port",
         rule: Rule::Circle(XMEMCACHED_CIRCLE),
         retry: Retry::Xmemcached,
         ..XMEMCACHED
     },
     PlacementSpec {
         name: "xmemcached-libmemcached",
-        about: "xmemcached's libmemcached locator: 100 points by one-at-a-time over unsigned bytes",
+        description: "xmemcached's libmemcached locator: 100 points by one-at-a-time over unsigned bytes",
         rule: Rule::Circle(Circle {
             format: NodeKeyFormat::HostUnlessDefault,
             equal: OWN_100,
@@ -331,7 +331,7 @@ pub(crate) const SPECS: &[PlacementSpec] = &[
     },
     PlacementSpec {
         name: "python-memcached",
-        about: "python-memcached since 1.60: 15 bits of the CRC-32 modulo the total weight",
+        description: "python-memcached since 1.60: 15 bits of the CRC-32 modulo the total weight",
         rule: Rule::WeightedModulo(ListOrder::Configured),
         hash: Hash::Crc32,
         retry: Retry::Python,
@@ -339,7 +339,7 @@ pub(crate) const SPECS: &[PlacementSpec] = &[
     },
     PlacementSpec {
         name: "python-memcached-1.59",
-        about: "python-memcached before 1.60, where a hash of 0 counts as 1",
+        description: "python-memcached before 1.60, where a hash of 0 counts as 1",
         rule: Rule::WeightedModulo(ListOrder::Configured),
         hash: Hash::Crc32NotZero,
         retry: Retry::Python,
@@ -347,7 +347,7 @@ pub(crate) const SPECS: &[PlacementSpec] = &[
     },
     PlacementSpec {
         name: "remcached",
-        about: "the Ruby gem remcached: the key as a number, modulo the servers that are connected",
+        description: "the Ruby gem remcached: the key as a number, modulo the servers that are connected",
         rule: Rule::LiveModulo,
         hash: Hash::Number,
         ..ROW
@@ -358,7 +358,7 @@ pub(crate) const SPECS: &[PlacementSpec] = &[
 const ROW: PlacementSpec = PlacementSpec {
     name: "",
     aliases: &[],
-    about: "",
+    description: "",
     rule: Rule::Modulo,
     hash: Hash::Md5,
     chars: Chars::Signed,

@@ -41,7 +41,7 @@ mod types;
 
 pub use buffer::input::InputBuffer;
 pub use buffer::output::Output;
-pub use connection::{Connection, Deadline, Event, Limits, Tag, Ticket};
+pub use connection::{Connection, Deadline, Event, Limits, RequestId, Tag};
 pub use types::cow_bytes::{CowBytes, IntoCowBytes};
 pub use types::error::{InvalidRequest, ProtocolError, Rejected};
 pub use types::key::{InvalidKey, Key};
@@ -49,7 +49,7 @@ pub use types::meta_options::{ItemInfo, MetaOptions};
 pub use types::operation::Operation;
 pub use types::protocol::{Protocol, UnknownProtocol};
 pub use types::reply::Reply;
-pub use types::reply_shape::Expected;
+pub use types::reply_shape::ReplyShape;
 pub use types::request::Request;
 pub use types::status::{Delivery, Status};
 pub use types::ttl::{InvalidTtl, Ttl};

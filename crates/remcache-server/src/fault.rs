@@ -75,7 +75,7 @@ pub enum Fault {
 
 /// The way in which a connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "TCP has two ways")]
+#[non_exhaustive]
 pub enum Close {
     /// In order: the peer reads everything that was written, then the end of the stream.
     Fin,
@@ -98,7 +98,7 @@ pub enum Scope {
 
 /// A fault with its scope.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_structs, reason = "an injection is a fault and its scope, nothing else")]
+#[non_exhaustive]
 pub struct Injection {
     /// What goes wrong.
     pub fault: Fault,

@@ -29,7 +29,7 @@ pub(crate) struct Settings {
 
 /// The protocols that a server speaks, as memcached's `-B` option.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "memcached has these three")]
+#[non_exhaustive]
 pub enum BindingProtocol {
     /// The first byte of each connection selects the protocol: 0x80 is binary, anything else is text.
     #[default]

@@ -12,7 +12,7 @@ mod stats;
 
 use bytes::Bytes;
 use remcache_proto::meta::server as meta_server;
-use remcache_proto::text::server::{self, BAD_DATA, Command, LINE_END, Refusal};
+use remcache_proto::text::server::{self, BAD_DATA, Command, CommandError, LINE_END};
 use remcache_proto::{CowBytes, Status};
 
 use crate::buffers::Buffers;
@@ -137,7 +137,7 @@ impl TextSession {
 
     fn process_line(&mut self, input: &mut RequestBuffer, context: &mut Context<'_>) -> Step {
         let max_fetch_line = context.state.settings.restrictions.max_fetch_line;
-        let Some((line, line_length)) = server::line(input.as_slice()) else {
+        let Some((line, line_length)) = server::split_line(input.as_slice()) else {
             let step = check_unterminated(input.as_slice(), max_fetch_line.unwrap_or(MAX_FETCH_LINE));
             if matches!(step, Step::Close) && max_fetch_line.is_some() {
                 context.replies.push_line(LINE_TOO_LONG);
@@ -149,7 +149,7 @@ impl TextSession {
             return Step::Close;
         }
         let server_version = context.state.settings.version.server_version();
-        let command = match server::parse_as(line, server_version) {
+        let command = match server::parse_for_version(line, server_version) {
             Ok(command) => command,
             Err(refusal) => return self.refuse(refusal, line_length, input, context.replies),
         };
@@ -180,7 +180,7 @@ impl TextSession {
         }
         // Take the memory of a large value, so that it can be stored without a copy.
         let whole = input.take(length);
-        match server::line(&whole).map(|(line, _)| server::parse_as(line, server_version)) {
+        match server::split_line(&whole).map(|(line, _)| server::parse_for_version(line, server_version)) {
             Some(Ok(command)) => self.execute_with_block(&command, &whole[line_length..], Some(&whole), context),
             _ => Step::Close,
         }
@@ -196,7 +196,7 @@ impl TextSession {
         context: &mut Context<'_>,
     ) -> Step {
         let length = data_block(command).map_or(0, |block| block.length);
-        let Some(Ok(value)) = server::value(block, length) else {
+        let Some(Ok(value)) = server::split_value(block, length) else {
             self.requests += 1;
             self.has_unsent_replies = true;
             // `noreply` suppresses this error; the quiet flag of a meta command does not.
@@ -262,7 +262,7 @@ impl TextSession {
 
     fn refuse(
         &mut self,
-        refusal: Refusal,
+        refusal: CommandError,
         line_length: usize,
         input: &mut RequestBuffer,
         replies: &mut ReplyBuffer,
@@ -271,9 +271,9 @@ impl TextSession {
         self.has_unsent_replies = true;
         input.skip(line_length);
         match refusal {
-            Refusal::Close => Step::Close,
-            Refusal::Answer { text, quiet, swallow } => {
-                let discard = Discard { remaining: swallow, reply: (!quiet).then_some(text) };
+            CommandError::Close => Step::Close,
+            CommandError::Reply { text, quiet, discard } => {
+                let discard = Discard { remaining: discard, reply: (!quiet).then_some(text) };
                 self.discard(discard, input, replies)
             }
         }

@@ -44,7 +44,7 @@ const SINCE: &[(Behavior, [u16; 3])] = &[
 impl Version {
     pub(crate) fn new(text: impl Into<String>) -> Self {
         let text = text.into();
-        let server_version = ServerVersion::from_version(&text);
+        let server_version = ServerVersion::parse(&text);
         Self { text, server_version }
     }
 

@@ -31,7 +31,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     a_stream(&client).await;
 
     // Not awaited: the server executes it and its reply is discarded.
-    println!("cast: {}", if client.cast(Request::delete("Hello")) { "queued" } else { "refused" });
+    println!("cast: {}", if client.send_no_reply(Request::delete("Hello")) { "queued" } else { "refused" });
     client.close().await;
     Ok(())
 }

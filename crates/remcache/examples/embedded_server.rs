@@ -66,7 +66,7 @@ async fn stage() -> Result<(Server, Prices), Box<dyn Error>> {
 
 /// A short timeout and short waits keep tests short; with a get in each command all replies have opaques.
 fn client_of(server: &Server) -> Result<Client, remcache::Error> {
-    let config = Config::new().timeout(Duration::from_millis(200)).keys_in_line(1);
+    let config = Config::new().timeout(Duration::from_millis(200)).max_keys_per_multiget(1);
     let config = config.reconnect_delay(Duration::from_millis(1), Duration::from_millis(10));
     Client::with_config([server.address()], config)
 }

@@ -36,7 +36,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let absent = key_on(&client, "absent", &servers[0].address())?;
 
     let stored = client.set_many(items.clone()).await;
-    println!("stored {} of {}", stored.made().count(), stored.len());
+    println!("stored {} of {}", stored.applied().count(), stored.len());
 
     let keys: Vec<String> = items.into_iter().map(|(key, _)| key).chain([absent]).collect();
     show(&client.get_many(&keys).await);
@@ -46,7 +46,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     show(&client.get_many(&keys).await);
 
     let deleted = client.delete_many(&keys[..3]).await;
-    println!("deleted {}, failed {}", deleted.made().count(), deleted.failed().count());
+    println!("deleted {}, failed {}", deleted.applied().count(), deleted.failed().count());
     Ok(())
 }
 

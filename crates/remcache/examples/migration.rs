@@ -45,13 +45,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let some = if round == 1 { &keys[..500] } else { &keys[..] };
         let before = cache.report();
         let hits = read(&cache, some).await;
-        let share = 100.0 * cache.report().since(&before).share_of_old();
+        let share = 100.0 * cache.report().since(&before).old_hit_ratio();
         println!("round {round}: hits {} %, from the old servers {share:.0} %", 100 * hits / some.len());
     }
 
     let changed = cache.set_many(keys[..100].iter().map(|key| (key, key))).await;
     let visits = cache.increment("visits", 1).initial(0).await?.ok_or("the counter is absent")?;
-    println!("{} items are changed, and a counter goes on: {}", changed.made().count(), visits.value);
+    println!("{} items are changed, and a counter goes on: {}", changed.applied().count(), visits.value);
     println!("the old servers have {} of the changed items, whose server is the same", found(&old, &keys[..100]).await);
     let right = new.get_many(&keys).await.found().filter(|(key, item)| item.value == key.as_bytes()).count();
     println!("the new client alone finds {right} of {}, all right", keys.len());

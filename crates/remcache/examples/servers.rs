@@ -58,7 +58,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 /// What each server is to the client now.
 fn conditions(client: &Client) -> String {
-    let conditions = client.servers().into_iter().map(|server| match server.state().condition {
+    let conditions = client.servers().into_iter().map(|server| match server.status().state {
         ConnectionState::Idle => "idle",
         ConnectionState::Connecting => "connecting",
         ConnectionState::Connected => "connected",

@@ -40,7 +40,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // As pylibmc stores the number 42.
     client.set("visits", "42").flags(4).await?;
-    let theirs = Cache::new(&client, "", Codec::convention(ClientFormat::Pylibmc));
+    let theirs = Cache::new(&client, "", Codec::client_format(ClientFormat::Pylibmc));
     if let Some(Value::Integer(number)) = theirs.get("visits").await? {
         println!("pylibmc's 42 is {number}");
     }

@@ -132,7 +132,7 @@
 //! | `Discovery` | no | check the source of the list: see [`discovery`] |
 //!
 //! The low-level interface returns all of this as one value and cannot fail.
-//! [`Client::call_with`] takes a callback for requests with several replies, which is called until it returns [`ControlFlow::Break`](std::ops::ControlFlow::Break); [`Client::cast`] does not wait for a reply.
+//! [`Client::call_with`] takes a callback for requests with several replies, which is called until it returns [`ControlFlow::Break`](std::ops::ControlFlow::Break); [`Client::send_no_reply`] does not wait for a reply.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -148,7 +148,7 @@
 //!     println!("{} = {}", reply.key.escape_ascii(), reply.text());
 //!     ControlFlow::Continue(())
 //! });
-//! assert!(client.cast(Request::delete("Hello")), "it was queued");
+//! assert!(client.send_no_reply(Request::delete("Hello")), "it was queued");
 //! # Ok(()) }
 //! ```
 //!
@@ -244,7 +244,7 @@
 //! | `dns` | no | lists of servers from DNS: `discovery::Dns` and `discovery::Srv` |
 //! | `json`, `msgpack`, `postcard` | no | [codecs](value::Codec) for types with serde support |
 //! | `zstd`, `lz4`, `deflate` | no | [compressions](value::Compression) of values; `deflate` is zlib and gzip |
-//! | `near` | no | an in-process cache for a [`Cache`]'s values |
+//! | `local-cache` | no | an in-process cache for a [`Cache`]'s values |
 //! | `spans`, `metrics` | no | ready-made [observers](observe): `tracing` spans, and the `metrics` facade |
 //! | `blocking` | no | the client for programs without a runtime |
 //! | `tls` | no | TLS, by rustls: `transport::Tls`, and `memcacheds://` |

@@ -69,7 +69,7 @@ impl Item {
 
 /// The outcome of a write that the server may refuse, for instance of an add or a compare-and-swap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_enums, reason = "the protocols have no other outcomes of a write")]
 #[must_use = "the server may have refused the write: check `is_applied`, or match the outcome"]
 pub enum WriteOutcome {
     /// Applied; the item's CAS value, or 0 if unknown.
@@ -198,7 +198,7 @@ pub(crate) fn value(reply: &mut Reply) -> Result<Option<Item>, Box<Reply>> {
 
 /// Decodes a plain read that asked for the remaining TTL.
 pub(crate) fn value_with_ttl(reply: &mut Reply) -> Result<Option<(Item, Option<Ttl>)>, Box<Reply>> {
-    let left = reply.info.take().and_then(|info| info.ttl_left);
+    let left = reply.info.take().and_then(|info| info.remaining_ttl);
     Ok(value(reply)?.map(|item| (item, left)))
 }
 
@@ -214,7 +214,7 @@ pub(crate) fn change(reply: &mut Reply) -> Result<WriteOutcome, Box<Reply>> {
 }
 
 /// Decodes the reply to the get that replaced a write with a CAS value that no item has.
-pub(crate) fn unmet(reply: &mut Reply) -> Result<WriteOutcome, Box<Reply>> {
+pub(crate) fn condition_failed(reply: &mut Reply) -> Result<WriteOutcome, Box<Reply>> {
     match reply.status {
         Status::NoError if reply.cas == 0 => Err(Box::new(Reply::with_text(Status::Unsupported, NO_CAS))),
         Status::NoError => Ok(WriteOutcome::Exists),

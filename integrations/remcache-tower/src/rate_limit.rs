@@ -72,7 +72,7 @@ impl RateLimitLayer {
     pub fn new(limiter: Limiter, key: impl Fn(&Parts) -> Option<String> + Send + Sync + 'static) -> Self {
         Self {
             // The layer must receive failures to apply its own setting.
-            limiter: limiter.when_away(OnUnavailable::FailClosed),
+            limiter: limiter.on_unavailable(OnUnavailable::FailClosed),
             key: Arc::new(key),
             on_unavailable: OnUnavailable::FailOpen,
             budget: Duration::from_millis(100),

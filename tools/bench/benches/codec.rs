@@ -7,8 +7,8 @@ use bytes::Buf;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use remcache::proto::binary::{self, Opcode};
 use remcache::proto::{
-    Connection, Deadline, Expected, InputBuffer, Limits, Operation, Output, Reply, Request, ServerVersion, Status, Tag,
-    meta, text,
+    Connection, Deadline, InputBuffer, Limits, Operation, Output, Reply, ReplyShape, Request, ServerVersion, Status,
+    Tag, meta, text,
 };
 
 const VALUE: [u8; 100] = [b'v'; 100];
@@ -57,7 +57,7 @@ fn decode_lines(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("decode lines");
     group.throughput(Throughput::Elements(1));
     let hit = |head: &[u8], end: &[u8]| [head, &VALUE, end].concat();
-    let (get, set) = (Expected::new(Operation::Get), Expected::new(Operation::Set));
+    let (get, set) = (ReplyShape::new(Operation::Get), ReplyShape::new(Operation::Set));
     let mut input = InputBuffer::new();
     for (name, bytes, expected) in [
         ("hit of 100 bytes", hit(b"VA 100 f0 c42 O00000007\r\n", b"\r\n"), get),
@@ -65,7 +65,7 @@ fn decode_lines(criterion: &mut Criterion) {
     ] {
         group.bench_function(format!("meta {name}"), |bencher| {
             bencher.iter(|| {
-                input.spare().extend_from_slice(black_box(&bytes));
+                input.spare_capacity().extend_from_slice(black_box(&bytes));
                 meta::decode(&mut input, expected, 1 << 20).expect("the reply is valid")
             });
         });
@@ -76,7 +76,7 @@ fn decode_lines(criterion: &mut Criterion) {
     ] {
         group.bench_function(format!("text {name}"), |bencher| {
             bencher.iter(|| {
-                input.spare().extend_from_slice(black_box(&bytes));
+                input.spare_capacity().extend_from_slice(black_box(&bytes));
                 text::decode(&mut input, expected, 1 << 20).expect("the reply is valid")
             });
         });
@@ -97,7 +97,7 @@ fn decode(criterion: &mut Criterion) {
     let mut input = InputBuffer::new();
     group.bench_function("hit of 100 bytes", |bencher| {
         bencher.iter(|| {
-            input.spare().extend_from_slice(black_box(&bytes));
+            input.spare_capacity().extend_from_slice(black_box(&bytes));
             binary::decode(&mut input, 1 << 20).expect("the reply is valid")
         });
     });
@@ -124,7 +124,7 @@ fn connection(criterion: &mut Criterion) {
             for _ in 0..64 {
                 replies[12..16].copy_from_slice(&opaque.to_be_bytes());
                 opaque = opaque.wrapping_add(1);
-                input.spare().extend_from_slice(&replies);
+                input.spare_capacity().extend_from_slice(&replies);
             }
             while let Some(event) = connection.poll_event(&mut input).expect("the replies are valid") {
                 black_box(event);

@@ -53,7 +53,7 @@ impl<'a> LiveComparison<'a> {
             let items = items.iter().map(|(key, value)| (key.as_slice(), value.as_slice()));
             self.remcache.set_many(items).await
         });
-        ensure!(results.made().count() == keys.len(), "storing with remcache: {:?}", results.failed().next());
+        ensure!(results.applied().count() == keys.len(), "storing with remcache: {:?}", results.failed().next());
         let found = self.program.get(keys).context("reading with the client")?;
         self.misses(&items, &found)
     }

@@ -205,8 +205,8 @@ impl Exchange {
     fn compare_written(&mut self, it: &Recorded, writing: &Writing, misses: &mut Misses) -> Result<()> {
         let format: ClientFormat = writing.format.parse()?;
         let Some(meant) = it.value.to_remcache() else { return Ok(()) };
-        let plain = Codec::convention(format);
-        let packed = writing.reads.map(|compression| Codec::convention(format).compress(compression, 0));
+        let plain = Codec::client_format(format);
+        let packed = writing.reads.map(|compression| Codec::client_format(format).compress(compression, 0));
         for codec in std::iter::once(plain).chain(packed) {
             // Some values need the client's serialiser.
             let Ok(encoded) = codec.encode(&meant) else { continue };

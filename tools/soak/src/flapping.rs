@@ -185,7 +185,7 @@ async fn call_repeatedly(
             (true, _) if reply.value != value(n) => return Err(format!("{}: wrong value", server.name())),
             (true, true) => result.answered += 1,
             (true, false) => result.latencies.push(micros),
-            (false, true) if !reply.status.is_answer() => result.failed += 1,
+            (false, true) if !reply.status.is_from_server() => result.failed += 1,
             (false, _) => return Err(format!("{}, a healthy server: {}", server.name(), reply.status)),
         }
         sleep(pause).await;

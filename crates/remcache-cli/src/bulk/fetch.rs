@@ -63,13 +63,13 @@ impl Fetcher {
     /// The meta protocol returns the time to live, and can leave the time of the last access as it is. With the
     /// others, the time to live is that of the list.
     async fn get(&self, items: &[&MetadumpItem]) -> Vec<Reply> {
-        let options = MetaOptions { no_bump: true, return_ttl: true, ..MetaOptions::default() };
+        let options = MetaOptions::new().no_bump().return_ttl();
         self.requester.get(items.len(), |index| &items[index].key, &options).await
     }
 
     /// Checks what happened to items since they were fetched.
     pub(crate) async fn recheck(&self, items: &[&FetchedItem]) -> Vec<SourceState> {
-        let options = MetaOptions { no_bump: true, without_value: true, ..MetaOptions::default() };
+        let options = MetaOptions::new().no_bump().without_value();
         let replies = self.requester.get(items.len(), |index| &items[index].key, &options).await;
         items.iter().zip(replies).map(|(item, reply)| item.compare(&reply)).collect()
     }
@@ -83,7 +83,7 @@ fn fetched(item: &MetadumpItem, reply: Reply) -> Result<FetchedItem, Skipped> {
         _ => return Err(Error::from(&reply).into()),
     }
     let info = reply.info.unwrap_or_default();
-    let is_placeholder = reply.value.is_empty() && (info.another_has_won || info.won);
+    let is_placeholder = reply.value.is_empty() && (info.already_won || info.won);
     if info.stale || is_placeholder {
         return Err(SkipReason::Stale.into());
     }

@@ -116,7 +116,7 @@ impl ItemStore {
 
     /// Gets what is stored under the keys of items, without counting as an access where the protocol allows it.
     async fn get(&self, items: &[&NewItem<'_>]) -> Vec<Reply> {
-        let options = MetaOptions { no_bump: true, ..MetaOptions::default() };
+        let options = MetaOptions::new().no_bump();
         self.requester.get(items.len(), |index| items[index].key, &options).await
     }
 

@@ -15,7 +15,7 @@ pub(super) fn word(change: WriteOutcome, made: &'static str) -> &'static str {
         WriteOutcome::Applied(_) => made,
         WriteOutcome::NotFound => "missing",
         WriteOutcome::Exists => "exists",
-        _ => "not stored",
+        WriteOutcome::NotStored => "not stored",
     }
 }
 

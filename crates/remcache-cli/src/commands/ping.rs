@@ -68,7 +68,7 @@ async fn watch(server: &ServerHandle, count: u32, interval: Duration, interrupt:
     sight.version = server.version().await.map_err(|error| sight.failed(server, &error)).ok();
     if sight.version.is_some() {
         // The server's state says since when the connection is open.
-        sight.connect = server.state().since.duration_since(begun).ok();
+        sight.connect = server.status().since.duration_since(begun).ok();
     }
     for round in 0..count {
         if round > 0 {

@@ -70,7 +70,7 @@ pub(super) fn conclude(key: &[u8], change: WriteOutcome, output: &mut Output) ->
         WriteOutcome::Applied(_) => None,
         WriteOutcome::NotFound => Some("there is no such key"),
         WriteOutcome::Exists => Some("the key exists, or the item was changed in the meantime"),
-        _ => Some("there is no such key, or the value would be too large"),
+        WriteOutcome::NotStored => Some("there is no such key, or the value would be too large"),
     };
     match (output.layout(), reason) {
         (Layout::Raw, None) => {}

@@ -129,10 +129,10 @@ fn items_marked_as_stale_are_not_copied() {
     wait(async {
         let client = from.client();
         client.set("stale", "x").await.unwrap();
-        let mark = MetaOptions { stale: true, ..MetaOptions::default() };
+        let mark = MetaOptions::new().stale();
         assert!(client.call(Request::delete("stale").meta(mark)).await.is_ok());
         // A placeholder that a client will fill.
-        let lease = MetaOptions { vivify: Some(Duration::from_secs(60).into()), ..MetaOptions::default() };
+        let lease = MetaOptions::new().vivify(Duration::from_secs(60));
         client.call(Request::get("lease").meta(lease)).await;
         client.set("fresh", "x").await.unwrap();
     });

@@ -32,7 +32,7 @@ impl Default for InputBuffer {
 
 impl InputBuffer {
     /// Smallest value, in bytes, that may share the read buffer instead of being copied.
-    pub(crate) const SHARE_FROM: usize = 4096;
+    pub(crate) const MIN_SHARED_LEN: usize = 4096;
 
     /// Creates an empty buffer, which allocates on the first call of [`InputBuffer::spare`].
     pub fn new() -> Self {
@@ -51,7 +51,7 @@ impl InputBuffer {
     }
 
     /// Returns the buffer with spare capacity, for a socket to fill.
-    pub fn spare(&mut self) -> &mut BytesMut {
+    pub fn spare_capacity(&mut self) -> &mut BytesMut {
         self.give_up_consumed();
         if self.expected > 0 {
             self.make_room_for_frame();
@@ -62,7 +62,7 @@ impl InputBuffer {
     }
 
     /// Records the length of the last read; a buffer that was filled grows.
-    pub fn filled(&mut self, count: usize) {
+    pub fn record_read(&mut self, count: usize) {
         let [_, largest] = CHUNKS;
         if self.expected == 0 && count >= self.chunk {
             self.chunk = self.chunk.saturating_mul(4).min(largest);
@@ -103,7 +103,7 @@ impl InputBuffer {
         if count == 0 {
             return Bytes::new();
         }
-        if count >= Self::SHARE_FROM && count.saturating_mul(2) >= self.allocated {
+        if count >= Self::MIN_SHARED_LEN && count.saturating_mul(2) >= self.allocated {
             self.give_up_consumed();
             return self.bytes.split_to(count).freeze();
         }
@@ -115,7 +115,7 @@ impl InputBuffer {
     /// Consumes a complete frame of `frame` bytes and takes a value out of it.
     #[inline]
     pub(crate) fn take_within(&mut self, frame: usize, begin: usize, count: usize) -> Bytes {
-        if count >= Self::SHARE_FROM {
+        if count >= Self::MIN_SHARED_LEN {
             self.skip(begin);
             let value = self.take(count);
             self.skip(frame.saturating_sub(begin).saturating_sub(count));
@@ -160,13 +160,13 @@ mod tests {
     use super::*;
 
     fn read(buffer: &mut InputBuffer, source: &mut &[u8]) -> usize {
-        let spare = buffer.spare();
+        let spare = buffer.spare_capacity();
         let room = spare.capacity() - spare.len();
         assert!(room > 0, "a read must be able to go on");
         let (now, later) = source.split_at(room.min(source.len()));
         spare.extend_from_slice(now);
         *source = later;
-        buffer.filled(now.len());
+        buffer.record_read(now.len());
         now.len()
     }
 
@@ -202,7 +202,7 @@ mod tests {
             let waiting = buffer.as_slice().len();
             buffer.skip(waiting);
         }
-        assert!(buffer.spare().capacity() >= CHUNKS[1] / 2);
+        assert!(buffer.spare_capacity().capacity() >= CHUNKS[1] / 2);
         buffer.release();
         assert_eq!(buffer.bytes.capacity(), 0);
     }

@@ -10,7 +10,7 @@ use crate::types::cow_bytes::CowBytes;
 /// Encoded bytes that wait to be written.
 ///
 /// Small parts are copied into one contiguous buffer, so that requests that are ready together leave in one write. A
-/// shared value of [`Output::SHARE_FROM`] bytes or more is not copied: it is stored with its position, and written
+/// shared value of [`Output::MIN_SHARED_LEN`] bytes or more is not copied: it is stored with its position, and written
 /// with a vectored write.
 ///
 /// As a [`Buf`] it returns its bytes in order.
@@ -28,7 +28,7 @@ pub struct Output {
 
 impl Output {
     /// Smallest shared value, in bytes, that is written without a copy.
-    pub const SHARE_FROM: usize = 4096;
+    pub const MIN_SHARED_LEN: usize = 4096;
 
     /// Creates an empty output.
     pub fn new() -> Self {
@@ -83,7 +83,7 @@ impl Output {
     #[inline]
     pub fn put_value(&mut self, value: &CowBytes<'_>) {
         match value {
-            CowBytes::Shared(bytes) if bytes.len() >= Self::SHARE_FROM => self.put_shared(bytes.clone()),
+            CowBytes::Shared(bytes) if bytes.len() >= Self::MIN_SHARED_LEN => self.put_shared(bytes.clone()),
             _ => self.put(value.as_slice()),
         }
     }
@@ -222,8 +222,8 @@ mod tests {
     use super::*;
 
     fn mixed() -> (Output, Vec<u8>) {
-        let large = Bytes::from(vec![b'L'; Output::SHARE_FROM]);
-        let second = Bytes::from(vec![b'M'; Output::SHARE_FROM + 3]);
+        let large = Bytes::from(vec![b'L'; Output::MIN_SHARED_LEN]);
+        let second = Bytes::from(vec![b'M'; Output::MIN_SHARED_LEN + 3]);
         let mut output = Output::new();
         output.put(b"head");
         output.put_value(&CowBytes::Shared(large.clone()));

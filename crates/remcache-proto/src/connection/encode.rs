@@ -6,7 +6,7 @@ use crate::buffer::output::Output;
 use crate::connection::pending::{Entry, KeyTracking, Owner};
 use crate::types::error::InvalidRequest;
 use crate::types::protocol::Protocol;
-use crate::types::reply_shape::Expected;
+use crate::types::reply_shape::ReplyShape;
 use crate::types::reply_shape::Shape;
 use crate::types::request::Request;
 use crate::types::version::ServerVersion;
@@ -15,7 +15,7 @@ use crate::{meta, text};
 /// The parts of a pending entry that result from encoding its request.
 pub(crate) struct Encoded {
     pub(crate) opcode: Opcode,
-    pub(crate) expected: Expected,
+    pub(crate) expected: ReplyShape,
     /// The offset of its first byte in the stream of all submitted bytes.
     pub(crate) start: u64,
     pub(crate) key_tracking: KeyTracking,
@@ -48,7 +48,7 @@ impl Connection {
             Some(protocol) => self.encode_line(protocol, request, opaque),
             None => {
                 self.backlog.push(request)?;
-                let expected = Expected { quiet: request.is_quiet(), ..Expected::new(request.operation()) };
+                let expected = ReplyShape { quiet: request.is_quiet(), ..ReplyShape::new(request.operation()) };
                 Ok(Encoded { opcode: Opcode::NOOP, expected, start, key_tracking: KeyTracking::Nothing })
             }
         }
@@ -98,10 +98,10 @@ fn encode_packet(
     request: &Request<'_>,
     opaque: u32,
     output: &mut Output,
-) -> Result<(Opcode, Expected), InvalidRequest> {
+) -> Result<(Opcode, ReplyShape), InvalidRequest> {
     let opcode = binary::encode(request, opaque, output)?;
     let (operation, quiet) = (request.operation(), opcode.is_quiet());
-    Ok((opcode, Expected { operation, quiet, returns_key: false, shape: Shape::Bare }))
+    Ok((opcode, ReplyShape { operation, quiet, returns_key: false, shape: Shape::Bare }))
 }
 
 fn encode_lines(
@@ -110,7 +110,7 @@ fn encode_lines(
     opaque: u32,
     server_version: ServerVersion,
     output: &mut Output,
-) -> Result<(Opcode, Expected), InvalidRequest> {
+) -> Result<(Opcode, ReplyShape), InvalidRequest> {
     let expected = match protocol {
         Protocol::Text => text::encode(request, output)?,
         _ => meta::encode(request, opaque, server_version, output)?,

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 
-pub use crate::connection::types::{Deadline, Event, Limits, Tag, Ticket};
+pub use crate::connection::types::{Deadline, Event, Limits, RequestId, Tag};
 
 use super::binary::{self, Header, Opcode};
 use crate::buffer::arena::ValueArena;
@@ -69,12 +69,12 @@ pub struct Connection {
     /// The protocol; `None` before negotiation.
     protocol: Option<Protocol>,
     /// Whether the protocol is negotiated again on each connection.
-    undecided: bool,
+    detecting: bool,
     server_version: ServerVersion,
     /// The pending requests while the protocol is not known.
     backlog: Backlog,
     /// The most keys in a multiget line, and the line that more keys can be added to.
-    keys_in_line: usize,
+    max_keys_per_multiget: usize,
     open_multiget: Option<OpenMultiget>,
     without_gets: WithoutGets,
     /// The number of requests in flight when output was last taken.
@@ -112,11 +112,11 @@ pub struct Connection {
 impl Connection {
     /// Creates a state machine of the binary protocol, whose first request has this opaque.
     pub fn new(limits: Limits, first_opaque: u32, now: Instant) -> Self {
-        Self::speaking(Protocol::Binary, ServerVersion::default(), limits, first_opaque, now)
+        Self::with_protocol(Protocol::Binary, ServerVersion::default(), limits, first_opaque, now)
     }
 
     /// Creates a state machine for a known protocol and server version.
-    pub fn speaking(
+    pub fn with_protocol(
         protocol: Protocol,
         server_version: ServerVersion,
         limits: Limits,
@@ -126,23 +126,23 @@ impl Connection {
         Self {
             protocol: Some(protocol),
             server_version,
-            undecided: false,
-            ..Self::undecided(limits, first_opaque, now)
+            detecting: false,
+            ..Self::detecting(limits, first_opaque, now)
         }
     }
 
     /// Creates a state machine that accepts requests before its protocol is known.
     ///
-    /// It stores them until [`Connection::begin`], subject to limits and deadlines, and has no output until then. After
+    /// It stores them until [`Connection::set_protocol`], subject to limits and deadlines, and has no output until then. After
     /// [`Connection::close`] its protocol is unknown again.
-    pub fn undecided(limits: Limits, first_opaque: u32, now: Instant) -> Self {
+    pub fn detecting(limits: Limits, first_opaque: u32, now: Instant) -> Self {
         Self {
             limits,
             protocol: None,
-            undecided: true,
+            detecting: true,
             server_version: ServerVersion::default(),
             backlog: Backlog::default(),
-            keys_in_line: 1,
+            max_keys_per_multiget: 1,
             open_multiget: None,
             without_gets: WithoutGets::default(),
             in_flight_at_flush: 0,
@@ -178,7 +178,7 @@ impl Connection {
         tag: Option<Tag>,
         deadline: Deadline,
         now: Instant,
-    ) -> Result<Ticket, Rejected> {
+    ) -> Result<RequestId, Rejected> {
         let owner = tag.map_or(Owner::None, Owner::Caller);
         if let Some(key) = self.coalescible_key(request) {
             return self.submit_coalesced(key, owner, deadline, now);
@@ -190,7 +190,7 @@ impl Connection {
         let opaque = self.in_flight.next_opaque();
         let encoded = self.encode(request, opaque)?;
         self.enqueue(encoded.entry(owner, deadline), now);
-        Ok(Ticket(opaque))
+        Ok(RequestId(opaque))
     }
 
     /// Queues a new request, whose bytes were just appended to the output.
@@ -207,11 +207,11 @@ impl Connection {
 
     #[inline]
     fn check_limits(&self, request: &Request<'_>) -> Result<(), Rejected> {
-        let (length, limit) = (request.value().len(), self.limits.value);
+        let (length, limit) = (request.value().len(), self.limits.max_value_size);
         if length > limit {
             return Err(InvalidRequest::ValueTooLarge { length, limit }.into());
         }
-        if !self.has_room(length) {
+        if !self.has_capacity(length) {
             return Err(Rejected::Full);
         }
         if request.operation().is_exclusive() && !self.in_flight.is_empty() {
@@ -281,7 +281,7 @@ impl Connection {
     ///
     /// A TLS record that ends within a request can stall servers (docs/protocol.md), so over TLS bytes are written in
     /// these units.
-    pub fn next_boundary(&self, limit: usize) -> usize {
+    pub fn whole_requests_len(&self, limit: usize) -> usize {
         let reach = self.written.saturating_add(limit as u64);
         let end = match reach < self.taken {
             true => self.in_flight.boundary(self.written, reach).map_or(self.taken, |end| end.min(self.taken)),
@@ -339,7 +339,7 @@ impl Connection {
 
     /// Returns the longest body of a reply: a value with its key and extras.
     fn max_body(&self) -> usize {
-        self.limits.value.saturating_add(1024)
+        self.limits.max_value_size.saturating_add(1024)
     }
 
     /// Finds the request that a reply answers; quiet requests before a non-quiet reply are completed first.
@@ -407,15 +407,15 @@ impl Connection {
     fn forget_abandoned(&mut self, owner: Owner) {
         if owner == Owner::Abandoned {
             self.abandoned = self.abandoned.saturating_sub(1);
-            if self.abandoned <= self.limits.abandoned.0 {
+            if self.abandoned <= self.limits.max_abandoned.0 {
                 self.abandoned_since = None;
             }
         }
     }
 
     /// Abandons a request; its reply will be read and discarded.
-    pub fn abandon(&mut self, ticket: Ticket, now: Instant) {
-        if let Some(entry) = self.in_flight.get_mut(self.without_gets.current(ticket.0))
+    pub fn abandon(&mut self, request_id: RequestId, now: Instant) {
+        if let Some(entry) = self.in_flight.get_mut(self.without_gets.current(request_id.0))
             && matches!(entry.owner, Owner::Caller(_))
         {
             entry.owner = Owner::Abandoned;
@@ -437,7 +437,7 @@ impl Connection {
 
     fn count_abandoned(&mut self, count: usize, now: Instant) {
         self.abandoned = self.abandoned.saturating_add(count);
-        if self.abandoned > self.limits.abandoned.0 {
+        if self.abandoned > self.limits.max_abandoned.0 {
             self.abandoned_since.get_or_insert(now);
         }
     }
@@ -445,7 +445,7 @@ impl Connection {
     /// Fails all requests in flight, because the connection is closed for this reason.
     ///
     /// The state machine can then be used for the next connection; one that was created
-    /// [undecided](Connection::undecided) is so again.
+    /// [detecting](Connection::detecting) is so again.
     pub fn close(&mut self, reason: &Bytes, now: Instant) {
         while let Some(entry) = self.pop() {
             let delivery = if entry.start < self.written { Delivery::MaybeSent } else { Delivery::NotSent };
@@ -470,7 +470,7 @@ impl Connection {
         self.fatal = None;
         self.auth_required = false;
         self.backlog = Backlog::default();
-        if self.undecided {
+        if self.detecting {
             self.protocol = None;
             self.server_version = ServerVersion::default();
         }
@@ -491,11 +491,11 @@ impl Connection {
 
     /// Returns whether the limits allow another request with a value of this length.
     #[inline]
-    pub fn has_room(&self, length: usize) -> bool {
-        let waiting = self.waiting_output();
+    pub fn has_capacity(&self, length: usize) -> bool {
+        let waiting = self.unwritten_bytes();
         // A single request is always accepted: otherwise a large one never would be.
-        let fits = waiting == 0 || waiting.saturating_add(length as u64) <= self.limits.output as u64;
-        fits && self.in_flight.len() < self.limits.in_flight && !self.exclusive
+        let fits = waiting == 0 || waiting.saturating_add(length as u64) <= self.limits.max_output as u64;
+        fits && self.in_flight.len() < self.limits.max_in_flight && !self.exclusive
     }
 
     /// Returns the number of unanswered requests, including abandoned ones.
@@ -510,13 +510,13 @@ impl Connection {
     }
 
     /// Returns the number of unanswered requests with a waiting caller.
-    pub fn awaited(&self) -> usize {
+    pub fn waiting_callers(&self) -> usize {
         self.in_flight.iter().filter(|entry| matches!(entry.owner, Owner::Caller(_))).count()
     }
 
     /// Returns the number of unwritten bytes.
     #[inline]
-    pub fn waiting_output(&self) -> u64 {
+    pub fn unwritten_bytes(&self) -> u64 {
         self.submitted.saturating_sub(self.written).saturating_add(self.backlog.bytes())
     }
 }

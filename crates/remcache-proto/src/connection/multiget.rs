@@ -11,7 +11,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::encode::Encoded;
-use super::{Connection, Deadline, Event, Ticket};
+use super::{Connection, Deadline, Event, RequestId};
 use crate::binary::Opcode;
 use crate::buffer::input::InputBuffer;
 use crate::connection::pending::{KeyTracking, Owner};
@@ -21,7 +21,7 @@ use crate::types::error::{ProtocolError, Rejected};
 use crate::types::operation::Operation;
 use crate::types::protocol::Protocol;
 use crate::types::reply::Reply;
-use crate::types::reply_shape::Expected;
+use crate::types::reply_shape::ReplyShape;
 use crate::types::request::Request;
 use crate::types::status::Status;
 use crate::types::status_table::status_text;
@@ -39,8 +39,8 @@ impl Connection {
     /// Sets how many consecutive plain gets may be coalesced into one line, on the meta and text protocols (default: 1).
     ///
     /// A proxy answers the whole line with an error if one of its servers is down, so it needs 1.
-    pub fn set_max_keys_per_line(&mut self, keys_in_line: usize) {
-        self.keys_in_line = keys_in_line.max(1);
+    pub fn set_max_keys_per_multiget(&mut self, max_keys_per_multiget: usize) {
+        self.max_keys_per_multiget = max_keys_per_multiget.max(1);
     }
 
     /// Announces a batch of requests of one caller, who needs all replies; 0 ends the batch.
@@ -59,13 +59,14 @@ impl Connection {
             0 => (self.in_flight_at_flush / 4).max(MIN_LINE_KEYS),
             requests => requests.div_ceil(2).max(MIN_BATCH_LINE_KEYS),
         };
-        keys.min(self.keys_in_line)
+        keys.min(self.max_keys_per_multiget)
     }
 
     /// Returns the key of a request that may be coalesced.
     #[inline]
     pub(crate) fn coalescible_key<'r>(&self, request: &'r Request<'_>) -> Option<&'r [u8]> {
-        let has_lines = self.keys_in_line > 1 && matches!(self.protocol, Some(Protocol::Meta | Protocol::Text));
+        let has_lines =
+            self.max_keys_per_multiget > 1 && matches!(self.protocol, Some(Protocol::Meta | Protocol::Text));
         let is_plain = request.operation() == Operation::Get && request.meta.is_none();
         if !has_lines || !is_plain || request.quiet || request.with_key {
             return None;
@@ -82,14 +83,14 @@ impl Connection {
         owner: Owner,
         deadline: Deadline,
         now: Instant,
-    ) -> Result<Ticket, Rejected> {
-        if !self.has_room(0) {
+    ) -> Result<RequestId, Rejected> {
+        if !self.has_capacity(0) {
             return Err(Rejected::Full);
         }
         let opaque = self.in_flight.next_opaque();
         let entry = self.append_key(key).entry(owner, deadline);
         self.enqueue(entry, now);
-        Ok(Ticket(opaque))
+        Ok(RequestId(opaque))
     }
 
     /// Adds a key to the open line, or to a new one.
@@ -112,7 +113,7 @@ impl Connection {
         self.in_flight.remember_key(key);
         Encoded {
             opcode: Opcode::NOOP,
-            expected: Expected::GET,
+            expected: ReplyShape::GET,
             start: line.start,
             key_tracking: KeyTracking::MultigetKey,
         }
@@ -136,7 +137,7 @@ impl Connection {
         let (fetch, key) = self.in_flight.next_in_multiget()?;
         let Owner::Caller(tag) = fetch.owner else { return None };
         let (head, value, length) = text::read_item_of(key, input.as_slice())?;
-        if value.len() >= InputBuffer::SHARE_FROM || value.len() > self.limits.value {
+        if value.len() >= InputBuffer::MIN_SHARED_LEN || value.len() > self.limits.max_value_size {
             return None;
         }
         let value = if fetch.is_batched() { self.values.copy(value) } else { Bytes::copy_from_slice(value) };
@@ -163,7 +164,7 @@ impl Connection {
             let index = self.in_flight.index_in_multiget(key)?;
             return self.take_item(input, &head, index);
         }
-        match error_line::read(text, Expected::new(Operation::Get))? {
+        match error_line::read(text, ReplyShape::new(Operation::Get))? {
             None => Err(ProtocolError::UnexpectedLine(line::excerpt(text))),
             Some(error) => {
                 input.skip(length);
@@ -185,7 +186,7 @@ impl Connection {
         head: &text::ItemHead,
         index: usize,
     ) -> Result<Step, ProtocolError> {
-        let Some(value) = head.take_value(input, self.limits.value)? else { return Ok(Step::Incomplete) };
+        let Some(value) = head.take_value(input, self.limits.max_value_size)? else { return Ok(Step::Incomplete) };
         let owner = self.in_flight.get(index).map(|entry| entry.owner);
         self.on_item(index, false);
         Ok(Step::Taken(match owner {

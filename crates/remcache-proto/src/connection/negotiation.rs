@@ -54,11 +54,11 @@ fn weight(request: &Request<'_>) -> u64 {
 const HEAD: usize = 32;
 
 impl Connection {
-    /// Sets the protocol and the server version of an [undecided](Connection::undecided) connection, and encodes the
+    /// Sets the protocol and the server version of an [detecting](Connection::detecting) connection, and encodes the
     /// backlog in order.
     ///
     /// Requests that the protocol cannot express fail with an event, and are replaced by no-ops.
-    pub fn begin(&mut self, protocol: Protocol, server_version: ServerVersion) {
+    pub fn set_protocol(&mut self, protocol: Protocol, server_version: ServerVersion) {
         debug_assert!(self.protocol.is_none(), "a connection begins once");
         self.protocol = Some(protocol);
         self.server_version = server_version;

@@ -7,7 +7,7 @@ use super::Tag;
 use super::key_queue::KeyQueue;
 use crate::binary::Opcode;
 use crate::types::error::ProtocolError;
-use crate::types::reply_shape::Expected;
+use crate::types::reply_shape::ReplyShape;
 
 /// The owner of a pending request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub(crate) struct Entry {
     pub(crate) start: u64,
     /// The opcode that the reply must repeat, on the binary protocol.
     pub(crate) opcode: Opcode,
-    pub(crate) expected: Expected,
+    pub(crate) expected: ReplyShape,
     /// Whether the key is stored in the key queue, and why.
     pub(crate) key_tracking: KeyTracking,
 }

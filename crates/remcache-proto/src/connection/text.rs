@@ -11,7 +11,7 @@ use crate::types::error::ProtocolError;
 use crate::types::operation::Operation;
 use crate::types::protocol::Protocol;
 use crate::types::reply::Reply;
-use crate::types::reply_shape::Expected;
+use crate::types::reply_shape::ReplyShape;
 use crate::types::status::Status;
 use crate::{line, text};
 
@@ -68,7 +68,7 @@ impl Connection {
 
     /// Attributes a reply on the meta protocol: one with an opaque to the request that has it, any other in order.
     fn poll_meta(&mut self, input: &mut InputBuffer) -> Result<Step, ProtocolError> {
-        let Some(peeked) = meta::peek(input, self.limits.value)? else { return Ok(Step::Incomplete) };
+        let Some(peeked) = meta::peek(input, self.limits.max_value_size)? else { return Ok(Step::Incomplete) };
         let head = match peeked {
             Peeked::Item(head) => head,
             Peeked::Line { is_error } => return self.answer_non_quiet(input, is_error),
@@ -100,8 +100,8 @@ impl Connection {
         }
     }
 
-    pub(crate) fn expected_at(&self, index: usize) -> Expected {
-        self.in_flight.get(index).map_or(Expected::NOOP, |entry| entry.expected)
+    pub(crate) fn expected_at(&self, index: usize) -> ReplyShape {
+        self.in_flight.get(index).map_or(ReplyShape::NOOP, |entry| entry.expected)
     }
 
     /// Attributes a line without an opaque to the first non-quiet request.
@@ -160,7 +160,7 @@ impl Connection {
         };
         let answer = match expected.operation {
             Operation::Debug if meta::is_miss(input) => meta::take_miss(input, expected)?,
-            _ => text::take(input, expected, self.in_flight.first_key(), self.limits.value)?,
+            _ => text::take(input, expected, self.in_flight.first_key(), self.limits.max_value_size)?,
         };
         let Some(mut answer) = answer else { return Ok(Step::Incomplete) };
         if answer.reply.status == Status::UnknownCommand {
@@ -189,11 +189,11 @@ impl Connection {
             Ok(None) => &[],
             Err(error) => return error,
         };
-        match error_line::read(text, Expected::NOOP) {
+        match error_line::read(text, ReplyShape::NOOP) {
             Err(error) => error,
             Ok(Some(error)) if may_be_quiet => {
                 self.auth_required |= error.reply.status == Status::AuthError;
-                ProtocolError::UnownedError(line::excerpt(text))
+                ProtocolError::UnattributedError(line::excerpt(text))
             }
             Ok(_) => ProtocolError::UnexpectedLine(line::excerpt(text)),
         }

@@ -10,19 +10,19 @@ use crate::connection::pending::{Entry, KeyTracking, Owner};
 use crate::types::error::ProtocolError;
 use crate::types::operation::Operation;
 use crate::types::reply::Reply;
-use crate::types::reply_shape::Expected;
+use crate::types::reply_shape::ReplyShape;
 use crate::types::request::Request;
 use crate::types::status::{Delivery, Status};
 
 impl Connection {
     /// Returns the instant by which [`Connection::handle_timeout`] must be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let abandoned = self.abandoned_since.and_then(|since| since.checked_add(self.limits.abandoned.1));
+        let abandoned = self.abandoned_since.and_then(|since| since.checked_add(self.limits.max_abandoned.1));
         let overdue = self.in_flight.front().and_then(|entry| self.overdue_at(entry));
         let quiet = match self.in_flight.is_empty() {
-            true => self.last_input.checked_add(self.limits.keepalive),
+            true => self.last_input.checked_add(self.limits.keepalive_interval),
             false if self.is_log() => None,
-            false => self.last_input.max(self.outstanding_since).checked_add(self.limits.silence),
+            false => self.last_input.max(self.outstanding_since).checked_add(self.limits.keepalive_timeout),
         };
         [self.earliest, abandoned, overdue, quiet].into_iter().flatten().min()
     }
@@ -36,7 +36,10 @@ impl Connection {
         match entry.owner {
             Owner::None => None,
             // `reset_silence_timer` also postpones this, because unread replies are not overdue.
-            _ => entry.effective_deadline(self.last_reply).max(self.outstanding_since).checked_add(self.limits.overdue),
+            _ => entry
+                .effective_deadline(self.last_reply)
+                .max(self.outstanding_since)
+                .checked_add(self.limits.max_overdue),
         }
     }
 
@@ -49,17 +52,17 @@ impl Connection {
         if is_due(self.earliest) {
             self.expire_due(now);
         }
-        if is_due(self.abandoned_since.and_then(|since| since.checked_add(self.limits.abandoned.1))) {
+        if is_due(self.abandoned_since.and_then(|since| since.checked_add(self.limits.max_abandoned.1))) {
             return Err(ProtocolError::TooManyAbandoned(self.abandoned));
         }
         if is_due(self.in_flight.front().and_then(|entry| self.overdue_at(entry))) {
-            return Err(ProtocolError::Silent);
+            return Err(ProtocolError::Unresponsive);
         }
         let quiet_since = self.last_input.max(self.outstanding_since);
         match self.in_flight.is_empty() {
             false if self.is_log() => Ok(()),
-            false if is_due(quiet_since.checked_add(self.limits.silence)) => Err(ProtocolError::Silent),
-            true if self.protocol.is_some() && is_due(self.last_input.checked_add(self.limits.keepalive)) => {
+            false if is_due(quiet_since.checked_add(self.limits.keepalive_timeout)) => Err(ProtocolError::Unresponsive),
+            true if self.protocol.is_some() && is_due(self.last_input.checked_add(self.limits.keepalive_interval)) => {
                 self.outstanding_since = now;
                 self.push_noop();
                 Ok(())
@@ -69,7 +72,7 @@ impl Connection {
     }
 
     /// Returns the instant since which requests have been outstanding without any reply.
-    pub fn silent_since(&self) -> Instant {
+    pub fn no_reply_since(&self) -> Instant {
         self.last_reply.max(self.outstanding_since)
     }
 
@@ -104,7 +107,7 @@ impl Connection {
             entry.owner = if untaken { Owner::None } else { Owner::Abandoned };
             if untaken {
                 entry.opcode = Opcode::NOOP;
-                entry.expected = Expected::NOOP;
+                entry.expected = ReplyShape::NOOP;
                 revoked = true;
             } else {
                 count = count.saturating_add(1);

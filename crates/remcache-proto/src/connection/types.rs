@@ -1,4 +1,4 @@
-//! Public types of a connection: tags, tickets, events, deadlines, limits.
+//! Public types of a connection: tags, request_ids, events, deadlines, limits.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ pub struct Tag(pub u64);
 
 /// A request in flight, for [`Connection::abandon`](super::Connection::abandon).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Ticket(pub(crate) u32);
+pub struct RequestId(pub(crate) u32);
 
 /// A reply to a request.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub struct Event {
 
 /// The deadline of a request.
 #[derive(Clone, Copy, Debug)]
-#[expect(clippy::exhaustive_structs, reason = "an instant and how it moves")]
+#[expect(clippy::exhaustive_structs, reason = "an instant and its extension")]
 pub struct Deadline {
     /// When the request times out.
     pub at: Instant,
@@ -38,22 +38,22 @@ pub struct Deadline {
 
 /// The limits of a connection.
 #[derive(Clone, Copy, Debug)]
-#[expect(clippy::exhaustive_structs, reason = "plain settings, built with struct update syntax")]
+#[non_exhaustive]
 pub struct Limits {
     /// Maximum number of unanswered requests.
-    pub in_flight: usize,
+    pub max_in_flight: usize,
     /// Maximum number of unwritten bytes.
-    pub output: usize,
+    pub max_output: usize,
     /// Maximum length of a value, in bytes, in either direction.
-    pub value: usize,
+    pub max_value_size: usize,
     /// Maximum number of abandoned requests that are unanswered, and for how long more are tolerated.
-    pub abandoned: (usize, Duration),
+    pub max_abandoned: (usize, Duration),
     /// How long the oldest request may be overdue before the connection is closed.
-    pub overdue: Duration,
+    pub max_overdue: Duration,
     /// Idle time after which a no-op checks that the server responds.
-    pub keepalive: Duration,
+    pub keepalive_interval: Duration,
     /// How long a server may send nothing while requests are outstanding before the connection is closed.
-    pub silence: Duration,
+    pub keepalive_timeout: Duration,
 }
 
 impl Default for Limits {

@@ -6,7 +6,7 @@ use crate::line;
 use crate::types::error::ProtocolError;
 use crate::types::operation::Operation;
 use crate::types::reply::Reply;
-use crate::types::reply_shape::Expected;
+use crate::types::reply_shape::ReplyShape;
 use crate::types::status::Status;
 use crate::types::status_table;
 use crate::types::status_table::{Word, begins_with};
@@ -35,7 +35,7 @@ pub(crate) fn is_error(line: &[u8]) -> bool {
 ///
 /// # Errors
 /// [`ProtocolError::TooManyConnections`] if the server refuses the connection.
-pub(crate) fn read(line: &[u8], expected: Expected) -> Result<Option<ErrorLine>, ProtocolError> {
+pub(crate) fn read(line: &[u8], expected: ReplyShape) -> Result<Option<ErrorLine>, ProtocolError> {
     if line.starts_with(TOO_MANY_CONNECTIONS) {
         return Err(ProtocolError::TooManyConnections);
     }
@@ -46,7 +46,7 @@ pub(crate) fn read(line: &[u8], expected: Expected) -> Result<Option<ErrorLine>,
         None if begins_with(line, FLUSH_NOT_ALLOWED) => no_flush(),
         None => Reply::with_text(status, error_text(line)),
     };
-    let fatal = (!keeps_sync(line, expected.operation)).then(|| ProtocolError::OutOfStep(line::excerpt(line)));
+    let fatal = (!keeps_sync(line, expected.operation)).then(|| ProtocolError::Desynchronized(line::excerpt(line)));
     Ok(Some(ErrorLine { reply, fatal }))
 }
 
@@ -111,14 +111,14 @@ mod tests {
             ("CLIENT_ERROR authentication failure", Operation::Authenticate, true),
             ("CLIENT_ERROR bad command line termination", Operation::Authenticate, false),
         ] {
-            let refusal = read(line.as_bytes(), Expected::new(operation)).unwrap().unwrap();
+            let refusal = read(line.as_bytes(), ReplyShape::new(operation)).unwrap().unwrap();
             assert_eq!(refusal.fatal.is_none(), in_step, "{line} to {operation:?}");
         }
     }
 
     #[test]
     fn a_refused_connection_is_refused() {
-        let outcome = read(b"ERROR Too many open connections", Expected::NOOP);
+        let outcome = read(b"ERROR Too many open connections", ReplyShape::NOOP);
         assert_eq!(outcome.unwrap_err(), ProtocolError::TooManyConnections);
     }
 }

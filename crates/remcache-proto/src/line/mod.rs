@@ -165,12 +165,12 @@ pub(crate) fn number(word: &[u8]) -> Option<u64> {
 
 /// Builds the tokens of an outgoing line: everything in a request except key and value.
 #[derive(Debug)]
-pub(crate) struct Words {
+pub(crate) struct WordBuffer {
     bytes: [u8; Self::ROOM],
     length: usize,
 }
 
-impl Words {
+impl WordBuffer {
     /// More than all flags of a meta command need with their longest numbers.
     const ROOM: usize = 256;
 
@@ -406,7 +406,7 @@ mod tests {
     #[test]
     fn opaques_are_eight_digits_and_nothing_else() {
         for value in [0, 1, 0xdead_beef, u32::MAX] {
-            let mut words = Words::new();
+            let mut words = WordBuffer::new();
             words.end_with_opaque(value);
             assert_eq!(words.as_slice(), format!(" O{value:08x}\r\n").as_bytes());
             let mut scanner = Scanner::new(words.as_slice().trim_ascii_end());

@@ -12,7 +12,7 @@ use crate::types::error::ProtocolError;
 use crate::types::meta_options::ItemInfo;
 use crate::types::operation::Operation;
 use crate::types::reply::Reply;
-use crate::types::reply_shape::Expected;
+use crate::types::reply_shape::ReplyShape;
 use crate::types::reply_shape::Shape;
 use crate::types::status::Status;
 use crate::types::status_table::Word;
@@ -37,7 +37,7 @@ pub struct Frame {
 /// # Errors
 /// [`ProtocolError`] if the bytes are not a valid reply to the request, or announce a value of more than `max_value`
 /// bytes.
-pub fn decode(input: &mut InputBuffer, expected: Expected, max_value: usize) -> Result<Option<Frame>, ProtocolError> {
+pub fn decode(input: &mut InputBuffer, expected: ReplyShape, max_value: usize) -> Result<Option<Frame>, ProtocolError> {
     match peek(input, max_value)? {
         None => Ok(None),
         Some(Peeked::Item(head)) if verb_answers(expected.operation) => {
@@ -86,7 +86,7 @@ pub(crate) struct Head {
 
 /// Returns the status of a return code in a reply to the expected operation; `None` if it is not valid there.
 #[inline]
-fn status(code: Word, expected: Expected) -> Option<Status> {
+fn status(code: Word, expected: ReplyShape) -> Option<Status> {
     let fits = !matches!((code, expected.shape), (Word::Value, Shape::Bare) | (Word::Header, Shape::Value));
     code.answers(expected.operation).filter(|_| fits)
 }
@@ -153,7 +153,7 @@ fn is_whole(input: &mut InputBuffer, head: &Head) -> Result<bool, ProtocolError>
     let whole = end.saturating_add(END.len());
     match input.as_slice().get(end..whole) {
         Some(END) => Ok(true),
-        Some(_) => Err(ProtocolError::UnendedValue),
+        Some(_) => Err(ProtocolError::UnterminatedValue),
         None => {
             input.expect(whole);
             Ok(false)
@@ -163,7 +163,7 @@ fn is_whole(input: &mut InputBuffer, head: &Head) -> Result<bool, ProtocolError>
 
 /// Returns the status of a reply to the expected operation.
 #[inline]
-pub(crate) fn check(input: &InputBuffer, head: &Head, expected: Expected) -> Result<Status, ProtocolError> {
+pub(crate) fn check(input: &InputBuffer, head: &Head, expected: ReplyShape) -> Result<Status, ProtocolError> {
     status(head.code, expected).ok_or_else(|| unexpected(line_text(input, head)))
 }
 
@@ -177,12 +177,15 @@ pub(crate) fn is_miss(input: &InputBuffer) -> bool {
 }
 
 /// Takes the miss of a Debug, which has no opaque.
-pub(crate) fn take_miss(input: &mut InputBuffer, expected: Expected) -> Result<Option<text::Answer>, ProtocolError> {
+pub(crate) fn take_miss(
+    input: &mut InputBuffer,
+    expected: ReplyShape,
+) -> Result<Option<text::DecodedReply>, ProtocolError> {
     let Some((text, line)) = line::peek(input.as_slice())? else { return Ok(None) };
     let head = head(text, line, 0)?.ok_or_else(|| unexpected(text))?;
     let status = check(input, &head, expected)?;
     let reply = take(input, &head, status, expected)?;
-    Ok(Some(text::Answer { reply, last: true, fatal: None }))
+    Ok(Some(text::DecodedReply { reply, last: true, fatal: None }))
 }
 
 /// Takes the reply whose head was [peeked](peek), with its [checked](check) status.
@@ -191,7 +194,7 @@ pub(crate) fn take(
     input: &mut InputBuffer,
     head: &Head,
     status: Status,
-    expected: Expected,
+    expected: ReplyShape,
 ) -> Result<Reply, ProtocolError> {
     let mut reply = Reply { flags: head.flags, cas: head.cas, ..Reply::new(status) };
     if head.has_more {
@@ -248,13 +251,13 @@ fn read_info(letter: u8, token: &[u8], info: &mut Option<Box<ItemInfo>>) {
     }
     let info = info.get_or_insert_default();
     match letter {
-        b't' => info.ttl_left = time_left(token),
+        b't' => info.remaining_ttl = time_left(token),
         b'l' => info.last_access = line::number(token).map(Duration::from_secs),
         b'h' => info.fetched = line::number(token).map(|fetched| fetched != 0),
         b's' => info.size = line::number(token),
         b'W' => info.won = true,
         b'X' => info.stale = true,
-        _ => info.another_has_won = true,
+        _ => info.already_won = true,
     }
 }
 
@@ -279,7 +282,7 @@ mod tests {
     }
 
     fn reply(bytes: &[u8], operation: Operation) -> Result<Reply, ProtocolError> {
-        let mut expected = Expected::new(operation);
+        let mut expected = ReplyShape::new(operation);
         expected.shape = Shape::Either;
         decode(&mut input(bytes), expected, 1024).map(|frame| frame.expect("a whole reply").reply)
     }
@@ -312,7 +315,7 @@ mod tests {
 
     #[test]
     fn a_hit_needs_its_value() {
-        let get = Expected::new(Operation::Get);
+        let get = ReplyShape::new(Operation::Get);
         assert!(matches!(decode(&mut input(b"HD f0 c1\r\n"), get, 9), Err(ProtocolError::UnexpectedLine(_))));
     }
 
@@ -321,9 +324,9 @@ mod tests {
         let reply = reply(b"VA 3 s3 t100 c9 f123 kk h1 l7 Z X W\r\nval\r\n", Operation::Get).unwrap();
         assert_eq!((reply.cas, reply.flags, &reply.key[..], &reply.value[..]), (9, 123, &b"k"[..], &b"val"[..]));
         let info = reply.info.unwrap();
-        assert_eq!(info.ttl_left, Some(Ttl::After(Duration::from_secs(100))));
+        assert_eq!(info.remaining_ttl, Some(Ttl::After(Duration::from_secs(100))));
         assert_eq!((info.fetched, info.last_access, info.size), (Some(true), Some(Duration::from_secs(7)), Some(3)));
-        assert!(info.won && info.stale && info.another_has_won);
+        assert!(info.won && info.stale && info.already_won);
     }
 
     #[test]
@@ -357,7 +360,7 @@ mod tests {
 
     #[test]
     fn lengths_are_checked_before_they_size_anything() {
-        let get = Expected::new(Operation::Get);
+        let get = ReplyShape::new(Operation::Get);
         for announced in ["1025", "4294967296", "18446744073709551615"] {
             let error = decode(&mut input(format!("VA {announced}\r\n").as_bytes()), get, 1024).unwrap_err();
             assert!(matches!(error, ProtocolError::TooLarge { limit: 1024, .. }), "{announced}");
@@ -367,13 +370,13 @@ mod tests {
             assert!(matches!(error, ProtocolError::UnexpectedLine(_)), "{announced}");
         }
         let unended = decode(&mut input(b"VA 1\r\nab\r\n"), get, 9).unwrap_err();
-        assert_eq!(unended, ProtocolError::UnendedValue);
+        assert_eq!(unended, ProtocolError::UnterminatedValue);
     }
 
     #[test]
     fn every_prefix_of_a_reply_is_not_yet_a_reply() {
         let bytes = b"VA 5 f7 c9 O00000003\r\nWorld\r\n";
-        let get = Expected::new(Operation::Get);
+        let get = ReplyShape::new(Operation::Get);
         for end in 0..bytes.len() {
             assert!(decode(&mut input(&bytes[..end]), get, 1024).unwrap().is_none(), "{end} bytes");
         }

@@ -2,13 +2,13 @@
 
 use crate::buffer::output::Output;
 use crate::line::base64;
-use crate::line::{self, Words};
+use crate::line::{self, WordBuffer};
 use crate::text;
 use crate::types::error::InvalidRequest;
 use crate::types::key::InvalidKey;
 use crate::types::meta_options::MetaOptions;
 use crate::types::operation::Operation;
-use crate::types::reply_shape::Expected;
+use crate::types::reply_shape::ReplyShape;
 use crate::types::reply_shape::Shape;
 use crate::types::request::Request;
 use crate::types::version::ServerVersion;
@@ -21,16 +21,16 @@ use crate::types::version::ServerVersion;
 pub fn encode(
     request: &Request<'_>,
     opaque: u32,
-    dialect: ServerVersion,
+    server_version: ServerVersion,
     output: &mut Output,
-) -> Result<Expected, InvalidRequest> {
+) -> Result<ReplyShape, InvalidRequest> {
     if let Some(options) = request.meta_options() {
-        options.check(request.operation(), dialect)?;
+        options.check(request.operation(), server_version)?;
     }
     match request.operation() {
         Operation::NoOp => {
             output.put(b"mn\r\n");
-            Ok(Expected::NOOP)
+            Ok(ReplyShape::NOOP)
         }
         operation => match verb(operation) {
             Some(verb) => encode_item(verb, request, opaque, output),
@@ -69,11 +69,11 @@ fn encode_item(
     request: &Request<'_>,
     opaque: u32,
     output: &mut Output,
-) -> Result<Expected, InvalidRequest> {
+) -> Result<ReplyShape, InvalidRequest> {
     let operation = request.operation();
     let key = request.key()?.as_bytes();
     let encoded = encoded_key(key)?;
-    let mut words = Words::new();
+    let mut words = WordBuffer::new();
     if operation.has_value() {
         words.number(request.value.len() as u64);
     }
@@ -120,12 +120,12 @@ fn encoded_key(key: &[u8]) -> Result<Option<base64::Encoded>, InvalidRequest> {
 fn put_flags(
     request: &Request<'_>,
     opaque: u32,
-    words: &mut Words,
+    words: &mut WordBuffer,
     in_base64: bool,
-) -> Result<Expected, InvalidRequest> {
+) -> Result<ReplyShape, InvalidRequest> {
     let operation = request.operation();
     let options = request.meta_options();
-    let mut expected = Expected::new(operation);
+    let mut expected = ReplyShape::new(operation);
     match operation {
         Operation::Get => put_fetch(options, words, &mut expected),
         Operation::GetAndTouch => {
@@ -172,16 +172,16 @@ fn put_flags(
     Ok(expected)
 }
 
-fn put_fetch(options: Option<&MetaOptions>, words: &mut Words, expected: &mut Expected) {
+fn put_fetch(options: Option<&MetaOptions>, words: &mut WordBuffer, expected: &mut ReplyShape) {
     expected.shape = match options {
         Some(options) if options.without_value => Shape::Bare,
-        Some(options) if options.unless_cas.is_some() => Shape::Either,
+        Some(options) if options.omit_value_if_cas.is_some() => Shape::Either,
         _ => Shape::Value,
     };
     words.words(if expected.shape == Shape::Bare { b" f c" } else { b" v f c" });
 }
 
-fn put_store(request: &Request<'_>, words: &mut Words) -> Result<(), InvalidRequest> {
+fn put_store(request: &Request<'_>, words: &mut WordBuffer) -> Result<(), InvalidRequest> {
     if request.operation() == Operation::Add && request.cas != 0 {
         return Err(InvalidRequest::Unsupported(
             "an add with a CAS value would ignore it: use set or replace with the CAS value",
@@ -199,13 +199,13 @@ fn put_store(request: &Request<'_>, words: &mut Words) -> Result<(), InvalidRequ
 }
 
 /// Appends the CAS value of a conditional request; 0 means no condition, but would be one to the server.
-fn put_condition(request: &Request<'_>, words: &mut Words) {
+fn put_condition(request: &Request<'_>, words: &mut WordBuffer) {
     if request.cas != 0 {
         words.numbered(b'C', request.cas);
     }
 }
 
-fn put_counter(request: &Request<'_>, words: &mut Words) -> Result<(), InvalidRequest> {
+fn put_counter(request: &Request<'_>, words: &mut WordBuffer) -> Result<(), InvalidRequest> {
     words.numbered(b'D', request.delta);
     if let Some(initial) = request.initial {
         words.numbered(b'N', line::seconds(request.ttl)?);
@@ -218,7 +218,7 @@ fn put_counter(request: &Request<'_>, words: &mut Words) -> Result<(), InvalidRe
 
 /// Appends the options. Flags take effect in order, so the one that changes the TTL comes before the one that returns
 /// it.
-fn put_options(options: &MetaOptions, words: &mut Words) -> Result<(), InvalidRequest> {
+fn put_options(options: &MetaOptions, words: &mut WordBuffer) -> Result<(), InvalidRequest> {
     let times = [(b'N', options.vivify), (b'T', options.update_ttl)];
     for (letter, ttl) in times {
         if let Some(ttl) = ttl {
@@ -228,14 +228,14 @@ fn put_options(options: &MetaOptions, words: &mut Words) -> Result<(), InvalidRe
     if let Some(recache) = options.recache {
         words.numbered(b'R', recache.as_secs().min(i32::MAX as u64));
     }
-    for (letter, cas) in [(b'E', options.chosen_cas), (b'C', options.unless_cas)] {
+    for (letter, cas) in [(b'E', options.new_cas), (b'C', options.omit_value_if_cas)] {
         if let Some(cas) = cas {
             words.numbered(letter, cas);
         }
     }
     for (letter, is_asked) in [
         (b'I', options.stale),
-        (b'x', options.drop_value),
+        (b'x', options.remove_value),
         (b'u', options.no_bump),
         (b't', options.return_ttl),
         (b'l', options.return_last_access),
@@ -260,7 +260,7 @@ mod tests {
 
     fn said(request: &Request<'_>) -> Result<String, InvalidRequest> {
         let mut output = Output::new();
-        encode(request, 7, ServerVersion::from_version("1.6.45"), &mut output)?;
+        encode(request, 7, ServerVersion::parse("1.6.45"), &mut output)?;
         Ok(output.copy_to_bytes(output.remaining()).escape_ascii().to_string())
     }
 
@@ -347,26 +347,22 @@ mod tests {
         let all = MetaOptions {
             vivify: Some(far),
             recache: Some(Duration::MAX),
-            chosen_cas: Some(u64::MAX),
-            unless_cas: Some(u64::MAX),
+            new_cas: Some(u64::MAX),
+            omit_value_if_cas: Some(u64::MAX),
             ..MetaOptions::inspection()
         };
         let fetch =
             Request::get_and_touch("a b", far).quiet().with_key().meta(MetaOptions { without_value: false, ..all });
         assert!(said(&fetch).unwrap().ends_with("q O00000007\\r\\n"));
-        let counter = MetaOptions {
-            update_ttl: Some(far),
-            return_ttl: true,
-            chosen_cas: Some(u64::MAX),
-            ..MetaOptions::default()
-        };
+        let counter =
+            MetaOptions { update_ttl: Some(far), return_ttl: true, new_cas: Some(u64::MAX), ..MetaOptions::default() };
         let count = Request::decrement("a b", u64::MAX).initial(u64::MAX).ttl(far).cas(u64::MAX).quiet().meta(counter);
         assert!(said(&count).unwrap().ends_with("q O00000007\\r\\n"));
     }
 
     #[test]
     fn large_values_are_not_copied() {
-        let value = Bytes::from(vec![b'v'; Output::SHARE_FROM]);
+        let value = Bytes::from(vec![b'v'; Output::MIN_SHARED_LEN]);
         let mut output = Output::new();
         encode(&Request::set("k", &value), 7, ServerVersion::default(), &mut output).unwrap();
         assert_eq!(output.small(), b"ms k 4096 c O00000007\r\n\r\n");

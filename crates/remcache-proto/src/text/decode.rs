@@ -10,7 +10,7 @@ use crate::line::{self, peek, split_word, words};
 use crate::types::error::ProtocolError;
 use crate::types::operation::Operation;
 use crate::types::reply::Reply;
-use crate::types::reply_shape::Expected;
+use crate::types::reply_shape::ReplyShape;
 use crate::types::reply_shape::Shape;
 use crate::types::status::Status;
 use crate::types::status_table::{Word, status_text};
@@ -30,21 +30,21 @@ pub struct Frame {
 /// # Errors
 /// [`ProtocolError`] if the bytes are not a valid reply to the request, or announce a value of more than `max_value`
 /// bytes.
-pub fn decode(input: &mut InputBuffer, expected: Expected, max_value: usize) -> Result<Option<Frame>, ProtocolError> {
+pub fn decode(input: &mut InputBuffer, expected: ReplyShape, max_value: usize) -> Result<Option<Frame>, ProtocolError> {
     let answer = take(input, expected, None, max_value)?;
     Ok(answer.map(|answer| Frame { last: answer.last, reply: answer.reply }))
 }
 
 /// A reply, and its consequences for the connection.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct DecodedReply {
     pub(crate) reply: Reply,
     pub(crate) last: bool,
     /// Why the connection cannot be used any more, if so.
     pub(crate) fatal: Option<ProtocolError>,
 }
 
-impl Answer {
+impl DecodedReply {
     fn last(reply: Reply) -> Self {
         Self { reply, last: true, fatal: None }
     }
@@ -54,8 +54,8 @@ impl Answer {
     }
 }
 
-fn outcome(status: Status) -> Answer {
-    Answer::last(Reply::with_text(status, status_text(status)))
+fn outcome(status: Status) -> DecodedReply {
+    DecodedReply::last(Reply::with_text(status, status_text(status)))
 }
 
 fn unexpected(line: &[u8]) -> ProtocolError {
@@ -67,14 +67,14 @@ fn unexpected(line: &[u8]) -> ProtocolError {
 /// A fetched item must have the key `asked_key`, if that is known.
 pub(crate) fn take(
     input: &mut InputBuffer,
-    expected: Expected,
+    expected: ReplyShape,
     asked_key: Option<&[u8]>,
     max_value: usize,
-) -> Result<Option<Answer>, ProtocolError> {
+) -> Result<Option<DecodedReply>, ProtocolError> {
     loop {
         let Some((text, length)) = peek(input.as_slice())? else { return Ok(None) };
         match read(text, length, expected, asked_key)? {
-            Read::Answer(mut answer) => {
+            Read::DecodedReply(mut answer) => {
                 if expected.returns_key && answer.reply.status == Status::KeyNotFound {
                     // As on the binary protocol, the miss of a fetch that returns the key has the key and no text.
                     answer.reply.value = Bytes::new();
@@ -91,7 +91,7 @@ pub(crate) fn take(
 }
 
 /// Checks whether the line at the front of the input can answer the expected operation.
-pub(crate) fn check(input: &InputBuffer, expected: Expected) -> Result<(), ProtocolError> {
+pub(crate) fn check(input: &InputBuffer, expected: ReplyShape) -> Result<(), ProtocolError> {
     match peek(input.as_slice())? {
         Some((text, length)) => read(text, length, expected, None).map(drop),
         None => Ok(()),
@@ -100,13 +100,13 @@ pub(crate) fn check(input: &InputBuffer, expected: Expected) -> Result<(), Proto
 
 /// The meaning of a line.
 enum Read {
-    Answer(Answer),
+    DecodedReply(DecodedReply),
     /// An item's key, if it is to be returned, and its line; the value follows.
     Value(Bytes, ItemHead),
     Nothing,
 }
 
-fn read(text: &[u8], line: usize, expected: Expected, asked_key: Option<&[u8]>) -> Result<Read, ProtocolError> {
+fn read(text: &[u8], line: usize, expected: ReplyShape, asked_key: Option<&[u8]>) -> Result<Read, ProtocolError> {
     if expected.operation.is_fetch()
         && let Some((found, head)) = read_item(text, line)?
     {
@@ -122,39 +122,41 @@ fn read(text: &[u8], line: usize, expected: Expected, asked_key: Option<&[u8]>) 
     }
     let known = Word::of(word).filter(|word| *word != Word::Error);
     if let Some(status) = known.and_then(|word| word.answers(expected.operation)) {
-        return Ok(Read::Answer(outcome(status)));
+        return Ok(Read::DecodedReply(outcome(status)));
     }
     match error_line::read(text, expected)? {
-        Some(error) => Ok(Read::Answer(Answer { reply: error.reply, last: true, fatal: error.fatal })),
+        Some(error) => Ok(Read::DecodedReply(DecodedReply { reply: error.reply, last: true, fatal: error.fatal })),
         // For an operation without a fixed reply, any other line is passed to the caller.
         None if expected.operation == Operation::Watch => {
-            Ok(Read::Answer(Answer::one_of_many(Reply::with_text(Status::NoError, copy(text)))))
+            Ok(Read::DecodedReply(DecodedReply::one_of_many(Reply::with_text(Status::NoError, copy(text)))))
         }
         None => Err(unexpected(text)),
     }
 }
 
 /// Parses a line for operations whose replies are not a single word.
-fn by_operation(word: &[u8], rest: &[u8], text: &[u8], expected: Expected) -> Option<Read> {
+fn by_operation(word: &[u8], rest: &[u8], text: &[u8], expected: ReplyShape) -> Option<Read> {
     let read = match (expected.operation, word) {
         (Operation::Increment | Operation::Decrement, _) => match line::number(text.trim_ascii_end()) {
-            Some(number) => Read::Answer(Answer::last(Reply { number: Some(number), ..Reply::new(Status::NoError) })),
+            Some(number) => {
+                Read::DecodedReply(DecodedReply::last(Reply { number: Some(number), ..Reply::new(Status::NoError) }))
+            }
             None => return None,
         },
-        (Operation::Version, b"VERSION") => Read::Answer(version(rest, expected)),
-        (Operation::Stat, _) => return statistic(word, rest, text).map(Read::Answer),
+        (Operation::Version, b"VERSION") => Read::DecodedReply(version(rest, expected)),
+        (Operation::Stat, _) => return statistic(word, rest, text).map(Read::DecodedReply),
         (Operation::Metadump | Operation::Mgdump | Operation::Watch, _) => {
             return dumped(word, rest, text, expected);
         }
-        (Operation::Debug, b"ME") => Read::Answer(Answer::last(dump::debug_reply(rest))),
+        (Operation::Debug, b"ME") => Read::DecodedReply(DecodedReply::last(dump::debug_reply(rest))),
         _ => return None,
     };
     Some(read)
 }
 
-fn version(text: &[u8], expected: Expected) -> Answer {
+fn version(text: &[u8], expected: ReplyShape) -> DecodedReply {
     let value = if expected.shape == Shape::Bare { Bytes::new() } else { copy(text) };
-    Answer::last(Reply::with_text(Status::NoError, value))
+    DecodedReply::last(Reply::with_text(Status::NoError, value))
 }
 
 fn copy(bytes: &[u8]) -> Bytes {
@@ -162,36 +164,36 @@ fn copy(bytes: &[u8]) -> Bytes {
 }
 
 /// Parses a statistic into its name and value, as on the binary protocol; other lists are split alike.
-fn statistic(word: &[u8], rest: &[u8], text: &[u8]) -> Option<Answer> {
+fn statistic(word: &[u8], rest: &[u8], text: &[u8]) -> Option<DecodedReply> {
     let (name, value) = match word {
         b"STAT" | b"ITEM" => split_word(rest),
         b"PREFIX" => (&b"detailed"[..], text),
-        b"END" | b"RESET" | b"OK" => return Some(Answer::last(Reply::new(Status::NoError))),
+        b"END" | b"RESET" | b"OK" => return Some(DecodedReply::last(Reply::new(Status::NoError))),
         _ => return None,
     };
-    Some(Answer::one_of_many(Reply { key: copy(name), value: copy(value), ..Reply::new(Status::NoError) }))
+    Some(DecodedReply::one_of_many(Reply { key: copy(name), value: copy(value), ..Reply::new(Status::NoError) }))
 }
 
 /// Parses a line of a dump or a log.
-fn dumped(word: &[u8], rest: &[u8], text: &[u8], expected: Expected) -> Option<Read> {
+fn dumped(word: &[u8], rest: &[u8], text: &[u8], expected: ReplyShape) -> Option<Read> {
     let answer = match (expected.operation, word) {
-        (Operation::Watch, b"OK") => Answer::one_of_many(Reply::new(Status::NoError)),
+        (Operation::Watch, b"OK") => DecodedReply::one_of_many(Reply::new(Status::NoError)),
         (_, b"OK") => return Some(Read::Nothing),
-        (Operation::Metadump, b"END") | (Operation::Mgdump, b"EN") => Answer::last(Reply::new(Status::NoError)),
+        (Operation::Metadump, b"END") | (Operation::Mgdump, b"EN") => DecodedReply::last(Reply::new(Status::NoError)),
         (Operation::Metadump, _) if word.starts_with(b"key=") => {
             let key = dump::unescape(word.strip_prefix(b"key=").unwrap_or_default());
-            Answer::one_of_many(Reply { key, value: copy(text), ..Reply::new(Status::NoError) })
+            DecodedReply::one_of_many(Reply { key, value: copy(text), ..Reply::new(Status::NoError) })
         }
         (Operation::Mgdump, b"mg") => {
-            Answer::one_of_many(Reply { key: dump::listed_key(rest)?, ..Reply::new(Status::NoError) })
+            DecodedReply::one_of_many(Reply { key: dump::listed_key(rest)?, ..Reply::new(Status::NoError) })
         }
         _ => return None,
     };
-    Some(Read::Answer(answer))
+    Some(Read::DecodedReply(answer))
 }
 
 /// Checks the item of a fetch, which must have the requested key.
-fn item(found: &[u8], head: ItemHead, expected: Expected, asked_key: Option<&[u8]>) -> Result<Read, ProtocolError> {
+fn item(found: &[u8], head: ItemHead, expected: ReplyShape, asked_key: Option<&[u8]>) -> Result<Read, ProtocolError> {
     if asked_key.is_some_and(|asked| asked != found) {
         return Err(ProtocolError::WrongKey);
     }
@@ -211,9 +213,9 @@ fn take_value(
     key: Bytes,
     head: &ItemHead,
     max_value: usize,
-) -> Result<Option<Answer>, ProtocolError> {
+) -> Result<Option<DecodedReply>, ProtocolError> {
     let Some(value) = head.take_value_before(END, input, max_value)? else { return Ok(None) };
-    Ok(Some(Answer::last(Reply { flags: head.flags, cas: head.cas, key, value, ..Reply::new(Status::NoError) })))
+    Ok(Some(DecodedReply::last(Reply { flags: head.flags, cas: head.cas, key, value, ..Reply::new(Status::NoError) })))
 }
 
 /// The bytes after the only value of a reply.
@@ -230,7 +232,7 @@ mod tests {
     }
 
     fn reply(bytes: &str, operation: Operation) -> Result<Reply, ProtocolError> {
-        let frame = decode(&mut input(bytes.as_bytes()), Expected::new(operation), 1024)?;
+        let frame = decode(&mut input(bytes.as_bytes()), ReplyShape::new(operation), 1024)?;
         Ok(frame.expect("a whole reply").reply)
     }
 
@@ -238,7 +240,7 @@ mod tests {
     fn list(bytes: &str, operation: Operation) -> (Vec<String>, bool) {
         let mut input = input(bytes.as_bytes());
         let mut list = Vec::new();
-        while let Some(frame) = decode(&mut input, Expected::new(operation), 1024).unwrap() {
+        while let Some(frame) = decode(&mut input, ReplyShape::new(operation), 1024).unwrap() {
             if frame.last {
                 assert!(input.is_empty());
                 return (list, true);
@@ -281,7 +283,7 @@ mod tests {
     fn an_item_is_its_value_with_what_belongs_to_it() {
         let hit = reply("VALUE k 7 5 9\r\na\r\nb\n\r\nEND\r\n", Operation::Get).unwrap();
         assert_eq!((hit.flags, hit.cas, &hit.value[..], &hit.key[..]), (7, 9, &b"a\r\nb\n"[..], &b""[..]));
-        let with_key = Expected { returns_key: true, ..Expected::new(Operation::Get) };
+        let with_key = ReplyShape { returns_key: true, ..ReplyShape::new(Operation::Get) };
         let bytes = b"VALUE k 7 1\r\nv\r\nEND\r\n";
         let frame = decode(&mut input(bytes), with_key, 9).unwrap().unwrap();
         assert_eq!((&frame.reply.key[..], frame.reply.cas), (&b"k"[..], 0));
@@ -292,7 +294,7 @@ mod tests {
 
     #[test]
     fn another_key_is_another_item() {
-        let get = Expected::new(Operation::Get);
+        let get = ReplyShape::new(Operation::Get);
         let bytes = b"VALUE k 0 1\r\nv\r\nEND\r\n";
         assert!(take(&mut input(bytes), get, Some(b"k"), 9).unwrap().is_some());
         assert_eq!(take(&mut input(bytes), get, Some(b"kk"), 9).unwrap_err(), ProtocolError::WrongKey);
@@ -306,8 +308,14 @@ mod tests {
         }
         let error = reply("VALUE k 0 1025\r\n", Operation::Get).unwrap_err();
         assert_eq!(error, ProtocolError::TooLarge { announced: 1025, limit: 1024 });
-        assert_eq!(reply("VALUE k 0 1\r\nvv\r\nEND\r\n", Operation::Get).unwrap_err(), ProtocolError::UnendedValue);
-        assert_eq!(reply("VALUE k 0 1\r\nv\r\nVALUE\r\n", Operation::Get).unwrap_err(), ProtocolError::UnendedValue);
+        assert_eq!(
+            reply("VALUE k 0 1\r\nvv\r\nEND\r\n", Operation::Get).unwrap_err(),
+            ProtocolError::UnterminatedValue
+        );
+        assert_eq!(
+            reply("VALUE k 0 1\r\nv\r\nVALUE\r\n", Operation::Get).unwrap_err(),
+            ProtocolError::UnterminatedValue
+        );
     }
 
     #[test]

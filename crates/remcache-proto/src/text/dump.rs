@@ -180,7 +180,7 @@ pub(crate) fn debug_reply(rest: &[u8]) -> Reply {
     let mut cas = 0;
     for (name, value) in line::words(fields).filter_map(field) {
         match name {
-            b"exp" => info.ttl_left = seconds_left(value),
+            b"exp" => info.remaining_ttl = seconds_left(value),
             b"la" => info.last_access = line::number(value).map(Duration::from_secs),
             b"fetch" => info.fetched = Some(value == b"yes"),
             b"cas" => cas = line::number(value).unwrap_or(0),
@@ -262,7 +262,7 @@ mod tests {
         for (exp, left) in [("-1", Ttl::Never), ("-100", Ttl::After(Duration::from_secs(100))), ("0", Ttl::Expired)] {
             let reply = debug_reply(format!("k exp={exp} la=3 cas=9 fetch=yes cls=1 size=63").as_bytes());
             let info = reply.info.unwrap();
-            assert_eq!((reply.cas, info.ttl_left, info.size, info.fetched), (9, Some(left), Some(63), Some(true)));
+            assert_eq!((reply.cas, info.remaining_ttl, info.size, info.fetched), (9, Some(left), Some(63), Some(true)));
         }
     }
 }

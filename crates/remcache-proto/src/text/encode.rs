@@ -1,12 +1,12 @@
 //! Encoder for requests.
 
 use crate::buffer::output::Output;
-use crate::line::{self, Words};
+use crate::line::{self, WordBuffer};
 use crate::types::error::InvalidRequest;
 use crate::types::key::InvalidKey;
 use crate::types::operation::Operation;
 use crate::types::reply::Reply;
-use crate::types::reply_shape::Expected;
+use crate::types::reply_shape::ReplyShape;
 use crate::types::reply_shape::Shape;
 use crate::types::request::Request;
 use crate::types::ttl::Ttl;
@@ -15,7 +15,7 @@ use crate::types::ttl::Ttl;
 ///
 /// # Errors
 /// [`InvalidRequest`] if the protocol cannot express the request; nothing is appended then.
-pub fn encode(request: &Request<'_>, output: &mut Output) -> Result<Expected, InvalidRequest> {
+pub fn encode(request: &Request<'_>, output: &mut Output) -> Result<ReplyShape, InvalidRequest> {
     if request.meta_options().is_some() || request.operation() == Operation::Debug {
         return Err(InvalidRequest::Unsupported("only the meta protocol supports this: use meta"));
     }
@@ -24,14 +24,14 @@ pub fn encode(request: &Request<'_>, output: &mut Output) -> Result<Expected, In
         Operation::NoOp => {
             output.put(b"version\r\n");
             // The version was not requested.
-            Ok(Expected { shape: Shape::Bare, ..Expected::new(Operation::Version) })
+            Ok(ReplyShape { shape: Shape::Bare, ..ReplyShape::new(Operation::Version) })
         }
         _ => encode_command(request, output),
     }
 }
 
 /// Like [`encode`], for a server that does not know `gets`.
-pub(crate) fn encode_without_gets(request: &Request<'_>, output: &mut Output) -> Result<Expected, InvalidRequest> {
+pub(crate) fn encode_without_gets(request: &Request<'_>, output: &mut Output) -> Result<ReplyShape, InvalidRequest> {
     match request.operation() {
         Operation::Get if request.meta_options().is_none() => encode_item(request, b"get", output),
         _ => encode(request, output),
@@ -39,11 +39,15 @@ pub(crate) fn encode_without_gets(request: &Request<'_>, output: &mut Output) ->
 }
 
 /// Appends a request with a key.
-fn encode_item(request: &Request<'_>, command: &'static [u8], output: &mut Output) -> Result<Expected, InvalidRequest> {
+fn encode_item(
+    request: &Request<'_>,
+    command: &'static [u8],
+    output: &mut Output,
+) -> Result<ReplyShape, InvalidRequest> {
     let operation = request.operation();
     check_condition(request)?;
     let key = line::checked_key(request.key()?.as_bytes())?;
-    let (mut before, mut words) = (Words::new(), Words::new());
+    let (mut before, mut words) = (WordBuffer::new(), WordBuffer::new());
     match operation {
         Operation::GetAndTouch => before.number(line::seconds(request.ttl)?),
         Operation::Touch => words.number(line::seconds(request.ttl)?),
@@ -60,7 +64,7 @@ fn encode_item(request: &Request<'_>, command: &'static [u8], output: &mut Outpu
     if operation.has_value() {
         line::put_value(&request.value, output);
     }
-    Ok(Expected { returns_key: operation.is_fetch() && request.returns_key(), ..Expected::new(operation) })
+    Ok(ReplyShape { returns_key: operation.is_fetch() && request.returns_key(), ..ReplyShape::new(operation) })
 }
 
 /// Returns the command of an operation on an item; a store with a CAS value is `cas`.
@@ -126,7 +130,7 @@ fn check_condition(request: &Request<'_>) -> Result<(), InvalidRequest> {
 }
 
 /// Appends flags, TTL, length, and the CAS value.
-fn put_item(request: &Request<'_>, words: &mut Words) -> Result<(), InvalidRequest> {
+fn put_item(request: &Request<'_>, words: &mut WordBuffer) -> Result<(), InvalidRequest> {
     let extends = matches!(request.operation(), Operation::Append | Operation::Prepend);
     let (flags, seconds) = if extends { (0, 0) } else { (request.flags, line::seconds(request.ttl)?) };
     words.number(u64::from(flags));
@@ -139,7 +143,7 @@ fn put_item(request: &Request<'_>, words: &mut Words) -> Result<(), InvalidReque
 }
 
 /// Appends a request without a key, which is the same on the meta protocol.
-pub(crate) fn encode_command(request: &Request<'_>, output: &mut Output) -> Result<Expected, InvalidRequest> {
+pub(crate) fn encode_command(request: &Request<'_>, output: &mut Output) -> Result<ReplyShape, InvalidRequest> {
     let operation = request.operation();
     if request.meta_options().is_some() {
         return Err(InvalidRequest::Unsupported("meta options are for requests with a key"));
@@ -161,7 +165,7 @@ pub(crate) fn encode_command(request: &Request<'_>, output: &mut Output) -> Resu
             put_line(command, Argument::Words(arguments(request)?), output);
         }
     }
-    Ok(Expected::new(operation))
+    Ok(ReplyShape::new(operation))
 }
 
 /// Returns the command of an operation whose arguments are provided by the caller.

@@ -129,7 +129,7 @@ impl ItemHead {
         let whole = last.saturating_add(end.len());
         match input.as_slice().get(last..whole) {
             Some(found) if found == end => {}
-            Some(_) => return Err(ProtocolError::UnendedValue),
+            Some(_) => return Err(ProtocolError::UnterminatedValue),
             None => {
                 input.expect(whole);
                 return Ok(None);

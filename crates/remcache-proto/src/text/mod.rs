@@ -11,7 +11,7 @@ mod dump;
 mod item;
 mod log_line;
 
-pub(crate) use crate::text::decode::{Answer, check, take};
+pub(crate) use crate::text::decode::{DecodedReply, check, take};
 pub use crate::text::decode::{Frame, decode};
 pub use crate::text::encode::encode;
 pub(crate) use crate::text::encode::{encode_command, encode_without_gets, name_unknown_command};

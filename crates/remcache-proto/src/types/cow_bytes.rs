@@ -19,7 +19,7 @@ use bytes::Bytes;
 /// assert_eq!(CowBytes::from(vec![1, 2, 3]).as_slice(), &[1, 2, 3]);
 /// ```
 #[derive(Clone)]
-#[expect(clippy::exhaustive_enums, reason = "borrowed or not: there is no third way")]
+#[expect(clippy::exhaustive_enums, reason = "bytes are borrowed or shared")]
 pub enum CowBytes<'a> {
     /// Borrowed from the caller.
     Borrowed(&'a [u8]),

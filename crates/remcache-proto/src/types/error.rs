@@ -114,7 +114,7 @@ pub enum ProtocolError {
     /// A counter's reply is not an 8-byte number.
     WrongNumber,
     /// The server sent nothing for too long while requests were outstanding.
-    Silent,
+    Unresponsive,
     /// Too many abandoned requests are still unanswered.
     TooManyAbandoned(usize),
     /// A reply on a text protocol begins with a byte that does not start a line.
@@ -124,13 +124,13 @@ pub enum ProtocolError {
     /// A line is not a valid reply to the oldest request.
     UnexpectedLine(Bytes),
     /// A value is not followed by a line end.
-    UnendedValue,
+    UnterminatedValue,
     /// A fetched item does not have the requested key.
     WrongKey,
     /// An error line may belong to any of several quiet requests.
-    UnownedError(Bytes),
+    UnattributedError(Bytes),
     /// After this error the server may read the rest of the request as commands.
-    OutOfStep(Bytes),
+    Desynchronized(Bytes),
 }
 
 impl fmt::Display for ProtocolError {
@@ -152,7 +152,7 @@ impl fmt::Display for ProtocolError {
             Self::SkippedReply => f.write_str("a reply skipped an earlier request that must be answered first"),
             Self::LateReply => f.write_str("a reply is out of order: a later request was already answered"),
             Self::WrongNumber => f.write_str("a counter's reply is not an 8-byte number"),
-            Self::Silent => f.write_str("the server sent nothing for too long"),
+            Self::Unresponsive => f.write_str("the server sent nothing for too long"),
             Self::TooManyAbandoned(count) => {
                 write!(f, "{count} abandoned requests are still unanswered")
             }
@@ -161,16 +161,16 @@ impl fmt::Display for ProtocolError {
             Self::UnexpectedLine(line) => {
                 write!(f, "a line is not a reply to the request: {}", line.escape_ascii())
             }
-            Self::UnendedValue => f.write_str("a value is not followed by the end of a line"),
+            Self::UnterminatedValue => f.write_str("a value is not followed by the end of a line"),
             Self::WrongKey => f.write_str("an item does not have the requested key"),
-            Self::UnownedError(line) => {
+            Self::UnattributedError(line) => {
                 write!(
                     f,
                     "one of several quiet requests was refused, and the reply does not identify it: {}",
                     line.escape_ascii()
                 )
             }
-            Self::OutOfStep(line) => write!(
+            Self::Desynchronized(line) => write!(
                 f,
                 "the server refused a request and may read the rest of it as commands: {}",
                 line.escape_ascii()

@@ -16,41 +16,101 @@ use crate::types::version::{Feature, ServerVersion};
 /// use remcache_proto::{MetaOptions, Request};
 ///
 /// // A lease: the first of many callers that miss wins it, and refills the item.
-/// let lease = MetaOptions { vivify: Some(Duration::from_secs(30).into()), ..MetaOptions::default() };
+/// let lease = MetaOptions::new().vivify(Duration::from_secs(30));
 /// let request = Request::get("page").meta(lease);
 /// assert!(request.meta_options().is_some());
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::exhaustive_structs, reason = "plain settings, built with struct update syntax")]
+#[must_use]
 pub struct MetaOptions {
-    /// Gets: no value, only metadata.
-    pub without_value: bool,
-    /// Fetches: do not count as an access; the item is neither marked as fetched nor moved in the LRU.
-    pub no_bump: bool,
-    /// Return the item's remaining TTL.
-    pub return_ttl: bool,
-    /// Gets: return the time since the last access.
-    pub return_last_access: bool,
-    /// Gets: return whether the item was fetched before.
-    pub return_fetched: bool,
-    /// Gets, and stores since 1.6.20: return the value's size.
-    pub return_size: bool,
-    /// Gets: on a miss create an empty item with this TTL, and report to the first caller that it has won. Append and
-    /// prepend, since 1.6.20: create the item with this TTL.
-    pub vivify: Option<Ttl>,
+    pub(crate) without_value: bool,
+    pub(crate) no_bump: bool,
+    pub(crate) return_ttl: bool,
+    pub(crate) return_last_access: bool,
+    pub(crate) return_fetched: bool,
+    pub(crate) return_size: bool,
+    pub(crate) vivify: Option<Ttl>,
+    pub(crate) recache: Option<Duration>,
+    pub(crate) stale: bool,
+    pub(crate) update_ttl: Option<Ttl>,
+    pub(crate) remove_value: bool,
+    pub(crate) new_cas: Option<u64>,
+    pub(crate) omit_value_if_cas: Option<u64>,
+}
+
+/// Each option can be combined with the others; those that an operation does not support are refused.
+impl MetaOptions {
+    /// Creates options that request nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Gets: returns no value, only metadata.
+    pub fn without_value(self) -> Self {
+        Self { without_value: true, ..self }
+    }
+
+    /// Fetches: does not count as an access; the item is neither marked as fetched nor moved in the LRU.
+    pub fn no_bump(self) -> Self {
+        Self { no_bump: true, ..self }
+    }
+
+    /// Requests the item's remaining TTL.
+    pub fn return_ttl(self) -> Self {
+        Self { return_ttl: true, ..self }
+    }
+
+    /// Gets: requests the time since the last access.
+    pub fn return_last_access(self) -> Self {
+        Self { return_last_access: true, ..self }
+    }
+
+    /// Gets: requests whether the item was fetched before.
+    pub fn return_fetched(self) -> Self {
+        Self { return_fetched: true, ..self }
+    }
+
+    /// Gets, and stores since 1.6.20: requests the value's size.
+    pub fn return_size(self) -> Self {
+        Self { return_size: true, ..self }
+    }
+
+    /// Gets: on a miss creates an empty item with this TTL, and reports to the first caller that it has won. Append and
+    /// prepend, since 1.6.20: creates the item with this TTL.
+    pub fn vivify(self, ttl: impl Into<Ttl>) -> Self {
+        Self { vivify: Some(ttl.into()), ..self }
+    }
+
     /// Gets: if the item has less time left than this, the first caller wins the refresh.
-    pub recache: Option<Duration>,
-    /// Deletes: mark the item as stale instead. Stores with a CAS value: accept an older one, and
-    /// mark the item as stale.
-    pub stale: bool,
-    /// The new TTL of an item that is marked as stale, emptied, incremented or decremented.
-    pub update_ttl: Option<Ttl>,
-    /// Deletes, since 1.6.27: keep an empty item.
-    pub drop_value: bool,
-    /// The item's new CAS value, since 1.6.27.
-    pub chosen_cas: Option<u64>,
-    /// Fetches, since 1.6.40: omit the value if the item has this CAS value.
-    pub unless_cas: Option<u64>,
+    pub fn recache(self, ttl: Duration) -> Self {
+        Self { recache: Some(ttl), ..self }
+    }
+
+    /// Deletes: marks the item as stale instead. Stores with a CAS value: accepts an older one, and marks the item as
+    /// stale.
+    pub fn stale(self) -> Self {
+        Self { stale: true, ..self }
+    }
+
+    /// Sets the new TTL of an item that is marked as stale, emptied, incremented or decremented.
+    pub fn update_ttl(self, ttl: impl Into<Ttl>) -> Self {
+        Self { update_ttl: Some(ttl.into()), ..self }
+    }
+
+    /// Deletes, since 1.6.27: keeps an empty item.
+    pub fn remove_value(self) -> Self {
+        Self { remove_value: true, ..self }
+    }
+
+    /// Sets the item's new CAS value, since 1.6.27.
+    pub fn new_cas(self, cas: u64) -> Self {
+        Self { new_cas: Some(cas), ..self }
+    }
+
+    /// Fetches, since 1.6.40: omits the value if the item has this CAS value.
+    pub fn omit_value_if_cas(self, cas: u64) -> Self {
+        Self { omit_value_if_cas: Some(cas), ..self }
+    }
 }
 
 /// Item metadata beyond value, flags and CAS value.
@@ -58,7 +118,7 @@ pub struct MetaOptions {
 #[non_exhaustive]
 pub struct ItemInfo {
     /// The remaining TTL, if it was requested.
-    pub ttl_left: Option<Ttl>,
+    pub remaining_ttl: Option<Ttl>,
     /// The time since the last access before this request.
     pub last_access: Option<Duration>,
     /// Whether the item was fetched before this request.
@@ -70,7 +130,7 @@ pub struct ItemInfo {
     /// Whether the item was marked as stale.
     pub stale: bool,
     /// Whether another caller is recaching the item.
-    pub another_has_won: bool,
+    pub already_won: bool,
 }
 
 /// A predicate on operations, for the table below.
@@ -145,21 +205,21 @@ const OPTIONS: &[Row] = &[
         "a new TTL in addition to the operation's own is supported by delete and counters only",
     ),
     row(
-        |it| it.drop_value,
+        |it| it.remove_value,
         |it| it == Operation::Delete,
-        Feature::DropValue,
+        Feature::RemoveValue,
         "keeping an empty item is for deletes, and needs memcached 1.6.27",
     ),
     row(
-        |it| it.chosen_cas.is_some(),
+        |it| it.new_cas.is_some(),
         |it| !matches!(it, Operation::Touch | Operation::Debug),
-        Feature::ChosenCas,
+        Feature::NewCas,
         "choosing the CAS value needs memcached 1.6.27",
     ),
     row(
-        |it| it.unless_cas.is_some(),
+        |it| it.omit_value_if_cas.is_some(),
         fetches,
-        Feature::UnlessCas,
+        Feature::OmitValueIfCas,
         "leaving out a known value is for fetches, and needs memcached 1.6.40",
     ),
 ];
@@ -179,21 +239,21 @@ impl MetaOptions {
     }
 
     /// Checks that an operation supports these options on a server.
-    pub(crate) fn check(&self, operation: Operation, dialect: ServerVersion) -> Result<(), InvalidRequest> {
+    pub(crate) fn check(&self, operation: Operation, server_version: ServerVersion) -> Result<(), InvalidRequest> {
         let asked = OPTIONS.iter().filter(|row| (row.is_asked)(self));
         for row in asked {
-            if !(row.fits)(operation) || !dialect.has(row.since) {
+            if !(row.fits)(operation) || !server_version.has(row.since) {
                 return Err(InvalidRequest::Unsupported(row.refusal));
             }
         }
         let newer_store = extends(operation) && self.vivify.is_some()
             || (stores(operation) || extends(operation)) && self.return_size;
-        if newer_store && !dialect.has(Feature::VivifyingAppend) {
+        if newer_store && !server_version.has(Feature::VivifyingAppend) {
             return Err(InvalidRequest::Unsupported(
                 "append and prepend that create, and stores that return the size, need memcached 1.6.20",
             ));
         }
-        if operation == Operation::Delete && self.update_ttl.is_some() && !self.stale && !self.drop_value {
+        if operation == Operation::Delete && self.update_ttl.is_some() && !self.stale && !self.remove_value {
             // The server would ignore the TTL and delete the item (docs/protocol.md 4.3).
             return Err(InvalidRequest::Unsupported(
                 "a delete has a time to live only if it leaves a stale or empty item",
@@ -209,7 +269,7 @@ mod tests {
 
     #[test]
     fn options_without_a_meaning_are_refused() {
-        let newest = ServerVersion::from_version("1.6.45");
+        let newest = ServerVersion::parse("1.6.45");
         let stale = MetaOptions { stale: true, ..MetaOptions::default() };
         assert!(stale.check(Operation::Delete, newest).is_ok());
         assert!(stale.check(Operation::Get, newest).is_err());
@@ -224,14 +284,14 @@ mod tests {
     #[test]
     fn options_that_an_older_server_ignores_are_refused() {
         for (options, operation, since) in [
-            (MetaOptions { unless_cas: Some(1), ..MetaOptions::default() }, Operation::Get, "1.6.40"),
-            (MetaOptions { chosen_cas: Some(1), ..MetaOptions::default() }, Operation::Set, "1.6.27"),
-            (MetaOptions { drop_value: true, ..MetaOptions::default() }, Operation::Delete, "1.6.27"),
+            (MetaOptions { omit_value_if_cas: Some(1), ..MetaOptions::default() }, Operation::Get, "1.6.40"),
+            (MetaOptions { new_cas: Some(1), ..MetaOptions::default() }, Operation::Set, "1.6.27"),
+            (MetaOptions { remove_value: true, ..MetaOptions::default() }, Operation::Delete, "1.6.27"),
             (MetaOptions { vivify: Some(Ttl::Never), ..MetaOptions::default() }, Operation::Append, "1.6.20"),
             (MetaOptions { return_size: true, ..MetaOptions::default() }, Operation::Set, "1.6.20"),
         ] {
             assert!(options.check(operation, ServerVersion::default()).is_err(), "{options:?}");
-            assert!(options.check(operation, ServerVersion::from_version(since)).is_ok(), "{options:?}");
+            assert!(options.check(operation, ServerVersion::parse(since)).is_ok(), "{options:?}");
         }
     }
 }

@@ -109,7 +109,7 @@ impl Operation {
 
     /// Returns whether a successful reply has data: an item, a number, or text.
     #[inline]
-    pub fn is_question(self) -> bool {
+    pub fn returns_data(self) -> bool {
         !matches!(
             self,
             Self::Set

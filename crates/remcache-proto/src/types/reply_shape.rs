@@ -6,7 +6,7 @@ use crate::types::operation::Operation;
 ///
 /// The encoder returns it, and the decoder needs it, because a text line does not identify its request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Expected {
+pub struct ReplyShape {
     pub(crate) operation: Operation,
     /// Whether the usual outcome has no reply.
     pub(crate) quiet: bool,
@@ -25,7 +25,7 @@ pub(crate) enum Shape {
     Either,
 }
 
-impl Expected {
+impl ReplyShape {
     /// Creates the expected reply to a non-quiet request of this operation.
     pub fn new(operation: Operation) -> Self {
         use Operation::{Decrement, Increment, Version};

@@ -325,7 +325,7 @@ impl<'a> Request<'a> {
     }
 
     /// Returns the CAS value that the request is conditional on; 0 means no condition.
-    pub fn condition(&self) -> u64 {
+    pub fn expected_cas(&self) -> u64 {
         self.cas
     }
 

@@ -91,7 +91,7 @@ impl Status {
     }
 
     /// Returns whether the server answered, including with an error.
-    pub fn is_answer(self) -> bool {
+    pub fn is_from_server(self) -> bool {
         use Status::{Disconnected, InvalidKey, Misconfigured, Overloaded, TimedOut, TlsError};
         !matches!(self, InvalidKey | Disconnected(_) | TimedOut(_) | Overloaded | TlsError | Misconfigured)
     }
@@ -160,7 +160,7 @@ mod tests {
         let away = [Status::Disconnected(Delivery::NotSent), Status::TimedOut(Delivery::MaybeSent)];
         for status in away.into_iter().chain([Status::Overloaded, Status::TlsError, Status::Misconfigured]) {
             assert_eq!(status.code(), 0xffff);
-            assert!(!status.is_answer());
+            assert!(!status.is_from_server());
         }
     }
 }

@@ -7,10 +7,10 @@ use crate::types::protocol::Protocol;
 /// ```
 /// use remcache_proto::{ServerVersion, Feature, Protocol};
 ///
-/// let debian = ServerVersion::from_version("1.6.18");
+/// let debian = ServerVersion::parse("1.6.18");
 /// assert_eq!(debian.protocol(), Protocol::Meta);
 /// assert!(!debian.has(Feature::Mgdump));
-/// assert_eq!(ServerVersion::from_version("1.4.33-amazon").protocol(), Protocol::Binary);
+/// assert_eq!(ServerVersion::parse("1.4.33-amazon").protocol(), Protocol::Binary);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ServerVersion {
@@ -36,11 +36,11 @@ pub enum Feature {
     /// `flags=` in the lines of a metadump.
     MetadumpFlags,
     /// CAS values chosen by the client (E).
-    ChosenCas,
+    NewCas,
     /// Deletes that keep an empty item (`md` with x).
-    DropValue,
+    RemoveValue,
     /// Fetches that omit a value with a known CAS value (`mg` with C).
-    UnlessCas,
+    OmitValueIfCas,
     /// Lines with too few tokens are answered as malformed, not as unknown.
     StrictLines,
     /// A metadump that begins with `OK`.
@@ -56,9 +56,9 @@ const FEATURES: &[(Feature, [u16; 3])] = &[
     (Feature::Mgdump, [1, 6, 19]),
     (Feature::VivifyingAppend, [1, 6, 20]),
     (Feature::MetadumpFlags, [1, 6, 24]),
-    (Feature::ChosenCas, [1, 6, 27]),
-    (Feature::DropValue, [1, 6, 27]),
-    (Feature::UnlessCas, [1, 6, 40]),
+    (Feature::NewCas, [1, 6, 27]),
+    (Feature::RemoveValue, [1, 6, 27]),
+    (Feature::OmitValueIfCas, [1, 6, 40]),
     (Feature::StrictLines, [1, 6, 40]),
     (Feature::DumpBeginsWithOk, [1, 6, 43]),
 ];
@@ -72,7 +72,7 @@ impl Default for ServerVersion {
 
 impl ServerVersion {
     /// Parses a version; parts that are not numbers count as 0, vendor suffixes are ignored.
-    pub fn from_version(text: &str) -> Self {
+    pub fn parse(text: &str) -> Self {
         let mut parts = text.trim().split('.').map(|part| {
             let digits = part.split(|character: char| !character.is_ascii_digit()).next();
             digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
@@ -113,7 +113,7 @@ mod tests {
             ("", [0, 0, 0]),
             ("99999999.1", [0, 1, 0]),
         ] {
-            assert_eq!(ServerVersion::from_version(text).version(), version, "{text}");
+            assert_eq!(ServerVersion::parse(text).version(), version, "{text}");
         }
     }
 
@@ -138,7 +138,7 @@ mod tests {
             ("1.6.45", Protocol::Meta),
             ("1.7.0", Protocol::Meta),
         ] {
-            assert_eq!(ServerVersion::from_version(text).protocol(), protocol, "{text}");
+            assert_eq!(ServerVersion::parse(text).protocol(), protocol, "{text}");
         }
     }
 

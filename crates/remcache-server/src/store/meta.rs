@@ -20,7 +20,7 @@ pub(crate) struct DeleteOptions {
     /// Keeps the item but marks it as stale.
     pub(crate) invalidate: bool,
     /// Keeps the item but clears its value, flags and expiry.
-    pub(crate) drop_value: bool,
+    pub(crate) remove_value: bool,
     pub(crate) expiry: Option<Expiry>,
     pub(crate) new_cas: Option<u64>,
 }
@@ -43,13 +43,13 @@ impl Store {
             self.counters.delete_misses += 1;
             return DeleteResult::CasMismatch;
         }
-        if !options.invalidate && !options.drop_value {
+        if !options.invalidate && !options.remove_value {
             self.counters.delete_hits += 1;
             self.remove(key);
             return DeleteResult::Done;
         }
         let (length, flags) = (item.value.len(), item.flags);
-        if options.drop_value {
+        if options.remove_value {
             item.value = Bytes::new();
             (item.flags, item.expiry) = (0, Expiry::NEVER);
         }
@@ -58,7 +58,7 @@ impl Store {
             // The next client that fetches the item wins the right to recache it.
             (item.state.stale, item.state.win_sent) = (true, false);
         }
-        if options.drop_value {
+        if options.remove_value {
             self.bytes -= self.size(key.len(), length, flags) - self.size(key.len(), 0, 0);
         }
         // Dropping the value alone keeps the CAS value.

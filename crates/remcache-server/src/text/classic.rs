@@ -3,7 +3,8 @@
 use std::io::Write;
 
 use remcache_proto::text::server::{
-    BAD_FORMAT, BAD_TTL, Command, Count as CountRequest, Get as GetRequest, Store as StoreRequest, Verb,
+    Arithmetic as ArithmeticRequest, BAD_FORMAT, BAD_TTL, Command, Get as GetRequest, Store as StoreRequest,
+    StoreOperation,
 };
 use remcache_proto::{CowBytes, Feature, Key, Reply, Status};
 
@@ -28,7 +29,7 @@ pub(super) fn execute(
     let (line, quiet) = match command {
         Command::Get(request) => return get(request, store, state, replies),
         Command::Store(request) => (store_value(request, value, store), request.quiet),
-        Command::Count(request) => return count(request, store, replies),
+        Command::Arithmetic(request) => return arithmetic(request, store, replies),
         Command::Touch(request) => {
             let expiry = store.expiry_from_text(request.ttl);
             let found = store.touch(request.key, expiry).is_ok();
@@ -104,21 +105,21 @@ fn get_cluster(state: &ServerState) -> Option<Reply> {
 }
 
 /// Returns the mode of a command that stores a whole value, or the side on which it extends one.
-pub(super) fn mode(verb: Verb) -> Result<Mode, Extension> {
-    match verb {
-        Verb::Set => Ok(Mode::Set),
-        Verb::Add => Ok(Mode::Add),
-        Verb::Replace => Ok(Mode::Replace),
-        Verb::Cas => Ok(Mode::Cas),
-        Verb::Append => Err(Extension::Append),
-        Verb::Prepend => Err(Extension::Prepend),
+pub(super) fn mode(operation: StoreOperation) -> Result<Mode, Extension> {
+    match operation {
+        StoreOperation::Set => Ok(Mode::Set),
+        StoreOperation::Add => Ok(Mode::Add),
+        StoreOperation::Replace => Ok(Mode::Replace),
+        StoreOperation::Cas => Ok(Mode::Cas),
+        StoreOperation::Append => Err(Extension::Append),
+        StoreOperation::Prepend => Err(Extension::Prepend),
     }
 }
 
 fn store_value(request: &StoreRequest<'_>, value: Option<CowBytes<'_>>, store: &mut Store) -> &'static str {
     let value = value.unwrap_or_else(|| CowBytes::from(&b""[..]));
     let expiry = store.expiry_from_text(request.ttl);
-    let reply = match mode(request.verb) {
+    let reply = match mode(request.operation) {
         Ok(mode) => {
             let state = ItemState::default();
             let item = NewItem { key: request.key, value, flags: request.flags, expiry, state };
@@ -126,18 +127,18 @@ fn store_value(request: &StoreRequest<'_>, value: Option<CowBytes<'_>>, store: &
         }
         Err(extension) => store.extend(extension, request.key, value.as_slice(), 0),
     };
-    match (reply.status, request.verb) {
+    match (reply.status, request.operation) {
         (Status::NoError, _) => "STORED",
         (Status::ValueTooLarge, _) => TOO_LARGE,
         (Status::OutOfMemory, _) => NO_MEMORY,
-        (Status::KeyExists, Verb::Cas) => "EXISTS",
-        (Status::KeyNotFound, Verb::Cas) => "NOT_FOUND",
+        (Status::KeyExists, StoreOperation::Cas) => "EXISTS",
+        (Status::KeyNotFound, StoreOperation::Cas) => "NOT_FOUND",
         _ => "NOT_STORED",
     }
 }
 
-fn count(request: &CountRequest<'_>, store: &mut Store, replies: &mut ReplyBuffer) {
-    let direction = if request.up { Direction::Increment } else { Direction::Decrement };
+fn arithmetic(request: &ArithmeticRequest<'_>, store: &mut Store, replies: &mut ReplyBuffer) {
+    let direction = if request.is_increment { Direction::Increment } else { Direction::Decrement };
     let operation = Arithmetic { direction, delta: request.delta, initial: None };
     let reply = store.arithmetic(request.key, operation, 0);
     match (reply.status, reply.number) {

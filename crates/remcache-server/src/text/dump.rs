@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use remcache_proto::meta::server::Answer;
+use remcache_proto::meta::server::ReplyLine;
 use remcache_proto::{Feature, ServerVersion};
 
 use crate::store::{ItemEntry, Store};
@@ -39,7 +39,7 @@ pub(super) fn mgdump(store: &Store, classes: &[u8], server_version: ServerVersio
     let mut dump = header(server_version);
     for ItemEntry { key, item, .. } in entries(store, classes) {
         let is_base64 = item.state.base64_key;
-        let mut line = Answer::code("mg ");
+        let mut line = ReplyLine::code("mg ");
         line.bare_key(key, is_base64);
         if is_base64 {
             line.flag(b'b');

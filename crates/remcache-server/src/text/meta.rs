@@ -1,7 +1,7 @@
 //! The meta commands.
 
 use bytes::Bytes;
-use remcache_proto::meta::server::{Answer, BAD_COUNT_MODE, Command, LONG_OPAQUE, Operation, is_long_opaque};
+use remcache_proto::meta::server::{BAD_COUNT_MODE, Command, LONG_OPAQUE, Operation, ReplyLine, is_long_opaque};
 use remcache_proto::{CowBytes, Feature, Reply, Status};
 
 use super::messages::{NO_MEMORY, NOT_NUMERIC, TOO_LARGE};
@@ -15,7 +15,7 @@ const NO_MEMORY_FOR_COUNTER: &str = "SERVER_ERROR Out of memory allocating new i
 
 /// The reply to a meta command: a line with an optional value. `None` if the command is quiet and its result is the one
 /// that the quiet flag suppresses. An error line is always sent.
-type MetaResult = Result<Option<(Answer, Option<Bytes>)>, &'static str>;
+type MetaResult = Result<Option<(ReplyLine, Option<Bytes>)>, &'static str>;
 
 /// Executes a command. Returns whether it was a no-op.
 pub(super) fn execute(
@@ -26,7 +26,7 @@ pub(super) fn execute(
     replies: &mut ReplyBuffer,
 ) -> bool {
     let result = match command.operation {
-        Operation::NoOp => Ok(Some((Answer::code("MN"), None))),
+        Operation::NoOp => Ok(Some((ReplyLine::code("MN"), None))),
         Operation::Get => get(command, version, store),
         Operation::Set { .. } => set(command, value, version, store),
         Operation::Delete => delete(command, store),
@@ -49,10 +49,10 @@ pub(super) fn execute(
 }
 
 fn get(command: &Command<'_>, version: &Version, store: &mut Store) -> MetaResult {
-    let (terms, key) = (&command.terms, &command.key[..]);
+    let (options, key) = (&command.options, &command.key[..]);
     let now = store.now();
     let [ttl, vivify, recache] =
-        [terms.ttl, terms.vivify, terms.recache].map(|time| time.map(|time| store.expiry_from_text(time)));
+        [options.ttl, options.vivify, options.recache].map(|time| time.map(|time| store.expiry_from_text(time)));
     let found = store.find(key).is_some();
     store.count_meta_get(ttl.is_some(), found);
     let item = match (found, vivify) {
@@ -62,15 +62,15 @@ fn get(command: &Command<'_>, version: &Version, store: &mut Store) -> MetaResul
     };
     let Some(item) = item else { return miss(command) };
     // Flags that report the last use must see the item before the bump.
-    if !terms.looks_first && !terms.no_bump {
+    if !options.reads_metadata_first && !options.no_bump {
         item.bump(now);
     }
-    if let (false, Some(cas)) = (found, terms.chosen_cas) {
+    if let (false, Some(cas)) = (found, options.new_cas) {
         item.cas = cas;
     }
-    let is_unchanged = version.has_feature(Feature::UnlessCas) && terms.cas == Some(item.cas);
-    let with_value = terms.value && !is_unchanged;
-    let mut answer = if with_value { Answer::value(item.value.len()) } else { Answer::code("HD") };
+    let is_unchanged = version.has_feature(Feature::OmitValueIfCas) && options.cas == Some(item.cas);
+    let with_value = options.value && !is_unchanged;
+    let mut answer = if with_value { ReplyLine::value(item.value.len()) } else { ReplyLine::code("HD") };
     let mut wins = !found;
     for (flag, token) in command.flags() {
         match flag {
@@ -84,7 +84,7 @@ fn get(command: &Command<'_>, version: &Version, store: &mut Store) -> MetaResul
         }
     }
     push_recache_flags(&mut answer, item, wins);
-    if terms.looks_first && !terms.no_bump {
+    if options.reads_metadata_first && !options.no_bump {
         item.bump(now);
     }
     Ok(Some((answer, with_value.then(|| item.value.clone()))))
@@ -97,13 +97,13 @@ fn expires_before(expiry: Expiry, threshold: Option<Expiry>) -> bool {
 }
 
 fn miss(command: &Command<'_>) -> MetaResult {
-    let mut answer = Answer::code("EN");
+    let mut answer = ReplyLine::code("EN");
     push_reflected_flags(command, &mut answer)?;
-    Ok((!command.terms.quiet).then_some((answer, None)))
+    Ok((!command.options.quiet).then_some((answer, None)))
 }
 
 /// Appends the flag that reports a property of the item.
-fn push_item_flag(answer: &mut Answer, flag: u8, item: &Item, now: u64) {
+fn push_item_flag(answer: &mut ReplyLine, flag: u8, item: &Item, now: u64) {
     match flag {
         b't' => push_remaining_ttl(answer, item.expiry, now),
         b's' => answer.number(b's', item.value.len() as u64),
@@ -115,7 +115,7 @@ fn push_item_flag(answer: &mut Answer, flag: u8, item: &Item, now: u64) {
     }
 }
 
-fn push_remaining_ttl(answer: &mut Answer, expiry: Expiry, now: u64) {
+fn push_remaining_ttl(answer: &mut ReplyLine, expiry: Expiry, now: u64) {
     match expiry.at() {
         None => answer.token(b't', b"-1"),
         Some(_) => answer.number(b't', expiry.remaining(now).into()),
@@ -123,7 +123,7 @@ fn push_remaining_ttl(answer: &mut Answer, expiry: Expiry, now: u64) {
 }
 
 /// Appends the flags that coordinate recaching: W for the one client that wins, Z for all others, X for a stale item.
-fn push_recache_flags(answer: &mut Answer, item: &mut Item, mut wins: bool) {
+fn push_recache_flags(answer: &mut ReplyLine, item: &mut Item, mut wins: bool) {
     if item.state.win_sent {
         answer.flag(b'Z');
     }
@@ -138,12 +138,12 @@ fn push_recache_flags(answer: &mut Answer, item: &mut Item, mut wins: bool) {
 }
 
 /// Appends the opaque and the key as the client sent them, in their order.
-fn push_reflected_flags(command: &Command<'_>, answer: &mut Answer) -> Result<(), &'static str> {
+fn push_reflected_flags(command: &Command<'_>, answer: &mut ReplyLine) -> Result<(), &'static str> {
     for (flag, token) in command.flags() {
         match flag {
             b'O' if is_long_opaque(token) => return Err(LONG_OPAQUE),
             b'O' => answer.token(b'O', token),
-            b'k' => answer.key(&command.key, command.terms.base64),
+            b'k' => answer.key(&command.key, command.options.base64),
             _ => {}
         }
     }
@@ -153,27 +153,27 @@ fn push_reflected_flags(command: &Command<'_>, answer: &mut Answer) -> Result<()
 fn set(command: &Command<'_>, value: Option<CowBytes<'_>>, version: &Version, store: &mut Store) -> MetaResult {
     let append_creates = version.has_feature(Feature::VivifyingAppend);
     let mut reply = store_value(command, value.unwrap_or_else(|| CowBytes::from(&b""[..])), append_creates, store);
-    if let (true, Some(cas), Some(item)) = (reply.is_ok(), command.terms.chosen_cas, store.item(&command.key)) {
+    if let (true, Some(cas), Some(item)) = (reply.is_ok(), command.options.new_cas, store.item(&command.key)) {
         (item.cas, reply.cas) = (cas, cas);
     }
-    let is_add = command.terms.mode == Some(b'E');
+    let is_add = command.options.mode == Some(b'E');
     let mut answer = match reply.status {
-        Status::NoError if command.terms.quiet => return Ok(None),
-        Status::NoError => Answer::code("HD"),
+        Status::NoError if command.options.quiet => return Ok(None),
+        Status::NoError => ReplyLine::code("HD"),
         Status::ValueTooLarge => return Err(TOO_LARGE),
         Status::OutOfMemory => {
             store.remove(&command.key);
             return Err(NO_MEMORY);
         }
-        Status::KeyExists if !is_add => Answer::code("EX"),
-        Status::KeyNotFound if command.terms.cas.is_some() => Answer::code("NF"),
-        _ => Answer::code("NS"),
+        Status::KeyExists if !is_add => ReplyLine::code("EX"),
+        Status::KeyNotFound if command.options.cas.is_some() => ReplyLine::code("NF"),
+        _ => ReplyLine::code("NS"),
     };
     for (flag, token) in command.flags() {
         match flag {
             // The parser has checked the length.
             b'O' => answer.token(b'O', token),
-            b'k' => answer.key(&command.key, command.terms.base64),
+            b'k' => answer.key(&command.key, command.options.base64),
             b'c' => answer.number(b'c', reply.cas),
             // `s` came with the same version.
             b's' if append_creates => {
@@ -187,66 +187,70 @@ fn set(command: &Command<'_>, value: Option<CowBytes<'_>>, version: &Version, st
 }
 
 fn store_value(command: &Command<'_>, value: CowBytes<'_>, append_creates: bool, store: &mut Store) -> Reply {
-    let (terms, key) = (&command.terms, &command.key[..]);
-    let vivify = terms.vivify.filter(|_| append_creates);
-    let cas = terms.cas.unwrap_or_default();
-    let mode = match (terms.mode, terms.cas) {
+    let (options, key) = (&command.options, &command.key[..]);
+    let vivify = options.vivify.filter(|_| append_creates);
+    let cas = options.cas.unwrap_or_default();
+    let mode = match (options.mode, options.cas) {
         (Some(b'A' | b'P'), None) if vivify.is_some() && store.find(key).is_none() => Mode::Set,
         (Some(b'A'), _) => return store.extend(Extension::Append, key, value.as_slice(), cas),
         (Some(b'P'), _) => return store.extend(Extension::Prepend, key, value.as_slice(), cas),
         (Some(b'E'), _) => Mode::Add,
-        (_, Some(_)) if terms.stale => Mode::CasOrStale,
+        (_, Some(_)) if options.stale => Mode::CasOrStale,
         (_, Some(_)) => Mode::Cas,
         (Some(b'R'), None) => Mode::Replace,
         _ => Mode::Set,
     };
-    let is_extension = matches!(terms.mode, Some(b'A' | b'P'));
-    let ttl = if is_extension { vivify } else { terms.ttl };
+    let is_extension = matches!(options.mode, Some(b'A' | b'P'));
+    let ttl = if is_extension { vivify } else { options.ttl };
     let expiry = ttl.map_or(Expiry::NEVER, |ttl| store.expiry_from_text(ttl));
-    let state = ItemState { base64_key: terms.base64, ..ItemState::default() };
-    let item = NewItem { key, value, flags: terms.client_flags, expiry, state };
+    let state = ItemState { base64_key: options.base64, ..ItemState::default() };
+    let item = NewItem { key, value, flags: options.client_flags, expiry, state };
     store.store(mode, item, cas)
 }
 
 fn delete(command: &Command<'_>, store: &mut Store) -> MetaResult {
-    let terms = &command.terms;
+    let options = &command.options;
     // An opaque that is too long must be refused before anything is deleted.
-    push_reflected_flags(command, &mut Answer::code(""))?;
-    let expiry = terms.ttl.map(|ttl| store.expiry_from_text(ttl));
-    let options =
-        DeleteOptions { invalidate: terms.stale, drop_value: terms.drop_value, expiry, new_cas: terms.chosen_cas };
-    let code = match store.meta_delete(&command.key, terms.cas, options) {
-        DeleteResult::Done if terms.quiet => return Ok(None),
+    push_reflected_flags(command, &mut ReplyLine::code(""))?;
+    let expiry = options.ttl.map(|ttl| store.expiry_from_text(ttl));
+    let options = DeleteOptions {
+        invalidate: options.stale,
+        remove_value: options.remove_value,
+        expiry,
+        new_cas: options.new_cas,
+    };
+    let code = match store.meta_delete(&command.key, options.cas, options) {
+        DeleteResult::Done if options.quiet => return Ok(None),
         DeleteResult::Done => "HD",
         DeleteResult::CasMismatch => "EX",
         DeleteResult::NotFound => "NF",
     };
-    let mut answer = Answer::code(code);
+    let mut answer = ReplyLine::code(code);
     push_reflected_flags(command, &mut answer)?;
     Ok(Some((answer, None)))
 }
 
 fn arithmetic(command: &Command<'_>, version: &Version, store: &mut Store) -> MetaResult {
-    let (terms, key) = (&command.terms, &command.key[..]);
-    let direction = match terms.mode {
+    let (options, key) = (&command.options, &command.key[..]);
+    let direction = match options.mode {
         None | Some(b'I' | b'+') => Direction::Increment,
         Some(b'D' | b'-') => Direction::Decrement,
         Some(_) => return Err(BAD_COUNT_MODE),
     };
-    let [ttl, vivify] = [terms.ttl, terms.vivify].map(|time| time.map(|time| store.expiry_from_text(time)));
+    let [ttl, vivify] = [options.ttl, options.vivify].map(|time| time.map(|time| store.expiry_from_text(time)));
     let old_len = store.item(key).map_or(0, |item| item.value.len());
     let is_new = vivify.is_some() && store.find(key).is_none();
-    let initial = vivify.map(|_| (terms.initial.unwrap_or_default(), Expiry::NEVER));
-    let operation = Arithmetic { direction, delta: terms.delta.unwrap_or(1), initial };
-    let reply = store.arithmetic(key, operation, terms.cas.unwrap_or_default());
+    let initial = vivify.map(|_| (options.initial.unwrap_or_default(), Expiry::NEVER));
+    let operation = Arithmetic { direction, delta: options.delta.unwrap_or(1), initial };
+    let reply = store.arithmetic(key, operation, options.cas.unwrap_or_default());
     let code = match reply.status {
         Status::NoError => {
             let update = if is_new { CounterUpdate::Created } else { CounterUpdate::new(old_len, &reply) };
-            if let (Some(cas), Some(item)) = (terms.chosen_cas, store.item(key)) {
+            if let (Some(cas), Some(item)) = (options.new_cas, store.item(key)) {
                 item.cas = cas;
             }
             // Older versions answer even a quiet command that creates the counter.
-            let is_silent = terms.quiet && (!is_new || version.has(Behavior::QuietAutovivify));
+            let is_silent = options.quiet && (!is_new || version.has(Behavior::QuietAutovivify));
             let answer = arithmetic_answer(command, &reply, update, [ttl, vivify], store)?;
             return Ok(answer.filter(|_| !is_silent));
         }
@@ -255,7 +259,7 @@ fn arithmetic(command: &Command<'_>, version: &Version, store: &mut Store) -> Me
         Status::KeyExists => "EX",
         _ => "NF",
     };
-    let mut answer = Answer::code(code);
+    let mut answer = ReplyLine::code(code);
     push_reflected_flags(command, &mut answer)?;
     Ok(Some((answer, None)))
 }
@@ -284,9 +288,9 @@ fn arithmetic_answer(
     [ttl, vivify]: [Option<Expiry>; 2],
     store: &mut Store,
 ) -> MetaResult {
-    let terms = &command.terms;
+    let options = &command.options;
     let number = reply.number.unwrap_or_default().to_string();
-    let mut answer = if terms.value { Answer::value(number.len()) } else { Answer::code("HD") };
+    let mut answer = if options.value { ReplyLine::value(number.len()) } else { ReplyLine::code("HD") };
     let now = store.now();
     let Some(item) = store.item(&command.key) else { return miss(command) };
     let old_expiry = item.expiry;
@@ -297,7 +301,7 @@ fn arithmetic_answer(
             b'N' if update == CounterUpdate::Created => item.expiry = vivify.unwrap_or(item.expiry),
             b'O' if is_long_opaque(token) => return Err(LONG_OPAQUE),
             b'O' => answer.token(b'O', token),
-            b'k' => answer.key(&command.key, terms.base64),
+            b'k' => answer.key(&command.key, options.base64),
             _ => {}
         }
     }
@@ -305,7 +309,7 @@ fn arithmetic_answer(
         // memcached sets the new TTL on the old item: it is reported but lost.
         item.expiry = old_expiry;
     }
-    Ok(Some((answer, terms.value.then(|| number.into()))))
+    Ok(Some((answer, options.value.then(|| number.into()))))
 }
 
 fn debug(command: &Command<'_>, version: &Version, store: &mut Store) -> MetaResult {
@@ -313,9 +317,9 @@ fn debug(command: &Command<'_>, version: &Version, store: &mut Store) -> MetaRes
     // Logs the fetch for watchers.
     let _ = store.find(&command.key);
     let now = store.now();
-    let Some(entry) = store.inspect(&command.key) else { return Ok(Some((Answer::code("EN"), None))) };
+    let Some(entry) = store.inspect(&command.key) else { return Ok(Some((ReplyLine::code("EN"), None))) };
     let item = entry.item;
-    let mut answer = Answer::code("ME ");
+    let mut answer = ReplyLine::code("ME ");
     answer.bare_key(&command.key, item.state.base64_key);
     let signed = |second: u64| i64::try_from(second).unwrap_or(i64::MAX);
     let sign = if version.has(Behavior::SignedDebugExpiry) { -1 } else { 1 };

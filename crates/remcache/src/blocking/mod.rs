@@ -38,7 +38,7 @@ use crate::proto::{IntoCowBytes, Reply, Request, Ttl};
 use crate::server::handle::ServerHandle;
 use crate::server_list::ServerList;
 use runtime::Runner;
-pub use wait::Waiting;
+pub use wait::BlockingOperation;
 
 /// A client whose operations block the thread until they complete.
 ///
@@ -91,7 +91,7 @@ impl Client {
     /// # let client = remcache::blocking::Client::new([server.address()])?;
     /// use remcache::{Cache, value::Codec};
     ///
-    /// let names = Cache::new(client.asynchronous(), "name", Codec::text());
+    /// let names = Cache::new(client.as_async(), "name", Codec::text());
     /// client.wait(names.set("a", "Ada"))?;
     /// let stats = client.wait(client.servers()[0].stats("").collect())?;
     /// assert!(!stats.is_empty());
@@ -102,7 +102,7 @@ impl Client {
     }
 
     /// Returns the underlying client; its futures need [`Client::wait`].
-    pub fn asynchronous(&self) -> &crate::client::Client {
+    pub fn as_async(&self) -> &crate::client::Client {
         &self.client
     }
 
@@ -112,8 +112,8 @@ impl Client {
     }
 
     /// Sends a request without waiting for the reply; returns whether it was queued.
-    pub fn cast(&self, request: Request<'_>) -> bool {
-        self.runner.enter(|| self.client.cast(request))
+    pub fn send_no_reply(&self, request: Request<'_>) -> bool {
+        self.runner.enter(|| self.client.send_no_reply(request))
     }
 
     /// Returns the servers, in the configured order.
@@ -139,9 +139,9 @@ impl Client {
         self.wait(self.client.close());
     }
 
-    /// Removes all items of all servers: now, or after a [delay](Waiting::after). One result per server.
-    pub fn flush(&self) -> Waiting<'_, FlushAll<'_>> {
-        Waiting::new(&self.runner, self.client.flush())
+    /// Removes all items of all servers: now, or after a [delay](BlockingOperation::after). One result per server.
+    pub fn flush(&self) -> BlockingOperation<'_, FlushAll<'_>> {
+        BlockingOperation::new(&self.runner, self.client.flush())
     }
 
     /// Fetches the versions of all servers. One result per server.
@@ -155,16 +155,16 @@ impl Client {
     }
 }
 
-/// Operations of the asynchronous client that end with [`Waiting::wait`] here.
+/// Operations of the asynchronous client that end with [`BlockingOperation::wait`] here.
 macro_rules! operations {
     ($($doc:literal $name:ident $(<$($generic:ident),*>)? ($($argument:ident: $type:ty),*) -> $output:ty $(where ($($bound:tt)*))?;)*) => {
         impl Client {$(
             #[doc = $doc]
             #[doc = concat!("\n\nSee [`Client::", stringify!($name), "`](crate::client::Client::", stringify!($name), ").")]
-            pub fn $name<'a $(, $($generic),*)?>(&'a self, $($argument: $type),*) -> Waiting<'a, $output>
+            pub fn $name<'a $(, $($generic),*)?>(&'a self, $($argument: $type),*) -> BlockingOperation<'a, $output>
             $(where $($bound)*)?
             {
-                Waiting::new(&self.runner, self.client.$name($($argument),*))
+                BlockingOperation::new(&self.runner, self.client.$name($($argument),*))
             }
         )*}
     };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Client, Waiting};
+use super::{BlockingOperation, Client};
 use crate::error::Error;
 use crate::proto::Ttl;
 use crate::recipes::Recipe;
@@ -13,14 +13,14 @@ use crate::recipes::fetch_policy::FetchPolicy;
 use crate::recipes::lock::LockBuilder;
 use crate::result::{Counter, Item, UnconditionalOutcome, WriteOutcome};
 
-/// Recipes of the asynchronous client that end with [`Waiting::wait`] here.
+/// Recipes of the asynchronous client that end with [`BlockingOperation::wait`] here.
 macro_rules! verbs {
     ($($doc:literal $name:ident ($($argument:ident: $type:ty),*) -> $output:ty;)*) => {
         impl Client {$(
             #[doc = $doc]
             #[doc = concat!("\n\nSee [`Client::", stringify!($name), "`](crate::client::Client::", stringify!($name), ").")]
-            pub fn $name<'a>(&'a self, $($argument: $type),*) -> Waiting<'a, Recipe<'a, $output>> {
-                Waiting::new(&self.runner, self.client.$name($($argument),*))
+            pub fn $name<'a>(&'a self, $($argument: $type),*) -> BlockingOperation<'a, Recipe<'a, $output>> {
+                BlockingOperation::new(&self.runner, self.client.$name($($argument),*))
             }
         )*}
     };
@@ -53,8 +53,8 @@ impl Client {
     /// }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn lock(&self, key: impl AsRef<[u8]>, ttl: Duration) -> Waiting<'_, LockBuilder<'_>> {
-        Waiting::new(&self.runner, self.client.lock(key, ttl))
+    pub fn lock(&self, key: impl AsRef<[u8]>, ttl: Duration) -> BlockingOperation<'_, LockBuilder<'_>> {
+        BlockingOperation::new(&self.runner, self.client.lock(key, ttl))
     }
 
     /// Gets a value from the cache, or loads it once for all concurrent callers.
@@ -78,12 +78,12 @@ impl Client {
         key: impl AsRef<[u8]> + 'a,
         freshness: impl Into<FetchPolicy> + 'a,
         loader: impl FnOnce() -> Result<V, E> + Send + 'static,
-    ) -> Waiting<'a, Recipe<'a, Bytes, E>>
+    ) -> BlockingOperation<'a, Recipe<'a, Bytes, E>>
     where
         V: Into<Bytes> + Send + 'static,
         E: From<Error> + Send + 'static,
     {
-        Waiting::new(&self.runner, self.client.fetch(key, freshness, || on_own_thread(loader)))
+        BlockingOperation::new(&self.runner, self.client.fetch(key, freshness, || on_own_thread(loader)))
     }
 
     /// Gets a value from the cache, or loads it once for all concurrent callers, if there is one.
@@ -95,12 +95,12 @@ impl Client {
         key: impl AsRef<[u8]> + 'a,
         freshness: impl Into<FetchPolicy> + 'a,
         loader: impl FnOnce() -> Result<Option<V>, E> + Send + 'static,
-    ) -> Waiting<'a, Recipe<'a, Option<Bytes>, E>>
+    ) -> BlockingOperation<'a, Recipe<'a, Option<Bytes>, E>>
     where
         V: Into<Bytes> + Send + 'static,
         E: From<Error> + Send + 'static,
     {
-        Waiting::new(&self.runner, self.client.fetch_optional(key, freshness, || on_own_thread(loader)))
+        BlockingOperation::new(&self.runner, self.client.fetch_optional(key, freshness, || on_own_thread(loader)))
     }
 }
 

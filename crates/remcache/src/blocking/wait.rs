@@ -14,14 +14,14 @@ use crate::recipes::Recipe;
 use crate::recipes::lock::LockBuilder;
 use crate::recipes::on_unavailable::OnUnavailable;
 
-/// An operation of a blocking client: set its options, then [`wait`](Waiting::wait).
+/// An operation of a blocking client: set its options, then [`wait`](BlockingOperation::wait).
 #[must_use = "an operation does nothing unless it is waited for"]
-pub struct Waiting<'a, O> {
+pub struct BlockingOperation<'a, O> {
     runner: &'a Runner,
     operation: O,
 }
 
-impl<'a, O> Waiting<'a, O> {
+impl<'a, O> BlockingOperation<'a, O> {
     pub(crate) fn new(runner: &'a Runner, operation: O) -> Self {
         Self { runner, operation }
     }
@@ -31,7 +31,7 @@ impl<'a, O> Waiting<'a, O> {
     }
 }
 
-impl<O: IntoFuture> Waiting<'_, O> {
+impl<O: IntoFuture> BlockingOperation<'_, O> {
     /// Blocks the thread until the operation completes, at the latest at its deadline.
     ///
     /// # Errors
@@ -44,8 +44,8 @@ impl<O: IntoFuture> Waiting<'_, O> {
 /// Options, for the operation on one key and for that on many.
 macro_rules! options {
     ($($doc:literal $option:ident($argument:ident: $type:ty): $($name:ident)*, many $($many:ident)*;)*) => {$(
-        $(impl Waiting<'_, $name<'_>> { options!(@$doc $option $argument $type); })*
-        $(impl<Q: Entry> Waiting<'_, Many<'_, $many, Q>> { options!(@$doc $option $argument $type); })*
+        $(impl BlockingOperation<'_, $name<'_>> { options!(@$doc $option $argument $type); })*
+        $(impl<Q: Entry> BlockingOperation<'_, Many<'_, $many, Q>> { options!(@$doc $option $argument $type); })*
     )*};
     (@$doc:literal $option:ident $argument:ident $type:ty) => {
         #[doc = $doc]
@@ -62,17 +62,17 @@ options! {
     "The number to start from if a key is absent (default: an absent counter stays absent)." initial(initial: u64): Increment, many Count;
 }
 
-impl<'a, 'c> Waiting<'a, Set<'c>> {
+impl<'a, 'c> BlockingOperation<'a, Set<'c>> {
     /// Only if the item's CAS value is this one.
-    pub fn cas(self, cas: u64) -> Waiting<'a, ConditionalSet<'c>> {
-        Waiting::new(self.runner, self.operation.cas(cas))
+    pub fn cas(self, cas: u64) -> BlockingOperation<'a, ConditionalSet<'c>> {
+        BlockingOperation::new(self.runner, self.operation.cas(cas))
     }
 }
 
-impl<'a, 'c> Waiting<'a, Delete<'c>> {
+impl<'a, 'c> BlockingOperation<'a, Delete<'c>> {
     /// Only if the item's CAS value is this one.
-    pub fn cas(self, cas: u64) -> Waiting<'a, ConditionalDelete<'c>> {
-        Waiting::new(self.runner, self.operation.cas(cas))
+    pub fn cas(self, cas: u64) -> BlockingOperation<'a, ConditionalDelete<'c>> {
+        BlockingOperation::new(self.runner, self.operation.cas(cas))
     }
 
     /// Leaves a tombstone for this long: until then adds fail, and values loaded before are not stored.
@@ -81,7 +81,7 @@ impl<'a, 'c> Waiting<'a, Delete<'c>> {
     }
 }
 
-impl Waiting<'_, FlushAll<'_>> {
+impl BlockingOperation<'_, FlushAll<'_>> {
     /// Lets the servers flush after this time (default: now).
     pub fn after(self, delay: Duration) -> Self {
         self.map(|operation| operation.after(delay))
@@ -94,10 +94,10 @@ impl Waiting<'_, FlushAll<'_>> {
     }
 }
 
-impl Waiting<'_, LockBuilder<'_>> {
+impl BlockingOperation<'_, LockBuilder<'_>> {
     /// How long to wait while others hold the lock (default: not at all).
-    pub fn within(self, wait: Duration) -> Self {
-        self.map(|operation| operation.within(wait))
+    pub fn wait_up_to(self, wait: Duration) -> Self {
+        self.map(|operation| operation.wait_up_to(wait))
     }
 
     /// How long acquiring the lock may take in addition to waiting for another holder.
@@ -106,12 +106,12 @@ impl Waiting<'_, LockBuilder<'_>> {
     }
 
     /// What to do when the cache is unavailable (default: [`FailClosed`](OnUnavailable::FailClosed)).
-    pub fn when_away(self, when_away: OnUnavailable) -> Self {
-        self.map(|operation| operation.when_away(when_away))
+    pub fn on_unavailable(self, on_unavailable: OnUnavailable) -> Self {
+        self.map(|operation| operation.on_unavailable(on_unavailable))
     }
 }
 
-impl<T, E> Waiting<'_, Recipe<'_, T, E>> {
+impl<T, E> BlockingOperation<'_, Recipe<'_, T, E>> {
     /// How long the operation may take, with all its requests, retries and waits (default: each request has the
     /// client's [`timeout`](crate::config::Config::timeout)).
     pub fn timeout(self, timeout: Duration) -> Self {
@@ -119,22 +119,22 @@ impl<T, E> Waiting<'_, Recipe<'_, T, E>> {
     }
 }
 
-impl<K: Kind> Waiting<'_, Command<'_, K>> {
+impl<K: Kind> BlockingOperation<'_, Command<'_, K>> {
     /// Timeout of this operation, instead of the client's [`timeout`](crate::config::Config::timeout).
     pub fn timeout(self, timeout: Duration) -> Self {
         self.map(|operation| operation.timeout(timeout))
     }
 }
 
-impl<K: Kind, Q: Entry> Waiting<'_, Many<'_, K, Q>> {
+impl<K: Kind, Q: Entry> BlockingOperation<'_, Many<'_, K, Q>> {
     /// How long to wait for the next reply, instead of the client's [`timeout`](crate::config::Config::timeout).
     pub fn timeout(self, timeout: Duration) -> Self {
         self.map(|operation| operation.timeout(timeout))
     }
 }
 
-impl<O: fmt::Debug> fmt::Debug for Waiting<'_, O> {
+impl<O: fmt::Debug> fmt::Debug for BlockingOperation<'_, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Waiting").field(&self.operation).finish()
+        f.debug_tuple("BlockingOperation").field(&self.operation).finish()
     }
 }

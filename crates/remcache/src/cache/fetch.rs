@@ -8,12 +8,12 @@ use std::time::Duration;
 use super::chunked::{self, Manifest};
 use super::store::Store;
 use super::{Cache, unwritable};
-#[cfg(feature = "near")]
+#[cfg(feature = "local-cache")]
 use crate::cache::local::Fresh;
 use crate::error::{Error, ErrorKind};
 use crate::observe;
 use crate::observe::OperationName;
-#[cfg(feature = "near")]
+#[cfg(feature = "local-cache")]
 use crate::observe::Outcome;
 use crate::ops::outcomes::Outcomes;
 use crate::proto::Ttl;
@@ -96,9 +96,9 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
     /// Gets a value from the cache, or loads it once for all concurrent callers, if there is one.
     ///
     /// `None` means that the loader found no value, which the cache remembers for
-    /// [`FetchPolicy::negative`]. In everything else it is [`fetch`](Cache::fetch).
+    /// [`FetchPolicy::negative_ttl`]. In everything else it is [`fetch`](Cache::fetch).
     ///
-    /// An [in-process cache](Cache::near) is consulted first, so a value that is due is noticed when the local copy
+    /// An [in-process cache](Cache::local_cache) is consulted first, so a value that is due is noticed when the local copy
     /// has expired.
     ///
     /// ```
@@ -111,7 +111,7 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
     /// use remcache::value::Codec;
     ///
     /// let visits = Cache::new(&client, "visits", Codec::<u64>::integer());
-    /// let freshness = FetchPolicy::new(Duration::from_secs(60)).negative(Duration::from_secs(5));
+    /// let freshness = FetchPolicy::new(Duration::from_secs(60)).negative_ttl(Duration::from_secs(5));
     /// let count = || async { Ok::<_, remcache::Error>(Some(42)) };
     /// assert_eq!(visits.fetch_optional("ada", freshness, count).await?, Some(42));
     /// assert_eq!(visits.get("ada").await?, Some(42));
@@ -161,7 +161,7 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
     /// Gets many values from the cache, and loads those that are missing with one call of a batch loader.
     ///
     /// See [`Client::fetch_many`](crate::client::Client::fetch_many), which does the same with bytes. The TTL is the
-    /// policy's, not the cache's. An [in-process cache](Cache::near) is not consulted.
+    /// policy's, not the cache's. An [in-process cache](Cache::local_cache) is not consulted.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -240,18 +240,18 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
         E: From<Error>,
     {
         let fail = |error| self.store.client.fail::<E>(error);
-        #[cfg(feature = "near")]
+        #[cfg(feature = "local-cache")]
         let (copy, epoch) = match &self.store.near {
             Some(near) => near.peek(key).await,
             None => (None, 0),
         };
-        #[cfg(feature = "near")]
+        #[cfg(feature = "local-cache")]
         if let Some(item) = copy {
             self.store.client.note_fetched(Outcome::Hit);
             return Ok(Some(self.decode(key, item).map_err(fail)?));
         }
         let Some(item) = self.load(key, freshness, timeout, loader).await? else { return Ok(None) };
-        #[cfg(feature = "near")]
+        #[cfg(feature = "local-cache")]
         if let Some(near) = &self.store.near {
             near.keep(key, epoch, Fresh { item: item.clone(), ttl: Some(freshness.kept_for()) }).await;
         }

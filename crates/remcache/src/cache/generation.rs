@@ -173,7 +173,7 @@ impl<T: 'static, B: ?Sized + 'static> Generation<T, B> {
     /// Gets a value, or loads it once for all concurrent callers, as [`Cache::fetch_optional`] does.
     ///
     /// A value whose loader began before an [invalidation](Generation::invalidate) is never returned to a call that
-    /// began after it. Negative results are not cached, regardless of [`FetchPolicy::negative`].
+    /// began after it. Negative results are not cached, regardless of [`FetchPolicy::negative_ttl`].
     ///
     /// # Errors
     /// As [`Cache::fetch_optional`], and [`ErrorKind::Conflict`] if the tag was invalidated again during each of 64 tries.

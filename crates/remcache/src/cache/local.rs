@@ -25,10 +25,10 @@ use crate::result::Item;
 /// use remcache::cache::LocalCache;
 ///
 /// // At most 16 MiB, for two seconds, of keys that were read five times within ten seconds.
-/// let near = LocalCache::new(16 << 20, Duration::from_secs(2)).hot(5, Duration::from_secs(10));
+/// let near = LocalCache::new(16 << 20, Duration::from_secs(2)).min_reads(5, Duration::from_secs(10));
 /// ```
 #[derive(Clone, Copy, Debug)]
-#[must_use = "pass it to `Cache::near`"]
+#[must_use = "pass it to `Cache::local_cache`"]
 pub struct LocalCache {
     capacity: u64,
     ttl: Duration,
@@ -43,9 +43,9 @@ impl LocalCache {
         Self { capacity, ttl, hot: None }
     }
 
-    /// Keeps only keys that were read `times` times within `window` (default: all keys).
-    pub fn hot(self, times: u32, window: Duration) -> Self {
-        Self { hot: Some((times, window)), ..self }
+    /// Keeps only keys that were read at least `reads` times within `window` (default: all keys).
+    pub fn min_reads(self, reads: u32, window: Duration) -> Self {
+        Self { hot: Some((reads, window)), ..self }
     }
 
     pub(crate) fn open(self) -> LocalStore {

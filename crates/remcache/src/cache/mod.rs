@@ -23,7 +23,7 @@
 //! # #[cfg(not(feature = "json"))]
 //! # fn main() {}
 //! ```
-#[cfg(feature = "near")]
+#[cfg(feature = "local-cache")]
 pub(crate) mod local;
 
 mod chunked;
@@ -37,7 +37,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-#[cfg(feature = "near")]
+#[cfg(feature = "local-cache")]
 pub use crate::cache::local::LocalCache;
 
 pub use crate::cache::generation::Generation;
@@ -116,10 +116,10 @@ impl<T, B: ?Sized> Cache<T, B> {
     }
 
     /// Enables an in-process cache of values that were read (default: none).
-    #[cfg(feature = "near")]
+    #[cfg(feature = "local-cache")]
     #[must_use]
-    pub fn near(mut self, near: LocalCache) -> Self {
-        self.store.near = Some(Arc::new(near.open()));
+    pub fn local_cache(mut self, local_cache: LocalCache) -> Self {
+        self.store.near = Some(Arc::new(local_cache.open()));
         self
     }
 

@@ -2,23 +2,23 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-#[cfg(feature = "near")]
+#[cfg(feature = "local-cache")]
 use std::time::{Duration, SystemTime};
 
 use super::chunked::{self, Chunking, Manifest};
-#[cfg(feature = "near")]
+#[cfg(feature = "local-cache")]
 use crate::cache::local::{Fresh, LocalStore};
 use crate::client::Client;
 use crate::error::Error;
 use crate::observe::{OperationGuard, OperationName};
-#[cfg(feature = "near")]
+#[cfg(feature = "local-cache")]
 use crate::ops::builder::kind::FetchWithTtl;
 use crate::ops::builder::{Command, condition as cas_condition, kind};
-#[cfg(feature = "near")]
+#[cfg(feature = "local-cache")]
 use crate::ops::multi_builder::{KeyOnly, Many};
 use crate::ops::observed::Observed;
 use crate::proto::{CowBytes, Request, Ttl};
-#[cfg(feature = "near")]
+#[cfg(feature = "local-cache")]
 use crate::proto::{MetaOptions, Protocol};
 use crate::result::{Item, WriteOutcome};
 use crate::value::Encoded;
@@ -31,7 +31,7 @@ pub(crate) struct Store {
     /// TTL of values that are stored without one of their own.
     pub(crate) ttl: Ttl,
     pub(crate) chunking: Option<Chunking>,
-    #[cfg(feature = "near")]
+    #[cfg(feature = "local-cache")]
     pub(crate) near: Option<Arc<LocalStore>>,
 }
 
@@ -65,7 +65,7 @@ impl Store {
             prefix,
             ttl: Ttl::Never,
             chunking: None,
-            #[cfg(feature = "near")]
+            #[cfg(feature = "local-cache")]
             near: None,
         }
     }
@@ -98,7 +98,7 @@ impl Store {
 
     /// Returns the item of a key, from the in-process cache if allowed.
     pub(crate) async fn get(&self, key: &[u8]) -> Fetched {
-        #[cfg(feature = "near")]
+        #[cfg(feature = "local-cache")]
         if let Some(near) = &self.near {
             return near.get(key, || self.fetch_fresh(key)).await;
         }
@@ -121,7 +121,7 @@ impl Store {
     }
 
     /// Fetches the item of a key from the servers, and how long it lives at most.
-    #[cfg(feature = "near")]
+    #[cfg(feature = "local-cache")]
     async fn fetch_fresh(&self, key: &[u8]) -> Result<Option<Fresh>, Error> {
         let key = self.key(key);
         let found = match self.reports_ttl(&key) {
@@ -131,7 +131,7 @@ impl Store {
         self.fresh(&key, found).await
     }
 
-    #[cfg(feature = "near")]
+    #[cfg(feature = "local-cache")]
     async fn fresh(&self, key: &[u8], found: Option<(Item, Option<Ttl>)>) -> Result<Option<Fresh>, Error> {
         let Some((item, left)) = found else { return Ok(None) };
         let ttl = remaining(left.unwrap_or(self.ttl));
@@ -139,7 +139,7 @@ impl Store {
     }
 
     /// Whether the server of a full key reports the remaining TTL of items.
-    #[cfg(feature = "near")]
+    #[cfg(feature = "local-cache")]
     fn reports_ttl(&self, key: &[u8]) -> bool {
         self.client.protocol_of(key) == Some(Protocol::Meta)
     }
@@ -158,7 +158,7 @@ impl Store {
 
     /// Returns the items of many keys, in their order.
     pub(crate) async fn get_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Vec<Fetched> {
-        #[cfg(feature = "near")]
+        #[cfg(feature = "local-cache")]
         if let Some(near) = &self.near {
             let keys: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
             return near.get_many(&keys, |missing| self.fetch_many_fresh(missing)).await;
@@ -178,7 +178,7 @@ impl Store {
         results
     }
 
-    #[cfg(feature = "near")]
+    #[cfg(feature = "local-cache")]
     async fn fetch_many_fresh(&self, keys: Vec<&[u8]>) -> Vec<Result<Option<Fresh>, Error>> {
         let keys: Vec<Vec<u8>> = keys.into_iter().map(|key| self.key(key)).collect();
         let mut results = Vec::with_capacity(keys.len());
@@ -271,7 +271,7 @@ impl Store {
     fn drop_keys(&self, keys: impl Iterator<Item = Vec<u8>>) {
         for key in keys {
             // Chunks whose delete cannot be sent expire or are evicted.
-            let _ = self.client.cast(Request::delete(key));
+            let _ = self.client.send_no_reply(Request::delete(key));
         }
     }
 
@@ -397,34 +397,34 @@ impl Store {
 
     /// Records the TTL with which an item is stored, so that no local copy outlives the item.
     pub(crate) async fn record_ttl(&self, key: &[u8], ttl: Ttl) {
-        #[cfg(feature = "near")]
+        #[cfg(feature = "local-cache")]
         if let Some(near) = &self.near {
             near.record_ttl(key, remaining(ttl)).await;
         }
-        #[cfg(not(feature = "near"))]
+        #[cfg(not(feature = "local-cache"))]
         let _ = (key, ttl);
     }
 
     /// Invalidates the local copy: before a change, so that no earlier read outlives it, and after it, so that
     /// no concurrent read does.
     pub(crate) fn forget(&self, key: &[u8]) {
-        #[cfg(feature = "near")]
+        #[cfg(feature = "local-cache")]
         if let Some(near) = &self.near {
             near.forget(key);
         }
-        #[cfg(not(feature = "near"))]
+        #[cfg(not(feature = "local-cache"))]
         let _ = key;
     }
 }
 
 /// Builds a get that returns the remaining TTL, on the meta protocol.
-#[cfg(feature = "near")]
+#[cfg(feature = "local-cache")]
 fn with_ttl(key: CowBytes<'_>) -> Request<'_> {
-    Request::get(key).meta(MetaOptions { return_ttl: true, ..MetaOptions::default() })
+    Request::get(key).meta(MetaOptions::new().return_ttl())
 }
 
 /// The time until an item with this TTL expires; `None` if it does not.
-#[cfg(feature = "near")]
+#[cfg(feature = "local-cache")]
 pub(crate) fn remaining(ttl: Ttl) -> Option<Duration> {
     match ttl {
         Ttl::After(left) => Some(left),

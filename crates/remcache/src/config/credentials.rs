@@ -95,7 +95,7 @@ impl fmt::Debug for Credentials {
 }
 
 /// The future returned by [`CredentialsProvider::credentials`].
-pub type Providing<'a> = Pin<Box<dyn Future<Output = Result<Credentials, ProviderError>> + Send + 'a>>;
+pub type CredentialsFuture<'a> = Pin<Box<dyn Future<Output = Result<Credentials, ProviderError>> + Send + 'a>>;
 
 /// The error of a credentials provider. Its text is shown in errors and logs.
 pub type ProviderError = Box<dyn std::error::Error + Send + Sync>;
@@ -121,7 +121,7 @@ pub trait CredentialsProvider: Send + Sync + 'static {
     ///
     /// # Cancellation
     /// Dropping the future aborts the attempt.
-    fn credentials<'a>(&'a self, server: &'a Endpoint) -> Providing<'a>;
+    fn credentials<'a>(&'a self, server: &'a Endpoint) -> CredentialsFuture<'a>;
 }
 
 impl<F, P> CredentialsProvider for F
@@ -129,7 +129,7 @@ where
     F: Fn() -> P + Send + Sync + 'static,
     P: Future<Output = Result<Credentials, ProviderError>> + Send + 'static,
 {
-    fn credentials<'a>(&'a self, _: &'a Endpoint) -> Providing<'a> {
+    fn credentials<'a>(&'a self, _: &'a Endpoint) -> CredentialsFuture<'a> {
         Box::pin(self())
     }
 }

@@ -10,7 +10,7 @@ mod validate;
 
 pub use crate::address::{Address, Endpoint};
 pub use crate::server_list::{ManyAddresses, OneAddress, ServerList};
-pub use credentials::{Credentials, CredentialsProvider, ProviderError, Providing};
+pub use credentials::{Credentials, CredentialsFuture, CredentialsProvider, ProviderError};
 pub use protocol::{ProtocolSetting, UnknownProtocolSetting};
 
 use std::path::PathBuf;
@@ -52,9 +52,9 @@ pub struct Config {
     pub(crate) timeout: Duration,
     pub(crate) connections: usize,
     pub(crate) limits: Limits,
-    pub(crate) size_checked_from: usize,
+    pub(crate) check_item_size_from: usize,
     pub(crate) journal: JournalSettings,
-    pub(crate) keys_in_line: usize,
+    pub(crate) max_keys_per_multiget: usize,
     pub(crate) busy_poll: Duration,
     pub(crate) overload: Overload,
     pub(crate) reconnect: Backoff,
@@ -96,9 +96,9 @@ impl Default for Config {
             timeout: Duration::from_secs(1),
             connections: 1,
             limits: Limits::default(),
-            size_checked_from: 128 << 10,
+            check_item_size_from: 128 << 10,
             journal: JournalSettings::default(),
-            keys_in_line: 100,
+            max_keys_per_multiget: 100,
             busy_poll: Duration::ZERO,
             overload: Overload::default(),
             reconnect: Backoff { first: Duration::from_millis(50), cap: Duration::from_secs(5) },
@@ -197,7 +197,7 @@ impl Config {
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
-        self.limits.overdue = timeout;
+        self.limits.max_overdue = timeout;
         self
     }
 
@@ -222,7 +222,7 @@ impl Config {
     /// Raise it together with the server's `-I`. A reply that announces more closes the connection.
     #[must_use]
     pub fn max_value_size(mut self, bytes: usize) -> Self {
-        self.limits.value = bytes;
+        self.limits.max_value_size = bytes;
         self
     }
 
@@ -234,8 +234,8 @@ impl Config {
     /// length. Lower it for servers whose `-I` is below this; the client does so automatically after a shorter value was
     /// refused.
     #[must_use]
-    pub fn size_checked_from(self, bytes: usize) -> Self {
-        Self { size_checked_from: bytes, ..self }
+    pub fn check_item_size_from(self, bytes: usize) -> Self {
+        Self { check_item_size_from: bytes, ..self }
     }
 
     /// How many keys per server are kept of deletes that failed, to be repeated before a new connection to the server
@@ -287,14 +287,14 @@ impl Config {
     /// Sets the most unanswered requests per connection (default: 16,384).
     #[must_use]
     pub fn max_in_flight(mut self, requests: usize) -> Self {
-        self.limits.in_flight = requests;
+        self.limits.max_in_flight = requests;
         self
     }
 
     /// Sets the most unwritten bytes per connection (default: 8 MiB).
     #[must_use]
     pub fn max_output(mut self, bytes: usize) -> Self {
-        self.limits.output = bytes;
+        self.limits.max_output = bytes;
         self
     }
 
@@ -305,8 +305,8 @@ impl Config {
     /// instead of being implied by the end of the line. For proxies, whose servers can be down individually, gets are
     /// never coalesced.
     #[must_use]
-    pub fn keys_in_line(self, keys: usize) -> Self {
-        Self { keys_in_line: keys, ..self }
+    pub fn max_keys_per_multiget(self, keys: usize) -> Self {
+        Self { max_keys_per_multiget: keys, ..self }
     }
 
     /// Sets the longest time for which a connection shared by at most 32 callers polls its socket for expected replies
@@ -348,8 +348,8 @@ impl Config {
     /// connection with outstanding requests is closed (default: 5 s and 15 s).
     #[must_use]
     pub fn keepalive(mut self, idle: Duration, silence: Duration) -> Self {
-        self.limits.keepalive = idle;
-        self.limits.silence = silence;
+        self.limits.keepalive_interval = idle;
+        self.limits.keepalive_timeout = silence;
         self
     }
 

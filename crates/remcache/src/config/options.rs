@@ -19,7 +19,7 @@ const OPTIONS: &[(&str, Apply)] = &[
     ("distribution", |config, value| {
         let chosen: Distribution = value.parse().map_err(|unknown| format!("{unknown}"))?;
         // The options that adjust the distribution may come before or after this one.
-        let chosen = chosen.adjusted_as(config.distribution);
+        let chosen = chosen.with_options_of(config.distribution);
         Ok(config.distribution(chosen))
     }),
     ("hash", |config, value| {
@@ -42,7 +42,7 @@ const OPTIONS: &[(&str, Apply)] = &[
         let cap = parse_duration(value)?;
         match config.failover {
             Failover::None => Err("there is no failover: add failover=next or gutter=host,host".into()),
-            ref failover => Ok(Config { failover: failover.clone().ttl_cap(cap), ..config }),
+            ref failover => Ok(Config { failover: failover.clone().max_ttl(cap), ..config }),
         }
     }),
     ("retries", |config, value| {
@@ -143,12 +143,12 @@ mod tests {
         );
         let config = config.unwrap();
         let seconds = Duration::from_secs(5);
-        assert_eq!(config.failover, Failover::gutter(["c:11211:1", "[::1]:3:4"]).ttl_cap(seconds));
+        assert_eq!(config.failover, Failover::gutter(["c:11211:1", "[::1]:3:4"]).max_ttl(seconds));
         assert_eq!(config.retries, Retries::up_to(2).attempt_timeout(Duration::from_millis(100)));
         assert_eq!((config.replicas, config.breaker), (2, 0));
         assert_eq!(config.hedge, Some(Hedge::after(Duration::from_millis(10))));
         let next = Config::from_url("memcached://a,b/?failover_ttl=5s&failover=next").unwrap();
-        assert_eq!(next.failover, Failover::next().ttl_cap(seconds));
+        assert_eq!(next.failover, Failover::next().max_ttl(seconds));
         assert!(Config::from_url("memcached://a/?failover=gutter").unwrap().check().is_err());
     }
 

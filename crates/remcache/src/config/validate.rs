@@ -16,7 +16,7 @@ impl Config {
                 "failover to a gutter pool without servers: name them, in a URL by gutter=host,host"
             }
             (failover, ..) if failover.cap().is_some_and(|cap| cap < Duration::from_secs(1)) => {
-                "failover's ttl_cap is below 1 s, which is the shortest time to live"
+                "failover's max_ttl is below 1 s, which is the shortest time to live"
             }
             (_, Some(hedge), _) if hedge.delay.is_zero() => "hedge's delay is zero: give it a duration such as 10ms",
             (_, Some(_), _) if copies < 2 => "hedge needs a second copy to ask: set replicas to 2 or more",
@@ -38,8 +38,8 @@ impl Config {
         let durations = [
             ("timeout", self.timeout),
             ("connect_timeout", self.transport.connect_timeout),
-            ("keepalive", self.limits.keepalive),
-            ("silence", self.limits.silence),
+            ("keepalive", self.limits.keepalive_interval),
+            ("silence", self.limits.keepalive_timeout),
             ("reconnect_delay's first", self.reconnect.first),
             ("reconnect_delay's cap", self.reconnect.cap),
         ];
@@ -53,10 +53,10 @@ impl Config {
         }
         let counts = [
             ("connections", self.connections),
-            ("max_value_size", self.limits.value),
-            ("max_in_flight", self.limits.in_flight),
-            ("max_output", self.limits.output),
-            ("keys_in_line", self.keys_in_line),
+            ("max_value_size", self.limits.max_value_size),
+            ("max_in_flight", self.limits.max_in_flight),
+            ("max_output", self.limits.max_output),
+            ("max_keys_per_multiget", self.max_keys_per_multiget),
         ];
         if self.journal.path.is_some() && self.journal.capacity == 0 {
             return Err(Error::config("delete_journal_file needs a number of keys: set delete_journal, too"));
@@ -90,12 +90,12 @@ mod tests {
             (Config::new().timeout(Duration::ZERO), "timeout"),
             (Config::new().connections(0), "connections"),
             (Config::new().max_value_size(0), "max_value_size"),
-            (Config::new().keys_in_line(0), "keys_in_line"),
+            (Config::new().max_keys_per_multiget(0), "max_keys_per_multiget"),
             (Config::new().namespace("x".repeat(250)), "namespace"),
             (Config::new().replicas(0), "replicas"),
             (Config::new().hedge(Hedge::after(Duration::from_millis(1))), "replicas"),
             (Config::new().replicas(2).hedge(Hedge::after(Duration::ZERO)), "hedge"),
-            (Config::new().failover(Failover::next().ttl_cap(Duration::from_millis(999))), "ttl_cap"),
+            (Config::new().failover(Failover::next().max_ttl(Duration::from_millis(999))), "max_ttl"),
             (Config::new().prefer(|_| true), "replicas"),
             (Config::new().delete_journal_file("deletes"), "delete_journal"),
             (Config::new().failover(Failover::gutter([""; 0])), "gutter"),

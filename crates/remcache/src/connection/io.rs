@@ -147,7 +147,7 @@ impl IoLoop {
     /// Reads once and delivers the complete replies; returns whether any bytes were read.
     fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, CloseReason> {
         let read = {
-            let future = self.stream.read_buf(self.input.spare());
+            let future = self.stream.read_buf(self.input.spare_capacity());
             pin!(future).poll(cx)
         };
         match read {
@@ -157,7 +157,7 @@ impl IoLoop {
             Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Err(CloseReason::Closed),
             Poll::Ready(Err(error)) => Err(CloseReason::Io(error)),
             Poll::Ready(Ok(count)) => {
-                self.input.filled(count);
+                self.input.record_read(count);
                 let load = self.handle.handle_input(&mut self.input, Instant::now(), &mut self.wakers);
                 let woken = self.wakers.len();
                 self.wake_callers();
@@ -350,7 +350,7 @@ mod tests {
         let connection = Arc::new(ConnectionHandle::new(config, 0, 0, watch));
         let now = Instant::now();
         let deadline = Deadline { at: now.into_std() + Duration::from_secs(1), extend_by: Duration::ZERO };
-        connection.cast(&Request::get("key"), deadline, now);
+        connection.send_no_reply(&Request::get("key"), deadline, now);
         let task = connection.claim_task(0, None).expect("the connection has no task yet");
         let (client, _server) = tokio::io::duplex(1024);
         let mut io_loop = pin!(IoLoop::new("server".into(), Box::new(client), task, None, config));

@@ -48,7 +48,7 @@ impl RecordWriter {
                     self.gathered.clear();
                     return Ok(Written { any, all: true });
                 }
-                self.unit = handle.next_boundary(MAX_UNIT).clamp(1, output.remaining());
+                self.unit = handle.whole_requests_len(MAX_UNIT).clamp(1, output.remaining());
             }
             match Pin::new(&mut *stream).poll_write(cx, self.next_chunk(output)) {
                 Poll::Pending => return Ok(Written { any, all: false }),

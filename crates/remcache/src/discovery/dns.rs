@@ -10,7 +10,7 @@ use hickory_resolver::proto::rr::rdata::SRV;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 
 use super::resolver::{Terms, records, ttl};
-use super::{Discover, Failure};
+use super::{Discover, DiscoverError};
 
 /// Source that lists the A and AAAA records of a name; each address is a server.
 ///
@@ -118,7 +118,7 @@ impl Discover for Dns {
         self.terms.interval_of(self.ttl)
     }
 
-    async fn look(&mut self) -> Result<Option<Vec<String>>, Failure> {
+    async fn fetch_servers(&mut self) -> Result<Option<Vec<String>>, DiscoverError> {
         let name = Name::from_utf8(&self.name)?;
         let found = self.terms.ask(async |resolver| both_families(resolver, name).await).await?;
         if found.is_empty() {
@@ -140,7 +140,7 @@ impl Discover for Srv {
         self.terms.interval_of(self.ttl)
     }
 
-    async fn look(&mut self) -> Result<Option<Vec<String>>, Failure> {
+    async fn fetch_servers(&mut self) -> Result<Option<Vec<String>>, DiscoverError> {
         let name = Name::from_utf8(&self.name)?;
         let found = self.terms.ask(async |resolver| records(resolver, &name, RecordType::SRV).await).await?;
         let found = found.ok_or("no SRV records")?;
@@ -154,7 +154,7 @@ impl Discover for Srv {
 ///
 /// The search through the system's domains may find a name in one family and fail in the other: the name found
 /// in one family is used for the other.
-async fn both_families(resolver: &TokioResolver, name: Name) -> Result<Vec<Lookup>, Failure> {
+async fn both_families(resolver: &TokioResolver, name: Name) -> Result<Vec<Lookup>, DiscoverError> {
     let mut found: Vec<Lookup> = records(resolver, &name, RecordType::A).await?.into_iter().collect();
     let full = found.first().map_or(name, |lookup| lookup.query().name().clone());
     if let Some(v6) = records(resolver, &full, RecordType::AAAA).await? {
@@ -182,7 +182,7 @@ fn service(data: &RData) -> Option<&SRV> {
 }
 
 /// Returns the targets with the lowest priority number as sorted addresses.
-fn targets(services: &[&SRV]) -> Result<Vec<String>, Failure> {
+fn targets(services: &[&SRV]) -> Result<Vec<String>, DiscoverError> {
     let best = services.iter().map(|service| service.priority).min().ok_or("it has no SRV records")?;
     let mut best: Vec<&SRV> = services.iter().copied().filter(|service| service.priority == best).collect();
     if best.iter().any(|service| service.target.is_root()) {
@@ -210,7 +210,7 @@ fn host(service: &SRV) -> String {
 mod tests {
     use super::*;
 
-    fn targets_of(services: &[(u16, u16, u16, &str)]) -> Result<Vec<String>, Failure> {
+    fn targets_of(services: &[(u16, u16, u16, &str)]) -> Result<Vec<String>, DiscoverError> {
         let name = |text: &str| Name::from_utf8(text).unwrap();
         let services: Vec<SRV> = services.iter().map(|&(p, w, port, to)| SRV::new(p, w, port, name(to))).collect();
         targets(&services.iter().collect::<Vec<_>>())

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::cluster_config::{ClusterConfig, Decoded, ITEM, decode};
-use super::{Discover, Failure};
+use super::{Discover, DiscoverError};
 use crate::address::Endpoint;
 use crate::config::Config;
 use crate::error::Error;
@@ -100,7 +100,7 @@ impl ElastiCache {
         Self { connector: Some(Arc::new(connector)), ..self }
     }
 
-    async fn open(&self) -> Result<Box<dyn Stream>, Failure> {
+    async fn open(&self) -> Result<Box<dyn Stream>, DiscoverError> {
         let connector = self.connector.as_ref().unwrap_or(&self.client.connector);
         let stream = connector.connect(&self.endpoint.address, &self.client.transport).await?;
         match &self.client.tls {
@@ -111,7 +111,7 @@ impl ElastiCache {
         }
     }
 
-    async fn ask(&self) -> Result<ClusterConfig, Failure> {
+    async fn ask(&self) -> Result<ClusterConfig, DiscoverError> {
         let mut stream = self.open().await?;
         let answer = match exchange(&mut stream, "config get cluster").await? {
             Decoded::Unknown => exchange(&mut stream, &format!("get {ITEM}")).await?,
@@ -141,7 +141,7 @@ impl Discover for ElastiCache {
         self.client = ClientSettings::from(config);
     }
 
-    async fn look(&mut self) -> Result<Option<Vec<String>>, Failure> {
+    async fn fetch_servers(&mut self) -> Result<Option<Vec<String>>, DiscoverError> {
         let limit = self.timeout;
         let config = timeout(limit, self.ask()).await.map_err(|_| format!("no reply within {limit:?}"))??;
         if config.version < self.version {
@@ -158,7 +158,7 @@ impl Discover for ElastiCache {
 }
 
 /// Sends one command and reads its reply, which `decode` bounds.
-async fn exchange(stream: &mut Box<dyn Stream>, command: &str) -> Result<Decoded, Failure> {
+async fn exchange(stream: &mut Box<dyn Stream>, command: &str) -> Result<Decoded, DiscoverError> {
     stream.write_all(format!("{command}\r\n").as_bytes()).await?;
     stream.flush().await?;
     let mut input = Vec::new();

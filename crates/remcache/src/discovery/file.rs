@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
-use super::{Discover, Failure};
+use super::{Discover, DiscoverError};
 
 /// Source that reads a file with one address per line; `#` starts a comment, and blank lines are ignored.
 ///
@@ -40,7 +40,7 @@ impl WatchedFile {
         Self { interval, ..self }
     }
 
-    async fn read(&self) -> Result<String, Failure> {
+    async fn read(&self) -> Result<String, DiscoverError> {
         let path = self.path.clone();
         spawn_blocking(move || read(&path)).await?
     }
@@ -55,7 +55,7 @@ impl Discover for WatchedFile {
         self.interval.max(MIN_INTERVAL)
     }
 
-    async fn look(&mut self) -> Result<Option<Vec<String>>, Failure> {
+    async fn fetch_servers(&mut self) -> Result<Option<Vec<String>>, DiscoverError> {
         let text = self.read().await?;
         if self.settled.as_ref() != Some(&text) {
             sleep(SETTLES_IN).await;
@@ -69,7 +69,7 @@ impl Discover for WatchedFile {
     }
 }
 
-fn read(path: &Path) -> Result<String, Failure> {
+fn read(path: &Path) -> Result<String, DiscoverError> {
     // Opening a named pipe would block until it has a writer.
     if !path.metadata()?.is_file() {
         return Err("not a regular file".into());
@@ -82,7 +82,7 @@ fn read(path: &Path) -> Result<String, Failure> {
     }
 }
 
-fn parse(text: &str) -> Result<Vec<String>, Failure> {
+fn parse(text: &str) -> Result<Vec<String>, DiscoverError> {
     if !text.is_empty() && !text.ends_with('\n') {
         return Err("the last line does not end with a newline: the file is incomplete".into());
     }

@@ -83,7 +83,7 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-pub use crate::discovery::stream_source::{Listing, StreamSource, stream};
+pub use crate::discovery::stream_source::{IntoServerList, StreamSource, stream};
 pub use crate::discovery::subscription::{Event, Events, State, Subscription};
 #[cfg(feature = "dns")]
 pub use dns::{Dns, Srv};
@@ -94,18 +94,18 @@ pub use url::{UrlSource, connect_url, resolve_url};
 use crate::client::Client;
 use crate::config::Config;
 use crate::discovery::poll_backoff::Pace;
-use crate::discovery::watcher::{Watcher, look};
+use crate::discovery::watcher::{Watcher, fetch_list};
 use crate::error::{Error, ErrorKind};
 use list::List;
 
 /// Error of a source; any error or text converts into it with `?` or `into`.
-pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+pub type DiscoverError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A source of server lists.
 ///
 /// ```
 /// use std::time::Duration;
-/// use remcache::discovery::{Discover, Failure};
+/// use remcache::discovery::{Discover, DiscoverError};
 ///
 /// /// Queries the operators' own inventory.
 /// struct Inventory;
@@ -117,7 +117,7 @@ pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 ///     fn interval(&self) -> Duration {
 ///         Duration::from_secs(30)
 ///     }
-///     async fn look(&mut self) -> Result<Option<Vec<String>>, Failure> {
+///     async fn fetch_servers(&mut self) -> Result<Option<Vec<String>>, DiscoverError> {
 ///         Ok(Some(vec!["cache1:11211".to_owned(), "cache2:11211".to_owned()]))
 ///     }
 /// }
@@ -126,7 +126,7 @@ pub trait Discover: Send + 'static {
     /// Name of this source in logs and errors.
     fn name(&self) -> String;
 
-    /// Returns the polling interval after a successful lookup; zero if [`look`](Discover::look) itself waits for a change.
+    /// Returns the polling interval after a successful lookup; zero if [`fetch_servers`](Discover::fetch_servers) itself waits for a change.
     fn interval(&self) -> Duration;
 
     /// Copies settings that the source shares with the client, such as TLS; called once, before the first lookup. The
@@ -145,12 +145,12 @@ pub trait Discover: Send + 'static {
     ///
     /// # Cancellation
     /// The future is dropped when the subscription ends.
-    fn look(&mut self) -> impl Future<Output = Result<Option<Vec<String>>, Failure>> + Send;
+    fn fetch_servers(&mut self) -> impl Future<Output = Result<Option<Vec<String>>, DiscoverError>> + Send;
 }
 
 /// Connects a client to the servers of a source, and returns the subscription that keeps it up to date.
 ///
-/// Waits up to 10 s for the first valid list: see [`connect_within`].
+/// Waits up to 10 s for the first valid list: see [`connect_with_timeout`].
 ///
 /// # Errors
 /// [`ErrorKind::Discovery`] with the last failure if there is no valid list in time, and [`ErrorKind::Config`] if a
@@ -159,7 +159,7 @@ pub trait Discover: Send + 'static {
 /// # Cancellation
 /// The lookup is cancelled, and no task remains.
 pub async fn connect(source: impl Discover, config: Config) -> Result<(Client, Subscription), Error> {
-    connect_within(source, config, FIRST_LIST).await
+    connect_with_timeout(source, config, FIRST_LIST).await
 }
 
 /// Like [`connect`], with a limit for the wait for the first valid list.
@@ -171,7 +171,7 @@ pub async fn connect(source: impl Discover, config: Config) -> Result<(Client, S
 ///
 /// # Cancellation
 /// As [`connect`].
-pub async fn connect_within(
+pub async fn connect_with_timeout(
     mut source: impl Discover,
     mut config: Config,
     limit: Duration,
@@ -203,7 +203,7 @@ async fn first_list(source: &mut impl Discover, pace: &mut Pace, limit: Duration
     let mut last = None;
     let look_until_good = async {
         loop {
-            match look(source).await {
+            match fetch_list(source).await {
                 Ok(Some(list)) => return Ok(list),
                 Ok(None) => return Err(failed(source, "the source ended before its first list")),
                 Err(error) => {

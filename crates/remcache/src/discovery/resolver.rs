@@ -10,7 +10,7 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{Name, RecordType};
 use tokio::time::timeout;
 
-use super::Failure;
+use super::DiscoverError;
 
 /// DNS lookup settings: name server, time limit and polling bounds.
 #[derive(Clone, Debug)]
@@ -40,15 +40,15 @@ impl Terms {
     /// Runs queries within the time limit.
     pub(crate) async fn ask<T>(
         &self,
-        questions: impl AsyncFnOnce(&TokioResolver) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
+        questions: impl AsyncFnOnce(&TokioResolver) -> Result<T, DiscoverError>,
+    ) -> Result<T, DiscoverError> {
         let resolver = self.resolver()?;
         let limit = self.timeout;
         timeout(limit, questions(&resolver)).await.map_err(|_| format!("no reply within {limit:?}"))?
     }
 
     /// Creates a resolver without a cache from the current system settings.
-    fn resolver(&self) -> Result<TokioResolver, Failure> {
+    fn resolver(&self) -> Result<TokioResolver, DiscoverError> {
         let mut builder = match self.nameserver {
             None => TokioResolver::builder_tokio()?,
             Some(address) => {
@@ -73,7 +73,7 @@ pub(crate) async fn records(
     resolver: &TokioResolver,
     name: &Name,
     kind: RecordType,
-) -> Result<Option<Lookup>, Failure> {
+) -> Result<Option<Lookup>, DiscoverError> {
     match resolver.lookup(name.clone(), kind).await {
         Ok(lookup) => Ok(Some(lookup)),
         Err(error) if error.is_no_records_found() => Ok(None),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_core::Stream;
 
-use super::{Discover, Failure};
+use super::{Discover, DiscoverError};
 
 /// Source backed by a stream of lists or results; created by [`stream`].
 pub struct StreamSource<S> {
@@ -44,35 +44,35 @@ pub struct StreamSource<S> {
 /// ```
 pub fn stream<S>(name: impl Into<String>, stream: S) -> StreamSource<S>
 where
-    S: Stream<Item: Listing> + Send + 'static,
+    S: Stream<Item: IntoServerList> + Send + 'static,
 {
     StreamSource { name: name.into(), stream: Box::pin(stream) }
 }
 
 /// An item of a stream of lists.
-pub trait Listing: Send {
+pub trait IntoServerList: Send {
     /// Converts into the list, or the error.
     ///
     /// # Errors
     /// The stream's error.
-    fn into_list(self) -> Result<Vec<String>, Failure>;
+    fn into_server_list(self) -> Result<Vec<String>, DiscoverError>;
 }
 
-impl Listing for Vec<String> {
-    fn into_list(self) -> Result<Vec<String>, Failure> {
+impl IntoServerList for Vec<String> {
+    fn into_server_list(self) -> Result<Vec<String>, DiscoverError> {
         Ok(self)
     }
 }
 
-impl<E: Into<Failure> + Send> Listing for Result<Vec<String>, E> {
-    fn into_list(self) -> Result<Vec<String>, Failure> {
+impl<E: Into<DiscoverError> + Send> IntoServerList for Result<Vec<String>, E> {
+    fn into_server_list(self) -> Result<Vec<String>, DiscoverError> {
         self.map_err(Into::into)
     }
 }
 
 impl<S> Discover for StreamSource<S>
 where
-    S: Stream<Item: Listing> + Send + 'static,
+    S: Stream<Item: IntoServerList> + Send + 'static,
 {
     fn name(&self) -> String {
         self.name.clone()
@@ -82,9 +82,9 @@ where
         Duration::ZERO
     }
 
-    async fn look(&mut self) -> Result<Option<Vec<String>>, Failure> {
+    async fn fetch_servers(&mut self) -> Result<Option<Vec<String>>, DiscoverError> {
         let item = poll_fn(|cx| self.stream.as_mut().poll_next(cx)).await;
-        item.map(Listing::into_list).transpose()
+        item.map(IntoServerList::into_server_list).transpose()
     }
 }
 

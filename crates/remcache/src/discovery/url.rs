@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::list::List;
-use super::watcher::look;
-use super::{Discover, ElastiCache, Failure, Subscription, connect, failed};
+use super::watcher::fetch_list;
+use super::{Discover, DiscoverError, ElastiCache, Subscription, connect, failed};
 #[cfg(feature = "dns")]
 use super::{Dns, Srv};
 #[cfg(feature = "dns")]
@@ -95,13 +95,13 @@ impl Discover for UrlSource {
         }
     }
 
-    async fn look(&mut self) -> Result<Option<Vec<String>>, Failure> {
+    async fn fetch_servers(&mut self) -> Result<Option<Vec<String>>, DiscoverError> {
         match self {
             #[cfg(feature = "dns")]
-            Self::Dns(source) => source.look().await,
+            Self::Dns(source) => source.fetch_servers().await,
             #[cfg(feature = "dns")]
-            Self::Srv(source) => source.look().await,
-            Self::ElastiCache(source) => source.look().await,
+            Self::Srv(source) => source.fetch_servers().await,
+            Self::ElastiCache(source) => source.fetch_servers().await,
         }
     }
 }
@@ -142,7 +142,7 @@ pub async fn connect_url(url: &str) -> Result<(Client, Subscription), Error> {
 pub async fn resolve_url(url: &str, config: Config) -> Result<String, Error> {
     let Some((mut source, config)) = UrlSource::parse(url, config)? else { return Ok(url.to_owned()) };
     source.configure(&config);
-    let list = look(&mut source).await?.ok_or_else(|| failed(&source, "the source has no list"))?;
+    let list = fetch_list(&mut source).await?.ok_or_else(|| failed(&source, "the source has no list"))?;
     Ok(with_servers(url, &list))
 }
 

@@ -22,8 +22,8 @@ pub(crate) struct Watcher<S> {
 }
 
 /// Fetches the list once and validates it.
-pub(crate) async fn look(source: &mut impl Discover) -> Result<Option<List>, Error> {
-    match source.look().await {
+pub(crate) async fn fetch_list(source: &mut impl Discover) -> Result<Option<List>, Error> {
+    match source.fetch_servers().await {
         Ok(Some(listed)) => List::check(listed).map(Some).map_err(|what| failed(source, &what)),
         Ok(None) => Ok(None),
         Err(failure) => Err(failed(source, &failure.to_string()).caused_by_shared(failure.into())),
@@ -51,7 +51,7 @@ impl<S: Discover> Watcher<S> {
     async fn run(mut self, first_wait: Duration) {
         sleep(first_wait).await;
         loop {
-            let wait = match look(&mut self.source).await {
+            let wait = match fetch_list(&mut self.source).await {
                 Ok(Some(list)) => self.found(list),
                 Ok(None) => break self.ended(),
                 Err(error) => self.failed(error),

@@ -13,7 +13,7 @@ use tokio::sync::broadcast::{Receiver, Sender, error::RecvError};
 
 use crate::failure::Failure;
 use crate::health::state::{ConnectionState, representative};
-use crate::observe::{ConnectionChanged, Observers, ServerChanged, ServerName};
+use crate::observe::{ConnectionChanged, Observers, ServerChanged, ServerId};
 use crate::policy::TimeoutStreak;
 use crate::reason::Cause;
 
@@ -107,7 +107,7 @@ pub(crate) struct HealthMonitor {
     limit: u32,
     sender: Sender<ServerEvent>,
     /// The observers, and the server's name for them.
-    reports: Option<(Observers, ServerName)>,
+    reports: Option<(Observers, ServerId)>,
     /// The last failure of a connection that an error caused.
     last_failure: Mutex<Option<Failure>>,
 }
@@ -129,7 +129,7 @@ impl HealthMonitor {
         connections: usize,
         limit: u32,
         sender: Sender<ServerEvent>,
-        reports: Option<(Observers, ServerName)>,
+        reports: Option<(Observers, ServerId)>,
     ) -> Self {
         let state = MonitorState {
             connections: vec![ConnectionState::Idle; connections],
@@ -177,12 +177,18 @@ impl HealthMonitor {
             return;
         }
         let before = std::mem::replace(state, condition);
-        let after_time = std::mem::replace(since, Instant::now()).elapsed();
+        let before_duration = std::mem::replace(since, Instant::now()).elapsed();
         if let Some((observers, server)) = &self.reports
             && before != *state
         {
             let after = &*state;
-            observers.connection_changed(&ConnectionChanged { server, connection, before: &before, after, after_time });
+            observers.connection_changed(&ConnectionChanged {
+                server,
+                connection,
+                before: &before,
+                after,
+                before_duration,
+            });
         }
         self.report(monitored);
     }

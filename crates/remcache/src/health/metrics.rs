@@ -14,7 +14,7 @@ use crate::proto::{Status, Tag};
 #[non_exhaustive]
 pub struct ServerMetrics {
     /// The server's state, since when it has it, and why.
-    pub state: ServerStatus,
+    pub status: ServerStatus,
     /// The number of configured connections.
     pub connections: usize,
     /// The number of open connections that take requests.
@@ -82,7 +82,7 @@ impl ConnCounters {
 
     fn sample(&mut self, status: Status, now: Instant) {
         if let Some((_, since)) = self.sampled.take()
-            && status.is_answer()
+            && status.is_from_server()
         {
             self.round_trip.sample(now.saturating_duration_since(since));
         }

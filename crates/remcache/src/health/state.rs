@@ -9,7 +9,7 @@ use bytes::Bytes;
 #[non_exhaustive]
 pub struct ServerStatus {
     /// The server's current state.
-    pub condition: ConnectionState,
+    pub state: ConnectionState,
     /// When the server entered the state.
     pub since: SystemTime,
 }

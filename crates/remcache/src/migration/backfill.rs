@@ -39,7 +39,7 @@ impl Migration {
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) if one of the servers has no CAS values: concurrent changes
-    /// could not be detected, nor copies undone.
+    /// could not be detected, nor copies reverted.
     pub(crate) async fn copy(&self, key: &[u8], item: Item, limit: Limit) -> Result<Copied, Error> {
         let left = Copied::Left(without_cas(item.clone()));
         let copying = tokio::spawn(self.clone().copy_checked(key.to_vec(), item));
@@ -64,7 +64,7 @@ impl Migration {
             Ok(WriteOutcome::Applied(0)) => self.find_copy(&key, &item).await,
             Ok(WriteOutcome::Applied(cas)) => Ok(Some(cas)),
             Ok(_) => {
-                self.tallies.overtaken.add(1);
+                self.tallies.superseded.add(1);
                 return Ok(Copied::Overtaken);
             }
             Err(error) => {
@@ -83,7 +83,7 @@ impl Migration {
             Ok(Some(cas)) => new.checked_cas(cas)?,
             // Another client has replaced the copy, or its state is unknown: do not remove it.
             Ok(None) => {
-                self.tallies.overtaken.add(1);
+                self.tallies.superseded.add(1);
                 return Ok(Copied::Overtaken);
             }
             Err(_) => return Ok(left),
@@ -105,7 +105,7 @@ impl Migration {
 
     /// Removes a copy by its CAS value, so that later changes by other clients are kept.
     async fn undo(&self, key: &[u8], cas: Option<u64>) {
-        self.tallies.undone.add(1);
+        self.tallies.reverted.add(1);
         if let Some(cas @ 1..) = cas {
             // If this fails, the copy stays until its TTL expires: no caller waits for it.
             let _ = ask::<Store>(&self.new, &removal(key, cas), self.limit()).await;

@@ -25,7 +25,7 @@ use crate::result::WriteOutcome;
 /// # Cancellation
 /// An operation that was polled may have been executed, completely or in part.
 #[must_use = "an operation does nothing unless it is awaited"]
-pub struct Step<'a, K: Kind> {
+pub struct MigrationCommand<'a, K: Kind> {
     migration: &'a Migration,
     request: Request<'a>,
     timeout: Duration,
@@ -33,13 +33,13 @@ pub struct Step<'a, K: Kind> {
 }
 
 /// A kind of operation that a migration supports.
-pub trait Moves: Kind + Sized {
+pub trait MigrationKind: Kind + Sized {
     #[doc(hidden)]
-    fn run<'a>(migration: &'a Migration, request: Request<'a>, timeout: Duration) -> Moving<'a, Self::Output>;
+    fn run<'a>(migration: &'a Migration, request: Request<'a>, timeout: Duration) -> MigrationFuture<'a, Self::Output>;
 }
 
 /// An operation in flight.
-pub type Moving<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
+pub type MigrationFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
 
 /// Deadline of an operation.
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +56,7 @@ impl Limit {
     }
 }
 
-impl<'a, K: Kind> Step<'a, K> {
+impl<'a, K: Kind> MigrationCommand<'a, K> {
     pub(crate) fn new(migration: &'a Migration, request: Request<'a>) -> Self {
         let timeout = migration.new.timeout();
         Self { migration, request, timeout, kind: PhantomData }
@@ -75,7 +75,7 @@ impl<'a, K: Kind> Step<'a, K> {
 /// Options, for the operations that have them.
 macro_rules! options {
     ($($kind:ty: $($option:ident)*;)*) => {$(
-        impl Step<'_, $kind> { $(options!(@$option);)* }
+        impl MigrationCommand<'_, $kind> { $(options!(@$option);)* }
     )*};
     (@ttl) => {
         /// TTL of an item that is stored (default: none).
@@ -111,39 +111,39 @@ options! {
     Count: initial ttl;
 }
 
-impl<'a, K: Kind<Output = WriteOutcome>> Step<'a, Unconditional<K>> {
-    fn into_conditional(self) -> Step<'a, K> {
+impl<'a, K: Kind<Output = WriteOutcome>> MigrationCommand<'a, Unconditional<K>> {
+    fn into_conditional(self) -> MigrationCommand<'a, K> {
         let Self { migration, request, timeout, kind: _ } = self;
-        Step { migration, request, timeout, kind: PhantomData }
+        MigrationCommand { migration, request, timeout, kind: PhantomData }
     }
 }
 
-impl<'a> Step<'a, Unconditional<Store>> {
+impl<'a> MigrationCommand<'a, Unconditional<Store>> {
     /// Executes only if the item's CAS value in the new placement matches; 0 never does.
-    pub fn cas(self, cas: u64) -> Step<'a, Store> {
+    pub fn cas(self, cas: u64) -> MigrationCommand<'a, Store> {
         self.into_conditional().cas(cas)
     }
 }
 
-impl<'a> Step<'a, Unconditional<Delete>> {
+impl<'a> MigrationCommand<'a, Unconditional<Delete>> {
     /// Executes only if the item's CAS value in the new placement matches; 0 never does.
-    pub fn cas(self, cas: u64) -> Step<'a, Delete> {
+    pub fn cas(self, cas: u64) -> MigrationCommand<'a, Delete> {
         self.into_conditional().cas(cas)
     }
 }
 
-impl<'a, K: Moves> IntoFuture for Step<'a, K> {
+impl<'a, K: MigrationKind> IntoFuture for MigrationCommand<'a, K> {
     type Output = Result<K::Output, Error>;
-    type IntoFuture = Moving<'a, K::Output>;
+    type IntoFuture = MigrationFuture<'a, K::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
         K::run(self.migration, self.request, self.timeout)
     }
 }
 
-impl<K: Kind> fmt::Debug for Step<'_, K> {
+impl<K: Kind> fmt::Debug for MigrationCommand<'_, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Step").field("operation", &self.request.operation()).finish_non_exhaustive()
+        f.debug_struct("MigrationCommand").field("operation", &self.request.operation()).finish_non_exhaustive()
     }
 }
 
@@ -160,10 +160,10 @@ fn judge<K: Kind>(result: &Result<K::Output, Error>) -> (Outcome, Counts) {
     }
 }
 
-macro_rules! moves {
+macro_rules! migration_kinds {
     ($($kind:ident by $rule:ident;)*) => {$(
-        impl Moves for $kind {
-            fn run<'a>(migration: &'a Migration, request: Request<'a>, timeout: Duration) -> Moving<'a, Self::Output> {
+        impl MigrationKind for $kind {
+            fn run<'a>(migration: &'a Migration, request: Request<'a>, timeout: Duration) -> MigrationFuture<'a, Self::Output> {
                 Box::pin(async move {
                     let limit = Limit::after(timeout);
                     let (migration, operation) = migration.observe(&request);
@@ -178,7 +178,7 @@ macro_rules! moves {
     )*};
 }
 
-moves! {
+migration_kinds! {
     Fetch by fetch;
     Store by store;
     Extend by extend;
@@ -187,8 +187,8 @@ moves! {
     Count by count;
 }
 
-impl<K: Moves<Output = WriteOutcome> + 'static> Moves for Unconditional<K> {
-    fn run<'a>(migration: &'a Migration, request: Request<'a>, timeout: Duration) -> Moving<'a, Self::Output> {
+impl<K: MigrationKind<Output = WriteOutcome> + 'static> MigrationKind for Unconditional<K> {
+    fn run<'a>(migration: &'a Migration, request: Request<'a>, timeout: Duration) -> MigrationFuture<'a, Self::Output> {
         Box::pin(async move { K::run(migration, request, timeout).await.map(Into::into) })
     }
 }

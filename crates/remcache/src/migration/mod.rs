@@ -22,7 +22,7 @@
 //! # assert!(item.is_some());
 //! # }
 //! cache.set("key1", "changed").await?; // in the new placement, and deleted from the old one
-//! println!("{:.0} % still come from the old servers", 100.0 * cache.report().share_of_old());
+//! println!("{:.0} % still come from the old servers", 100.0 * cache.report().old_hit_ratio());
 //! # Ok(()) }
 //! ```
 //!
@@ -111,7 +111,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-pub use crate::migration::builder::{Moves, Moving, Step};
+pub use crate::migration::builder::{MigrationCommand, MigrationFuture, MigrationKind};
 pub use many::SetMany;
 pub use report::Report;
 pub use ttl::TtlSource;
@@ -132,7 +132,7 @@ pub struct Migration {
     old: Client,
     new: Client,
     ttl: Arc<dyn TtlSource>,
-    old_away: OldUnavailable,
+    old_unavailable: OldUnavailable,
     tallies: Arc<LiveReport>,
 }
 
@@ -152,7 +152,7 @@ impl Migration {
     /// Creates a migration from one placement to another.
     pub fn new(old: Client, new: Client) -> Self {
         let ttl = ttl::told_or(std::time::Duration::from_secs(300).into());
-        Self { old, new, ttl, old_away: OldUnavailable::default(), tallies: Arc::default() }
+        Self { old, new, ttl, old_unavailable: OldUnavailable::default(), tallies: Arc::default() }
     }
 
     /// TTL of copies whose remaining TTL the old servers do not report (default: 5 minutes): on the binary
@@ -187,12 +187,12 @@ impl Migration {
 
     /// How to handle unavailable old servers (default: the operation fails).
     #[must_use]
-    pub fn when_old_is_away(self, old_away: OldUnavailable) -> Self {
-        Self { old_away, ..self }
+    pub fn on_old_unavailable(self, old_unavailable: OldUnavailable) -> Self {
+        Self { old_unavailable, ..self }
     }
 
     /// The client of the old placement.
-    pub fn old(&self) -> &Client {
+    pub fn old_client(&self) -> &Client {
         &self.old
     }
 
@@ -217,13 +217,13 @@ impl Migration {
 /// the same.
 impl Migration {
     /// Fetches an item; `None` is a miss in both placements.
-    pub fn get<'a>(&'a self, key: impl IntoCowBytes<'a>) -> Step<'a, Fetch> {
-        Step::new(self, Request::get(key))
+    pub fn get<'a>(&'a self, key: impl IntoCowBytes<'a>) -> MigrationCommand<'a, Fetch> {
+        MigrationCommand::new(self, Request::get(key))
     }
 
     /// Fetches an item and updates its TTL; `None` is a miss in both placements.
-    pub fn get_and_touch<'a>(&'a self, key: impl IntoCowBytes<'a>, ttl: impl Into<Ttl>) -> Step<'a, Fetch> {
-        Step::new(self, Request::get_and_touch(key, ttl))
+    pub fn get_and_touch<'a>(&'a self, key: impl IntoCowBytes<'a>, ttl: impl Into<Ttl>) -> MigrationCommand<'a, Fetch> {
+        MigrationCommand::new(self, Request::get_and_touch(key, ttl))
     }
 
     /// Stores an item unconditionally.
@@ -231,48 +231,64 @@ impl Migration {
         &'a self,
         key: impl IntoCowBytes<'a>,
         value: impl IntoCowBytes<'a>,
-    ) -> Step<'a, Unconditional<Store>> {
-        Step::new(self, Request::set(key, value))
+    ) -> MigrationCommand<'a, Unconditional<Store>> {
+        MigrationCommand::new(self, Request::set(key, value))
     }
 
     /// Stores an item if neither placement has one.
-    pub fn add<'a>(&'a self, key: impl IntoCowBytes<'a>, value: impl IntoCowBytes<'a>) -> Step<'a, Store> {
-        Step::new(self, Request::add(key, value))
+    pub fn add<'a>(&'a self, key: impl IntoCowBytes<'a>, value: impl IntoCowBytes<'a>) -> MigrationCommand<'a, Store> {
+        MigrationCommand::new(self, Request::add(key, value))
     }
 
     /// Stores an item if one of the placements has one.
-    pub fn replace<'a>(&'a self, key: impl IntoCowBytes<'a>, value: impl IntoCowBytes<'a>) -> Step<'a, Store> {
-        Step::new(self, Request::replace(key, value))
+    pub fn replace<'a>(
+        &'a self,
+        key: impl IntoCowBytes<'a>,
+        value: impl IntoCowBytes<'a>,
+    ) -> MigrationCommand<'a, Store> {
+        MigrationCommand::new(self, Request::replace(key, value))
     }
 
     /// Appends bytes to a value.
-    pub fn append<'a>(&'a self, key: impl IntoCowBytes<'a>, value: impl IntoCowBytes<'a>) -> Step<'a, Extend> {
-        Step::new(self, Request::append(key, value))
+    pub fn append<'a>(
+        &'a self,
+        key: impl IntoCowBytes<'a>,
+        value: impl IntoCowBytes<'a>,
+    ) -> MigrationCommand<'a, Extend> {
+        MigrationCommand::new(self, Request::append(key, value))
     }
 
     /// Prepends bytes to a value.
-    pub fn prepend<'a>(&'a self, key: impl IntoCowBytes<'a>, value: impl IntoCowBytes<'a>) -> Step<'a, Extend> {
-        Step::new(self, Request::prepend(key, value))
+    pub fn prepend<'a>(
+        &'a self,
+        key: impl IntoCowBytes<'a>,
+        value: impl IntoCowBytes<'a>,
+    ) -> MigrationCommand<'a, Extend> {
+        MigrationCommand::new(self, Request::prepend(key, value))
     }
 
     /// Removes an item from both placements.
-    pub fn delete<'a>(&'a self, key: impl IntoCowBytes<'a>) -> Step<'a, Unconditional<Delete>> {
-        Step::new(self, Request::delete(key))
+    pub fn delete<'a>(&'a self, key: impl IntoCowBytes<'a>) -> MigrationCommand<'a, Unconditional<Delete>> {
+        MigrationCommand::new(self, Request::delete(key))
     }
 
     /// Increments a counter, continuing from its value in the old placement.
-    pub fn increment<'a>(&'a self, key: impl IntoCowBytes<'a>, delta: u64) -> Step<'a, Count> {
-        Step::new(self, Request::increment(key, delta))
+    pub fn increment<'a>(&'a self, key: impl IntoCowBytes<'a>, delta: u64) -> MigrationCommand<'a, Count> {
+        MigrationCommand::new(self, Request::increment(key, delta))
     }
 
     /// Decrements a counter, continuing from its value in the old placement.
-    pub fn decrement<'a>(&'a self, key: impl IntoCowBytes<'a>, delta: u64) -> Step<'a, Count> {
-        Step::new(self, Request::decrement(key, delta))
+    pub fn decrement<'a>(&'a self, key: impl IntoCowBytes<'a>, delta: u64) -> MigrationCommand<'a, Count> {
+        MigrationCommand::new(self, Request::decrement(key, delta))
     }
 
     /// Updates the TTL of an item.
-    pub fn touch<'a>(&'a self, key: impl IntoCowBytes<'a>, ttl: impl Into<Ttl>) -> Step<'a, Unconditional<Touch>> {
-        Step::new(self, Request::touch(key, ttl))
+    pub fn touch<'a>(
+        &'a self,
+        key: impl IntoCowBytes<'a>,
+        ttl: impl Into<Ttl>,
+    ) -> MigrationCommand<'a, Unconditional<Touch>> {
+        MigrationCommand::new(self, Request::touch(key, ttl))
     }
 }
 

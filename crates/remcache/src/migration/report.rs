@@ -41,20 +41,20 @@ tallies! {
     /// Items that were copied to the new placement.
     backfilled;
     /// Copies that were skipped because another client had written the key to the new placement.
-    overtaken;
+    superseded;
     /// Copies that were deleted again because the item was changed or deleted in the old placement in the
     /// meantime, or could not be verified.
-    undone;
+    reverted;
     /// Copies that failed because the new placement rejected them or was unavailable.
     failed;
     /// Requests to unavailable old servers that counted as a miss: see
     /// [`OldUnavailable::Miss`](super::OldUnavailable::Miss).
-    old_away;
+    old_unavailable;
 }
 
 impl Report {
     /// Share of the hits that came from the old placement, from 0 to 1; 0 if there were none.
-    pub fn share_of_old(&self) -> f64 {
+    pub fn old_hit_ratio(&self) -> f64 {
         match self.from_new + self.from_old {
             0 => 0.0,
             found => self.from_old as f64 / found as f64,
@@ -79,12 +79,12 @@ mod tests {
     #[test]
     fn a_share_is_of_what_was_found() {
         let tallies = LiveReport::default();
-        assert_eq!(tallies.report().share_of_old(), 0.0);
+        assert_eq!(tallies.report().old_hit_ratio(), 0.0);
         tallies.from_new.add(3);
         let before = tallies.report();
         tallies.from_old.add(1);
         tallies.misses.add(100);
-        assert_eq!(tallies.report().share_of_old(), 0.25);
+        assert_eq!(tallies.report().old_hit_ratio(), 0.25);
         let since = tallies.report().since(&before);
         assert_eq!((since.from_new, since.from_old, since.misses), (0, 1, 100));
     }

@@ -111,7 +111,7 @@ impl Migration {
     pub(crate) async fn store(&self, request: &Request<'_>, limit: Limit) -> Result<WriteOutcome, Error> {
         match request.operation() {
             Operation::Add => self.add_item(request, limit).await,
-            Operation::Set if request.condition() == 0 => self.set_item(request, limit).await,
+            Operation::Set if request.expected_cas() == 0 => self.set_item(request, limit).await,
             _ => self.change::<Store>(request, request, limit).await,
         }
     }
@@ -146,7 +146,7 @@ impl Migration {
 
     /// Deletes from the old placement first: a concurrent backfill notices that and undoes its copy, or it is deleted below.
     pub(crate) async fn remove(&self, request: &Request<'_>, limit: Limit) -> Result<WriteOutcome, Error> {
-        if request.condition() != 0 {
+        if request.expected_cas() != 0 {
             let item = self.fetch_quietly(request, limit).await?;
             match item {
                 None => return Ok(WriteOutcome::NotFound),
@@ -154,7 +154,7 @@ impl Migration {
                     let key = request.key()?;
                     self.new.primary(key.as_bytes()).checked_cas(0)?;
                 }
-                Some(item) if item.cas != request.condition() => return Ok(WriteOutcome::Exists),
+                Some(item) if item.cas != request.expected_cas() => return Ok(WriteOutcome::Exists),
                 Some(_) => {}
             }
         }
@@ -262,8 +262,8 @@ impl Migration {
     pub(crate) fn unavailable_as_miss<T>(&self, answer: Result<T, Error>) -> Result<Option<T>, Error> {
         match answer {
             Ok(answer) => Ok(Some(answer)),
-            Err(error) if self.old_away == OldUnavailable::Miss && error.is_unavailable() => {
-                self.tallies.old_away.add(1);
+            Err(error) if self.old_unavailable == OldUnavailable::Miss && error.is_unavailable() => {
+                self.tallies.old_unavailable.add(1);
                 Ok(None)
             }
             Err(error) => Err(error),

@@ -54,7 +54,7 @@ impl TtlSource for ServerTtl {
                 return Ttl::Expired;
             }
             match old.inspect(key).await {
-                // The item was replaced or removed: the copy will be undone.
+                // The item was replaced or removed: the copy will be reverted.
                 Ok(Some(found)) if found.cas == item.cas => found.ttl.map_or(self.otherwise, left),
                 _ => self.otherwise,
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{OperationName, ServerName};
+use super::{OperationName, ServerId};
 use crate::error::ErrorKind;
 use crate::health::state::ConnectionState;
 use crate::proto::{Protocol, Status};
@@ -17,7 +17,7 @@ pub struct OperationStarted<'a> {
     /// What is done.
     pub operation: OperationName,
     /// The server of the key; `None` for several keys, or if there is no server.
-    pub server: Option<&'a ServerName>,
+    pub server: Option<&'a ServerId>,
     /// How many keys it is about.
     pub keys: usize,
     /// The key of an operation on one key, without the namespace. It may be personal data: do not export it unasked.
@@ -35,7 +35,7 @@ pub struct OperationFinished<'a> {
     /// How it ended.
     pub outcome: Outcome,
     /// The server that gave the result, or that could not; `None` for several servers, or for none.
-    pub server: Option<&'a ServerName>,
+    pub server: Option<&'a ServerId>,
     /// How many keys it was about.
     pub keys: usize,
     /// Keys that were found; operations that do not read have none.
@@ -77,7 +77,7 @@ pub struct ExchangeStarted<'a> {
     /// What is asked for.
     pub operation: OperationName,
     /// Who is asked.
-    pub server: &'a ServerName,
+    pub server: &'a ServerId,
     /// How many keys are asked for.
     pub keys: usize,
 }
@@ -89,7 +89,7 @@ pub struct ExchangeFinished<'a> {
     /// What was asked for.
     pub operation: OperationName,
     /// Who was asked.
-    pub server: &'a ServerName,
+    pub server: &'a ServerId,
     /// How many keys were asked for.
     pub keys: usize,
     /// How it ended.
@@ -113,7 +113,7 @@ pub struct ExchangeFinished<'a> {
 #[non_exhaustive]
 pub struct ConnectionChanged<'a> {
     /// The server.
-    pub server: &'a ServerName,
+    pub server: &'a ServerId,
     /// The index of the connection among those of the server.
     pub connection: usize,
     /// What it was.
@@ -121,7 +121,7 @@ pub struct ConnectionChanged<'a> {
     /// What it is: being opened, open, down for a reason, idle or closed.
     pub after: &'a ConnectionState,
     /// How long it was what it was.
-    pub after_time: Duration,
+    pub before_duration: Duration,
 }
 
 /// A server whose state has changed.
@@ -129,7 +129,7 @@ pub struct ConnectionChanged<'a> {
 #[non_exhaustive]
 pub struct ServerChanged<'a> {
     /// The server.
-    pub server: &'a ServerName,
+    pub server: &'a ServerId,
     /// What it was.
     pub before: &'a ConnectionState,
     /// What it is.

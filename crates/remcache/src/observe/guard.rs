@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Counts, Observers, OperationStarted, Outcome, Parent, Scope, ServerName};
+use super::{Counts, Observers, OperationStarted, Outcome, Parent, Scope, ServerId};
 use crate::error::{Error, ErrorKind};
 use crate::proto::{Delivery, Reply, Status};
 
@@ -49,14 +49,14 @@ impl OperationGuard {
     }
 
     /// Reports its end, and which server gave the result.
-    pub(crate) fn end_at(mut self, outcome: Outcome, counts: Counts, server: Option<&ServerName>) {
+    pub(crate) fn end_at(mut self, outcome: Outcome, counts: Counts, server: Option<&ServerId>) {
         if let (Some(scope), true) = (&self.scope, std::mem::take(&mut self.is_open)) {
             scope.finish(outcome, counts, server);
         }
     }
 
     /// Reports the end of a request without a reply: whether it was queued.
-    pub(crate) fn end_cast(self, is_queued: bool) {
+    pub(crate) fn end_no_reply(self, is_queued: bool) {
         let not_sent = Outcome::Failed(ErrorKind::Disconnected(Delivery::NotSent));
         let outcome = if is_queued { Outcome::Ok } else { not_sent };
         self.end(outcome, Counts::failed(usize::from(!is_queued)));

@@ -72,9 +72,9 @@ pub use metrics::instruments::DURATION_BUCKETS;
 #[cfg(feature = "opentelemetry")]
 pub use metrics::otel::OtelMetrics;
 pub use name::OperationName;
-pub use server_id::ServerName;
+pub use server_id::ServerId;
 #[cfg(feature = "spans")]
-pub use spans::{Keys, Spans};
+pub use spans::{KeyVisibility, Spans};
 
 pub(crate) use dispatch::Observers;
 pub(crate) use event::{Counts, Established};

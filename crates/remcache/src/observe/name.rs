@@ -97,8 +97,8 @@ names! {
     DecrementMany = "decrement_many": batch;
     /// `call_many`.
     CallMany = "call_many": batch;
-    /// `cast`: a request without a reply.
-    Cast = "cast";
+    /// `send_no_reply`: a request without a reply.
+    SendNoReply = "send_no_reply";
     /// `fetch`, with or without its loader.
     Fetch = "fetch": read;
     /// `fetch_many`.

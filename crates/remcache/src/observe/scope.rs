@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::dispatch::guard;
 use super::{
     ActiveExchange, ActiveOperation, Counts, Established, ExchangeFinished, ExchangeStarted, Observers,
-    OperationFinished, OperationName, OperationStarted, Outcome, ServerName,
+    OperationFinished, OperationName, OperationStarted, Outcome, ServerId,
 };
 use crate::proto::Status;
 
@@ -93,7 +93,7 @@ pub(crate) struct Scope {
     observers: Observers,
     operation: OperationName,
     keys: usize,
-    server: Option<ServerName>,
+    server: Option<ServerId>,
     started: Instant,
     progress: Mutex<Progress>,
 }
@@ -122,12 +122,12 @@ struct Progress {
 enum Servers {
     #[default]
     None,
-    One(ServerName),
+    One(ServerId),
     Several,
 }
 
 impl Servers {
-    fn add(&mut self, server: &ServerName) {
+    fn add(&mut self, server: &ServerId) {
         match self {
             Self::None => *self = Self::One(server.clone()),
             Self::One(one) if one.name() != server.name() => *self = Self::Several,
@@ -175,7 +175,7 @@ impl Scope {
     }
 
     /// Reports the end, unless that was done. Without a server it is the one of the key, or the only one that took part.
-    pub(crate) fn finish(&self, outcome: Outcome, counts: Counts, server: Option<&ServerName>) {
+    pub(crate) fn finish(&self, outcome: Outcome, counts: Counts, server: Option<&ServerId>) {
         let mut progress = self.progress();
         if progress.has_ended {
             return;
@@ -214,7 +214,7 @@ impl Scope {
     }
 
     /// Reports an exchange with one server that starts.
-    pub(crate) fn exchange(self: &Arc<Self>, operation: OperationName, server: &ServerName, keys: usize) -> Exchange {
+    pub(crate) fn exchange(self: &Arc<Self>, operation: OperationName, server: &ServerId, keys: usize) -> Exchange {
         let event = ExchangeStarted { operation, server, keys };
         let mut active = Vec::new();
         {
@@ -266,7 +266,7 @@ impl fmt::Debug for Scope {
 pub(crate) struct Exchange {
     scope: Arc<Scope>,
     operation: OperationName,
-    server: ServerName,
+    server: ServerId,
     keys: usize,
     started: Instant,
     /// How long it waited for capacity.

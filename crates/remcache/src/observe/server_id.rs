@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 /// A server as it was configured.
 #[derive(Clone)]
-pub struct ServerName {
+pub struct ServerId {
     name: Arc<str>,
     address: Arc<str>,
     port: Option<u16>,
@@ -16,16 +16,16 @@ pub struct ServerName {
 /// The ids given so far, by the names of the servers.
 static KNOWN: LazyLock<Mutex<HashMap<Arc<str>, u16>>> = LazyLock::new(Mutex::default);
 
-impl ServerName {
+impl ServerId {
     /// How many servers of one process have an id of their own: the next ones share the last one.
-    pub const MOST: usize = 1024;
+    pub const MAX_INDEX: usize = 1024;
 
     /// A server of this name, at this host and port, or at this path.
     pub(crate) fn new(name: Arc<str>, address: &str, port: Option<u16>) -> Self {
         let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
         let id = match known.get(&name) {
             Some(id) => *id,
-            None if known.len() < Self::MOST => {
+            None if known.len() < Self::MAX_INDEX => {
                 let id = u16::try_from(known.len()).unwrap_or(Self::OTHER);
                 known.insert(Arc::clone(&name), id);
                 id
@@ -36,7 +36,7 @@ impl ServerName {
         Self { name, address, port, id }
     }
 
-    const OTHER: u16 = Self::MOST as u16;
+    const OTHER: u16 = Self::MAX_INDEX as u16;
 
     /// The name as errors and lists show it: `host:port`, or a path.
     pub fn name(&self) -> &str {
@@ -53,11 +53,11 @@ impl ServerName {
         self.port
     }
 
-    /// A number from 0 to [`MOST`](Self::MOST), the same for all clients of the process that have a server of this name.
+    /// A number from 0 to [`MAX_INDEX`](Self::MAX_INDEX), the same for all clients of the process that have a server of this name.
     ///
     /// It is an index into tables of counters that need neither a lock nor a hash. The last number stands for all servers
     /// that came too late for one of their own, so that the number of labels is bounded.
-    pub fn id(&self) -> usize {
+    pub fn index(&self) -> usize {
         self.id.into()
     }
 
@@ -86,7 +86,7 @@ impl ServerName {
 #[cfg(any(feature = "spans", feature = "opentelemetry"))]
 const DEFAULT_PORT: u16 = 11211;
 
-impl fmt::Debug for ServerName {
+impl fmt::Debug for ServerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)
     }
@@ -98,12 +98,12 @@ mod tests {
 
     #[test]
     fn a_name_has_one_id_and_ids_are_bounded() {
-        let server = |name: &str| ServerName::new(name.into(), name, None);
+        let server = |name: &str| ServerId::new(name.into(), name, None);
         let first = server("observed.example");
-        assert_eq!(server("observed.example").id(), first.id());
-        let ids: Vec<_> = (0..2 * ServerName::MOST).map(|n| server(&format!("bounded{n}")).id()).collect();
-        assert!(ids.iter().all(|id| *id <= ServerName::MOST));
+        assert_eq!(server("observed.example").index(), first.index());
+        let ids: Vec<_> = (0..2 * ServerId::MAX_INDEX).map(|n| server(&format!("bounded{n}")).index()).collect();
+        assert!(ids.iter().all(|id| *id <= ServerId::MAX_INDEX));
         assert_eq!(server("bounded2047").label(), "other");
-        assert_eq!(server("observed.example").id(), first.id());
+        assert_eq!(server("observed.example").index(), first.index());
     }
 }

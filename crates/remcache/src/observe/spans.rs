@@ -7,13 +7,13 @@ use tracing::{Span, debug_span, info_span};
 
 use super::{
     ActiveExchange, ActiveOperation, ExchangeFinished, ExchangeStarted, Observer, OperationFinished, OperationStarted,
-    Outcome, ServerName,
+    Outcome, ServerId,
 };
 
 /// Opens a span for each operation, with the names of the OpenTelemetry conventions for databases.
 ///
 /// Operations are spans at level info, their exchanges with servers spans at level debug, all with the target `remcache`.
-/// The parent is the span in which the caller first polls the operation. Keys are not exported, unless a
+/// The parent is the span in which the caller first polls the operation. KeyVisibility are not exported, unless a
 /// [setting](Self::keys) allows it. [The document on observability](https://github.com/remcache/remcache/blob/main/docs/observability.md)
 /// has a table of the fields.
 ///
@@ -26,7 +26,7 @@ use super::{
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Spans {
-    keys: Keys,
+    keys: KeyVisibility,
     has_namespace: bool,
     has_query: bool,
 }
@@ -34,14 +34,14 @@ pub struct Spans {
 /// What is exported of keys.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
-pub enum Keys {
+pub enum KeyVisibility {
     /// Nothing.
     #[default]
     Hidden,
     /// A hash, the same for equal keys within this process. Short keys can be guessed from it by who runs the process.
     Hashed,
-    /// The whole key, as text with escapes. Keys may be personal data.
-    Whole,
+    /// The whole key, as text with escapes. KeyVisibility may be personal data.
+    Full,
 }
 
 impl Spans {
@@ -52,7 +52,7 @@ impl Spans {
 
     /// What is exported of the keys of operations on one key, as `memcached.key` (default: nothing).
     #[must_use]
-    pub fn keys(self, keys: Keys) -> Self {
+    pub fn keys(self, keys: KeyVisibility) -> Self {
         Self { keys, ..self }
     }
 
@@ -76,9 +76,9 @@ impl Spans {
             span.record("db.query.text", display(format_args!("{} ?", operation.operation)));
         }
         match (&self.keys, operation.key) {
-            (Keys::Hidden, _) | (_, None) => {}
-            (Keys::Whole, Some(key)) => _ = span.record("memcached.key", display(key.escape_ascii())),
-            (Keys::Hashed, Some(key)) => {
+            (KeyVisibility::Hidden, _) | (_, None) => {}
+            (KeyVisibility::Full, Some(key)) => _ = span.record("memcached.key", display(key.escape_ascii())),
+            (KeyVisibility::Hashed, Some(key)) => {
                 span.record("memcached.key", display(format_args!("{:016x}", seed().hash_one(key))));
             }
         }
@@ -91,14 +91,14 @@ fn seed() -> &'static RandomState {
     &SEED
 }
 
-fn record_server(span: &Span, server: &ServerName) {
+fn record_server(span: &Span, server: &ServerId) {
     span.record("server.address", server.address());
     if let Some(port) = server.unusual_port() {
         span.record("server.port", port);
     }
 }
 
-fn span_name(operation: super::OperationName, server: Option<&ServerName>) -> String {
+fn span_name(operation: super::OperationName, server: Option<&ServerId>) -> String {
     match server.map(|server| (server, server.port())) {
         Some((server, Some(port))) => format!("{operation} {}:{port}", server.address()),
         Some((server, None)) => format!("{operation} {}", server.address()),

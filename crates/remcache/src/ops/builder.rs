@@ -45,7 +45,7 @@ pub trait Kind: Sealed {
     }
     /// Decodes the reply to the get that replaced a write whose condition no item meets.
     #[doc(hidden)]
-    fn decode_unmet(reply: &mut Reply) -> Result<Self::Output, Box<Reply>> {
+    fn decode_condition_failed(reply: &mut Reply) -> Result<Self::Output, Box<Reply>> {
         Err(outcome::refusal(reply))
     }
 }
@@ -65,7 +65,7 @@ pub mod kind {
     use crate::result::{Counter, Item, UnconditionalOutcome, WriteOutcome};
 
     macro_rules! kinds {
-    ($($(#[$doc:meta])* $name:ident -> $output:ty = $decode:path $(, unmet $unmet:path)? $(, found $found:path)?;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident -> $output:ty = $decode:path $(, condition_failed $condition_failed:path)? $(, found $found:path)?;)*) => {$(
         $(#[$doc])*
         #[derive(Debug)]
         #[expect(clippy::exhaustive_enums, reason = "a mark without values")]
@@ -80,8 +80,8 @@ pub mod kind {
             $(fn is_found(output: &$output) -> Option<bool> {
                 Some($found(output))
             })?
-            $(fn decode_unmet(reply: &mut Reply) -> Result<$output, Box<Reply>> {
-                $unmet(reply)
+            $(fn decode_condition_failed(reply: &mut Reply) -> Result<$output, Box<Reply>> {
+                $condition_failed(reply)
             })?
         }
     )*};
@@ -95,11 +95,11 @@ pub mod kind {
         /// Fetches, and returns the remaining TTL if the server reports it.
         FetchWithTtl -> Option<(Item, Option<Ttl>)> = outcome::value_with_ttl, found Option::is_some;
         /// Stores: with flags, a time to live and a condition.
-        Store -> WriteOutcome = outcome::change, unmet outcome::unmet;
+        Store -> WriteOutcome = outcome::change, condition_failed outcome::condition_failed;
         /// Appends and prepends: with a condition.
-        Extend -> WriteOutcome = outcome::change, unmet outcome::unmet;
+        Extend -> WriteOutcome = outcome::change, condition_failed outcome::condition_failed;
         /// Deletes: with a condition.
-        Delete -> WriteOutcome = outcome::change, unmet outcome::unmet;
+        Delete -> WriteOutcome = outcome::change, condition_failed outcome::condition_failed;
         /// Sets the TTL.
         Touch -> WriteOutcome = outcome::change;
         /// Increments and decrements: with an initial value.
@@ -107,13 +107,13 @@ pub mod kind {
         /// Fetches an item's metadata.
         Inspect -> Option<Inspection> = inspection;
         /// Checks whether an item exists.
-        Exist -> bool = existence;
+        Exists -> bool = existence;
         /// Runs a command on a server, without a result.
-        Act -> () = outcome::done;
+        Acknowledge -> () = outcome::done;
         /// Flushes a server: now, or after a delay.
         Flush -> () = outcome::done;
         /// Fetches a text from a server.
-        Ask -> String = outcome::text;
+        Version -> String = outcome::text;
     }
 
     /// A write without a condition, whose outcome can be ignored.
@@ -160,9 +160,9 @@ pub type Inspect<'a> = Command<'a, kind::Inspect>;
 pub type Flush = Command<'static, kind::Flush>;
 /// A request without a result: see [`ServerHandle::noop`](crate::server::ServerHandle::noop) and
 /// [`ServerHandle::verbosity`](crate::server::ServerHandle::verbosity).
-pub type Noop = Command<'static, kind::Act>;
+pub type Noop = Command<'static, kind::Acknowledge>;
 /// A query of a server's version: see [`ServerHandle::version`](crate::server::ServerHandle::version).
-pub type Version = Command<'static, kind::Ask>;
+pub type Version = Command<'static, kind::Version>;
 
 impl<'a, K: Kind> Command<'a, K> {
     #[inline]
@@ -245,7 +245,7 @@ macro_rules! options {
         pub fn tombstone(mut self, ttl: Duration) -> Self {
             self.call.set_name(OperationName::Delete);
             self.map(|request| match request.key() {
-                Ok(key) => Request::set(key.clone(), "").flags(TOMBSTONE).ttl(ttl).cas(request.condition()),
+                Ok(key) => Request::set(key.clone(), "").flags(TOMBSTONE).ttl(ttl).cas(request.expected_cas()),
                 // The delete is refused because of its invalid key.
                 Err(_) => request,
             })
@@ -284,11 +284,11 @@ impl<'a> Delete<'a> {
 
 /// Converts a CAS value for a request, in which 0 means no condition.
 pub(crate) fn condition(cas: u64) -> u64 {
-    if cas == 0 { NEVER_MET } else { cas }
+    if cas == 0 { IMPOSSIBLE_CAS } else { cas }
 }
 
 /// A CAS value that no item has: servers count up from 1.
-pub(crate) const NEVER_MET: u64 = u64::MAX;
+pub(crate) const IMPOSSIBLE_CAS: u64 = u64::MAX;
 
 impl<'a> Get<'a> {
     /// Returns [sentinels](crate::result::Item::is_sentinel) as items (default: they are misses).
@@ -323,7 +323,7 @@ impl<K: Kind> Future for Command<'_, K> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.call.request().condition() == NEVER_MET {
+        if self.call.request().expected_cas() == IMPOSSIBLE_CAS {
             self.ask_instead();
         }
         let decoded = if self.is_unmet { self.poll_unmet(cx) } else { self.call.poll_into(cx.waker(), K::decode) };
@@ -338,7 +338,7 @@ impl<K: Kind> Command<'_, K> {
     /// Polls for the reply to the get that was sent instead.
     #[cold]
     fn poll_unmet(&mut self, cx: &Context<'_>) -> Poll<Result<K::Output, Box<Reply>>> {
-        self.call.poll_into(cx.waker(), K::decode_unmet)
+        self.call.poll_into(cx.waker(), K::decode_condition_failed)
     }
 
     /// Returns the error of a refusal, once the server's limits were learned from it.

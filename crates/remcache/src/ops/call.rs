@@ -277,11 +277,11 @@ impl<'a> Call<'a> {
     }
 
     /// Submits without waiting for the reply, if there is capacity now; returns whether it was queued.
-    pub(crate) fn cast(self) -> bool {
-        let operation = self.target.client().filter(|client| client.is_observed()).map(observed::begin_cast);
+    pub(crate) fn send_no_reply(self) -> bool {
+        let operation = self.target.client().filter(|client| client.is_observed()).map(observed::begin_no_reply);
         let is_queued = self.queue();
         if let Some(operation) = operation {
-            operation.end_cast(is_queued);
+            operation.end_no_reply(is_queued);
         }
         is_queued
     }
@@ -291,10 +291,10 @@ impl<'a> Call<'a> {
         let Self { target, call, .. } = self;
         if let Some(client) = target.routing_client() {
             let route = check(&call.request, call.timeout).and_then(|()| target.route(client, &call.request));
-            return route.is_ok_and(|route| router::cast(client.shared(), &call.request, &route));
+            return route.is_ok_and(|route| router::send_no_reply(client.shared(), &call.request, &route));
         }
         let server = target.server(&call.request);
-        server.is_ok_and(|server| call.cast(&server))
+        server.is_ok_and(|server| call.send_no_reply(&server))
     }
 }
 

@@ -66,8 +66,9 @@ pub(crate) fn inspection(reply: &mut Reply) -> Result<Option<Inspection>, Box<Re
     match reply.status {
         Status::NoError => {
             let (flags, cas) = (reply.flags, reply.cas);
-            let ItemInfo { ttl_left, last_access, fetched, size, stale, .. } = *reply.info.take().unwrap_or_default();
-            Ok(Some(Inspection { flags, cas, ttl: ttl_left, last_access, fetched, size, stale }))
+            let ItemInfo { remaining_ttl, last_access, fetched, size, stale, .. } =
+                *reply.info.take().unwrap_or_default();
+            Ok(Some(Inspection { flags, cas, ttl: remaining_ttl, last_access, fetched, size, stale }))
         }
         Status::KeyNotFound => Ok(None),
         _ => Err(refusal(reply)),

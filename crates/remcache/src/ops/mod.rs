@@ -28,6 +28,6 @@ pub use call_many::CallMany;
 pub use many_stream::{DeleteStream, GetStream, ManyStream, SetStream};
 pub use multi_builder::{AppendMany, DeleteMany, GetMany, IncrementMany, Many, SetMany, TouchMany};
 #[doc(hidden)]
-pub use multi_builder::{Entry, KeyNumber, KeyOnly, KeyValue};
+pub use multi_builder::{Entry, KeyDelta, KeyOnly, KeyValue};
 pub use outcomes::Outcomes;
 pub use server::{Stat, Stats};

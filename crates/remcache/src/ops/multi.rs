@@ -3,7 +3,7 @@
 use crate::client::Client;
 use crate::ops::builder::Kind;
 use crate::ops::multi_builder::{
-    AppendMany, DeleteMany, Entry, GetMany, IncrementMany, KeyNumber, KeyOnly, KeyValue, Many, SetMany, TouchMany,
+    AppendMany, DeleteMany, Entry, GetMany, IncrementMany, KeyDelta, KeyOnly, KeyValue, Many, SetMany, TouchMany,
 };
 use crate::proto::{IntoCowBytes, Request, Ttl};
 
@@ -51,7 +51,7 @@ impl Client {
     /// # let server = remcache_server::Server::start().await?;
     /// # let client = remcache::Client::new([server.address()])?;
     /// let many = client.set_many([("foo", "1"), ("bar", "2")]).await;
-    /// assert_eq!(many.made().count(), 2);
+    /// assert_eq!(many.applied().count(), 2);
     /// # Ok(()) }
     /// ```
     ///
@@ -73,7 +73,7 @@ impl Client {
     /// # let client = remcache::Client::new([server.address()])?;
     /// client.set("foo", "1").await?;
     /// let many = client.add_many([("foo", "1"), ("bar", "2")]).await;
-    /// assert_eq!(many.made().collect::<Vec<_>>(), [&"bar"]);
+    /// assert_eq!(many.applied().collect::<Vec<_>>(), [&"bar"]);
     /// # Ok(()) }
     /// ```
     ///
@@ -94,7 +94,7 @@ impl Client {
     /// # let server = remcache_server::Server::start().await?;
     /// # let client = remcache::Client::new([server.address()])?;
     /// let many = client.replace_many([("absent", "1")]).await;
-    /// assert_eq!(many.refused().count(), 1);
+    /// assert_eq!(many.not_applied().count(), 1);
     /// # Ok(()) }
     /// ```
     ///
@@ -115,7 +115,7 @@ impl Client {
     /// # let server = remcache_server::Server::start().await?;
     /// # let client = remcache::Client::new([server.address()])?;
     /// let many = client.append_many([("absent", "1")]).await;
-    /// assert_eq!(many.refused().count(), 1);
+    /// assert_eq!(many.not_applied().count(), 1);
     /// # Ok(()) }
     /// ```
     ///
@@ -136,7 +136,7 @@ impl Client {
     /// # let server = remcache_server::Server::start().await?;
     /// # let client = remcache::Client::new([server.address()])?;
     /// let many = client.prepend_many([("absent", "1")]).await;
-    /// assert_eq!(many.refused().count(), 1);
+    /// assert_eq!(many.not_applied().count(), 1);
     /// # Ok(()) }
     /// ```
     ///
@@ -158,7 +158,7 @@ impl Client {
     /// # let client = remcache::Client::new([server.address()])?;
     /// client.set("foo", "1").await?;
     /// let many = client.delete_many(["foo", "bar"]).await;
-    /// assert_eq!(many.made().collect::<Vec<_>>(), [&"foo"]);
+    /// assert_eq!(many.applied().collect::<Vec<_>>(), [&"foo"]);
     /// # Ok(()) }
     /// ```
     ///
@@ -188,7 +188,7 @@ impl Client {
     where
         K: AsRef<[u8]>,
     {
-        many(self, counters, |(key, number)| KeyNumber {
+        many(self, counters, |(key, number)| KeyDelta {
             key,
             number,
             build: |key, delta| Request::increment(key, delta),
@@ -212,7 +212,7 @@ impl Client {
     where
         K: AsRef<[u8]>,
     {
-        many(self, counters, |(key, number)| KeyNumber {
+        many(self, counters, |(key, number)| KeyDelta {
             key,
             number,
             build: |key, delta| Request::decrement(key, delta),

@@ -86,7 +86,7 @@ pub struct KeyValue<K, V> {
 
 /// A key and a number.
 #[doc(hidden)]
-pub struct KeyNumber<K> {
+pub struct KeyDelta<K> {
     pub(crate) key: K,
     pub(crate) number: u64,
     pub(crate) build: for<'r> fn(CowBytes<'r>, u64) -> Request<'r>,
@@ -121,7 +121,7 @@ where
     }
 }
 
-impl<K: AsRef<[u8]>> Entry for KeyNumber<K> {
+impl<K: AsRef<[u8]>> Entry for KeyDelta<K> {
     type Key = K;
     fn request(&self) -> Request<'_> {
         (self.build)(self.key.as_ref().into(), self.number)
@@ -143,7 +143,7 @@ macro_rules! opaque_debug {
         }
     )*};
 }
-opaque_debug!(KeyOnly<K> KeyValue<K, V> KeyNumber<K>);
+opaque_debug!(KeyOnly<K> KeyValue<K, V> KeyDelta<K>);
 
 impl<'a, N: Kind, Q: Entry> Many<'a, N, Q> {
     pub(crate) fn new(client: &'a Client, items: Vec<Q>) -> Self {
@@ -388,4 +388,4 @@ pub type DeleteMany<'a, K> = Many<'a, Delete, KeyOnly<K>>;
 /// New times to live for many items.
 pub type TouchMany<'a, K> = Many<'a, Touch, KeyOnly<K>>;
 /// Changes of many counters.
-pub type IncrementMany<'a, K> = Many<'a, Count, KeyNumber<K>>;
+pub type IncrementMany<'a, K> = Many<'a, Count, KeyDelta<K>>;

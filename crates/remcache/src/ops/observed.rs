@@ -56,8 +56,8 @@ fn report_refusal(client: &Client, name: OperationName, request: &Request<'_>, r
 }
 
 /// Reports the start of a request whose reply is discarded to observers.
-pub(super) fn begin_cast(client: &Client) -> OperationGuard {
-    let event = OperationStarted::new(OperationName::Cast, 1, &client.config().namespace);
+pub(super) fn begin_no_reply(client: &Client) -> OperationGuard {
+    let event = OperationStarted::new(OperationName::SendNoReply, 1, &client.config().namespace);
     OperationGuard::begin(&client.config().observers, Parent::None, &event)
 }
 

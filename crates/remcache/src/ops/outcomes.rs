@@ -108,12 +108,12 @@ impl<K, T> Outcomes<K, Option<T>> {
 
 impl<K> Outcomes<K, WriteOutcome> {
     /// Returns the keys whose write was applied.
-    pub fn made(&self) -> impl Iterator<Item = &K> {
+    pub fn applied(&self) -> impl Iterator<Item = &K> {
         self.iter().filter_map(|(key, result)| result.is_ok_and(|change| change.is_applied()).then_some(key))
     }
 
     /// Returns the keys whose write the server refused, each with its outcome.
-    pub fn refused(&self) -> impl Iterator<Item = (&K, WriteOutcome)> {
+    pub fn not_applied(&self) -> impl Iterator<Item = (&K, WriteOutcome)> {
         self.iter().filter_map(|(key, result)| Some((key, *result.ok()?))).filter(|(_, change)| !change.is_applied())
     }
 }

@@ -36,7 +36,7 @@ impl Client {
     pub(crate) fn refuses_size(&self, key: &[u8], value: usize, flags: u32) -> bool {
         let Config { limits, namespace, .. } = self.config();
         let known = || self.primary(key).known_item_settings();
-        value > limits.value
+        value > limits.max_value_size
             || known().is_some_and(|known| known.is_too_large(namespace.len() + key.len(), value, flags))
     }
 }

@@ -103,7 +103,7 @@ impl Client {
     ///
     /// Returns whether the request was queued: it was not if it is invalid, the server is known to be down, or the
     /// connection's limits are reached.
-    pub fn cast(&self, request: Request<'_>) -> bool {
-        self.call(request).cast()
+    pub fn send_no_reply(&self, request: Request<'_>) -> bool {
+        self.call(request).send_no_reply()
     }
 }

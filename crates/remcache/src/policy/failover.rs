@@ -31,7 +31,7 @@ pub enum Failover {
     #[non_exhaustive]
     Next {
         /// The longest time to live of what is stored there.
-        ttl_cap: Duration,
+        max_ttl: Duration,
     },
     /// Requests go to a pool of spare servers with a ring of its own.
     #[non_exhaustive]
@@ -39,7 +39,7 @@ pub enum Failover {
         /// The spare servers, as addresses.
         servers: Vec<String>,
         /// The longest time to live of what is stored there.
-        ttl_cap: Duration,
+        max_ttl: Duration,
     },
 }
 
@@ -48,7 +48,7 @@ impl Failover {
     ///
     /// It needs no spare servers, but the neighbours of a server that is down carry its load.
     pub fn next() -> Self {
-        Self::Next { ttl_cap: TTL_CAP }
+        Self::Next { max_ttl: DEFAULT_MAX_TTL }
     }
 
     /// Sends requests to these spare servers, which form a ring of the same distribution.
@@ -56,18 +56,18 @@ impl Failover {
     /// The load of the remaining servers does not change; the spare servers are empty at first.
     pub fn gutter<M>(servers: impl ServerList<M>) -> Self {
         let servers = servers.into_addresses().map(|address| address.as_ref().to_owned()).collect();
-        Self::Gutter { servers, ttl_cap: TTL_CAP }
+        Self::Gutter { servers, max_ttl: DEFAULT_MAX_TTL }
     }
 
     /// Sets the longest TTL of items stored elsewhere (default: 10 s; at least 1 s).
     ///
     /// It limits how long an outdated item may be found there after it was changed on its own server again.
     #[must_use]
-    pub fn ttl_cap(self, cap: Duration) -> Self {
+    pub fn max_ttl(self, cap: Duration) -> Self {
         match self {
             Self::None => Self::None,
-            Self::Next { .. } => Self::Next { ttl_cap: cap },
-            Self::Gutter { servers, .. } => Self::Gutter { servers, ttl_cap: cap },
+            Self::Next { .. } => Self::Next { max_ttl: cap },
+            Self::Gutter { servers, .. } => Self::Gutter { servers, max_ttl: cap },
         }
     }
 
@@ -75,7 +75,7 @@ impl Failover {
     pub(crate) fn cap(&self) -> Option<Duration> {
         match self {
             Self::None => None,
-            Self::Next { ttl_cap } | Self::Gutter { ttl_cap, .. } => Some(*ttl_cap),
+            Self::Next { max_ttl } | Self::Gutter { max_ttl, .. } => Some(*max_ttl),
         }
     }
 }
@@ -91,7 +91,7 @@ pub(crate) fn capped(ttl: Ttl, cap: Duration, now: SystemTime) -> Ttl {
 }
 
 /// The default TTL cap.
-const TTL_CAP: Duration = Duration::from_secs(10);
+const DEFAULT_MAX_TTL: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn no_time_to_live_exceeds_its_cap() {
-        let (cap, now) = (TTL_CAP, SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000));
+        let (cap, now) = (DEFAULT_MAX_TTL, SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000));
         let seconds = Duration::from_secs;
         for (ttl, expected) in [
             (Ttl::Never, Ttl::After(cap)),
@@ -119,8 +119,8 @@ mod tests {
     #[test]
     fn the_cap_is_a_setting() {
         let cap = Duration::from_secs(3);
-        assert_eq!(Failover::next().cap(), Some(TTL_CAP));
-        assert_eq!(Failover::gutter(["a"]).ttl_cap(cap).cap(), Some(cap));
-        assert_eq!(Failover::None.ttl_cap(cap).cap(), None);
+        assert_eq!(Failover::next().cap(), Some(DEFAULT_MAX_TTL));
+        assert_eq!(Failover::gutter(["a"]).max_ttl(cap).cap(), Some(cap));
+        assert_eq!(Failover::None.max_ttl(cap).cap(), None);
     }
 }

@@ -30,7 +30,7 @@ pub(crate) enum FollowUp {
 /// Decides whether a request takes a step after it ended with this status.
 pub(crate) fn follow_up(step: Step, request: &Request<'_>, status: Status, retries: &Retries) -> FollowUp {
     // A CAS value is one server's own.
-    let is_bound = request.condition() != 0;
+    let is_bound = request.expected_cas() != 0;
     match (step, replica_policy(request)) {
         (Step::DeleteOthers, ReplicaPolicy::WriteFirst) if status == Status::NoError || status.may_have_executed() => {
             FollowUp::Yes
@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn opted_in_sets_are_repeated_although_they_may_have_been_executed() {
         let follow_up =
-            follow_up(Step::Retry, &Request::set("k", "v"), Disconnected(MaybeSent), &Retries::up_to(1).sets());
+            follow_up(Step::Retry, &Request::set("k", "v"), Disconnected(MaybeSent), &Retries::up_to(1).retry_sets());
         assert_eq!(follow_up, IfBudget(FailureKind::Lost));
     }
 

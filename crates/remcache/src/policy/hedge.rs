@@ -26,7 +26,7 @@ impl Hedge {
     ///
     /// The budget keeps the load of slow servers from doubling. Up to ten hedges may be sent in a burst.
     #[must_use]
-    pub fn percent(self, percent: u32) -> Self {
+    pub fn max_percent(self, percent: u32) -> Self {
         Self { percent: percent.min(100), ..self }
     }
 }
@@ -88,6 +88,6 @@ mod tests {
         let mut budget = HedgeBudget::new(0);
         budget.earn();
         assert!(!budget.spend());
-        assert_eq!(Hedge::after(Duration::from_millis(1)).percent(400).percent, 100);
+        assert_eq!(Hedge::after(Duration::from_millis(1)).max_percent(400).percent, 100);
     }
 }

@@ -19,7 +19,7 @@
 //! use remcache::policy::{Failover, Hedge, Retries};
 //!
 //! let config = Config::new()
-//!     .failover(Failover::next().ttl_cap(Duration::from_secs(5)))
+//!     .failover(Failover::next().max_ttl(Duration::from_secs(5)))
 //!     .retries(Retries::up_to(1))
 //!     .replicas(2)
 //!     .hedge(Hedge::after(Duration::from_millis(10)));

@@ -66,7 +66,7 @@ fn find(operation: Operation) -> Option<&'static Row> {
 /// Returns whether a request may be repeated although it may have been executed.
 pub(crate) fn may_repeat(request: &Request<'_>, retries: &Retries) -> bool {
     // With a CAS value the second one would fail because the first succeeded.
-    let is_conditional = request.condition() != 0;
+    let is_conditional = request.expected_cas() != 0;
     match find(request.operation()).map_or(Repeat::Never, |row| row.repeat) {
         Repeat::Idempotent => !is_conditional,
         Repeat::OptIn => !is_conditional && retries.opts_in(request.operation()),
@@ -78,7 +78,7 @@ pub(crate) fn may_repeat(request: &Request<'_>, retries: &Retries) -> bool {
 pub(crate) fn replica_policy(request: &Request<'_>) -> ReplicaPolicy {
     match find(request.operation()) {
         // CAS values are specific to one server.
-        Some(row) if request.condition() == 0 || row.replica_policy == ReplicaPolicy::Read => row.replica_policy,
+        Some(row) if request.expected_cas() == 0 || row.replica_policy == ReplicaPolicy::Read => row.replica_policy,
         _ => ReplicaPolicy::WriteFirst,
     }
 }
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn only_what_is_idempotent_or_opted_in_is_repeated() {
-        let (none, all) = (Retries::none(), Retries::up_to(1).sets().deletes());
+        let (none, all) = (Retries::none(), Retries::up_to(1).retry_sets().retry_deletes());
         for (request, by_default, opted_in) in [
             (Request::get("k"), true, true),
             (Request::version(), true, true),

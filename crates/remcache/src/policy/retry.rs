@@ -47,14 +47,14 @@ impl Retries {
 
     /// Lets sets be repeated: the second may undo another writer's change made between the two.
     #[must_use]
-    pub fn sets(self) -> Self {
+    pub fn retry_sets(self) -> Self {
         Self { sets: true, ..self }
     }
 
     /// Lets deletes be repeated: the second may remove an item that another writer stored between the two, and
     /// returns `NotFound` although the first removed the item.
     #[must_use]
-    pub fn deletes(self) -> Self {
+    pub fn retry_deletes(self) -> Self {
         Self { deletes: true, ..self }
     }
 

@@ -5,7 +5,7 @@ use crate::error::{Error, ErrorKind};
 use crate::observe;
 use crate::observe::{Counts, Judge, OperationName, Outcome};
 use crate::ops::builder::Command;
-use crate::ops::builder::kind::Exist;
+use crate::ops::builder::kind::Exists;
 use crate::proto::{MetaOptions, Request};
 use crate::recipes::recipe::Recipe;
 
@@ -31,7 +31,7 @@ impl Client {
     }
 
     async fn exists_now(&self, key: &[u8]) -> Result<bool, Error> {
-        let without_value = MetaOptions { without_value: true, no_bump: true, ..MetaOptions::default() };
+        let without_value = MetaOptions::new().without_value().no_bump();
         let question: Command<'_, Exist> = Command::new(self.call(Request::get(key).meta(without_value)));
         match question.await {
             Err(error) if error.kind() == ErrorKind::Unsupported => Ok(self.get(key).await?.is_some()),

@@ -21,7 +21,7 @@ use crate::error::{Error, ErrorKind};
 /// let freshness = FetchPolicy::new(Duration::from_secs(300))
 ///     .refresh_ahead(Duration::from_secs(30))
 ///     .stale_for(Duration::from_secs(600))
-///     .negative(Duration::from_secs(10));
+///     .negative_ttl(Duration::from_secs(10));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "it is given to `fetch`"]
@@ -69,7 +69,7 @@ impl FetchPolicy {
     }
 
     /// Caches negative results of loaders for this long (default: not at all).
-    pub fn negative(self, ttl: Duration) -> Self {
+    pub fn negative_ttl(self, ttl: Duration) -> Self {
         Self { negative: Some(ttl), ..self }
     }
 
@@ -85,7 +85,7 @@ impl FetchPolicy {
     ///
     /// This bounds how long a caller is held up by a process that died while it was loading. Set it above the time
     /// that the loader usually takes: callers that have waited for longer load in parallel.
-    pub fn wait(self, wait: Duration) -> Self {
+    pub fn wait_up_to(self, wait: Duration) -> Self {
         Self { wait, ..self }
     }
 
@@ -159,11 +159,11 @@ mod tests {
     #[test]
     fn invalid_settings_are_refused() {
         let good = FetchPolicy::new(seconds(10));
-        assert!(good.refresh_ahead(seconds(9)).negative(seconds(1)).check().is_ok());
+        assert!(good.refresh_ahead(seconds(9)).negative_ttl(seconds(1)).check().is_ok());
         for bad in [
             FetchPolicy::new(Duration::ZERO),
             good.refresh_ahead(seconds(10)),
-            good.negative(Duration::ZERO),
+            good.negative_ttl(Duration::ZERO),
             good.lease(Duration::ZERO),
         ] {
             assert_eq!(bad.check().unwrap_err().kind(), ErrorKind::InvalidArguments, "{bad:?}");

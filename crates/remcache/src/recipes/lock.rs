@@ -53,7 +53,7 @@ impl Client {
             key,
             ttl,
             wait: Duration::ZERO,
-            when_away: OnUnavailable::FailClosed,
+            on_unavailable: OnUnavailable::FailClosed,
             timeout: None,
         }
     }
@@ -67,7 +67,7 @@ pub struct LockBuilder<'a> {
     key: Vec<u8>,
     ttl: Duration,
     wait: Duration,
-    when_away: OnUnavailable,
+    on_unavailable: OnUnavailable,
     timeout: Option<Duration>,
 }
 
@@ -75,18 +75,18 @@ impl LockBuilder<'_> {
     /// How long to wait while another client holds the lock (default: not at all).
     ///
     /// The lock is retried with a jittered backoff of up to 200 ms; waiters are not queued.
-    pub fn within(self, wait: Duration) -> Self {
+    pub fn wait_up_to(self, wait: Duration) -> Self {
         Self { wait, ..self }
     }
 
     /// What to do when the cache is unavailable (default: [`FailClosed`](OnUnavailable::FailClosed), which returns the error).
     ///
     /// [`FailOpen`](OnUnavailable::FailOpen) returns a lock that holds nothing and has no fencing token.
-    pub fn when_away(self, when_away: OnUnavailable) -> Self {
-        Self { when_away, ..self }
+    pub fn on_unavailable(self, on_unavailable: OnUnavailable) -> Self {
+        Self { on_unavailable, ..self }
     }
 
-    /// How long acquiring the lock may take in addition to [waiting](LockBuilder::within) for another holder
+    /// How long acquiring the lock may take in addition to [waiting](LockBuilder::wait_up_to) for another holder
     /// (default: each request has the client's [`timeout`](crate::config::Config::timeout)).
     ///
     /// The cache counts as unavailable after that.
@@ -98,7 +98,7 @@ impl LockBuilder<'_> {
         let operation = self.client.observe(OperationName::Lock, &self.key);
         let taken = self.take_within(operation.client()).await;
         match operation.into_guard().end_with(observe::done, taken) {
-            Err(error) if error.is_unavailable() && self.when_away == OnUnavailable::FailOpen => {
+            Err(error) if error.is_unavailable() && self.on_unavailable == OnUnavailable::FailOpen => {
                 Ok(LockOutcome::Acquired(Lock::assumed(self.key, self.ttl)))
             }
             taken => taken,

@@ -28,7 +28,7 @@
 //! fresh values have to be.
 //!
 //! - **One loader.** Of all callers that miss a value, in all processes, one loads it. The others wait for
-//!   that up to [`FetchPolicy::wait`], then load by themselves.
+//!   that up to [`FetchPolicy::wait_up_to`], then load by themselves.
 //! - **No caller waits for a value that exists.** A value that is due is returned to all callers and
 //!   refreshed in a separate task, one in the fleet.
 //! - **A loader that stops releases the others at once**, whether it failed, panicked or was dropped.
@@ -48,7 +48,7 @@
 //! | flags | value | meaning | other readers |
 //! |---|---|---|---|
 //! | `0x72657f00` | 32 hexadecimal digits | a lease placeholder: its owner is loading | get a hit with these flags; clients that check flags reject it |
-//! | `0x72657f01` | empty | negative result, kept for [`FetchPolicy::negative`] | the same |
+//! | `0x72657f01` | empty | negative result, kept for [`FetchPolicy::negative_ttl`] | the same |
 //! | `0x72657f02` | empty | a tombstone | the same |
 //! | `0x72657f03` | a hash and a time | a refresh item, under the key with the suffix `~fetch`: when the value is due | never request it |
 //!

@@ -85,7 +85,7 @@ impl OwnedItem {
         match item.filter(|item| item.value == *token) {
             None => Ok(None),
             Some(item) if item.cas == 0 => {
-                let _ = client.cast(Request::delete(key));
+                let _ = client.send_no_reply(Request::delete(key));
                 client.primary(key).checked_cas(0).and(Ok(None))
             }
             Some(item) => Ok(Some(Self::new(client.clone(), key.to_vec(), token.clone(), item.cas))),
@@ -137,16 +137,16 @@ impl OwnedItem {
     }
 
     /// Sends a request without waiting for the reply; callable outside of a runtime.
-    pub(crate) fn cast(&self, request: Request<'_>) {
+    pub(crate) fn send_no_reply(&self, request: Request<'_>) {
         let _context = self.runtime.enter();
         // If it cannot be sent, the item expires.
-        let _ = self.client.cast(request);
+        let _ = self.client.send_no_reply(request);
     }
 
-    /// Like `cast`, routed by another key.
-    pub(crate) fn cast_routed(&self, request: Request<'_>, route: &[u8]) {
+    /// Like `send_no_reply`, routed by another key.
+    pub(crate) fn send_no_reply_routed(&self, request: Request<'_>, route: &[u8]) {
         let _context = self.runtime.enter();
-        let _ = self.client.call(request).routing_key(route).cast();
+        let _ = self.client.call(request).routing_key(route).send_no_reply();
     }
 
     pub(crate) fn is_disarmed(&self) -> bool {
@@ -166,7 +166,7 @@ pub(crate) fn removal(key: &[u8], cas: u64) -> Request<'_> {
 impl Drop for OwnedItem {
     fn drop(&mut self) {
         if !self.is_disarmed && self.cas != 0 {
-            self.cast(removal(&self.key, self.cas));
+            self.send_no_reply(removal(&self.key, self.cas));
         }
     }
 }

@@ -45,14 +45,14 @@ pub(crate) fn send_routed<'a>(
 }
 
 /// Queues a request at all servers of its route without waiting for replies; returns whether it was queued.
-pub(crate) fn cast(shared: &ClientShared, request: &Request<'_>, route: &Route) -> bool {
+pub(crate) fn send_no_reply(shared: &ClientShared, request: &Request<'_>, route: &Route) -> bool {
     let timeout = shared.config.timeout;
-    let queue = |server: &Arc<Server>, request: Request<'_>| ServerCall::new(request, timeout).cast(server);
+    let queue = |server: &Arc<Server>, request: Request<'_>| ServerCall::new(request, timeout).send_no_reply(server);
     let to_copies = || route.copies.iter().filter(|server| queue(server, request.clone())).count() > 0;
     let to_first = || route.copies.iter().any(|server| queue(server, request.clone()));
     let to_fallback = || {
         let elsewhere = fallback_request(request, &shared.config);
-        route.fallback.as_ref().is_some_and(|server| request.condition() == 0 && queue(server, elsewhere))
+        route.fallback.as_ref().is_some_and(|server| request.expected_cas() == 0 && queue(server, elsewhere))
     };
     match replica_policy(request) {
         ReplicaPolicy::Read => to_first() || to_fallback(),

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::config::Overload;
 use crate::connection::turn::Turn;
-use crate::connection::wait_queue::Ticket;
+use crate::connection::wait_queue::RequestId;
 use crate::error::ErrorKind;
 use crate::observe::{Exchange, OperationName, Outcome, Scope};
 use crate::policy::{Retries, may_repeat};
@@ -198,11 +198,11 @@ impl ServerBatch {
             }
             self.settings = None;
         }
-        let mut ticket = None;
+        let mut request_id = None;
         if let Some(turn) = &mut self.turn {
             match turn.poll(cx) {
                 Poll::Pending => return false,
-                Poll::Ready(Some(own)) => ticket = Some(own),
+                Poll::Ready(Some(own)) => request_id = Some(own),
                 Poll::Ready(None) => self.given_up = Some(Status::Overloaded),
             }
         }
@@ -214,7 +214,7 @@ impl ServerBatch {
         let end = self.indices.len().min(self.submitted + BATCH_LEN);
         let end = if sink.may_store() { self.checked_end(end, now, sink) } else { Some(end) };
         let Some(end) = end else { return true };
-        match self.submit(end, now, ticket, sink) {
+        match self.submit(end, now, request_id, sink) {
             0 => {
                 let next = self.indices.get(self.submitted);
                 let length = next.map_or(0, |index| sink.request(*index as usize).value().len());
@@ -258,7 +258,7 @@ impl ServerBatch {
         Some(end)
     }
 
-    fn submit(&mut self, end: usize, now: Instant, ticket: Option<Ticket>, sink: &mut impl BatchSink) -> u32 {
+    fn submit(&mut self, end: usize, now: Instant, request_id: Option<RequestId>, sink: &mut impl BatchSink) -> u32 {
         let Self { server, indices, submitted, .. } = self;
         let keys = indices.get(*submitted..end).unwrap_or_default();
         let last = keys.len().saturating_sub(1);
@@ -272,7 +272,7 @@ impl ServerBatch {
         };
         let extend_by = self.timeout;
         let deadline = Deadline { at: after(now, extend_by).into_std(), extend_by };
-        let run = server.connection(self.conn).submit_run(keys.len(), request, deadline, now, ticket);
+        let run = server.connection(self.conn).submit_run(keys.len(), request, deadline, now, request_id);
         for (position, reply) in run.refused {
             if let Some(index) = keys.get(position as usize) {
                 complete(server, *index as usize, reply, sink);
@@ -339,7 +339,7 @@ fn length(request: &Request<'_>) -> usize {
 /// Passes a key's result to the call, and records a failed delete.
 #[inline]
 fn complete(server: &Arc<Server>, index: usize, reply: Reply, sink: &mut impl BatchSink) {
-    if !reply.status.is_answer() {
+    if !reply.status.is_from_server() {
         server.record_failed_delete(&sink.request(index), reply.status);
     }
     sink.complete(index, reply, server);
@@ -347,7 +347,7 @@ fn complete(server: &Arc<Server>, index: usize, reply: Reply, sink: &mut impl Ba
 
 /// Makes a write quiet.
 fn to_quiet(request: Request<'_>) -> Request<'_> {
-    if request.operation().is_question() { request } else { request.quiet() }
+    if request.operation().returns_data() { request } else { request.quiet() }
 }
 
 impl Drop for ServerBatch {

@@ -132,11 +132,11 @@ impl<'a> ServerCall<'a> {
     }
 
     /// Submits without waiting for the reply, if there is capacity now; returns whether it was queued.
-    pub(crate) fn cast(mut self, server: &Arc<Server>) -> bool {
+    pub(crate) fn send_no_reply(mut self, server: &Arc<Server>) -> bool {
         let Ok((deadline, now)) = self.prepare() else { return false };
         let conn = server.next_conn();
-        match server.connection(conn).cast(&self.request, deadline, now) {
-            Submitted::Cast { attend } => !attend || server.ensure_task(conn).is_ok(),
+        match server.connection(conn).send_no_reply(&self.request, deadline, now) {
+            Submitted::NoReply { attend } => !attend || server.ensure_task(conn).is_ok(),
             _ => false,
         }
     }
@@ -253,7 +253,7 @@ impl<'a> ServerCall<'a> {
         match server.connection(self.conn).submit(&self.request, deadline, slot, now, None) {
             Submitted::InFlight { flight, attend } => self.in_flight(flight, attend, waker),
             Submitted::Full if server.overload() == Overload::Wait => self.wait(deadline, waker),
-            Submitted::Full | Submitted::Cast { .. } => self.overloaded(),
+            Submitted::Full | Submitted::NoReply { .. } => self.overloaded(),
             Submitted::Refused(reply) => self.refused(reply, deadline, now, waker),
         }
     }
@@ -387,15 +387,15 @@ impl<'a> ServerCall<'a> {
             let (Some(server), State::WaitingForCapacity(turn)) = (&self.server, &mut self.state) else {
                 return Poll::Pending;
             };
-            let ticket = ready!(turn.poll(&mut Context::from_waker(waker)));
-            let (Some(deadline), Some(_)) = (self.deadline, ticket) else { return self.overloaded() };
+            let request_id = ready!(turn.poll(&mut Context::from_waker(waker)));
+            let (Some(deadline), Some(_)) = (self.deadline, request_id) else { return self.overloaded() };
             let (slot, now) = (Slot::Waiting(waker.clone()), Instant::now());
             self.observation.submitted(now);
-            match server.connection(self.conn).submit(&self.request, deadline, slot, now, ticket) {
+            match server.connection(self.conn).submit(&self.request, deadline, slot, now, request_id) {
                 Submitted::InFlight { flight, attend } => return self.in_flight(flight, attend, waker),
                 Submitted::Refused(reply) => return self.refused(reply, deadline, now, waker),
                 // Another caller was faster.
-                Submitted::Full | Submitted::Cast { .. } => {}
+                Submitted::Full | Submitted::NoReply { .. } => {}
             }
         }
     }

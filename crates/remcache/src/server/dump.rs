@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind};
 use crate::observe::OperationGuard;
 use crate::observe::{Counts, OperationName, OperationStarted, Outcome, Parent};
 use crate::proto::text::{self, Frame, MetadumpItem};
-use crate::proto::{Delivery, Expected, InputBuffer, Output, Reply, Request, Status};
+use crate::proto::{Delivery, InputBuffer, Output, Reply, ReplyShape, Request, Status};
 use crate::server::Server;
 use crate::transport::Stream;
 
@@ -47,7 +47,7 @@ pub struct ItemStream<T> {
 
 enum State {
     Start,
-    Reading { stream: Box<dyn Stream>, input: InputBuffer, expected: Expected },
+    Reading { stream: Box<dyn Stream>, input: InputBuffer, expected: ReplyShape },
     Ended,
 }
 
@@ -60,7 +60,7 @@ enum Read {
 
 impl<T> ItemStream<T> {
     fn new(server: Arc<Server>, request: Request<'static>, entry: fn(Reply) -> Option<T>) -> Self {
-        let silence = Some(server.config().limits.silence);
+        let silence = Some(server.config().limits.keepalive_timeout);
         Self { server, request, entry, silence, state: State::Start, operation: OperationGuard::default() }
     }
 
@@ -134,7 +134,7 @@ impl<T> ItemStream<T> {
         let server = self.server.observed.as_ref();
         let event = OperationStarted { server, ..OperationStarted::new(name, 0, &[]) };
         self.operation = OperationGuard::begin(&self.server.config().observers, Parent::None, &event);
-        let silence_limit = self.server.config().limits.silence;
+        let silence_limit = self.server.config().limits.keepalive_timeout;
         let trying = async {
             loop {
                 self.state = ask(&self.server, &self.request).await?;
@@ -198,7 +198,7 @@ async fn ask(server: &Server, request: &Request<'static>) -> Result<State, Error
 }
 
 /// Decodes a reply from the front of the input.
-fn take(input: &mut InputBuffer, expected: Expected) -> Result<Option<Read>, Error> {
+fn take(input: &mut InputBuffer, expected: ReplyShape) -> Result<Option<Read>, Error> {
     let frame = text::decode(input, expected, MAX_VALUE);
     let frame = frame.map_err(|error| Error::new(ErrorKind::Server, error.to_string()))?;
     match frame {
@@ -210,10 +210,10 @@ fn take(input: &mut InputBuffer, expected: Expected) -> Result<Option<Read>, Err
 }
 
 async fn fill(stream: &mut dyn Stream, input: &mut InputBuffer) -> Result<(), Error> {
-    match stream.read_buf(input.spare()).await {
+    match stream.read_buf(input.spare_capacity()).await {
         Ok(0) => Err(lost("the server closed the connection: it may speak the binary protocol alone")),
         Ok(count) => {
-            input.filled(count);
+            input.record_read(count);
             Ok(())
         }
         Err(error) => Err(lost(&error.to_string())),

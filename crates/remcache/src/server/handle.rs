@@ -69,8 +69,8 @@ impl ServerHandle {
     }
 
     /// Returns the server's state, and since when it has it.
-    pub fn state(&self) -> ServerStatus {
-        self.server.state()
+    pub fn status(&self) -> ServerStatus {
+        self.server.status()
     }
 
     /// Returns the server's metrics: connections, requests in flight, round trip time, errors by kind.
@@ -151,7 +151,7 @@ impl ServerHandle {
     ///
     /// # let server = remcache_server::Server::start().await?;
     /// # let client = remcache::Client::new([server.address()])?;
-    /// let mut stream = client.servers()[0].open_text().await?;
+    /// let mut stream = client.servers()[0].open_text_connection().await?;
     /// stream.write_all(b"mn\r\n").await?;
     /// let mut answer = [0; 4];
     /// stream.read_exact(&mut answer).await?;
@@ -164,13 +164,13 @@ impl ServerHandle {
     ///
     /// # Cancellation
     /// Dropping the future aborts the attempt.
-    pub async fn open_text(&self) -> Result<Box<dyn transport::Stream>, Error> {
+    pub async fn open_text_connection(&self) -> Result<Box<dyn transport::Stream>, Error> {
         self.server.connect_text().await.map_err(|error| error.at(&self.endpoint.name))
     }
 }
 
 impl fmt::Debug for ServerHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerHandle").field("name", &self.name()).field("state", &self.state()).finish()
+        f.debug_struct("ServerHandle").field("name", &self.name()).field("status", &self.status()).finish()
     }
 }

@@ -58,7 +58,7 @@ impl ItemSettings {
 
     /// Returns the error reply if the server would not take the request, or would execute it whatever its condition.
     pub(crate) fn refuse(&self, request: &Request<'_>) -> Option<Reply> {
-        if request.condition() != 0 && self.lacks_cas() {
+        if request.expected_cas() != 0 && self.lacks_cas() {
             return Some(Reply::with_text(Status::Unsupported, NO_CAS));
         }
         let limit = self.limit?;
@@ -111,7 +111,7 @@ impl Server {
     #[inline]
     pub(crate) fn is_checked(&self, request: &Request<'_>) -> bool {
         let is_large = request.value().len() >= self.item_limit.checked_from.load(Ordering::Relaxed);
-        (is_large && stores(request)) || (request.condition() != 0 && self.may_ignore_condition(request))
+        (is_large && stores(request)) || (request.expected_cas() != 0 && self.may_ignore_condition(request))
     }
 
     /// Returns whether this server, if it has no CAS values, executes the request although it has a condition.
@@ -130,7 +130,7 @@ impl Server {
     /// shorter ones are compared from now on.
     #[cold]
     pub(crate) fn record_size_refusal(&self, length: usize) {
-        if length < self.config().size_checked_from {
+        if length < self.config().check_item_size_from {
             self.item_limit.checked_from.fetch_min(NEVER_REFUSED, Ordering::Relaxed);
         }
     }

@@ -54,7 +54,7 @@ impl Journal {
     /// Records the key of a request that failed with this status, if it is a delete without a condition; returns
     /// whether it did.
     pub(crate) fn record(&self, request: &Request<'_>, status: Status) -> bool {
-        let is_delete = request.operation() == Operation::Delete && request.condition() == 0;
+        let is_delete = request.operation() == Operation::Delete && request.expected_cas() == 0;
         if self.capacity == 0 || !is_delete || !is_lost(status) {
             return false;
         }
@@ -149,8 +149,9 @@ async fn delete_all(
     let now = std::time::Instant::now();
     // The caller applies the timeout.
     let deadline = Deadline { at: now, extend_by: Duration::ZERO };
-    let limits = Limits { in_flight: batch.len(), ..Limits::default() };
-    let mut connection = Connection::speaking(negotiated.protocol, negotiated.dialect, limits, 0, now);
+    let mut limits = Limits::default();
+    limits.max_in_flight = batch.len();
+    let mut connection = Connection::with_protocol(negotiated.protocol, negotiated.server_version, limits, 0, now);
     let (mut unanswered, mut refused) = (0_usize, 0);
     for (key, _) in batch {
         match connection.submit(&Request::delete(key.clone()), Some(Tag(0)), deadline, now) {
@@ -165,11 +166,11 @@ async fn delete_all(
     stream.flush().await.map_err(|error| failure(&error.to_string()))?;
     let mut input = InputBuffer::new();
     while unanswered > 0 {
-        let count = stream.read_buf(input.spare()).await.map_err(|error| failure(&error.to_string()))?;
+        let count = stream.read_buf(input.spare_capacity()).await.map_err(|error| failure(&error.to_string()))?;
         if count == 0 {
             return Err(failure("the server closed the connection"));
         }
-        input.filled(count);
+        input.record_read(count);
         while let Some(event) = connection.poll_event(&mut input).map_err(|error| failure(&error.to_string()))? {
             unanswered -= 1;
             refused += u64::from(!matches!(event.reply.status, Status::NoError | Status::KeyNotFound));

@@ -33,7 +33,7 @@ use crate::error::Error;
 use crate::health::events::{HealthMonitor, ServerEvent};
 use crate::health::metrics::{ErrorCounts, ServerMetrics};
 use crate::health::state::{ConnectionState, ServerStatus, representative};
-use crate::observe::ServerName;
+use crate::observe::ServerId;
 use crate::proto::{Deadline, Delivery, Reply, Request, Status};
 use crate::server::connection_task::{Attempts, Task};
 use crate::server::item_limit::ItemLimit;
@@ -59,7 +59,7 @@ pub(crate) struct Server {
     /// Whether reads prefer it to the other replicas of a key.
     pub(crate) is_preferred: bool,
     /// Its name for observers; `None` without observers.
-    pub(crate) observed: Option<ServerName>,
+    pub(crate) observed: Option<ServerId>,
     /// Failed deletes to repeat.
     journal: Arc<Journal>,
 }
@@ -75,7 +75,7 @@ impl Server {
         let connections = (0..config.connections).map(conn).collect();
         let next = AtomicUsize::new(0);
         let attempts = (0..config.connections).map(|_| Arc::default()).collect();
-        let item_limit = ItemLimit::new(config.size_checked_from);
+        let item_limit = ItemLimit::new(config.check_item_size_from);
         let is_preferred = config.preference.as_ref().is_some_and(|preference| preference.prefers(&endpoint));
         let protocols = Arc::default();
         let journal = Arc::new(Journal::new(&endpoint.name, &config.journal));
@@ -229,7 +229,7 @@ impl Server {
         let now = Instant::now();
         let deadline = Deadline { at: after(now, self.config.timeout).into_std(), extend_by: Duration::ZERO };
         for (conn, connection) in self.connections.iter().enumerate() {
-            if let Submitted::Cast { attend: true } = connection.cast(request, deadline, now) {
+            if let Submitted::NoReply { attend: true } = connection.send_no_reply(request, deadline, now) {
                 // If no task can run, the journal keeps the delete.
                 let _ = self.ensure_task(conn);
             }
@@ -268,11 +268,11 @@ impl Server {
     }
 
     /// Returns the state of the connection that represents the server.
-    pub(crate) fn state(&self) -> ServerStatus {
-        let mut states: Vec<_> = self.connections.iter().map(|connection| connection.state()).collect();
-        match representative(states.iter().map(|state| &state.condition), self.watch.is_unresponsive()) {
-            Some(index) => states.swap_remove(index),
-            None => ServerStatus { condition: ConnectionState::Closed, since: SystemTime::now() },
+    pub(crate) fn status(&self) -> ServerStatus {
+        let mut statuses: Vec<_> = self.connections.iter().map(|connection| connection.status()).collect();
+        match representative(statuses.iter().map(|status| &status.state), self.watch.is_unresponsive()) {
+            Some(index) => statuses.swap_remove(index),
+            None => ServerStatus { state: ConnectionState::Closed, since: SystemTime::now() },
         }
     }
 
@@ -280,7 +280,7 @@ impl Server {
     pub(crate) fn metrics(&self) -> ServerMetrics {
         let (in_flight, waiting) = self.load();
         let mut metrics = ServerMetrics {
-            state: self.state(),
+            status: self.status(),
             connections: self.connections.len(),
             open: 0,
             in_flight,
@@ -290,7 +290,7 @@ impl Server {
             errors: ErrorCounts::default(),
         };
         for connection in &self.connections {
-            metrics.open += usize::from(connection.state().condition == ConnectionState::Connected);
+            metrics.open += usize::from(connection.status().state == ConnectionState::Connected);
             connection.with_counters(|counters| {
                 metrics.round_trip = metrics.round_trip.max(counters.round_trip());
                 metrics.reconnects += counters.connects.saturating_sub(1);
@@ -326,11 +326,11 @@ impl Server {
     }
 }
 
-fn observed_name(endpoint: &Endpoint) -> ServerName {
+fn observed_name(endpoint: &Endpoint) -> ServerId {
     let name = Arc::clone(&endpoint.name);
     match &endpoint.address {
-        Address::Tcp { host, port } => ServerName::new(name, host, Some(*port)),
-        Address::Unix(path) => ServerName::new(name, &path.to_string_lossy(), None),
+        Address::Tcp { host, port } => ServerId::new(name, host, Some(*port)),
+        Address::Unix(path) => ServerId::new(name, &path.to_string_lossy(), None),
     }
 }
 

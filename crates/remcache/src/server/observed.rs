@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use crate::error::ErrorKind;
 use crate::observe::{
     Counts, Established, Exchange, Observers, OperationFinished, OperationName, OperationStarted, Outcome, Parent,
-    ServerName, Started,
+    ServerId, Started,
 };
 use crate::proto::{Operation, Reply, Request, Status};
 use crate::server::call::ServerCall;
@@ -27,7 +27,7 @@ pub(crate) enum Observation {
 struct Ending<'s> {
     outcome: Outcome,
     counts: Counts,
-    server: Option<&'s ServerName>,
+    server: Option<&'s ServerId>,
     keys: usize,
     attempts: u32,
     bytes_in: u64,
@@ -186,7 +186,7 @@ impl ServerCall<'_> {
             bytes_in: bytes_in as u64,
             bytes_out: if was_sent { length(&self.request) } else { 0 },
             established,
-            status: status.is_answer().then_some(status),
+            status: status.is_from_server().then_some(status),
         });
     }
 
@@ -276,7 +276,7 @@ impl ReplyStream {
             bytes_in,
             bytes_out: length(&self.request),
             established,
-            status: status.filter(|status| status.is_answer()),
+            status: status.filter(|status| status.is_from_server()),
         };
         observation.end(&server.config().observers, &ending);
     }

@@ -66,7 +66,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {
 }
 
 /// The future returned by [`Connect::connect`].
-pub type Connecting<'a> = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send + 'a>>;
+pub type ConnectFuture<'a> = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send + 'a>>;
 
 /// Opens connections to servers.
 ///
@@ -76,7 +76,7 @@ pub trait Connect: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Cancellation
     /// Dropping the future aborts the attempt.
-    fn connect<'a>(&'a self, address: &'a Address, settings: &'a TransportSettings) -> Connecting<'a>;
+    fn connect<'a>(&'a self, address: &'a Address, settings: &'a TransportSettings) -> ConnectFuture<'a>;
 }
 
 /// Opens TCP and Unix sockets.
@@ -84,7 +84,7 @@ pub trait Connect: fmt::Debug + Send + Sync + 'static {
 pub(crate) struct SocketConnector;
 
 impl Connect for SocketConnector {
-    fn connect<'a>(&'a self, address: &'a Address, settings: &'a TransportSettings) -> Connecting<'a> {
+    fn connect<'a>(&'a self, address: &'a Address, settings: &'a TransportSettings) -> ConnectFuture<'a> {
         Box::pin(async move {
             match address {
                 Address::Tcp { host, port } => Ok(EagerRead::boxed(tcp(host, *port, settings).await?)),

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use super::{ClientFormat, Compression, DEFAULT_LIMIT, Flags, Format, Integer, Value, ValueError, number};
+use super::{
+    ClientFormat, Compression, DEFAULT_MAX_DECOMPRESSED_SIZE, Flags, Format, Integer, Value, ValueError, number,
+};
 use crate::proto::CowBytes;
 use crate::reason::Reason;
 
@@ -23,7 +25,7 @@ use crate::reason::Reason;
 /// | [`Codec::text`] | `&str` | [`ByteString`] | |
 /// | [`Codec::integer`] | any integer | the same | |
 /// | `Codec::json`, `Codec::msgpack`, `Codec::postcard` | what serde serialises | the same | `json`, `msgpack`, `postcard` |
-/// | [`Codec::convention`] | [`Value`] | [`Value`] | |
+/// | [`Codec::client_format`] | [`Value`] | [`Value`] | |
 /// | [`Codec::custom`] | anything | the same | |
 ///
 /// ```
@@ -53,7 +55,7 @@ pub struct Encoded<'a> {
 
 enum Scheme<T, B: ?Sized> {
     Own { format: Format, write: Arc<Write<B>>, read: Arc<Read<T>> },
-    Foreign { convention: ClientFormat, write: fn(&B) -> &Value, read: fn(Value) -> T },
+    Foreign { client_format: ClientFormat, write: fn(&B) -> &Value, read: fn(Value) -> T },
 }
 
 /// Writes a value.
@@ -96,8 +98,8 @@ impl<N: Integer> Codec<N> {
 
 impl Codec<Value> {
     /// Creates a codec of values in another client's format.
-    pub fn convention(convention: ClientFormat) -> Self {
-        Self::new(Scheme::Foreign { convention, write: |value| value, read: |value| value })
+    pub fn client_format(client_format: ClientFormat) -> Self {
+        Self::new(Scheme::Foreign { client_format, write: |value| value, read: |value| value })
     }
 }
 
@@ -200,7 +202,7 @@ impl<T, B: ?Sized> Codec<T, B> {
     }
 
     fn new(scheme: Scheme<T, B>) -> Self {
-        Self { scheme, compression: None, limit: DEFAULT_LIMIT }
+        Self { scheme, compression: None, limit: DEFAULT_MAX_DECOMPRESSED_SIZE }
     }
 
     /// Compresses values of at least `threshold` bytes if that makes them smaller (default: off).
@@ -214,7 +216,7 @@ impl<T, B: ?Sized> Codec<T, B> {
 
     /// Maximum decompressed length of a value, in bytes (default: 16 MiB).
     #[must_use]
-    pub fn limit(self, bytes: usize) -> Self {
+    pub fn max_decompressed_size(self, bytes: usize) -> Self {
         Self { limit: bytes, ..self }
     }
 
@@ -222,13 +224,13 @@ impl<T, B: ?Sized> Codec<T, B> {
     ///
     /// # Errors
     /// [`ValueError::Unwritable`] if it cannot be encoded in this format; [`ValueError::NotCompiledIn`] or
-    /// [`ValueError::NotInConvention`] if the compression is not available.
+    /// [`ValueError::UnsupportedCompression`] if the compression is not available.
     pub fn encode<'a>(&self, value: &'a B) -> Result<Encoded<'a>, ValueError> {
         let encoded = match &self.scheme {
             Scheme::Own { format, write, .. } => {
                 Encoded { flags: Flags::new(*format, None).to_bits(), bytes: write(value)? }
             }
-            Scheme::Foreign { convention, write, .. } => convention.encode(write(value))?,
+            Scheme::Foreign { client_format, write, .. } => client_format.encode(write(value))?,
         };
         match self.compression {
             Some((compression, threshold)) if encoded.bytes.len() >= threshold => {
@@ -245,7 +247,7 @@ impl<T, B: ?Sized> Codec<T, B> {
     ) -> Result<Encoded<'a>, ValueError> {
         let format = match &self.scheme {
             Scheme::Own { format, .. } => *format,
-            Scheme::Foreign { convention, .. } => return convention.compress(encoded, compression),
+            Scheme::Foreign { client_format, .. } => return client_format.compress(encoded, compression),
         };
         let packed = compression.compress(encoded.bytes.as_slice())?;
         match packed.len() < encoded.bytes.len() {
@@ -262,7 +264,9 @@ impl<T, B: ?Sized> Codec<T, B> {
     pub fn decode(&self, flags: u32, bytes: Bytes) -> Result<T, ValueError> {
         match &self.scheme {
             Scheme::Own { format, read, .. } => read(self.unpack(*format, flags, bytes)?),
-            Scheme::Foreign { convention, read, .. } => convention.decode_within(flags, bytes, self.limit).map(read),
+            Scheme::Foreign { client_format, read, .. } => {
+                client_format.decode_with_limit(flags, bytes, self.limit).map(read)
+            }
         }
     }
 
@@ -293,8 +297,8 @@ impl<T, B: ?Sized> Clone for Scheme<T, B> {
             Self::Own { format, write, read } => {
                 Self::Own { format: *format, write: Arc::clone(write), read: Arc::clone(read) }
             }
-            Self::Foreign { convention, write, read } => {
-                Self::Foreign { convention: *convention, write: *write, read: *read }
+            Self::Foreign { client_format, write, read } => {
+                Self::Foreign { client_format: *client_format, write: *write, read: *read }
             }
         }
     }
@@ -304,7 +308,7 @@ impl<T, B: ?Sized> fmt::Debug for Codec<T, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = match &self.scheme {
             Scheme::Own { format, .. } => format.to_string(),
-            Scheme::Foreign { convention, .. } => convention.to_string(),
+            Scheme::Foreign { client_format, .. } => client_format.to_string(),
         };
         let mut debug = f.debug_struct("Codec");
         debug.field("scheme", &scheme).field("compression", &self.compression).field("limit", &self.limit).finish()

@@ -28,7 +28,7 @@ pub enum Compression {
 }
 
 /// Default maximum decompressed length of a value, in bytes.
-pub const DEFAULT_LIMIT: usize = 16 << 20;
+pub const DEFAULT_MAX_DECOMPRESSED_SIZE: usize = 16 << 20;
 
 impl Compression {
     /// All compressions.

@@ -27,7 +27,7 @@ pub enum ValueError {
     /// The compression's feature is not compiled in.
     NotCompiledIn(Compression),
     /// The client format does not support this compression.
-    NotInConvention(ClientFormat, Compression),
+    UnsupportedCompression(ClientFormat, Compression),
     /// The decompressed value exceeds the limit, in bytes.
     TooLarge {
         /// The limit of the codec.
@@ -70,10 +70,10 @@ impl fmt::Display for ValueError {
         match self {
             Self::UnknownFlags(flags) => write!(
                 f,
-                "the flags {flags:#010x} are not remcache's: another client wrote the item; read it with its convention"
+                "the flags {flags:#010x} are not remcache's: another client wrote the item; read it with its client_format"
             ),
-            Self::ForeignFlags(convention, flags) => {
-                write!(f, "{convention} does not write the flags {flags:#010x}")
+            Self::ForeignFlags(client_format, flags) => {
+                write!(f, "{client_format} does not write the flags {flags:#010x}")
             }
             Self::Chunked => f.write_str("the value is in chunks: read it through a `Cache`"),
             Self::WrongFormat { expected, found } => {
@@ -84,8 +84,8 @@ impl fmt::Display for ValueError {
                 "the value needs {compression}, which is not compiled in: turn on the feature `{}`",
                 compression.feature()
             ),
-            Self::NotInConvention(convention, compression) => {
-                write!(f, "{convention} does not read {compression}")
+            Self::UnsupportedCompression(client_format, compression) => {
+                write!(f, "{client_format} does not read {compression}")
             }
             Self::TooLarge { limit } => write!(
                 f,

@@ -44,10 +44,10 @@ mod foreign;
 mod number;
 
 pub use crate::reason::Reason;
-pub use crate::value::client_format::{ClientFormat, UnknownConvention};
+pub use crate::value::client_format::{ClientFormat, UnknownClientFormat};
 pub use bytestring::ByteString;
 pub use codec::{Codec, Encoded};
-pub use compression::{Compression, DEFAULT_LIMIT};
+pub use compression::{Compression, DEFAULT_MAX_DECOMPRESSED_SIZE};
 pub use error::ValueError;
 pub use flags::{Flags, Format};
 pub use foreign::{Serializer, Value};

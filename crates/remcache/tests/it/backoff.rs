@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use remcache::config::{Address, ProtocolSetting};
-use remcache::transport::{Connect, Connecting, Stream, TransportSettings};
+use remcache::transport::{Connect, ConnectFuture, Stream, TransportSettings};
 use remcache::{Client, Config};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream};
 use tokio::time::Instant;
@@ -44,7 +44,7 @@ impl ProbesOnly {
 }
 
 impl Connect for ProbesOnly {
-    fn connect<'a>(&'a self, _: &'a Address, _: &'a TransportSettings) -> Connecting<'a> {
+    fn connect<'a>(&'a self, _: &'a Address, _: &'a TransportSettings) -> ConnectFuture<'a> {
         let (ours, theirs) = tokio::io::duplex(1 << 16);
         self.connections.fetch_add(1, Ordering::Relaxed);
         tokio::spawn(self.clone().serve(theirs));

@@ -362,7 +362,7 @@ async fn error_from(address: &str, protocol: ProtocolSetting) -> Error {
     let error = client.get("ten-bytes!").await.unwrap_err();
     assert_eq!(error.server(), Some(address), "{error}");
     assert!(error.to_string().contains(address), "{error}");
-    let condition = only_server(&client).state().condition;
+    let condition = only_server(&client).status().state;
     assert!(!client.is_usable() && matches!(condition, ConnectionState::Down(_)), "{protocol}: {condition:?}: {error}");
     let again = client.get("ten-bytes!").await.unwrap_err();
     assert_eq!(again.kind(), ErrorKind::Disconnected(Delivery::NotSent), "{again}");
@@ -461,7 +461,7 @@ async fn an_invalid_server_does_not_affect_the_others() {
     assert!((50..550).contains(&on_server));
     for _ in 0..5 {
         let stored = client.set_many(keys.iter().map(|key| (key, key))).await;
-        assert_eq!((stored.made().count(), stored.failed().count()), (on_server, 600 - on_server));
+        assert_eq!((stored.applied().count(), stored.failed().count()), (on_server, 600 - on_server));
         assert!(stored.failed().all(|(key, error)| !is_on_server(key) && error.is_disconnected()));
     }
 }

@@ -46,18 +46,18 @@ fn operations_have_the_same_names_and_options() {
 fn many_keys() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
-    assert_eq!(client.set_many([("a", "1"), ("b", "2")]).flags(3).wait().made().count(), 2);
-    assert_eq!(client.add_many([("a", "1"), ("c", "3")]).wait().made().count(), 1);
-    assert_eq!(client.replace_many([("a", "1"), ("d", "3")]).wait().made().count(), 1);
-    assert_eq!(client.append_many([("a", "!")]).wait().made().count(), 1);
-    assert_eq!(client.prepend_many([("a", "?")]).wait().made().count(), 1);
+    assert_eq!(client.set_many([("a", "1"), ("b", "2")]).flags(3).wait().applied().count(), 2);
+    assert_eq!(client.add_many([("a", "1"), ("c", "3")]).wait().applied().count(), 1);
+    assert_eq!(client.replace_many([("a", "1"), ("d", "3")]).wait().applied().count(), 1);
+    assert_eq!(client.append_many([("a", "!")]).wait().applied().count(), 1);
+    assert_eq!(client.prepend_many([("a", "?")]).wait().applied().count(), 1);
     let many = client.get_many(["a", "b", "absent"]).wait();
     assert_eq!((many.found().count(), many.missing().count()), (2, 1));
     assert_eq!(client.get_and_touch_many(["a"], Duration::from_secs(60)).wait().found().count(), 1);
-    assert_eq!(client.touch_many(["a", "b"], Duration::from_secs(60)).wait().made().count(), 2);
+    assert_eq!(client.touch_many(["a", "b"], Duration::from_secs(60)).wait().applied().count(), 2);
     assert!(client.increment_many([("n", 1), ("m", 1)]).initial(5).wait().is_complete());
     assert!(client.decrement_many([("n", 1)]).wait().is_complete());
-    assert_eq!(client.delete_many(["a", "b"]).wait().made().count(), 2);
+    assert_eq!(client.delete_many(["a", "b"]).wait().applied().count(), 2);
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn low_level_requests_and_servers() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     assert_eq!(client.call(Request::get("key")).status, Status::KeyNotFound);
-    assert!(client.cast(Request::set("key", "value")));
+    assert!(client.send_no_reply(Request::set("key", "value")));
     assert_eq!(client.get("key").wait().unwrap().unwrap().value, "value", "requests keep their order");
     assert!(client.version()[0].1.is_ok() && client.noop()[0].1.is_ok() && client.is_usable());
     let stats = client.wait(client.servers()[0].stats("").collect()).unwrap();
@@ -130,7 +130,7 @@ fn calls_without_a_server_fail() {
 fn a_cache_can_be_used_through_wait() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
-    let names = Cache::new(client.asynchronous(), "name", Codec::text());
+    let names = Cache::new(client.as_async(), "name", Codec::text());
     client.wait(names.set("a", "Ada")).unwrap();
     assert_eq!(client.wait(names.get("a")).unwrap().as_deref(), Some("Ada"));
 }
@@ -152,12 +152,13 @@ fn recipes_have_the_same_names() {
         assert_eq!(client.inspect("log").wait().is_ok(), protocol == ProtocolSetting::Meta);
         assert!(client.delete("log").tombstone(long).wait().unwrap().is_applied());
         assert_eq!(client.add("log", "late").wait().unwrap(), WriteOutcome::Exists);
-        let lock = client.lock("lock", long).when_away(OnUnavailable::FailClosed).wait().unwrap().acquired().unwrap();
+        let lock =
+            client.lock("lock", long).on_unavailable(OnUnavailable::FailClosed).wait().unwrap().acquired().unwrap();
         assert!(!client.lock("lock", long).wait().unwrap().is_acquired());
         assert!(client.wait(lock.unlock()).unwrap());
         drop(client.lock("lock", long).wait().unwrap().acquired().unwrap());
         assert!(
-            client.lock("lock", long).within(long).wait().unwrap().is_acquired(),
+            client.lock("lock", long).wait_up_to(long).wait().unwrap().is_acquired(),
             "dropping a lock releases it, also outside a runtime"
         );
     }
@@ -169,7 +170,7 @@ fn threads_that_fetch_share_one_loader() {
     let server = Memcached::start(&[]);
     let loads = Arc::new(AtomicUsize::new(0));
     let hour = Duration::from_secs(3600);
-    let policy = FetchPolicy::new(hour).lease(hour).wait(hour);
+    let policy = FetchPolicy::new(hour).lease(hour).wait_up_to(hour);
     for (round, protocol) in
         [ProtocolSetting::Binary, ProtocolSetting::Meta, ProtocolSetting::Text].into_iter().enumerate()
     {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use remcache::config::{Address, ProtocolSetting};
 use remcache::health::ConnectionState;
-use remcache::transport::{Connect, Connecting, Stream, TransportSettings};
+use remcache::transport::{Connect, ConnectFuture, Stream, TransportSettings};
 use remcache::{Client, Config, Delivery, Reply, Request, Status};
 use remcache_testkit::{Memcached, Proxy};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -43,7 +43,7 @@ fn immediate_reply(client: &Client) -> Reply {
 }
 
 fn reason(client: &Client) -> Option<String> {
-    match only_server(client).state().condition {
+    match only_server(client).status().state {
         ConnectionState::Down(reason) => Some(reason),
         _ => None,
     }
@@ -130,7 +130,7 @@ impl UnresponsiveConnections {
 }
 
 impl Connect for UnresponsiveConnections {
-    fn connect<'a>(&'a self, _: &'a Address, _: &'a TransportSettings) -> Connecting<'a> {
+    fn connect<'a>(&'a self, _: &'a Address, _: &'a TransportSettings) -> ConnectFuture<'a> {
         let (ours, theirs) = tokio::io::duplex(1 << 16);
         let number = self.connections.fetch_add(1, Ordering::Relaxed);
         tokio::spawn(self.clone().serve(theirs, number));

@@ -175,7 +175,7 @@ async fn drop_futures(mode: ProtocolMode, drops: usize) {
     let seed = seed();
     let fixture = Fixture::new(mode).await;
     let stored = fixture.client.set_many((0..KEYS).map(|n| (key(n), value(n)))).await;
-    assert_eq!(stored.made().count(), KEYS);
+    assert_eq!(stored.applied().count(), KEYS);
     fixture.delay_replies(25);
     let counts = Arc::new(Counts::default());
     let tasks: Vec<_> = (0..TASKS as u64)

@@ -155,9 +155,9 @@ fn inexpressible_requests_are_refused_before_sending() {
     let mut text = Session::open(&server, Protocol::Text);
     for request in conditional_scenario() {
         let is_plain = matches!(request.operation(), Operation::Get | Operation::Set | Operation::Delete)
-            || request.condition() == 0 && request.initial_value().is_none();
+            || request.expected_cas() == 0 && request.initial_value().is_none();
         let has_word_key = request.key().unwrap().as_bytes().iter().all(u8::is_ascii_graphic);
-        if is_plain && has_word_key && request.condition() == 0 {
+        if is_plain && has_word_key && request.expected_cas() == 0 {
             continue;
         }
         let status = text.ask_one(&request).status;
@@ -254,23 +254,23 @@ fn a_refused_value_in_a_quiet_batch_on_meta_cannot_be_attributed() {
         session.submit(&Request::set("k", vec![b'v'; length]).quiet()).unwrap();
     }
     session.send();
-    assert!(matches!(session.replies(3), Err(ProtocolError::UnownedError(_))));
+    assert!(matches!(session.replies(3), Err(ProtocolError::UnattributedError(_))));
 }
 
 #[test]
 fn leases_are_won_once_and_stale_items_are_marked() {
     let server = Memcached::start(&[]);
     let mut session = Session::open(&server, Protocol::Meta);
-    let lease = MetaOptions { vivify: Some(Duration::from_secs(30).into()), ..MetaOptions::default() };
+    let lease = MetaOptions::new().vivify(Duration::from_secs(30));
     let fetch = || Request::get("page").meta(lease.clone());
     let first = session.ask_one(&fetch());
     let info = first.info.unwrap();
-    assert!(first.value.is_empty() && info.won && !info.another_has_won);
-    assert!(session.ask_one(&fetch()).info.unwrap().another_has_won);
+    assert!(first.value.is_empty() && info.won && !info.already_won);
+    assert!(session.ask_one(&fetch()).info.unwrap().already_won);
     assert!(session.ask_one(&Request::set("page", "fresh").cas(first.cas)).is_ok());
     assert_eq!(session.ask_one(&fetch()).info, None);
 
-    let stale = MetaOptions { stale: true, update_ttl: Some(Duration::from_secs(30).into()), ..MetaOptions::default() };
+    let stale = MetaOptions::new().stale().update_ttl(Duration::from_secs(30));
     assert!(session.ask_one(&Request::delete("page").meta(stale)).is_ok());
     let found = session.ask_one(&Request::get("page"));
     assert_eq!(found.value, "fresh");
@@ -287,7 +287,7 @@ fn an_inspection_returns_the_metadata_without_an_access() {
         let found = session.ask_one(&Request::inspect("a b"));
         let info = found.info.unwrap();
         assert_eq!((found.flags, found.value.len(), info.size, info.fetched), (9, 0, Some(3), Some(false)));
-        let Some(Ttl::After(left)) = info.ttl_left else { panic!("{info:?}") };
+        let Some(Ttl::After(left)) = info.remaining_ttl else { panic!("{info:?}") };
         assert!(left <= Duration::from_secs(100) && left >= Duration::from_secs(90));
         assert!(info.last_access.is_some());
     }
@@ -396,5 +396,5 @@ fn a_server_with_a_password_file_requires_credentials() {
     other_client.submit(&Request::get("k")).unwrap();
     other_client.submit(&Request::noop()).unwrap();
     other_client.send();
-    assert!(matches!(other_client.replies(2), Err(ProtocolError::OutOfStep(_))));
+    assert!(matches!(other_client.replies(2), Err(ProtocolError::Desynchronized(_))));
 }

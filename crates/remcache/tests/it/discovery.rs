@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_core::Stream;
-use remcache::discovery::{self, Discover, Event, Events, Failure, Subscription};
+use remcache::discovery::{self, Discover, DiscoverError, Event, Events, Subscription};
 use remcache::{Client, ErrorKind};
 use remcache_testkit::{Memcached, Proxy, unused_port};
 use tokio::sync::mpsc;
@@ -175,7 +175,7 @@ async fn without_a_valid_list_the_last_failure_is_returned() {
     let (lists_sender, lists) = channel::<Result<Vec<String>, &'static str>>();
     lists_sender.send(Err("the registry is unavailable")).unwrap();
     let source = discovery::stream("the test", lists);
-    let error = discovery::connect_within(source, patient_config(), limit).await.unwrap_err();
+    let error = discovery::connect_with_timeout(source, patient_config(), limit).await.unwrap_err();
     assert_eq!(
         (error.kind(), error.to_string()),
         (ErrorKind::Discovery, "the test: the registry is unavailable".into())
@@ -183,7 +183,7 @@ async fn without_a_valid_list_the_last_failure_is_returned() {
 
     let (_lists_sender, lists) = channel::<Vec<String>>();
     let source = discovery::stream("the test", lists);
-    let error = discovery::connect_within(source, patient_config(), limit).await.unwrap_err();
+    let error = discovery::connect_with_timeout(source, patient_config(), limit).await.unwrap_err();
     assert!(error.to_string().contains("no reply within 300ms"), "{error}");
 
     let (_, lists) = channel::<Vec<String>>();
@@ -207,7 +207,7 @@ impl Discover for Broken {
     fn interval(&self) -> Duration {
         Duration::ZERO
     }
-    async fn look(&mut self) -> Result<Option<Vec<String>>, Failure> {
+    async fn fetch_servers(&mut self) -> Result<Option<Vec<String>>, DiscoverError> {
         let _ = self.0.send(());
         Err("broken".into())
     }

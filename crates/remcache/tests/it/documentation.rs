@@ -52,14 +52,18 @@ fn the_defaults_are_those_of_the_code() {
     let limits = Limits::default();
     let mebibytes = |bytes: usize| format!("{} MiB", bytes >> 20);
     for (setting, value) in [
-        ("`max_in_flight`", thousands(limits.in_flight)),
-        ("`max_output`", mebibytes(limits.output)),
-        ("`max_value_size`", mebibytes(limits.value)),
-        ("`keepalive`: a no-op", format!("{:?}", limits.keepalive).replace('s', " s")),
-        ("`keepalive`: a connection ends", format!("{:?}", limits.silence).replace('s', " s")),
+        ("`max_in_flight`", thousands(limits.max_in_flight)),
+        ("`max_output`", mebibytes(limits.max_output)),
+        ("`max_value_size`", mebibytes(limits.max_value_size)),
+        ("`keepalive`: a no-op", format!("{:?}", limits.keepalive_interval).replace('s', " s")),
+        ("`keepalive`: a connection ends", format!("{:?}", limits.keepalive_timeout).replace('s', " s")),
         (
             "given-up requests",
-            format!("{}, {}", thousands(limits.abandoned.0), format!("{:?}", limits.abandoned.1).replace('s', " s")),
+            format!(
+                "{}, {}",
+                thousands(limits.max_abandoned.0),
+                format!("{:?}", limits.max_abandoned.1).replace('s', " s")
+            ),
         ),
     ] {
         let row =

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use remcache::config::{Address, ProtocolSetting};
 use remcache::policy::{Failover, Hedge, Retries};
-use remcache::transport::{Connect, Connecting, Stream, TransportSettings};
+use remcache::transport::{Connect, ConnectFuture, Stream, TransportSettings};
 use remcache::{Client, Config, Delivery, ErrorKind, Request, ServerHandle, Status, WriteOutcome};
 use remcache_server::{Fault, Server};
 use remcache_testkit::Memcached;
@@ -60,7 +60,7 @@ async fn stored_on(client: &Client, name: &str, key: &str) -> Option<String> {
 async fn wait_until_down(client: &Client, name: &str) {
     wait_until("the server is down", async || {
         let _ = handle(client, name).noop().await;
-        handle(client, name).state().condition.is_down()
+        handle(client, name).status().state.is_down()
     })
     .await;
 }
@@ -96,7 +96,7 @@ async fn a_gutter_pool_takes_over_the_keys_of_a_dead_server_with_capped_ttls() {
 async fn keys_are_taken_over(gutter: bool) {
     let mut servers = [(); 3].map(|()| Memcached::start(&[]));
     let failover = if gutter { Failover::gutter([servers[2].addr()]) } else { Failover::next() };
-    let config = patient_config().failover(failover.ttl_cap(Duration::from_secs(7)));
+    let config = patient_config().failover(failover.max_ttl(Duration::from_secs(7)));
     let client = Client::with_config(servers[..2].iter().map(Memcached::addr), config).unwrap();
     let (primary, other) = (servers[0].addr(), servers[1 + usize::from(gutter)].addr());
     let key = key_of(&client, &primary);
@@ -168,7 +168,7 @@ async fn a_gutter_pool_gets_no_requests_while_all_servers_are_up() {
     assert_eq!(names, spares);
     let keys: Vec<_> = (0..200).map(|n| format!("key{n}")).collect();
     let items = || keys.iter().map(|key| (key.clone(), "v"));
-    assert_eq!(client.set_many(items()).await.made().count(), 200);
+    assert_eq!(client.set_many(items()).await.applied().count(), 200);
     let sizes = async || {
         let mut sizes = Vec::new();
         for spare in client.spare_servers() {
@@ -183,13 +183,13 @@ async fn a_gutter_pool_gets_no_requests_while_all_servers_are_up() {
     assert_eq!(sizes().await, [0, 0]);
     servers[0].stop().await;
     wait_until_down(&client, &servers[0].address()).await;
-    assert_eq!(client.set_many(items()).await.made().count(), 200);
+    assert_eq!(client.set_many(items()).await.applied().count(), 200);
     let sizes = sizes().await;
     assert!(sizes[0] > 0 && sizes[1] > 0, "both gutter servers have keys: {sizes:?}");
     assert_eq!(client.get_many(&keys).await.found().count(), 200);
     client.close().await;
     assert!(
-        client.spare_servers().iter().all(|spare| spare.state().condition == remcache::health::ConnectionState::Closed)
+        client.spare_servers().iter().all(|spare| spare.status().state == remcache::health::ConnectionState::Closed)
     );
 }
 
@@ -213,7 +213,7 @@ async fn multi_key_calls_fail_over_too() {
     let servers = embedded(3).await;
     let client = client_of(&servers, patient_config().failover(Failover::next()));
     let keys: Vec<_> = (0..3_000).map(|n| format!("key{n}")).collect();
-    let stored = async || client.set_many(keys.iter().map(|key| (key, "v"))).await.made().count();
+    let stored = async || client.set_many(keys.iter().map(|key| (key, "v"))).await.applied().count();
     assert_eq!(stored().await, 3_000);
     servers[1].stop().await;
     wait_until_down(&client, &servers[1].address()).await;
@@ -223,6 +223,6 @@ async fn multi_key_calls_fail_over_too() {
     assert_eq!(client.get_many(&keys).await.found().count(), 3_000);
     let deleted = client.delete_many(&keys).await;
     let failed = deleted.failed().count();
-    assert!(failed > 500 && deleted.made().count() == 3_000 - failed, "keys whose primary is down have failed");
+    assert!(failed > 500 && deleted.applied().count() == 3_000 - failed, "keys whose primary is down have failed");
     assert_eq!(client.get_many(&keys).await.missing().count(), 3_000);
 }

@@ -12,7 +12,7 @@ mod many;
 mod paused_fetch;
 mod refresh;
 mod sentinels;
-#[cfg(all(feature = "json", feature = "near"))]
+#[cfg(all(feature = "json", feature = "local-cache"))]
 mod typed;
 mod unavailable;
 
@@ -39,7 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(900);
 
 /// Returns a policy with which a lease that is not released blocks other callers until the test fails.
 fn patient_policy() -> FetchPolicy {
-    FetchPolicy::new(LONG).lease(LONG).wait(LONG)
+    FetchPolicy::new(LONG).lease(LONG).wait_up_to(LONG)
 }
 
 fn client_at(address: &str, protocol: ProtocolSetting) -> Client {

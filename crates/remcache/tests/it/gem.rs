@@ -237,7 +237,7 @@ fn callback(client: &Client, request: Request<'_>) -> mpsc::UnboundedReceiver<Re
 async fn a_callback_is_optional_and_receives_the_status() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
-    assert!(client.cast(Request::set("k", "v")), "no callback");
+    assert!(client.send_no_reply(Request::set("k", "v")), "no callback");
     let mut replies = callback(&client, Request::get("k"));
     assert_eq!(replies.recv().await.unwrap().text(), "v");
     let mut replies = callback(&client, Request::get("absent"));

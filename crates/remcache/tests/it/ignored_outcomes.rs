@@ -66,7 +66,7 @@ async fn many_keys_and_servers(client: &Client) {
 async fn locks_and_limits(client: &Client) -> Result<(), Error> {
     #[expect(unused_must_use, reason = "another client may hold the lock, and this releases it at once")]
     client.lock("lock", LONG).await?;
-    if let Some(lock) = client.lock("lock", LONG).within(LONG).await?.acquired() {
+    if let Some(lock) = client.lock("lock", LONG).wait_up_to(LONG).await?.acquired() {
         lock.unlock().await?;
     }
     let limiter = Limiter::new(client, "limit", Gcra::new(1, LONG))?;

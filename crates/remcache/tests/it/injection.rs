@@ -26,9 +26,7 @@ const ARGUMENTS: &[Argument] = &[
     ("key of a touch", |bytes| Request::touch(bytes, Duration::from_secs(9))),
     ("key of a debug", |bytes| Request::debug(bytes)),
     ("key of an inspection", |bytes| Request::inspect(bytes)),
-    ("key of an invalidation", |bytes| {
-        Request::delete(bytes).meta(MetaOptions { stale: true, ..MetaOptions::default() })
-    }),
+    ("key of an invalidation", |bytes| Request::delete(bytes).meta(MetaOptions::new().stale())),
     ("value of a set", |bytes| Request::set("key", bytes)),
     ("value of an append", |bytes| Request::append("key", bytes).quiet()),
     ("value of a cas", |bytes| Request::set("key", bytes).cas(7)),
@@ -60,7 +58,7 @@ fn count_lines(mut bytes: &[u8]) -> usize {
         bytes = &bytes[end + 1..];
         let words: Vec<&[u8]> = line.split(|&byte| byte == b' ').collect();
         assert!(words.iter().all(|word| !word.is_empty()), "{}", line.escape_ascii());
-        assert!(!matches!(text_server::parse(line), Err(text_server::Refusal::Close)), "{}", line.escape_ascii());
+        assert!(!matches!(text_server::parse(line), Err(text_server::CommandError::Close)), "{}", line.escape_ascii());
         let length = match words[0] {
             b"ms" => Some(words[2]),
             b"set" | b"add" | b"replace" | b"append" | b"prepend" | b"cas" => Some(words[4]),
@@ -94,7 +92,7 @@ fn encode_request<T>(encode: impl FnOnce(&mut Output) -> Result<T, InvalidReques
 
 #[test]
 fn any_byte_at_any_position_yields_at_most_one_command() {
-    let newest = ServerVersion::from_version("1.6.45");
+    let newest = ServerVersion::parse("1.6.45");
     let mut total_accepted = 0;
     for (name, request) in ARGUMENTS {
         for byte in 0..=u8::MAX {
@@ -126,7 +124,7 @@ fn any_byte_at_any_position_yields_at_most_one_command() {
 
 #[test]
 fn a_command_within_an_argument_stays_an_argument() {
-    let newest = ServerVersion::from_version("1.6.45");
+    let newest = ServerVersion::parse("1.6.45");
     for attack in
         ["k\r\nflush_all\r\n", "k\nflush_all", "k 0 0 1\r\nx\r\nflush_all", " flush_all", "k noreply", "\r\n", "k\0"]
     {

@@ -37,7 +37,7 @@ fn client_with_file(server: &str, journal: &Path) -> Client {
 
 async fn wait_until_back(client: &Client) {
     let server = &client.servers()[0];
-    wait_until("the server is back", async || server.state().condition == ConnectionState::Connected).await;
+    wait_until("the server is back", async || server.status().state == ConnectionState::Connected).await;
 }
 
 /// A stopped server keeps its items, and 10,000 deletes fail in the meantime.
@@ -58,7 +58,7 @@ async fn no_value_that_was_deleted_during_an_outage_is_read_after_it() {
             client.delete(key).await.unwrap_err();
         }
         let handle = &client.servers()[0];
-        assert!(handle.state().condition.is_down(), "{protocol:?}");
+        assert!(handle.status().state.is_down(), "{protocol:?}");
         assert_eq!((handle.pending_deletes(), handle.dropped_deletes()), (KEYS, 0), "{protocol:?}");
 
         server.cont();
@@ -79,7 +79,7 @@ async fn without_a_journal_deleted_values_are_read() {
     let handle = &client.servers()[0];
     wait_until("the server is down", async || {
         let _ = client.get("other").await;
-        handle.state().condition.is_down()
+        handle.status().state.is_down()
     })
     .await;
     client.delete("k").await.unwrap_err();
@@ -131,7 +131,7 @@ async fn deletes_beyond_the_capacity_are_counted() {
     let handle = &client.servers()[0];
     wait_until("the server is down", async || {
         let _ = client.get("k").await;
-        handle.state().condition.is_down()
+        handle.status().state.is_down()
     })
     .await;
     for key in ["a", "b", "c", "d", "e"] {

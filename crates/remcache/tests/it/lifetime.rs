@@ -29,7 +29,7 @@ async fn assert_works(client: &Client, name: &str) {
     assert_eq!(only_server(client).name(), name);
     client.set("k", vec![7; 100_000]).await.unwrap();
     assert_eq!(client.get("k").await.unwrap().unwrap().value, vec![7; 100_000]);
-    assert_eq!(only_server(client).state().condition, ConnectionState::Connected);
+    assert_eq!(only_server(client).status().state, ConnectionState::Connected);
 }
 
 #[tokio::test]
@@ -68,7 +68,7 @@ async fn connections_are_opened_lazily() {
     let server = Memcached::start(&[]);
     let proxy = Proxy::start(server.addr()).await;
     let client = Client::with_config([proxy.addr()], patient_config()).unwrap();
-    assert_eq!(only_server(&client).state().condition, ConnectionState::Idle);
+    assert_eq!(only_server(&client).status().state, ConnectionState::Idle);
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!((proxy.accepted(), client.is_usable()), (0, true));
     client.noop().await[0].1.as_ref().unwrap();
@@ -102,7 +102,7 @@ async fn a_server_can_have_several_connections() {
 
 async fn fill(client: &Client, count: usize) {
     let made = client.set_many((0..count).map(|n| (format!("key{n}"), format!("value{n}")))).await;
-    assert_eq!(made.made().count(), count);
+    assert_eq!(made.applied().count(), count);
 }
 
 /// Gets every key in its own task. Returns how many values were correct.
@@ -241,14 +241,14 @@ async fn closing_waits_for_requests_in_flight() {
         server.cont();
     });
     assert_eq!(handle.in_flight(), 0);
-    assert_eq!(handle.state().condition, ConnectionState::Closed);
+    assert_eq!(handle.status().state, ConnectionState::Closed);
     for (n, task) in tasks.into_iter().enumerate() {
         assert_eq!(task.await.unwrap(), format!("value{n}"));
     }
     let error = client.get("key0").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Disconnected(Delivery::NotSent));
     assert!(error.to_string().contains("closed"), "{error}");
-    assert!(!client.is_usable() && !client.cast(Request::noop()));
+    assert!(!client.is_usable() && !client.send_no_reply(Request::noop()));
     client.close().await;
 }
 

@@ -46,7 +46,7 @@ async fn a_request_beyond_the_limit_is_overloaded_immediately() {
     assert!(error.is_unavailable() && !error.may_have_executed(), "{error}");
     assert_eq!(client.call(Request::get("k").quiet()).await.status, Status::Overloaded);
     assert_eq!(client.replies(Request::stat("")).next().await.unwrap().status, Status::Overloaded);
-    assert!(!client.cast(Request::noop()));
+    assert!(!client.send_no_reply(Request::noop()));
     assert_eq!(handle.in_flight(), 3, "none of them was queued");
 
     server.cont();
@@ -62,7 +62,7 @@ async fn calls_that_wait_for_capacity_all_proceed() {
     let server = Memcached::start(&[]);
     let client = Client::with_config([server.addr()], patient_config().max_in_flight(2)).unwrap();
     let stored = client.set_many((0..500).map(|n| (format!("key{n}"), format!("value{n}")))).await;
-    assert_eq!(stored.made().count(), 500);
+    assert_eq!(stored.applied().count(), 500);
     let gets: Vec<_> = (0..500).map(|n| spawn_get(&client, format!("key{n}"))).collect();
     for (n, get) in gets.into_iter().enumerate() {
         assert_eq!(get.await.unwrap().unwrap().unwrap().value, format!("value{n}"));
@@ -77,7 +77,7 @@ async fn a_multi_key_call_stays_within_the_limits() {
     let config = patient_config().max_in_flight(10).max_output(500).overload(Overload::Fail);
     let client = Client::with_config([server.addr()], config).unwrap();
     let stored = client.set_many((0..2000).map(|n| (format!("key{n}"), format!("value{n}")))).await;
-    assert_eq!(stored.made().count(), 2000, "{:?}", stored.failed().next());
+    assert_eq!(stored.applied().count(), 2000, "{:?}", stored.failed().next());
     let fetched = client.get_many((0..2000).map(|n| format!("key{n}"))).await;
     assert_eq!(fetched.found().count(), 2000, "{:?}", fetched.failed().next());
 }
@@ -120,12 +120,12 @@ async fn buffered_bytes_are_bounded_if_a_server_does_not_read() {
     let mut accepted = 0;
     // The kernel accepts some bytes beyond the limit, but no more than its buffers hold.
     wait_until("the kernel's buffers are full", async || {
-        let more = client.cast(Request::set("k", &*value));
+        let more = client.send_no_reply(Request::set("k", &*value));
         accepted += usize::from(more);
         !more
     })
     .await;
-    while client.cast(Request::noop()) {}
+    while client.send_no_reply(Request::noop()) {}
     assert!(accepted < 100, "{accepted} values of 100 kB were accepted");
     let error = client.get("k").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Overloaded, "requests without a value are overloaded too: {error}");
@@ -271,7 +271,7 @@ async fn a_server_without_a_free_connection_is_reported_and_retried() {
         assert!(error.is_disconnected(), "{error}");
         assert!(error.to_string().contains("too many") && error.to_string().contains("connections"), "{error}");
         assert_eq!(error.server(), Some(&*server.addr()));
-        assert!(matches!(only_server(&client).state().condition, ConnectionState::Down(_)));
+        assert!(matches!(only_server(&client).status().state, ConnectionState::Down(_)));
     }
     drop(holder);
     wait_until("the client connects", async || client.get("k").await.is_ok()).await;
@@ -331,7 +331,7 @@ async fn a_million_keys_in_one_call() {
     // Four binary bytes, some of which are line feeds.
     let keys = || (0..KEYS).map(u32::to_be_bytes);
     let stored = client.set_many(keys().step_by(10).map(|key| (key, key))).await;
-    assert_eq!(stored.made().count(), 100_000);
+    assert_eq!(stored.applied().count(), 100_000);
     let fetched = client.get_many(keys()).await;
     assert_eq!(fetched.len(), KEYS as usize);
     for (n, (key, item)) in fetched.into_iter().enumerate() {
@@ -363,7 +363,7 @@ async fn store(client: &Client, count: usize) {
     let values: Vec<Bytes> = (0..count.min(DISTINCT)).map(large).collect();
     let items = (0..count).map(|n| (format!("key{}", n % DISTINCT), values[n % DISTINCT].clone()));
     let stored = client.set_many(items).await;
-    assert_eq!(stored.made().count(), count, "{:?}", stored.failed().next());
+    assert_eq!(stored.applied().count(), count, "{:?}", stored.failed().next());
     let fetched = client.get_many((0..values.len()).map(|n| format!("key{n}"))).await;
     for (n, (key, item)) in fetched.into_iter().enumerate() {
         assert!(item.unwrap().unwrap().value == values[n], "{key}");

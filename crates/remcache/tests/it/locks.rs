@@ -66,7 +66,7 @@ async fn holders_of_a_lock_exclude_each_other() {
                 let (inside, rounds) = (Arc::clone(&inside), Arc::clone(&rounds));
                 tokio::spawn(async move {
                     for round in 0..5 {
-                        let lock = client.lock("lock", LONG).within(LONG).await.unwrap().acquired().unwrap();
+                        let lock = client.lock("lock", LONG).wait_up_to(LONG).await.unwrap().acquired().unwrap();
                         assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
                         tokio::task::yield_now().await;
                         inside.fetch_sub(1, Ordering::SeqCst);
@@ -117,7 +117,7 @@ async fn a_renewed_lock_is_kept_and_an_expired_one_is_reported() {
 async fn a_lock_expires_with_its_ttl() {
     on_all_servers(async |one, other, protocol| {
         let dead = one.lock("lock", Duration::from_secs(2)).await.unwrap().acquired().unwrap();
-        let next = other.lock("lock", LONG).within(LONG).await.unwrap().acquired().unwrap();
+        let next = other.lock("lock", LONG).wait_up_to(LONG).await.unwrap().acquired().unwrap();
         assert!(next.fencing_token() > dead.fencing_token(), "{protocol}");
         drop(dead);
         one.get("later").await.unwrap();
@@ -131,7 +131,7 @@ async fn dropping_a_lock_releases_it_outside_a_runtime_too() {
     on_all_servers(async |one, other, protocol| {
         let lock = one.lock("lock", LONG).await.unwrap().acquired().unwrap();
         std::thread::spawn(move || drop(lock)).join().unwrap();
-        assert!(other.lock("lock", LONG).within(LONG).await.unwrap().is_acquired(), "{protocol}");
+        assert!(other.lock("lock", LONG).wait_up_to(LONG).await.unwrap().is_acquired(), "{protocol}");
     })
     .await;
 }
@@ -160,7 +160,7 @@ async fn waiting_for_a_lock_can_be_dropped_at_every_poll() {
             drop(locking);
             let acquired = taken.is_some();
             drop(taken);
-            let next = other.lock("lock", LONG).within(LONG).await.unwrap().acquired().unwrap();
+            let next = other.lock("lock", LONG).wait_up_to(LONG).await.unwrap().acquired().unwrap();
             assert!(next.unlock().await.unwrap(), "{protocol}, {times} polls");
             if acquired {
                 assert!(times > 2, "{protocol}: acquired before it could be dropped");
@@ -174,14 +174,14 @@ async fn waiting_for_a_lock_can_be_dropped_at_every_poll() {
 async fn without_a_server_a_lock_follows_its_policy() {
     let client = unreachable_client();
     assert!(client.lock("lock", LONG).await.unwrap_err().is_unavailable(), "fails by default");
-    let mut lock = client.lock("lock", LONG).when_away(OnUnavailable::FailOpen).await.unwrap().acquired().unwrap();
+    let mut lock = client.lock("lock", LONG).on_unavailable(OnUnavailable::FailOpen).await.unwrap().acquired().unwrap();
     assert_eq!(lock.fencing_token(), None);
     lock.renew().await.unwrap();
     assert!(!lock.unlock().await.unwrap());
     let server = Memcached::start(&["-C"]);
     for protocol in PROTOCOLS {
         let client = client_at(&server.addr(), protocol);
-        let error = client.lock("lock", LONG).when_away(OnUnavailable::FailOpen).await.unwrap_err();
+        let error = client.lock("lock", LONG).on_unavailable(OnUnavailable::FailOpen).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported, "{protocol}: {error}");
         assert_eq!(client.get("lock").await.unwrap(), None, "{protocol}: no item is left");
     }
@@ -260,7 +260,7 @@ async fn without_a_server_a_limiter_follows_its_policy() {
             let decision = limiter.acquire("ada").await.unwrap();
             assert!(decision.is_allowed && !decision.is_counted, "allowed by default");
         }
-        let closed = limiter.when_away(OnUnavailable::FailClosed);
+        let closed = limiter.on_unavailable(OnUnavailable::FailClosed);
         assert!(closed.acquire("ada").await.unwrap_err().is_unavailable());
     }
 }

@@ -9,7 +9,7 @@ mod bad_input;
 #[cfg(feature = "blocking")]
 mod blocking;
 mod breaker;
-#[cfg(all(feature = "json", feature = "near", feature = "zstd", feature = "deflate"))]
+#[cfg(all(feature = "json", feature = "local-cache", feature = "zstd", feature = "deflate"))]
 mod cache;
 mod cancel;
 mod cas_zero;
@@ -38,7 +38,7 @@ mod many;
 mod many_stream;
 mod migration;
 mod migration_undo;
-#[cfg(feature = "near")]
+#[cfg(feature = "local-cache")]
 mod near_filling;
 mod negotiation;
 mod observe;

@@ -76,7 +76,7 @@ async fn every_write_has_its_outcome() {
     assert_eq!(flags_and_ttl(&server.addr(), "present").unwrap().1, -1);
     let added = client.add_many(pairs).ttl(ttl).await;
     assert_eq!(outcomes(&added), [("present", "exists"), ("absent", "applied"), ("other", "applied")]);
-    assert_eq!(added.refused().collect::<Vec<_>>(), [(&"present", WriteOutcome::Exists)]);
+    assert_eq!(added.not_applied().collect::<Vec<_>>(), [(&"present", WriteOutcome::Exists)]);
     let deleted = client.delete_many(["nothing", "present", "absent", "unknown"]).await;
     let expected = [("nothing", "not found"), ("present", "applied"), ("absent", "applied"), ("unknown", "not found")];
     assert_eq!(outcomes(&deleted), expected);
@@ -97,7 +97,7 @@ async fn results_are_in_the_order_of_the_keys_over_all_servers() {
     let client = client_of_all(&servers);
     let keys: Vec<String> = (0..5000).map(|n| format!("key{n}")).collect();
     let stored = client.set_many(keys.iter().map(|key| (key.as_str(), key.as_bytes()))).await;
-    assert_eq!(stored.made().count(), 5000);
+    assert_eq!(stored.applied().count(), 5000);
     let fetched = client.get_many(&keys).await;
     for (n, (key, item)) in fetched.into_iter().enumerate() {
         assert_eq!(*key, keys[n]);
@@ -118,7 +118,7 @@ async fn a_key_can_be_given_more_than_once() {
     let fetched = client.get_many(["k", "absent", "k", "k"]).await;
     assert_eq!((fetched.found().count(), fetched.missing().count()), (3, 1));
     let stored = client.set_many([("k", "1"), ("k", "2"), ("k", "3")]).await;
-    assert_eq!(stored.made().count(), 3);
+    assert_eq!(stored.applied().count(), 3);
     assert_eq!(client.get("k").await.unwrap().unwrap().value, "3", "in the order of the call");
 }
 
@@ -131,7 +131,7 @@ async fn an_invalid_key_fails_only_itself() {
     let longest = "k".repeat(250);
     let keys = ["a", "", "b", &long, &longest, "c"];
     let stored = client.set_many(keys.map(|key| (key, "v"))).await;
-    assert_eq!(stored.made().collect::<Vec<_>>(), [&"a", &"b", &longest.as_str(), &"c"]);
+    assert_eq!(stored.applied().collect::<Vec<_>>(), [&"a", &"b", &longest.as_str(), &"c"]);
     let failed: Vec<_> = stored.failed().map(|(key, error)| (key.len(), error.kind())).collect();
     assert_eq!(failed, [(0, ErrorKind::InvalidKey), (251, ErrorKind::InvalidKey)]);
     let last_invalid = client.get_many(["a", ""]).await;
@@ -147,7 +147,7 @@ async fn a_value_above_the_limit_fails_only_itself() {
     let client = Client::with_config([server.addr()], patient_config().max_value_size(1000)).unwrap();
     let items: Vec<(String, Vec<u8>)> = (0..20).map(|n| (format!("k{n}"), vec![1; 991 + n])).collect();
     let stored = client.set_many(items).await;
-    assert_eq!(stored.made().count(), 10);
+    assert_eq!(stored.applied().count(), 10);
     assert!(stored.failed().all(|(_, error)| error.kind() == ErrorKind::ValueTooLarge));
     assert_eq!(stat(&only_server(&client), "curr_items").await, 10);
 }
@@ -164,7 +164,7 @@ async fn a_dead_server_fails_only_its_own_keys() {
     assert!((300..2000).contains(&on_dead), "{on_dead}");
     for round in 0..3 {
         let stored = client.set_many(keys.iter().map(|key| (key.as_str(), "v"))).await;
-        assert_eq!(stored.made().count(), 3000 - on_dead, "round {round}");
+        assert_eq!(stored.applied().count(), 3000 - on_dead, "round {round}");
         let fetched = client.get_many(&keys).await;
         assert_eq!((fetched.found().count(), fetched.missing().count()), (3000 - on_dead, 0), "round {round}");
         for (key, error) in fetched.failed() {
@@ -184,9 +184,9 @@ async fn many_writes_need_few_replies() {
     client.noop().await[0].1.as_ref().unwrap();
     let before = proxy.passed(remcache_testkit::Direction::Replies);
     let stored = client.set_many((0..1000).map(|n| (format!("key{n}"), "v"))).await;
-    assert_eq!(stored.made().count(), 1000);
+    assert_eq!(stored.applied().count(), 1000);
     let deleted = client.delete_many((0..1000).map(|n| format!("key{n}"))).await;
-    assert_eq!(deleted.made().count(), 1000);
+    assert_eq!(deleted.applied().count(), 1000);
     let bytes = proxy.passed(remcache_testkit::Direction::Replies) - before;
     assert!(bytes < 1000, "2,000 requests were answered with {bytes} bytes");
 }

@@ -98,7 +98,7 @@ async fn reading_backfills_items_that_only_the_old_placement_has() {
     assert!(cache.get("absent").await.unwrap().is_none());
     let report = cache.report();
     assert_eq!((report.from_old, report.from_new, report.misses, report.backfilled), (1, 1, 1, 1), "{report:?}");
-    assert_eq!(report.share_of_old(), 0.5);
+    assert_eq!(report.old_hit_ratio(), 0.5);
 }
 
 /// The TTL is that of the old item if the protocol reports it, and the configured one otherwise.
@@ -205,7 +205,7 @@ async fn multi_key_calls() {
     let (moving, staying) = (fixture.keys(true, 1000), fixture.keys(false, 100));
     let all: Vec<&String> = moving.iter().chain(&staying).collect();
     let stored = fixture.old.set_many(all.iter().map(|&key| (key, key))).await;
-    assert_eq!(stored.made().count(), 1100);
+    assert_eq!(stored.applied().count(), 1100);
 
     let got = cache.get_many(all.iter().map(|key| &key[..]).chain(["absent"])).await;
     assert!(got.found().all(|(key, item)| item.value == key.as_bytes()) && got.is_complete());
@@ -215,17 +215,17 @@ async fn multi_key_calls() {
     assert_eq!(report.backfilled, 1000);
     let got = cache.get_many(&all).await;
     assert_eq!(got.found().count(), 1100);
-    assert_eq!(cache.report().since(&report).share_of_old(), 0.0);
+    assert_eq!(cache.report().since(&report).old_hit_ratio(), 0.0);
 
     let set = cache.set_many(moving.iter().map(|key| (key, "changed"))).flags(3).ttl(Duration::from_secs(100)).await;
-    assert_eq!(set.made().count(), 1000);
+    assert_eq!(set.applied().count(), 1000);
     assert_eq!(fixture.old.get_many(&moving).await.found().count(), 0);
     let got = cache.get_many(&moving).await;
     assert!(got.found().all(|(_, item)| item.value == "changed" && item.flags == 3) && got.found().count() == 1000);
 
     fixture.old.set(&moving[0][..], "left").await.unwrap();
     let deleted = cache.delete_many(all.iter().map(|key| &key[..]).chain(["absent"])).await;
-    assert_eq!((deleted.made().count(), deleted.refused().count()), (1100, 1));
+    assert_eq!((deleted.applied().count(), deleted.not_applied().count()), (1100, 1));
     for client in [&fixture.old, &fixture.new] {
         assert_eq!(client.get_many(&all).await.missing().count(), 1100);
     }

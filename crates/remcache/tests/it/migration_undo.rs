@@ -74,7 +74,7 @@ async fn a_newer_value_stays(protocol: ProtocolSetting, place: usize) {
     pair.proxies[place].change(|rules| rules.replies.black_hole = false);
     pair.proxies[place].close_connections(Close::Rst);
     let _ = reading.await.unwrap();
-    wait_until("the copy is checked", async || reader.report().undone + reader.report().overtaken == 1).await;
+    wait_until("the copy is checked", async || reader.report().reverted + reader.report().superseded == 1).await;
     // The requests of the undo are sent before these no-ops.
     let migrated = pair.migration.new_client();
     wait_until("the client reconnects", async || migrated.noop().await.iter().all(|(_, outcome)| outcome.is_ok()))

@@ -26,7 +26,7 @@ async fn read_after_write(before: Option<&str>, write: impl AsyncFn(&Names)) -> 
         let server = Server::start().await.unwrap();
         let config = patient_config().protocol(protocol).connections(2);
         let client = Client::with_config([server.address()], config).unwrap();
-        let cache = Names::new(&client, "", Codec::text()).near(LocalCache::new(1 << 20, LONG));
+        let cache = Names::new(&client, "", Codec::text()).local_cache(LocalCache::new(1 << 20, LONG));
         for _ in 0..2 {
             // Open both connections.
             client.get("other").await.unwrap();

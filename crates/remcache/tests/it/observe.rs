@@ -90,8 +90,8 @@ async fn a_server_with_four_connections_goes_down_once_and_comes_up_once() {
     let before = SystemTime::now();
     server.kill();
     wait_until("the server is down", async || client.get("k").await.is_err() && handle.metrics().open == 0).await;
-    let state = handle.state();
-    assert!(is_down(&state.condition) && (before..=SystemTime::now()).contains(&state.since), "{state:?}");
+    let status = handle.status();
+    assert!(is_down(&status.state) && (before..=SystemTime::now()).contains(&status.since), "{status:?}");
     assert_one_loss(&reported_states(&mut events).await);
     server.restart();
     wait_until("all connections are open", async || client.get("k").await.is_ok() && handle.metrics().open == 4).await;
@@ -106,7 +106,7 @@ async fn a_loss_is_reported_although_other_connections_were_never_opened() {
     client.set("k", "v").await.unwrap();
     let mut events = client.events();
     server.kill();
-    let is_reported = || is_down(&only_server(&client).state().condition);
+    let is_reported = || is_down(&only_server(&client).status().state);
     wait_until("the loss is reported", async || client.get("k").await.is_err() && is_reported()).await;
     assert_one_loss(&reported_states(&mut events).await);
 }
@@ -128,10 +128,10 @@ async fn one_connection_detects_an_unresponsive_server_for_all() {
     wait_until("the server is down", async || client.get("k").await.is_err() && !client.is_usable()).await;
     let states = reported_states(&mut events).await;
     assert!(matches!(&states[..], [down] if is_down(down)), "{states:?}");
-    assert!(is_down(&handle.state().condition));
+    assert!(is_down(&handle.status().state));
     server.cont();
     wait_until("the server is up", async || client.is_usable()).await;
-    wait_until("the recovery is reported", async || handle.state().condition == ConnectionState::Connected).await;
+    wait_until("the recovery is reported", async || handle.status().state == ConnectionState::Connected).await;
     assert_eq!(reported_states(&mut events).await, [ConnectionState::Connected]);
 }
 
@@ -147,7 +147,7 @@ async fn metrics_of_a_server() {
     }
     let metrics = handle.metrics();
     assert_eq!((metrics.connections, metrics.open, metrics.in_flight, metrics.waiting), (2, 2, 0, 0));
-    assert_eq!((metrics.state.condition, metrics.reconnects), (ConnectionState::Connected, 0));
+    assert_eq!((metrics.status.state, metrics.reconnects), (ConnectionState::Connected, 0));
     assert!(metrics.round_trip.unwrap() > Duration::ZERO);
     assert_eq!(metrics.errors, idle.errors);
 }

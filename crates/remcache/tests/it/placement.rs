@@ -436,7 +436,7 @@ fn namespaces_are_hashed_as_by_other_clients() {
     let of = |name: &&str| name.starts_with("libmemcached") || name.starts_with("pymemcache");
     assert!(unhashed.iter().all(of), "{unhashed:?}");
     assert_eq!(unhashed.len(), Distribution::all().filter(|it| of(&it.name())).count());
-    assert!(Distribution::LIBMEMCACHED.namespace_hashed(true).hashes_namespace());
+    assert!(Distribution::LIBMEMCACHED.hash_namespace(true).hashes_namespace());
 }
 
 #[test]
@@ -635,7 +635,7 @@ fn the_document_has_the_table_of_all_distributions() {
     let row = |it: Distribution| {
         let quoted: Vec<String> = it.aliases().iter().map(|alias| format!("`{alias}`")).collect();
         let choose = if it.hashes().is_empty() { "" } else { ", choose" };
-        format!("| `{it}` | {} | `{}`{choose} | {} |\n", quoted.join(" "), it.key_hash(), it.about())
+        format!("| `{it}` | {} | `{}`{choose} | {} |\n", quoted.join(" "), it.key_hash(), it.description())
     };
     let rows: String = Distribution::all().map(row).collect();
     let table = format!("| name | other names | hash | what it is |\n|---|---|---|---|\n{rows}");

@@ -43,7 +43,7 @@ fn numbers(client: &Client, server: &str, on: bool, count: usize) -> Vec<usize> 
 
 async fn store(client: &Client, numbers: &[usize]) {
     let stored = client.set_many(numbers.iter().map(|&n| (key(n), value(n)))).await;
-    assert_eq!(stored.made().count(), numbers.len(), "{:?}", stored.failed().next());
+    assert_eq!(stored.applied().count(), numbers.len(), "{:?}", stored.failed().next());
 }
 
 type Get = JoinHandle<(usize, Result<Option<Item>, Error>)>;
@@ -64,7 +64,7 @@ async fn assert_all_found(gets: Vec<Get>) {
 }
 
 fn is_down(server: &ServerHandle) -> bool {
-    matches!(server.state().condition, ConnectionState::Down(_))
+    matches!(server.status().state, ConnectionState::Down(_))
 }
 
 // ---- kill -9 ----
@@ -100,7 +100,7 @@ async fn a_killed_server_fails_its_own_keys_only() {
 
     servers[1].restart();
     // The client reconnects without a request.
-    wait_until("the server is up", async || handle.state().condition == ConnectionState::Connected).await;
+    wait_until("the server is up", async || handle.status().state == ConnectionState::Connected).await;
     let after = client.get_many(failing_keys.iter().map(|&n| key(n))).await;
     assert_eq!(after.missing().count(), 1000, "the cache is empty");
     store(&client, &failing_keys).await;
@@ -229,7 +229,7 @@ async fn a_server_that_is_killed_repeatedly_is_used_again_each_time() {
         wait_until("the server is down", async || is_down(&handle)).await;
         load.wait_for_successes(500).await;
         servers[2].restart();
-        wait_until("the server is up", async || handle.state().condition == ConnectionState::Connected).await;
+        wait_until("the server is up", async || handle.status().state == ConnectionState::Connected).await;
         assert!(client.is_usable(), "round {round}");
     }
     load.wait_for_successes(500).await;
@@ -278,7 +278,7 @@ async fn a_stopped_server_times_out_then_fails_fast_then_recovers() {
         tokio::time::sleep(millis(5)).await;
     }
     server.cont();
-    wait_until("the server is up", async || handle.state().condition == ConnectionState::Connected).await;
+    wait_until("the server is up", async || handle.status().state == ConnectionState::Connected).await;
     for round in 0..10 {
         for n in 0..100 {
             let item = client.get(key(n)).timeout(Duration::from_secs(60)).await.unwrap();
@@ -333,8 +333,7 @@ async fn an_idle_connection_closed_by_the_server_is_not_an_error() {
     client.set("k", "v").await.unwrap();
     let handle = only_server(&client);
     for closed in 1..=2 {
-        wait_until("the server closes the connection", async || handle.state().condition == ConnectionState::Idle)
-            .await;
+        wait_until("the server closes the connection", async || handle.status().state == ConnectionState::Idle).await;
         assert!(client.is_usable());
         assert_eq!(client.get("k").await.unwrap().unwrap().value, "v");
         assert_eq!(proxy.accepted(), closed + 1);
@@ -370,7 +369,7 @@ async fn a_reset_fails_requests_in_flight_and_none_after_the_reconnect() {
             let (n, got) = get.await.unwrap();
             assert!(got.is_err_and(|error| error.is_disconnected()), "round {round}: {}", key(n));
         }
-        wait_until("the server is up", async || only_server(&client).state().condition == ConnectionState::Connected)
+        wait_until("the server is up", async || only_server(&client).status().state == ConnectionState::Connected)
             .await;
         assert_all_found(get_each(&client, &all)).await;
     }
@@ -466,7 +465,7 @@ async fn closing_a_client_whose_server_is_down_completes() {
     let client = Client::with_config([format!("127.0.0.1:{}", unused_port())], patient_config()).unwrap();
     assert!(client.get("k").await.is_err());
     client.close().await;
-    assert_eq!(only_server(&client).state().condition, ConnectionState::Closed);
+    assert_eq!(only_server(&client).status().state, ConnectionState::Closed);
 }
 
 #[test]

@@ -63,10 +63,10 @@ async fn a_limiter_and_a_lock_follow_their_policy_after_their_timeout() {
         let limiter = Limiter::new(&client, "n", rule).unwrap().timeout(SHORT);
         let decision = tokio::time::timeout(PATIENCE, limiter.acquire("ada")).await.unwrap().unwrap();
         assert!(decision.is_allowed && !decision.is_counted, "{rule:?}");
-        let closed = limiter.when_away(OnUnavailable::FailClosed);
+        let closed = limiter.on_unavailable(OnUnavailable::FailClosed);
         assert_times_out("a limiter", closed.acquire("ada")).await;
     }
-    let open = client.lock("k", LONG).timeout(SHORT).when_away(OnUnavailable::FailOpen);
+    let open = client.lock("k", LONG).timeout(SHORT).on_unavailable(OnUnavailable::FailOpen);
     let lock = tokio::time::timeout(PATIENCE, open.into_future()).await.unwrap().unwrap();
     assert_eq!(lock.acquired().unwrap().fencing_token(), None);
 }
@@ -102,5 +102,5 @@ async fn a_timeout_of_zero_is_an_error() {
 /// A process that died during a load delays other callers for one second by default, whatever its lease.
 #[tokio::test(start_paused = true)]
 async fn the_default_wait_for_another_loader_is_a_second() {
-    assert_eq!(FetchPolicy::new(LONG), FetchPolicy::new(LONG).wait(Duration::from_secs(1)));
+    assert_eq!(FetchPolicy::new(LONG), FetchPolicy::new(LONG).wait_up_to(Duration::from_secs(1)));
 }

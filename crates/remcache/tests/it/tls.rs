@@ -80,7 +80,7 @@ async fn the_client_does_not_stall_the_server() {
         for &(count, length) in BATCHES {
             let values = (0..count).map(|n| (format!("key{n}"), Bytes::from(vec![b'v'; length])));
             let stored = client.set_many(values).await;
-            assert_eq!(stored.made().count(), count, "{count} values of {length} bytes");
+            assert_eq!(stored.applied().count(), count, "{count} values of {length} bytes");
             let fetched = client.get_many((0..count).map(|n| format!("key{n}"))).await;
             assert!(fetched.found().all(|(_, item)| item.value.len() == length) && fetched.found().count() == count);
         }
@@ -139,7 +139,7 @@ async fn row_21_a_million_keys_in_one_call() {
     let client = fixture.client(patient_config());
     let keys = || (0..KEYS).map(u32::to_be_bytes);
     let stored = client.set_many(keys().step_by(10).map(|key| (key, key))).await;
-    assert_eq!(stored.made().count(), 100_000);
+    assert_eq!(stored.applied().count(), 100_000);
     let fetched = client.get_many(keys()).await;
     assert_eq!(fetched.len(), KEYS as usize);
     for (n, (key, item)) in fetched.into_iter().enumerate() {
@@ -159,7 +159,7 @@ async fn fetch_large(fixture: &Fixture, config: Config, count: usize) {
     let values: Vec<Bytes> = (0..DISTINCT).map(large).collect();
     let items = values.iter().enumerate().map(|(n, value)| (format!("key{n}"), value.clone()));
     let stored = fixture.client(patient_config()).set_many(items).await;
-    assert_eq!(stored.made().count(), DISTINCT);
+    assert_eq!(stored.applied().count(), DISTINCT);
     let fetched = fixture.client(config).get_many((0..count).map(|n| format!("key{}", n % DISTINCT))).await;
     assert_eq!(fetched.len(), count);
     for (n, (key, item)) in fetched.into_iter().enumerate() {

@@ -94,8 +94,8 @@ async fn a_take_is_refused_and_leaves_the_item() {
 #[tokio::test]
 async fn a_gcra_limiter_is_refused_and_a_fixed_window_is_not() {
     without_cas(async |client, protocol| {
-        for when_away in [OnUnavailable::FailOpen, OnUnavailable::FailClosed] {
-            let gcra = Limiter::new(&client, "gcra", Gcra::new(5, LONG)).unwrap().when_away(when_away);
+        for on_unavailable in [OnUnavailable::FailOpen, OnUnavailable::FailClosed] {
+            let gcra = Limiter::new(&client, "gcra", Gcra::new(5, LONG)).unwrap().on_unavailable(on_unavailable);
             for _ in 0..2 {
                 assert_refused(gcra.acquire("ada").await, &protocol.to_string());
             }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use remcache::config::{Address, Overload};
 use remcache::proto::binary::{Header, Opcode};
-use remcache::transport::{Connect, Connecting, Stream, TransportSettings};
+use remcache::transport::{Connect, ConnectFuture, Stream, TransportSettings};
 use remcache::{Client, Config, Request, Status};
 use stats_alloc::Region;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
@@ -35,7 +35,7 @@ struct FixedReply {
 }
 
 impl Connect for FixedReply {
-    fn connect<'a>(&'a self, _: &'a Address, _: &'a TransportSettings) -> Connecting<'a> {
+    fn connect<'a>(&'a self, _: &'a Address, _: &'a TransportSettings) -> ConnectFuture<'a> {
         let (mode, answer) = (self.mode, self.answer.clone());
         Box::pin(async move {
             let (client, mut server) = duplex(4096);
@@ -136,7 +136,7 @@ async fn flood(region: &Region<'_, System>, mut submit: impl FnMut()) -> usize {
 }
 
 #[test]
-fn casts_to_a_server_that_does_not_read_use_bounded_memory() {
+fn requests_without_reply_to_a_server_that_does_not_read_use_bounded_memory() {
     let _turn = take_turn();
     for (mode, length) in all_cases() {
         let (runtime, client) = (runtime(), client_of_a_black_hole(mode));
@@ -145,7 +145,7 @@ fn casts_to_a_server_that_does_not_read_use_bounded_memory() {
         let submit = || {
             for _ in 0..1_000 {
                 // Most are refused.
-                let _ = client.cast(Request::set("key", &value));
+                let _ = client.send_no_reply(Request::set("key", &value));
             }
         };
         let most = runtime.block_on(flood(&region, submit));

@@ -75,7 +75,7 @@ fn a_decompression_bomb_allocates_no_more_than_the_limit() {
     for compression in [Compression::Zstd, Compression::Lz4, Compression::Zlib, Compression::Gzip] {
         let bomb = Bytes::from(compression.compress(&zeros).unwrap());
         let flags = Flags::new(Format::Bytes, Some(compression)).to_bits();
-        let codec = Codec::bytes().limit(1 << 20);
+        let codec = Codec::bytes().max_decompressed_size(1 << 20);
         let (result, stats) = cost(|| codec.decode(flags, bomb));
         assert!(result.is_err());
         let allocated = stats.bytes_allocated;

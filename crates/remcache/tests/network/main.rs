@@ -49,12 +49,12 @@ impl Fixture {
         let server = Memcached::start(&[]);
         let client = Client::with_config([server.addr()], mode.config(config)).expect("an address");
         let stored = client.set_many((0..KEYS).map(|n| (key(n), value(n)))).await;
-        assert_eq!(stored.made().count(), KEYS, "{:?}", stored.failed().next());
+        assert_eq!(stored.applied().count(), KEYS, "{:?}", stored.failed().next());
         Self { server, client }
     }
 
     fn is_connected(&self) -> bool {
-        self.client.servers()[0].state().condition == ConnectionState::Connected
+        self.client.servers()[0].status().state == ConnectionState::Connected
     }
 
     /// Gets a key in time, with the right value or an error, which is returned.

@@ -129,7 +129,7 @@ async fn first_requests(protocol: ProtocolSetting, address: &str) {
     }
     // A cast has no caller, and quiet requests cannot be attributed.
     let casting = client();
-    assert!(casting.cast(Request::noop()));
+    assert!(casting.send_no_reply(Request::noop()));
     check(error_of(&casting).await);
     let quiet = client();
     let set = |key: &'static str| quiet.call(Request::set(key, "v").quiet());

@@ -43,9 +43,9 @@ async fn a_rejected_password_is_never_shown() {
         seen.push(format!("{client:?} {:?}", client.call(Request::get("k")).await));
         seen.push(format!("{:?} {:?}", client.get_many(["a", "b"]).await, client.get("k")));
         for server in client.servers() {
-            let state = server.state();
-            assert!(matches!(state.condition, ConnectionState::Down(_)), "{state:?}");
-            seen.push(format!("{server:?} {state:?}"));
+            let status = server.status();
+            assert!(matches!(status.state, ConnectionState::Down(_)), "{status:?}");
+            seen.push(format!("{server:?} {status:?}"));
         }
     }
     seen.push(log.text());

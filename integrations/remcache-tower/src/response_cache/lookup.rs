@@ -136,7 +136,7 @@ where
         };
         if let (Some(entry), true) = (&found, self.handler.is_finished()) {
             // If it is lost, the time in the entry decides.
-            let _ = self.layer.client.cast(remcache::Request::touch(key, entry.ttl()));
+            let _ = self.layer.client.send_no_reply(remcache::Request::touch(key, entry.ttl()));
         }
         found
     }

@@ -117,7 +117,7 @@ impl ResponseCacheLayer {
 
     fn policy(&self) -> FetchPolicy {
         let policy = FetchPolicy::new(LONGEST_TTL).timeout(self.command_timeout());
-        policy.lease(self.handler_timeout).wait(self.handler_timeout)
+        policy.lease(self.handler_timeout).wait_up_to(self.handler_timeout)
     }
 
     /// Returns the key of a request's responses. Requests with credentials have a different key, so that a private response

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use remcache::config::Address;
-use remcache::transport::{Connect, Connecting, Stream, TransportSettings};
+use remcache::transport::{Connect, ConnectFuture, Stream, TransportSettings};
 use turmoil::Sim;
 use turmoil::net::TcpStream;
 
@@ -14,7 +14,7 @@ use turmoil::net::TcpStream;
 pub(crate) struct SimulatedConnector;
 
 impl Connect for SimulatedConnector {
-    fn connect<'a>(&'a self, address: &'a Address, _: &'a TransportSettings) -> Connecting<'a> {
+    fn connect<'a>(&'a self, address: &'a Address, _: &'a TransportSettings) -> ConnectFuture<'a> {
         Box::pin(async move {
             let Address::Tcp { host, port } = address else { return Err(io::ErrorKind::Unsupported.into()) };
             let stream = TcpStream::connect((host.as_str(), *port)).await?;

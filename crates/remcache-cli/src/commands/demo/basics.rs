@@ -61,7 +61,7 @@ pub(super) async fn many_keys(client: &Client, out: &mut DemoOutput<'_>) -> Resu
     let begun = Instant::now();
     let stored = client.set_many(keys.iter().map(|key| (key, key.clone()))).ttl(TTL).await;
     let time = number::duration(begun.elapsed());
-    let made = stored.made().count();
+    let made = stored.applied().count();
     let outcome = format!("{} stored in {time}", number::exact(made as u64));
     out.step("set_many 10,000 keys", outcome, made == KEYS)?;
     let begun = Instant::now();

@@ -118,7 +118,7 @@ impl<'c> Scenario<'c> {
                 false => out.paint(TextStyle::Faint, "·"),
             });
             let cells: String = cells.map(|cell| format!("  {cell}")).collect();
-            let (word, style) = match server.state().condition {
+            let (word, style) = match server.status().state {
                 ConnectionState::Down(_) => ("down", TextStyle::Bad),
                 _ => ("up", TextStyle::Good),
             };

@@ -77,7 +77,7 @@ fn profiles(session: &mut Session) -> Outcome {
         let mut records = output.records(&["name", "aliases", "description"])?;
         for known in Distribution::all() {
             let record = Record::new().with("name", known.name()).with("aliases", known.aliases().join(" "));
-            records.push(record.with("description", known.about()))?;
+            records.push(record.with("description", known.description()))?;
         }
         records.end()?;
         return Ok(Exit::Yes);
@@ -85,8 +85,8 @@ fn profiles(session: &mut Session) -> Outcome {
     let mut table = Table::new([Column::left("NAME"), Column::left("")]);
     for known in Distribution::all() {
         let about = match known.aliases() {
-            [] => known.about().to_owned(),
-            aliases => format!("{} (also {})", known.about(), aliases.join(", ")),
+            [] => known.description().to_owned(),
+            aliases => format!("{} (also {})", known.description(), aliases.join(", ")),
         };
         table.row([Cell::new(known.name()).style(TextStyle::Name), Cell::new(about)]);
     }

@@ -78,7 +78,11 @@ impl Protocols {
         }
         let mut protocol = match kept {
             Some(protocol) => protocol,
-            None => Protocol { stream: server.open_text().await?, input: Vec::new(), silence: session.options.timeout },
+            None => Protocol {
+                stream: server.open_text_connection().await?,
+                input: Vec::new(),
+                silence: session.options.timeout,
+            },
         };
         let meaning = protocol.converse(sent, request, session).await?;
         if meaning != Meaning::Error && !sent.is_last() {

@@ -327,7 +327,7 @@ impl Round {
         if self.availability[index] == Availability::WithoutStats {
             return Cell::new(problem).style(TextStyle::Warning).spanning();
         }
-        let since = snapshot.server.state().since.elapsed().unwrap_or_default().as_secs();
+        let since = snapshot.server.status().since.elapsed().unwrap_or_default().as_secs();
         let since = if since > 0 { format!(" ({since} s ago)") } else { String::new() };
         Cell::new(format_args!("DOWN: {problem}{since}")).style(TextStyle::Bad).spanning()
     }

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use super::text::Harness;
 use crate::*;
 
-fn harness(protocol: Protocol, keys_in_line: usize) -> Harness {
+fn harness(protocol: Protocol, max_keys_per_multiget: usize) -> Harness {
     let mut harness = Harness::new(protocol);
-    harness.connection.set_max_keys_per_line(keys_in_line);
+    harness.connection.set_max_keys_per_multiget(max_keys_per_multiget);
     harness
 }
 
@@ -20,7 +20,13 @@ fn close(harness: &mut Harness) {
     while harness.connection.poll_local_event().is_some() {}
 }
 
-fn submit_until(harness: &mut Harness, request: &Request<'_>, tag: Option<u64>, deadline: Deadline, at: u64) -> Ticket {
+fn submit_until(
+    harness: &mut Harness,
+    request: &Request<'_>,
+    tag: Option<u64>,
+    deadline: Deadline,
+    at: u64,
+) -> RequestId {
     let now = harness.at(at);
     harness.connection.submit(request, tag.map(Tag), deadline, now).unwrap()
 }
@@ -98,38 +104,38 @@ fn only_a_request_that_a_caller_waits_for_can_be_abandoned() {
 
 #[test]
 fn a_fetch_that_was_sent_again_can_still_be_abandoned() {
-    for keys_in_line in [1, 100] {
-        let mut harness = harness(Protocol::Text, keys_in_line);
-        let tickets: Vec<Ticket> = (0..4).map(|tag| harness.submit(&Request::get("k"), tag).unwrap()).collect();
+    for max_keys_per_multiget in [1, 100] {
+        let mut harness = harness(Protocol::Text, max_keys_per_multiget);
+        let request_ids: Vec<RequestId> = (0..4).map(|tag| harness.submit(&Request::get("k"), tag).unwrap()).collect();
         let lines = harness.sent().matches("gets").count();
         harness.answer(&"ERROR\r\n".repeat(lines)).unwrap();
         // When the reply arrives, the tag may belong to another request.
-        harness.connection.abandon(tickets[1], harness.at(0));
+        harness.connection.abandon(request_ids[1], harness.at(0));
         assert_eq!(harness.connection.abandoned(), 1);
         let lines = harness.sent().matches("get ").count();
         let found = harness.answer(&"VALUE k 0 1\r\nv\r\nEND\r\n".repeat(lines)).unwrap();
         assert!(found.iter().all(|(tag, _)| *tag != 1), "{found:?}");
         assert_eq!((found.len(), harness.connection.abandoned()), (3, 0), "{found:?}");
         // A request that was abandoned earlier is not sent again.
-        let ticket = harness.submit(&Request::get("k"), 9).unwrap();
-        harness.connection.abandon(ticket, harness.at(0));
+        let request_id = harness.submit(&Request::get("k"), 9).unwrap();
+        harness.connection.abandon(request_id, harness.at(0));
     }
 }
 
 #[test]
 fn a_fetch_that_was_abandoned_is_not_sent_again() {
     let mut harness = harness(Protocol::Text, 1);
-    let ticket = harness.submit(&Request::get("k"), 1).unwrap();
+    let request_id = harness.submit(&Request::get("k"), 1).unwrap();
     harness.sent();
-    harness.connection.abandon(ticket, harness.at(0));
+    harness.connection.abandon(request_id, harness.at(0));
     assert_eq!(harness.answer("ERROR\r\n"), Ok(vec![]));
     assert_eq!((harness.sent(), harness.connection.in_flight(), harness.connection.abandoned()), (String::new(), 0, 0));
 }
 
 #[test]
 fn a_reply_to_a_fetch_that_has_not_been_sent_again_is_a_protocol_error() {
-    for keys_in_line in [1, 100] {
-        let mut harness = harness(Protocol::Text, keys_in_line);
+    for max_keys_per_multiget in [1, 100] {
+        let mut harness = harness(Protocol::Text, max_keys_per_multiget);
         harness.submit(&Request::get("k"), 1).unwrap();
         harness.sent();
         let answer = harness.answer("ERROR\r\nEND\r\n");
@@ -163,24 +169,24 @@ fn a_request_is_not_overdue_after_a_stall_of_the_client() {
     harness.connection.reset_silence_timer(harness.at(now));
     assert_eq!(harness.connection.handle_timeout(harness.at(now)), Ok(()));
     assert!(harness.connection.poll_timeout().is_some_and(|at| at > harness.at(now)));
-    assert_eq!(harness.connection.handle_timeout(harness.at(now) + overdue), Err(ProtocolError::Silent));
+    assert_eq!(harness.connection.handle_timeout(harness.at(now) + overdue), Err(ProtocolError::Unresponsive));
 }
 
 #[test]
 fn no_keepalive_is_sent_before_the_negotiation() {
-    let mut harness = Harness::undecided(Limits::default());
+    let mut harness = Harness::detecting(Limits::default());
     let keepalive = Limits::default().keepalive;
     harness.connection.handle_timeout(harness.at(0) + keepalive).unwrap();
     assert_eq!(harness.connection.in_flight(), 0, "no no-op is sent");
-    harness.connection.begin(Protocol::Text, ServerVersion::default());
+    harness.connection.set_protocol(Protocol::Text, ServerVersion::default());
     assert_eq!(harness.sent(), "");
 }
 
 /// A reply extends the deadlines of a multi-key call, and never shortens one.
 #[test]
 fn an_extended_deadline_is_never_earlier_than_the_original_one() {
-    for (protocol, keys_in_line) in [(Protocol::Meta, 1), (Protocol::Text, 1), (Protocol::Text, 100)] {
-        let mut harness = harness(protocol, keys_in_line);
+    for (protocol, max_keys_per_multiget) in [(Protocol::Meta, 1), (Protocol::Text, 1), (Protocol::Text, 100)] {
+        let mut harness = harness(protocol, max_keys_per_multiget);
         let extendable = Deadline { at: harness.at(1000), extend_by: Duration::from_millis(100) };
         for tag in 0..2 {
             submit_until(&mut harness, &Request::get("k"), Some(tag), extendable, 0);
@@ -235,9 +241,9 @@ fn results_of_a_multiget_follow_the_quiet_requests_before_it() {
 #[test]
 fn a_value_above_the_limit_is_not_copied() {
     let start = std::time::Instant::now();
-    let limits = Limits { value: 3, ..Limits::default() };
-    let mut connection = Connection::speaking(Protocol::Text, ServerVersion::default(), limits, 7, start);
-    connection.set_max_keys_per_line(100);
+    let limits = Limits { max_value_size: 3, ..Limits::default() };
+    let mut connection = Connection::with_protocol(Protocol::Text, ServerVersion::default(), limits, 7, start);
+    connection.set_max_keys_per_multiget(100);
     let deadline = Deadline { at: start + Duration::from_secs(1), extend_by: Duration::ZERO };
     for (tag, key) in [(1, "a"), (2, "b")] {
         connection.submit(&Request::get(key), Some(Tag(tag)), deadline, start).unwrap();

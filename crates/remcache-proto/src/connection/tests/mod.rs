@@ -34,7 +34,7 @@ impl Harness {
         self.start + Duration::from_millis(millis)
     }
 
-    fn submit(&mut self, request: &Request<'_>, tag: u64, at: u64) -> Result<Ticket, Rejected> {
+    fn submit(&mut self, request: &Request<'_>, tag: u64, at: u64) -> Result<RequestId, Rejected> {
         let deadline = Deadline { at: self.at(at) + SECOND, extend_by: Duration::ZERO };
         self.connection.submit(request, Some(Tag(tag)), deadline, self.at(at))
     }
@@ -261,7 +261,8 @@ fn bytes_taken_by_an_io_loop_that_ended_count_as_sent() {
 
 #[test]
 fn limits_hold_and_one_large_request_always_fits() {
-    let mut harness = Harness::new(Limits { in_flight: 2, output: 100, value: 1000, ..Limits::default() }, 7);
+    let mut harness =
+        Harness::new(Limits { max_in_flight: 2, max_output: 100, max_value_size: 1000, ..Limits::default() }, 7);
     let large = vec![0; 1000];
     harness.submit(&Request::set("a", &large), 1, 0).unwrap();
     assert_eq!(harness.submit(&Request::get("b"), 2, 0), Err(Rejected::Full), "too many bytes");
@@ -275,18 +276,18 @@ fn limits_hold_and_one_large_request_always_fits() {
 
 #[test]
 fn too_many_abandoned_requests_close_the_connection() {
-    let mut harness = Harness::new(Limits { abandoned: (2, SECOND), ..Limits::default() }, 7);
-    let tickets: Vec<_> = (0..4).map(|tag| harness.submit(&Request::get("a"), tag, 0).unwrap()).collect();
+    let mut harness = Harness::new(Limits { max_abandoned: (2, SECOND), ..Limits::default() }, 7);
+    let request_ids: Vec<_> = (0..4).map(|tag| harness.submit(&Request::get("a"), tag, 0).unwrap()).collect();
     harness.sent();
-    for ticket in &tickets[..3] {
-        harness.connection.abandon(*ticket, harness.at(100));
-        harness.connection.abandon(*ticket, harness.at(100));
+    for request_id in &request_ids[..3] {
+        harness.connection.abandon(*request_id, harness.at(100));
+        harness.connection.abandon(*request_id, harness.at(100));
     }
     assert_eq!(harness.connection.abandoned(), 3);
     harness.connection.handle_timeout(harness.at(999)).unwrap();
     harness.answer(7, 0x00, Status::KeyNotFound).unwrap();
     assert_eq!(harness.connection.abandoned(), 2);
-    harness.connection.abandon(tickets[3], harness.at(999));
+    harness.connection.abandon(request_ids[3], harness.at(999));
     let outcome = harness.connection.handle_timeout(harness.at(1999));
     assert_eq!(outcome, Err(ProtocolError::TooManyAbandoned(3)));
 }
@@ -301,7 +302,7 @@ fn an_idle_connection_is_probed_and_an_unresponsive_one_fails() {
     assert_eq!(harness.sent()[0].header.opcode, 0x0a);
     assert_eq!(harness.connection.poll_timeout(), Some(harness.at(20_000)));
     harness.connection.handle_timeout(harness.at(19_999)).unwrap();
-    assert_eq!(harness.connection.handle_timeout(harness.at(20_000)), Err(ProtocolError::Silent));
+    assert_eq!(harness.connection.handle_timeout(harness.at(20_000)), Err(ProtocolError::Unresponsive));
 }
 
 #[test]
@@ -311,7 +312,7 @@ fn an_overdue_request_at_the_head_closes_the_connection() {
     harness.sent();
     harness.connection.handle_received(harness.at(1900));
     harness.connection.handle_timeout(harness.at(1999)).unwrap();
-    assert_eq!(harness.connection.handle_timeout(harness.at(2000)), Err(ProtocolError::Silent));
+    assert_eq!(harness.connection.handle_timeout(harness.at(2000)), Err(ProtocolError::Unresponsive));
 }
 
 #[test]
@@ -341,7 +342,7 @@ fn the_state_machine_serves_the_next_connection_after_a_close() {
         harness.answer(first, 0x00, Status::KeyNotFound).unwrap();
         harness.connection.close(&Bytes::from("gone"), harness.at(0));
         assert_eq!(harness.events(), Ok(vec![(2, Status::Disconnected(Delivery::MaybeSent))]), "round {round}");
-        assert_eq!((harness.connection.in_flight(), harness.connection.waiting_output()), (0, 0));
+        assert_eq!((harness.connection.in_flight(), harness.connection.unwritten_bytes()), (0, 0));
     }
 }
 
@@ -360,18 +361,18 @@ fn counters_match_the_queue() {
     assert_eq!((harness.connection.has_output(), harness.connection.in_flight()), (false, 4));
     harness.connection.abandon_where(|tag| tag.0 > 1, harness.at(0));
     let Harness { connection, .. } = &harness;
-    assert_eq!((connection.in_flight(), connection.awaited(), connection.abandoned()), (4, 2, 2));
+    assert_eq!((connection.in_flight(), connection.waiting_callers(), connection.abandoned()), (4, 2, 2));
 }
 
 #[test]
 fn the_limit_of_abandoned_requests_counts_from_the_last_excess() {
-    let patient = Limits { abandoned: (2, SECOND), overdue: SECOND * 60, ..Limits::default() };
+    let patient = Limits { max_abandoned: (2, SECOND), max_overdue: SECOND * 60, ..Limits::default() };
     let mut harness = Harness::new(patient, 7);
-    let tickets: Vec<_> = (0..4).map(|tag| harness.submit(&Request::get("a"), tag, 0).unwrap()).collect();
+    let request_ids: Vec<_> = (0..4).map(|tag| harness.submit(&Request::get("a"), tag, 0).unwrap()).collect();
     harness.sent();
-    tickets[..3].iter().for_each(|ticket| harness.connection.abandon(*ticket, harness.start));
+    request_ids[..3].iter().for_each(|request_id| harness.connection.abandon(*request_id, harness.start));
     harness.answer(7, 0x00, Status::KeyNotFound).unwrap();
-    harness.connection.abandon(tickets[3], harness.at(900));
+    harness.connection.abandon(request_ids[3], harness.at(900));
     harness.connection.handle_timeout(harness.at(1899)).unwrap();
     assert_eq!(harness.connection.handle_timeout(harness.at(1900)), Err(ProtocolError::TooManyAbandoned(3)));
 }
@@ -397,13 +398,13 @@ fn a_write_contains_whole_requests_or_one_longer_request() {
         for request in *requests {
             harness.submit(request, 0, 0).unwrap();
         }
-        assert_eq!(harness.connection.next_boundary(*limit), 0, "output that was not taken is not written");
+        assert_eq!(harness.connection.whole_requests_len(*limit), 0, "output that was not taken is not written");
         let mut output = Output::new();
         harness.connection.take_output(&mut output);
         harness.submit(&get(), 1, 0).unwrap();
         let mut writes = Vec::new();
         while output.has_remaining() {
-            let count = harness.connection.next_boundary(*limit);
+            let count = harness.connection.whole_requests_len(*limit);
             writes.push(count);
             output.advance(count);
             harness.connection.handle_written(count);
@@ -423,13 +424,13 @@ fn boundaries_are_correct_after_expired_requests_and_early_replies() {
     harness.submit(&Request::get("key"), 3, 1000).unwrap();
     let mut output = Output::new();
     harness.connection.take_output(&mut output);
-    assert_eq!(harness.connection.next_boundary(60), 48);
+    assert_eq!(harness.connection.whole_requests_len(60), 48);
     harness.connection.handle_written(48);
     // Replies to requests that were not written do not change the boundaries.
     harness.answer(u32::MAX, Opcode::NOOP.0, Status::NoError).unwrap();
     harness.answer(0, Opcode::NOOP.0, Status::NoError).unwrap();
     harness.answer(1, Opcode::NOOP.0, Status::NoError).unwrap();
     harness.answer(2, Opcode::GET.0, Status::NoError).unwrap();
-    assert_eq!(harness.connection.next_boundary(60), 24 + 27);
-    assert_eq!(harness.connection.next_boundary(30), 24 + 27, "the inner boundary is no longer known");
+    assert_eq!(harness.connection.whole_requests_len(60), 24 + 27);
+    assert_eq!(harness.connection.whole_requests_len(30), 24 + 27, "the inner boundary is no longer known");
 }

@@ -7,9 +7,9 @@ use bytes::Bytes;
 
 use crate::*;
 
-fn harness(protocol: Protocol, keys_in_line: usize) -> Harness {
+fn harness(protocol: Protocol, max_keys_per_multiget: usize) -> Harness {
     let mut harness = Harness::new(protocol);
-    harness.connection.set_max_keys_per_line(keys_in_line);
+    harness.connection.set_max_keys_per_multiget(max_keys_per_multiget);
     harness
 }
 
@@ -27,8 +27,8 @@ fn submit(harness: &mut Harness, requests: &str) {
 }
 
 #[track_caller]
-fn assert_sent(protocol: Protocol, requests: &str, keys_in_line: usize, expected: &str) {
-    let mut harness = harness(protocol, keys_in_line);
+fn assert_sent(protocol: Protocol, requests: &str, max_keys_per_multiget: usize, expected: &str) {
+    let mut harness = harness(protocol, max_keys_per_multiget);
     submit(&mut harness, requests);
     assert_eq!(harness.sent().replace("\r\n", "|"), expected, "{protocol} {requests}");
 }
@@ -135,7 +135,7 @@ fn a_line_does_not_exceed_the_read_buffer_of_a_server() {
     assert_eq!(sent.split_whitespace().count(), 100 + lengths.len());
 }
 
-/// Decodes replies at once and byte by byte. Expected are tags with - for a miss, + for a hit or success, ! for an
+/// Decodes replies at once and byte by byte. ReplyShape are tags with - for a miss, + for a hit or success, ! for an
 /// error, and the protocol error at the end.
 #[track_caller]
 fn check(requests: &str, reply: &str, expected: &str) {
@@ -204,7 +204,7 @@ fn a_failed_multiget_fails_all_its_gets_and_no_others() {
     check("abc", "SERVER_ERROR out of memory writing get response", "0!1!2!");
     check("abc", "b|SERVER_ERROR out of memory writing get response", "1+0!2!");
     check("abc", "a|b|c|SERVER_ERROR out of memory", "0+1+2+");
-    check("abc", "CLIENT_ERROR bad command line format|END", "0!1!2! OutOfStep");
+    check("abc", "CLIENT_ERROR bad command line format|END", "0!1!2! Desynchronized");
 }
 
 #[test]
@@ -216,7 +216,7 @@ fn no_reply_is_accepted_after_a_desynchronizing_error() {
         harness.input.extend(item_lines("CLIENT_ERROR bad command line format|c|END").as_bytes());
         let mut found = String::new();
         record_events(&mut harness, &mut found);
-        assert_eq!(found, "0!1! OutOfStep", "{protocol}");
+        assert_eq!(found, "0!1! Desynchronized", "{protocol}");
     }
 }
 
@@ -232,7 +232,7 @@ fn a_reply_to_another_key_is_a_protocol_error() {
     check("ab", "VALUE a 0 2 9|xx|VALUE b", "0+ UnexpectedLine");
     check("ab", "VALUE a 0 2|xx|yy", "0+ UnexpectedLine");
     check("ab", "VALUE a 0 9999999 1", " TooLarge");
-    check("ab", "VALUE a 0 1 9|xxx", " UnendedValue");
+    check("ab", "VALUE a 0 1 9|xxx", " UnterminatedValue");
 }
 
 #[test]
@@ -261,7 +261,7 @@ fn a_multiget_completes_quiet_changes_before_it() {
     let hit = |tag| (tag, Status::NoError);
     assert_eq!(run("b|END"), Ok(vec![made[0], made[1], hit(3), (2, Status::KeyNotFound)]));
     assert_eq!(run("END"), Ok(vec![made[0], made[1], (2, Status::KeyNotFound), (3, Status::KeyNotFound)]));
-    assert!(matches!(run("SERVER_ERROR out of memory"), Err(ProtocolError::UnownedError(_))));
+    assert!(matches!(run("SERVER_ERROR out of memory"), Err(ProtocolError::UnattributedError(_))));
     assert!(matches!(run("STORED"), Err(ProtocolError::UnexpectedLine(_))));
     let refused = run("NS O00000008|a|b|END").unwrap();
     assert_eq!(refused, [(1, Status::ItemNotStored), made[0], hit(2), hit(3)]);
@@ -295,10 +295,10 @@ fn abandoned_gets_of_a_line_are_not_sent() {
 fn an_abandoned_fetch_stays_in_its_multiget() {
     let mut harness = harness(Protocol::Meta, 100);
     submit(&mut harness, "a");
-    let ticket = harness.submit(&Request::get("b"), 1).unwrap();
+    let request_id = harness.submit(&Request::get("b"), 1).unwrap();
     harness.submit(&Request::get("c"), 2).unwrap();
     harness.sent();
-    harness.connection.abandon(ticket, harness.at(0));
+    harness.connection.abandon(request_id, harness.at(0));
     assert_eq!(harness.answer(&item_lines("a|b|c|END")), Ok(vec![(0, Status::NoError), (2, Status::NoError)]));
     assert_eq!((harness.connection.in_flight(), harness.connection.abandoned()), (0, 0));
 }
@@ -310,9 +310,9 @@ fn a_multiget_is_not_split_between_tls_records() {
     let mut output = Output::new();
     harness.connection.take_output(&mut output);
     let line = "gets a b c\r\n".len();
-    assert_eq!(harness.connection.next_boundary(4), line);
-    assert_eq!(harness.connection.next_boundary(line + 5), line);
-    assert_eq!(harness.connection.next_boundary(1000), 2 * line);
+    assert_eq!(harness.connection.whole_requests_len(4), line);
+    assert_eq!(harness.connection.whole_requests_len(line + 5), line);
+    assert_eq!(harness.connection.whole_requests_len(1000), 2 * line);
     harness.connection.handle_written(line);
     harness.connection.close(&Bytes::from("gone"), harness.at(0));
     let ends = harness.events().unwrap();

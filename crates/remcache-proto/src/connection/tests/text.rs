@@ -16,20 +16,20 @@ pub(crate) struct Harness {
 impl Harness {
     pub(crate) fn new(protocol: Protocol) -> Self {
         let start = Instant::now();
-        let connection = Connection::speaking(protocol, ServerVersion::default(), Limits::default(), 7, start);
+        let connection = Connection::with_protocol(protocol, ServerVersion::default(), Limits::default(), 7, start);
         Self { connection, input: InputBuffer::new(), start }
     }
 
-    pub(crate) fn undecided(limits: Limits) -> Self {
+    pub(crate) fn detecting(limits: Limits) -> Self {
         let start = Instant::now();
-        Self { connection: Connection::undecided(limits, u32::MAX, start), input: InputBuffer::new(), start }
+        Self { connection: Connection::detecting(limits, u32::MAX, start), input: InputBuffer::new(), start }
     }
 
     pub(crate) fn at(&self, millis: u64) -> Instant {
         self.start + Duration::from_millis(millis)
     }
 
-    pub(crate) fn submit(&mut self, request: &Request<'_>, tag: u64) -> Result<Ticket, Rejected> {
+    pub(crate) fn submit(&mut self, request: &Request<'_>, tag: u64) -> Result<RequestId, Rejected> {
         let deadline = Deadline { at: self.at(1000), extend_by: Duration::ZERO };
         self.connection.submit(request, Some(Tag(tag)), deadline, self.start)
     }
@@ -56,7 +56,7 @@ impl Harness {
 }
 
 /// Submits requests (G = get, g = quiet get, S = set, s = quiet set, N = no-op, V = version) and decodes a reply, a
-/// list of lines with `@n` for the opaque of the n-th request. Expected are tags with - for a miss, + for a success,
+/// list of lines with `@n` for the opaque of the n-th request. ReplyShape are tags with - for a miss, + for a success,
 /// ! for an error, and the protocol error at the end.
 #[track_caller]
 fn check(protocol: Protocol, requests: &str, reply: &str, expected: &str) {
@@ -164,10 +164,10 @@ fn unrequested_meta_replies_are_protocol_errors() {
 #[test]
 fn error_lines_are_attributed_or_close_the_connection() {
     check(Protocol::Meta, "SG", "SERVER_ERROR object too large for cache|EN @1", "0!1-");
-    check(Protocol::Meta, "SG", "CLIENT_ERROR bad data chunk|ERROR", "0! OutOfStep");
-    check(Protocol::Meta, "sG", "SERVER_ERROR object too large for cache", " UnownedError");
-    check(Protocol::Meta, "ss", "SERVER_ERROR object too large for cache", " UnownedError");
-    check(Protocol::Meta, "sS", "SERVER_ERROR out of memory storing object", " UnownedError");
+    check(Protocol::Meta, "SG", "CLIENT_ERROR bad data chunk|ERROR", "0! Desynchronized");
+    check(Protocol::Meta, "sG", "SERVER_ERROR object too large for cache", " UnattributedError");
+    check(Protocol::Meta, "ss", "SERVER_ERROR object too large for cache", " UnattributedError");
+    check(Protocol::Meta, "sS", "SERVER_ERROR out of memory storing object", " UnattributedError");
     // The reply confirms the quiet requests before it.
     check(Protocol::Meta, "ssG", "NS c0 @1|SERVER_ERROR out of memory", "1!0+2!");
     check(Protocol::Meta, "NN", "ERROR|MN", "0!1+");
@@ -176,19 +176,19 @@ fn error_lines_are_attributed_or_close_the_connection() {
     check(Protocol::Meta, "gN", "SERVER_ERROR out of memory|MN", "0!1+");
     check(Protocol::Meta, "GsN", "EN @0|SERVER_ERROR object too large for cache|MN", "0-1!2+");
     check(Protocol::Meta, "ssN", "NS c0 @0|SERVER_ERROR object too large for cache|MN", "0!1!2+");
-    check(Protocol::Meta, "sN", "CLIENT_ERROR bad data chunk|MN", "0! OutOfStep");
+    check(Protocol::Meta, "sN", "CLIENT_ERROR bad data chunk|MN", "0! Desynchronized");
     check(
         Protocol::Meta,
         "sN",
         "SERVER_ERROR object too large for cache|SERVER_ERROR object too large for cache",
         "0!1!",
     );
-    check(Protocol::Meta, "ssN", "SERVER_ERROR object too large for cache", " UnownedError");
+    check(Protocol::Meta, "ssN", "SERVER_ERROR object too large for cache", " UnattributedError");
     check(Protocol::Text, "SG", "SERVER_ERROR object too large for cache|END", "0!1-");
     check(Protocol::Text, "sG", "SERVER_ERROR object too large for cache|END", "0!1-");
-    check(Protocol::Text, "GG", "CLIENT_ERROR bad command line format||END", "0! OutOfStep");
-    check(Protocol::Text, "SG", "CLIENT_ERROR bad command line format|ERROR|END", "0! OutOfStep");
-    check(Protocol::Text, "SG", "CLIENT_ERROR unauthenticated", "0! OutOfStep");
+    check(Protocol::Text, "GG", "CLIENT_ERROR bad command line format||END", "0! Desynchronized");
+    check(Protocol::Text, "SG", "CLIENT_ERROR bad command line format|ERROR|END", "0! Desynchronized");
+    check(Protocol::Text, "SG", "CLIENT_ERROR unauthenticated", "0! Desynchronized");
 }
 
 #[test]
@@ -199,7 +199,7 @@ fn text_replies_are_attributed_in_order() {
     check(Protocol::Text, "G", "STORED", " UnexpectedLine");
     check(Protocol::Text, "S", "END", " UnexpectedLine");
     check(Protocol::Text, "N", "MN", " UnexpectedLine");
-    check(Protocol::Text, "GG", "VALUE k 0 1 9|x|VALUE k 0 1 9|x|END", " UnendedValue");
+    check(Protocol::Text, "GG", "VALUE k 0 1 9|x|VALUE k 0 1 9|x|END", " UnterminatedValue");
     check(Protocol::Text, "G", "END|END", "0- UnexpectedLine");
     check(Protocol::Text, "S", "ERROR Too many open connections", " TooManyConnections");
 }
@@ -275,15 +275,15 @@ fn dumps_and_logs_are_exclusive() {
 #[test]
 fn requests_wait_for_the_negotiation() {
     for (protocol, first) in [(Protocol::Meta, "mg a v f c Offffffff"), (Protocol::Text, "gets a")] {
-        let mut harness = Harness::undecided(Limits::default());
+        let mut harness = Harness::detecting(Limits::default());
         harness.submit(&Request::get("a"), 1).unwrap();
         harness.submit(&Request::increment("b", 1).initial(5), 2).unwrap();
         harness.submit(&Request::delete("c"), 3).unwrap();
         let Harness { connection, .. } = &harness;
         assert_eq!((connection.protocol(), connection.has_output(), connection.in_flight()), (None, false, 3));
-        assert!(connection.waiting_output() > 0);
+        assert!(connection.unwritten_bytes() > 0);
         assert_eq!(harness.sent(), "");
-        harness.connection.begin(protocol, ServerVersion::default());
+        harness.connection.set_protocol(protocol, ServerVersion::default());
         assert_eq!(harness.connection.protocol(), Some(protocol));
         let refused = if protocol == Protocol::Text { vec![(2, Status::Unsupported)] } else { vec![] };
         assert_eq!(harness.events(), Ok(refused));
@@ -296,7 +296,7 @@ fn requests_wait_for_the_negotiation() {
 
 #[test]
 fn requests_that_no_protocol_supports_are_refused_immediately() {
-    let mut harness = Harness::undecided(Limits { value: 10, ..Limits::default() });
+    let mut harness = Harness::detecting(Limits { max_value_size: 10, ..Limits::default() });
     for request in [Request::get(""), Request::set("k", "v").ttl(Duration::ZERO), Request::set("k", vec![0; 11])] {
         assert!(matches!(harness.submit(&request, 1), Err(Rejected::Invalid(_))), "{request:?}");
     }
@@ -305,19 +305,22 @@ fn requests_that_no_protocol_supports_are_refused_immediately() {
 
 #[test]
 fn limits_and_deadlines_apply_during_the_negotiation() {
-    let mut harness = Harness::undecided(Limits { in_flight: 3, output: 2000, ..Limits::default() });
+    let mut harness = Harness::detecting(Limits { max_in_flight: 3, max_output: 2000, ..Limits::default() });
     harness.submit(&Request::set("a", vec![0; 1900]), 1).unwrap();
     assert_eq!(harness.submit(&Request::set("b", vec![0; 900]), 2), Err(Rejected::Full));
-    let ticket = harness.submit(&Request::get("b"), 2).unwrap();
+    let request_id = harness.submit(&Request::get("b"), 2).unwrap();
     harness.submit(&Request::get("c").quiet(), 3).unwrap();
     assert_eq!(harness.submit(&Request::get("d"), 4), Err(Rejected::Full));
-    harness.connection.abandon(ticket, harness.start);
-    assert_eq!((harness.connection.awaited(), harness.connection.earliest_deadline()), (2, Some(harness.at(1000))));
+    harness.connection.abandon(request_id, harness.start);
+    assert_eq!(
+        (harness.connection.waiting_callers(), harness.connection.earliest_deadline()),
+        (2, Some(harness.at(1000)))
+    );
     harness.connection.expire_due(harness.at(1000));
     let due = Status::TimedOut(Delivery::NotSent);
     assert_eq!(harness.events(), Ok(vec![(1, due), (3, due)]));
-    assert!(harness.connection.waiting_output() < 200, "abandoned requests are removed");
-    harness.connection.begin(Protocol::Meta, ServerVersion::default());
+    assert!(harness.connection.unwritten_bytes() < 200, "abandoned requests are removed");
+    harness.connection.set_protocol(Protocol::Meta, ServerVersion::default());
     assert_eq!(harness.sent(), "mn\r\nmg b v f c O00000000\r\nmn\r\n");
     assert_eq!(harness.answer("MN\r\nEN O00000000\r\nMN\r\n"), Ok(vec![]));
     assert_eq!((harness.connection.in_flight(), harness.connection.abandoned()), (0, 0));
@@ -325,18 +328,18 @@ fn limits_and_deadlines_apply_during_the_negotiation() {
 
 #[test]
 fn each_connection_negotiates_again() {
-    let mut harness = Harness::undecided(Limits::default());
+    let mut harness = Harness::detecting(Limits::default());
     for protocol in Protocol::ALL {
         harness.submit(&Request::get("a"), 1).unwrap();
         harness.connection.close(&Bytes::from("refused"), harness.start);
         assert_eq!(harness.events(), Ok(vec![(1, Status::Disconnected(Delivery::NotSent))]));
         harness.submit(&Request::get("a"), 2).unwrap();
-        harness.connection.begin(protocol, ServerVersion::default());
+        harness.connection.set_protocol(protocol, ServerVersion::default());
         assert!(harness.connection.has_output());
         harness.sent();
         harness.connection.close(&Bytes::from("gone"), harness.start);
         assert_eq!(harness.events(), Ok(vec![(2, Status::Disconnected(Delivery::MaybeSent))]));
-        assert_eq!((harness.connection.protocol(), harness.connection.waiting_output()), (None, 0));
+        assert_eq!((harness.connection.protocol(), harness.connection.unwritten_bytes()), (None, 0));
     }
 }
 

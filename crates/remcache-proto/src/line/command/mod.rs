@@ -1,45 +1,45 @@
 //! Parsing of command lines for servers, shared by classic and meta commands.
 
 pub mod number;
-mod word;
+mod words;
 
-pub(crate) use word::MAX_WORDS;
-pub use word::{Words, line};
+pub(crate) use words::MAX_WORDS;
+pub use words::{Words, split_line};
 
 /// Why a line is not executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "a server says something, or nothing ever again")]
-pub enum Refusal {
+#[expect(clippy::exhaustive_enums, reason = "a server replies or closes the connection")]
+pub enum CommandError {
     /// The server answers with an error line.
-    Answer {
+    Reply {
         /// The line, without its line end.
         text: &'static str,
         /// Whether the command is quiet, so that the line is not sent.
         quiet: bool,
         /// Number of bytes after the command to discard: a value and its line end.
-        swallow: usize,
+        discard: usize,
     },
     /// The server closes the connection without a reply, because the line is HTTP.
     Close,
 }
 
-impl Refusal {
+impl CommandError {
     /// Creates an error line that is always sent, without a value to discard.
-    pub(crate) const fn says(text: &'static str) -> Self {
-        Self::Answer { text, quiet: false, swallow: 0 }
+    pub(crate) const fn reply(text: &'static str) -> Self {
+        Self::Reply { text, quiet: false, discard: 0 }
     }
 
     /// Creates an error line for a command with a value of this length, which is discarded.
     pub(crate) fn with_value(text: &'static str, quiet: bool, length: u32) -> Self {
-        let swallow = usize::try_from(length).map_or(0, |length| match length {
+        let discard = usize::try_from(length).map_or(0, |length| match length {
             0 => 0,
             length => length.saturating_add(LINE_END.len()),
         });
-        Self::Answer { text, quiet, swallow }
+        Self::Reply { text, quiet, discard }
     }
 
-    pub(crate) const fn quietly(text: &'static str, quiet: bool) -> Self {
-        Self::Answer { text, quiet, swallow: 0 }
+    pub(crate) const fn reply_unless_quiet(text: &'static str, quiet: bool) -> Self {
+        Self::Reply { text, quiet, discard: 0 }
     }
 }
 

@@ -2,14 +2,14 @@
 //! does, and builds reply lines.
 //!
 //! ```
-//! use remcache_proto::meta::server::{Answer, Operation};
+//! use remcache_proto::meta::server::{ReplyLine, Operation};
 //! use remcache_proto::text::server::{self, Command};
 //!
-//! let (line, _) = server::line(b"mg Hello v t O7\r\n").unwrap();
+//! let (line, _) = server::split_line(b"mg Hello v t O7\r\n").unwrap();
 //! let Ok(Command::Meta(command)) = server::parse(line) else { panic!() };
 //! assert_eq!((command.operation, &command.key[..]), (Operation::Get, &b"Hello"[..]));
 //!
-//! let mut answer = Answer::value(5);
+//! let mut answer = ReplyLine::value(5);
 //! for (flag, token) in command.flags() {
 //!     match flag {
 //!         b't' => answer.number(b't', 60),
@@ -20,16 +20,16 @@
 //! assert_eq!(answer.into_line(), b"VA 5 t60 O7\r\n");
 //! ```
 
-mod answer;
+mod reply_line;
 
 use std::borrow::Cow;
 
 use crate::line::base64;
-use crate::line::command::{BAD_FORMAT, LINE_END, MAX_LENGTH, Refusal, UNKNOWN, Words, number};
+use crate::line::command::{BAD_FORMAT, CommandError, LINE_END, MAX_LENGTH, UNKNOWN, Words, number};
 use crate::types::key::Key;
 use crate::types::version::{Feature, ServerVersion};
 
-pub use answer::Answer;
+pub use reply_line::ReplyLine;
 
 /// The operation of a meta command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,14 +61,14 @@ pub struct Command<'a> {
     /// The key, decoded if it was in base64.
     pub key: Cow<'a, [u8]>,
     /// The flags that affect execution.
-    pub terms: Terms,
+    pub options: CommandOptions,
     flags: Words<'a>,
 }
 
 /// The flags that affect a command's execution; those that only request reply fields are not included.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub struct Terms {
+pub struct CommandOptions {
     /// `b`: the key is base64.
     pub base64: bool,
     /// `q`: the usual outcome has no reply.
@@ -78,7 +78,7 @@ pub struct Terms {
     /// `u`: the item is not marked as used.
     pub no_bump: bool,
     /// Whether the item's metadata is read before it is marked as used: one of N, T, R, h and l is set.
-    pub looks_first: bool,
+    pub reads_metadata_first: bool,
     /// `I`: the item becomes stale.
     pub stale: bool,
     /// `N`: the TTL of an item that is created on a miss, unparsed.
@@ -98,9 +98,9 @@ pub struct Terms {
     /// `J`: the initial value of an absent counter.
     pub initial: Option<u64>,
     /// `E`: the item's new CAS value, since 1.6.27.
-    pub chosen_cas: Option<u64>,
+    pub new_cas: Option<u64>,
     /// `x` of a delete: the item is kept, without its value, since 1.6.27.
-    pub drop_value: bool,
+    pub remove_value: bool,
 }
 
 /// The reply to an unknown flag.
@@ -133,7 +133,7 @@ impl<'a> Command<'a> {
     }
 
     fn without_flags(operation: Operation, key: &'a [u8]) -> Self {
-        Self { operation, key: key.into(), terms: Terms::default(), flags: Words::new(b"") }
+        Self { operation, key: key.into(), options: CommandOptions::default(), flags: Words::new(b"") }
     }
 }
 
@@ -147,46 +147,46 @@ pub(crate) fn parse<'a>(
     letter: u8,
     mut words: Words<'a>,
     count: usize,
-    dialect: ServerVersion,
-) -> Result<Command<'a>, Refusal> {
-    let strict = dialect.has(Feature::StrictLines);
+    server_version: ServerVersion,
+) -> Result<Command<'a>, CommandError> {
+    let strict = server_version.has(Feature::StrictLines);
     match letter {
         b'n' => return Ok(Command::without_flags(Operation::NoOp, b"")),
         b'e' => return debug(words, strict),
         b'g' | b's' | b'd' | b'a' => {}
-        _ => return Err(Refusal::says(UNKNOWN)),
+        _ => return Err(CommandError::reply(UNKNOWN)),
     }
     if strict && words.clone().skip(1).any(|word| !word.first().is_some_and(u8::is_ascii_alphanumeric)) {
-        return Err(Refusal::says(BAD_FORMAT));
+        return Err(CommandError::reply(BAD_FORMAT));
     }
-    let key = words.next().ok_or_else(|| Refusal::says(if strict { BAD_FORMAT } else { UNKNOWN }))?;
+    let key = words.next().ok_or_else(|| CommandError::reply(if strict { BAD_FORMAT } else { UNKNOWN }))?;
     if key.len() > Key::MAX_LEN {
         // Newer servers discard the value that follows.
         let length = words.next().filter(|_| strict && letter == b's').and_then(number::unsigned_32).unwrap_or(0);
-        return Err(Refusal::with_value(BAD_FORMAT, false, length));
+        return Err(CommandError::with_value(BAD_FORMAT, false, length));
     }
     match letter {
-        b'g' if count > MAX_WORDS => Err(Refusal::says(MANY_FLAGS_OF_GET)),
-        b's' if count == 2 => Err(Refusal::says(BAD_FORMAT)),
-        _ if count > MAX_WORDS => Err(Refusal::says(MANY_FLAGS)),
-        b'g' => command(Operation::Get, key, words, dialect).map_err(Refusal::says),
-        b's' => set(key, words, dialect),
+        b'g' if count > MAX_WORDS => Err(CommandError::reply(MANY_FLAGS_OF_GET)),
+        b's' if count == 2 => Err(CommandError::reply(BAD_FORMAT)),
+        _ if count > MAX_WORDS => Err(CommandError::reply(MANY_FLAGS)),
+        b'g' => command(Operation::Get, key, words, server_version).map_err(CommandError::reply),
+        b's' => set(key, words, server_version),
         // The errors of these two are not specific, except for newer deletes.
-        b'd' if strict => command(Operation::Delete, key, words, dialect).map_err(Refusal::says),
-        b'd' => command(Operation::Delete, key, words, dialect).map_err(|_| Refusal::says(WRONG_FLAG)),
-        _ => command(Operation::Arithmetic, key, words, dialect).map_err(|_| Refusal::says(WRONG_FLAG)),
+        b'd' if strict => command(Operation::Delete, key, words, server_version).map_err(CommandError::reply),
+        b'd' => command(Operation::Delete, key, words, server_version).map_err(|_| CommandError::reply(WRONG_FLAG)),
+        _ => command(Operation::Arithmetic, key, words, server_version).map_err(|_| CommandError::reply(WRONG_FLAG)),
     }
 }
 
-fn set<'a>(key: &'a [u8], mut words: Words<'a>, dialect: ServerVersion) -> Result<Command<'a>, Refusal> {
-    let bad = Refusal::says(BAD_FORMAT);
+fn set<'a>(key: &'a [u8], mut words: Words<'a>, server_version: ServerVersion) -> Result<Command<'a>, CommandError> {
+    let bad = CommandError::reply(BAD_FORMAT);
     let length = words.next().and_then(number::signed).filter(|length| *length <= MAX_LENGTH).ok_or(bad)?;
     let length = usize::try_from(length).map_err(|_| bad)?;
     // From here on the length of the value is known, so it is discarded if the command is refused.
-    let swallow = length.saturating_add(LINE_END.len());
-    let refused = |text| Refusal::Answer { text, quiet: false, swallow };
-    let command = command(Operation::Set { length }, key, words, dialect).map_err(refused)?;
-    let known_mode = command.terms.mode.is_none_or(|mode| b"EAPRS".contains(&mode));
+    let discard = length.saturating_add(LINE_END.len());
+    let refused = |text| CommandError::Reply { text, quiet: false, discard };
+    let command = command(Operation::Set { length }, key, words, server_version).map_err(refused)?;
+    let known_mode = command.options.mode.is_none_or(|mode| b"EAPRS".contains(&mode));
     let long_opaque = command.flags().any(|(flag, token)| flag == b'O' && is_long_opaque(token));
     match (known_mode, long_opaque) {
         (false, _) => Err(refused(BAD_SET_MODE)),
@@ -197,13 +197,13 @@ fn set<'a>(key: &'a [u8], mut words: Words<'a>, dialect: ServerVersion) -> Resul
 
 /// Parses a Debug. Its only flag is `b`, right after the key; newer servers recognise it only if it is given twice
 /// (docs/protocol.md 4.4).
-fn debug(mut words: Words<'_>, twice: bool) -> Result<Command<'_>, Refusal> {
-    let bad = Refusal::says(BAD_FORMAT);
+fn debug(mut words: Words<'_>, twice: bool) -> Result<Command<'_>, CommandError> {
+    let bad = CommandError::reply(BAD_FORMAT);
     let key = words.next().filter(|key| key.len() <= Key::MAX_LEN).ok_or(bad)?;
     let mut command = Command::without_flags(Operation::Debug, key);
     if words.next() == Some(b"b") && (!twice || words.next() == Some(b"b")) {
         command.key = base64::decode(key).ok_or(bad)?.into();
-        command.terms.base64 = true;
+        command.options.base64 = true;
     }
     Ok(command)
 }
@@ -212,9 +212,9 @@ fn command<'a>(
     operation: Operation,
     key: &'a [u8],
     flags: Words<'a>,
-    dialect: ServerVersion,
+    server_version: ServerVersion,
 ) -> Result<Command<'a>, &'static str> {
-    let mut command = Command { operation, key: key.into(), terms: Terms::default(), flags };
+    let mut command = Command { operation, key: key.into(), options: CommandOptions::default(), flags };
     let mut seen = [false; 127];
     let mut problem = None;
     for (flag, token) in command.flags() {
@@ -222,7 +222,7 @@ fn command<'a>(
             Some(seen) if !*seen => *seen = true,
             _ => return Err(DUPLICATE_FLAG),
         }
-        match command.terms.take(flag, token, operation, dialect) {
+        match command.options.take(flag, token, operation, server_version) {
             // If there are several problems, the last one is reported.
             Err(Problem::Token(text)) => problem = text.or(problem).or(Some(BAD_FORMAT)),
             Err(Problem::Unknown) => return Err(INVALID_FLAG),
@@ -243,8 +243,14 @@ enum Problem {
     Token(Option<&'static str>),
 }
 
-impl Terms {
-    fn take(&mut self, flag: u8, token: &[u8], operation: Operation, dialect: ServerVersion) -> Result<(), Problem> {
+impl CommandOptions {
+    fn take(
+        &mut self,
+        flag: u8,
+        token: &[u8],
+        operation: Operation,
+        server_version: ServerVersion,
+    ) -> Result<(), Problem> {
         let time = || number::signed(token).ok_or(Problem::Token(Some(BAD_TOKEN)));
         let long = |text| number::unsigned_64(token).ok_or(Problem::Token(Some(text)));
         match flag {
@@ -254,14 +260,18 @@ impl Terms {
             b'v' => self.value = true,
             b'u' => self.no_bump = true,
             b'I' => self.stale = true,
-            b'h' | b'l' => self.looks_first = true,
+            b'h' | b'l' => self.reads_metadata_first = true,
             b'N' => self.vivify = Some(time()?),
             b'T' => self.ttl = Some(time()?),
             b'R' => self.recache = Some(time()?),
             b'C' => self.cas = Some(long(BAD_TOKEN)?),
-            b'E' if dialect.has(Feature::ChosenCas) => self.chosen_cas = Some(long(BAD_TOKEN)?),
-            b'x' if operation == Operation::Delete && dialect.has(Feature::DropValue) => self.drop_value = true,
-            b'F' if dialect.has(Feature::StrictLines) && number::unsigned_64(token) > Some(u64::from(u32::MAX)) => {
+            b'E' if server_version.has(Feature::NewCas) => self.new_cas = Some(long(BAD_TOKEN)?),
+            b'x' if operation == Operation::Delete && server_version.has(Feature::RemoveValue) => {
+                self.remove_value = true
+            }
+            b'F' if server_version.has(Feature::StrictLines)
+                && number::unsigned_64(token) > Some(u64::from(u32::MAX)) =>
+            {
                 return Err(Problem::Token(None));
             }
             b'F' => self.client_flags = number::unsigned_32(token).ok_or(Problem::Token(None))?,
@@ -270,12 +280,12 @@ impl Terms {
             b'M' => match token {
                 &[mode] => self.mode = Some(mode),
                 // Not a valid mode.
-                _ if dialect.has(Feature::StrictLines) => self.mode = Some(0),
+                _ if server_version.has(Feature::StrictLines) => self.mode = Some(0),
                 _ => return Err(Problem::Token(Some(BAD_MODE_LENGTH))),
             },
             _ => return Err(Problem::Unknown),
         }
-        self.looks_first |= matches!(flag, b'N' | b'T' | b'R');
+        self.reads_metadata_first |= matches!(flag, b'N' | b'T' | b'R');
         Ok(())
     }
 }

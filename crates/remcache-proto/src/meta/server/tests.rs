@@ -12,7 +12,7 @@ fn parsed(line: &str) -> Command<'_> {
 
 fn refused(line: &str) -> (&'static str, usize) {
     match server::parse(line.as_bytes()) {
-        Err(Refusal::Answer { text, quiet: false, swallow }) => (text, swallow),
+        Err(CommandError::Reply { text, quiet: false, discard }) => (text, discard),
         other => panic!("{line}: {other:?}"),
     }
 }
@@ -21,17 +21,17 @@ fn refused(line: &str) -> (&'static str, usize) {
 fn flags_are_parsed_in_order() {
     let command = parsed("mg AAHHIGJpbg== b v k T30 N-1 R5 Oabc q h");
     assert_eq!((command.operation, &command.key[..]), (Operation::Get, &b"\x00\x01\xc7 bin"[..]));
-    let expected = Terms {
+    let expected = CommandOptions {
         base64: true,
         quiet: true,
         value: true,
-        looks_first: true,
+        reads_metadata_first: true,
         ttl: Some(30),
         vivify: Some(-1),
         recache: Some(5),
-        ..Terms::default()
+        ..CommandOptions::default()
     };
-    assert_eq!(command.terms, expected);
+    assert_eq!(command.options, expected);
     let letters: Vec<u8> = command.flags().map(|(letter, _)| letter).collect();
     assert_eq!(letters, b"bvkTNROqh");
     assert_eq!(command.flags().nth(6), Some((b'O', &b"abc"[..])));
@@ -41,8 +41,9 @@ fn flags_are_parsed_in_order() {
 fn a_store_has_a_length_and_conditions() {
     let command = parsed("ms k 3 MA C7 F9 I");
     assert_eq!(command.operation, Operation::Set { length: 3 });
-    let expected = Terms { mode: Some(b'A'), cas: Some(7), client_flags: 9, stale: true, ..Terms::default() };
-    assert_eq!(command.terms, expected);
+    let expected =
+        CommandOptions { mode: Some(b'A'), cas: Some(7), client_flags: 9, stale: true, ..CommandOptions::default() };
+    assert_eq!(command.options, expected);
 }
 
 #[test]
@@ -72,19 +73,19 @@ fn errors_name_the_problem_and_values_are_discarded() {
         ("me", BAD_FORMAT, 0),
         ("me a*c b", BAD_FORMAT, 0),
     ];
-    for (line, text, swallow) in cases {
-        assert_eq!(refused(line), (text, swallow), "{line}");
+    for (line, text, discard) in cases {
+        assert_eq!(refused(line), (text, discard), "{line}");
     }
 }
 
 #[test]
 fn replies_are_encoded_as_lines() {
-    let mut answer = Answer::value(3);
+    let mut answer = ReplyLine::value(3);
     answer.number(b's', 3);
     answer.key(b"\x00\x01\xc7 bin", true);
     answer.key(b"plain", false);
     answer.token(b'O', b"7");
     answer.flag(b'W');
     assert_eq!(answer.into_line(), b"VA 3 s3 kAAHHIGJpbg== b kplain O7 W\r\n");
-    assert_eq!(Answer::code("HD").into_line(), b"HD\r\n");
+    assert_eq!(ReplyLine::code("HD").into_line(), b"HD\r\n");
 }

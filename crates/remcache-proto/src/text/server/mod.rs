@@ -8,10 +8,10 @@
 //! use remcache_proto::text::server::{self, Command};
 //!
 //! let input = b"set Hello 0 0 5\r\nWorld\r\n";
-//! let (line, length) = server::line(input).unwrap();
+//! let (line, length) = server::split_line(input).unwrap();
 //! let Ok(Command::Store(store)) = server::parse(line) else { panic!() };
 //! assert_eq!((store.key, store.length), (&b"Hello"[..], 5));
-//! assert_eq!(server::value(&input[length..], store.length), Some(Ok(&b"World"[..])));
+//! assert_eq!(server::split_value(&input[length..], store.length), Some(Ok(&b"World"[..])));
 //! ```
 
 use crate::line::command::{MAX_LENGTH, MAX_WORDS};
@@ -19,7 +19,9 @@ use crate::meta::server as meta;
 use crate::types::key::Key;
 use crate::types::version::{Feature, ServerVersion};
 
-pub use crate::line::command::{BAD_DATA, BAD_FORMAT, BAD_TTL, LINE_END, Refusal, UNKNOWN, Words, line, number};
+pub use crate::line::command::{
+    BAD_DATA, BAD_FORMAT, BAD_TTL, CommandError, LINE_END, UNKNOWN, Words, number, split_line,
+};
 
 /// A parsed command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +32,7 @@ pub enum Command<'a> {
     /// `set`, `add`, `replace`, `append`, `prepend`, `cas`; a data block follows.
     Store(Store<'a>),
     /// `incr`, `decr`.
-    Count(Count<'a>),
+    Arithmetic(Arithmetic<'a>),
     /// `touch`.
     Touch(Touch<'a>),
     /// `delete`.
@@ -64,7 +66,7 @@ pub struct Get<'a> {
 #[non_exhaustive]
 pub struct Store<'a> {
     /// The kind of store.
-    pub verb: Verb,
+    pub operation: StoreOperation,
     /// Its key.
     pub key: &'a [u8],
     /// The client's flags.
@@ -82,7 +84,7 @@ pub struct Store<'a> {
 /// The kinds of stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "the protocol has no others")]
-pub enum Verb {
+pub enum StoreOperation {
     /// Stores unconditionally.
     Set,
     /// Stores if the key does not exist.
@@ -100,9 +102,9 @@ pub enum Verb {
 /// A change of a counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Count<'a> {
+pub struct Arithmetic<'a> {
     /// Whether it is incremented.
-    pub up: bool,
+    pub is_increment: bool,
     /// Its key.
     pub key: &'a [u8],
     /// The amount of the change.
@@ -145,25 +147,25 @@ pub struct FlushAll {
 
 const BAD_DELTA: &str = "CLIENT_ERROR invalid numeric delta argument";
 const BAD_DELETE: &str = "CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]";
-const ERROR: Refusal = Refusal::says(UNKNOWN);
+const ERROR: CommandError = CommandError::reply(UNKNOWN);
 
 /// Parses a line as the oldest version with clean meta commands does.
 ///
 /// # Errors
-/// [`Refusal`] if the line is answered without being executed.
-pub fn parse(line: &[u8]) -> Result<Command<'_>, Refusal> {
-    parse_as(line, ServerVersion::default())
+/// [`CommandError`] if the line is answered without being executed.
+pub fn parse(line: &[u8]) -> Result<Command<'_>, CommandError> {
+    parse_for_version(line, ServerVersion::default())
 }
 
 /// Parses a line as a server of this version does.
 ///
 /// # Errors
-/// [`Refusal`] if the line is answered without being executed.
-pub fn parse_as(line: &[u8], dialect: ServerVersion) -> Result<Command<'_>, Refusal> {
-    let strict = dialect.has(Feature::StrictLines);
+/// [`CommandError`] if the line is answered without being executed.
+pub fn parse_for_version(line: &[u8], server_version: ServerVersion) -> Result<Command<'_>, CommandError> {
+    let strict = server_version.has(Feature::StrictLines);
     let all = Words::new(line);
     let mut words = all.clone();
-    let malformed = if strict { Refusal::says(BAD_FORMAT) } else { ERROR };
+    let malformed = if strict { CommandError::reply(BAD_FORMAT) } else { ERROR };
     let name = words.next().filter(|name| name.len() >= 2).ok_or(malformed)?;
     if strict && line.starts_with(b" ") {
         return Err(ERROR);
@@ -172,19 +174,19 @@ pub fn parse_as(line: &[u8], dialect: ServerVersion) -> Result<Command<'_>, Refu
     let count = all.count_up_to(MAX_WORDS);
     let quiet = count > 1 && all.clone().nth(count.saturating_sub(1)) == Some(b"noreply");
     if let &[b'm', letter] = name {
-        return meta::parse(letter, words, count, dialect).map(Command::Meta);
+        return meta::parse(letter, words, count, server_version).map(Command::Meta);
     }
-    if let Some(verb) = verb(name) {
-        let least = if verb == Verb::Cas { 6 } else { 5 };
+    if let Some(operation) = operation(name) {
+        let least = if operation == StoreOperation::Cas { 6 } else { 5 };
         if count < least {
             return Err(malformed);
         }
         at_most(least.saturating_add(1), count)?;
-        let stored = store(verb, words, quiet).map(Command::Store);
+        let stored = store(operation, words, quiet).map(Command::Store);
         // Newer servers discard the value that follows, if its length is known.
         let length = all.clone().nth(4).filter(|_| strict).and_then(number::unsigned_32);
         return stored.map_err(|refusal| match (refusal, length) {
-            (Refusal::Answer { text, quiet, .. }, Some(length)) => Refusal::with_value(text, quiet, length),
+            (CommandError::Reply { text, quiet, .. }, Some(length)) => CommandError::with_value(text, quiet, length),
             _ => refusal,
         });
     }
@@ -201,7 +203,7 @@ pub fn parse_as(line: &[u8], dialect: ServerVersion) -> Result<Command<'_>, Refu
         b"quit" => Ok(Command::Quit),
         _ if ADMIN.contains(&name) => Ok(Command::Admin(name, words)),
         // Commands that begin with another letter are not checked for HTTP.
-        _ if !is_common(name) && is_http(&all, count) => Err(Refusal::Close),
+        _ if !is_common(name) && is_http(&all, count) => Err(CommandError::Close),
         _ => Err(ERROR),
     }
 }
@@ -229,26 +231,26 @@ fn is_http(all: &Words<'_>, count: usize) -> bool {
     all.clone().nth(count.saturating_sub(1)).is_some_and(|last| last.starts_with(b"HTTP/"))
 }
 
-fn at_most(most: usize, count: usize) -> Result<(), Refusal> {
+fn at_most(most: usize, count: usize) -> Result<(), CommandError> {
     if count > most { Err(ERROR) } else { Ok(()) }
 }
 
-fn verb(name: &[u8]) -> Option<Verb> {
+fn operation(name: &[u8]) -> Option<StoreOperation> {
     Some(match name {
-        b"set" => Verb::Set,
-        b"add" => Verb::Add,
-        b"replace" => Verb::Replace,
-        b"append" => Verb::Append,
-        b"prepend" => Verb::Prepend,
-        b"cas" => Verb::Cas,
+        b"set" => StoreOperation::Set,
+        b"add" => StoreOperation::Add,
+        b"replace" => StoreOperation::Replace,
+        b"append" => StoreOperation::Append,
+        b"prepend" => StoreOperation::Prepend,
+        b"cas" => StoreOperation::Cas,
         _ => return None,
     })
 }
 
-fn get<'a>(name: &[u8], mut words: Words<'a>) -> Result<Command<'a>, Refusal> {
+fn get<'a>(name: &[u8], mut words: Words<'a>) -> Result<Command<'a>, CommandError> {
     let touches = name.starts_with(b"gat");
     let touch = match touches.then(|| words.next().and_then(number::signed)) {
-        Some(None) => return Err(Refusal::says(BAD_TTL)),
+        Some(None) => return Err(CommandError::reply(BAD_TTL)),
         Some(ttl) => ttl,
         None => None,
     };
@@ -256,48 +258,49 @@ fn get<'a>(name: &[u8], mut words: Words<'a>) -> Result<Command<'a>, Refusal> {
 }
 
 /// Returns the key of a command, unless it is too long.
-fn key<'a>(words: &mut Words<'a>, quiet: bool) -> Result<&'a [u8], Refusal> {
+fn key<'a>(words: &mut Words<'a>, quiet: bool) -> Result<&'a [u8], CommandError> {
     let key = words.next().unwrap_or_default();
-    if key.len() > Key::MAX_LEN { Err(Refusal::quietly(BAD_FORMAT, quiet)) } else { Ok(key) }
+    if key.len() > Key::MAX_LEN { Err(CommandError::reply_unless_quiet(BAD_FORMAT, quiet)) } else { Ok(key) }
 }
 
-fn store<'a>(verb: Verb, mut words: Words<'a>, quiet: bool) -> Result<Store<'a>, Refusal> {
-    let bad = Refusal::quietly(BAD_FORMAT, quiet);
+fn store<'a>(operation: StoreOperation, mut words: Words<'a>, quiet: bool) -> Result<Store<'a>, CommandError> {
+    let bad = CommandError::reply_unless_quiet(BAD_FORMAT, quiet);
     let key = key(&mut words, quiet)?;
     let flags = words.next().and_then(number::unsigned_32).ok_or(bad)?;
     let ttl = words.next().and_then(number::signed).ok_or(bad)?;
     let length = words.next().and_then(number::signed).ok_or(bad)?;
-    let cas = match verb {
-        Verb::Cas => words.next().and_then(number::unsigned_64).ok_or(bad)?,
+    let cas = match operation {
+        StoreOperation::Cas => words.next().and_then(number::unsigned_64).ok_or(bad)?,
         _ => 0,
     };
     let length = usize::try_from(length).ok().filter(|_| length <= MAX_LENGTH).ok_or(bad)?;
-    Ok(Store { verb, key, flags, ttl, length, cas, quiet })
+    Ok(Store { operation, key, flags, ttl, length, cas, quiet })
 }
 
-fn counter(up: bool, mut words: Words<'_>, quiet: bool) -> Result<Command<'_>, Refusal> {
+fn counter(is_increment: bool, mut words: Words<'_>, quiet: bool) -> Result<Command<'_>, CommandError> {
     let key = key(&mut words, quiet)?;
-    let delta = words.next().and_then(number::unsigned_64).ok_or_else(|| Refusal::quietly(BAD_DELTA, quiet))?;
-    Ok(Command::Count(Count { up, key, delta, quiet }))
+    let delta =
+        words.next().and_then(number::unsigned_64).ok_or_else(|| CommandError::reply_unless_quiet(BAD_DELTA, quiet))?;
+    Ok(Command::Arithmetic(Arithmetic { is_increment, key, delta, quiet }))
 }
 
-fn touch(mut words: Words<'_>, quiet: bool) -> Result<Command<'_>, Refusal> {
+fn touch(mut words: Words<'_>, quiet: bool) -> Result<Command<'_>, CommandError> {
     let key = key(&mut words, quiet)?;
-    let ttl = words.next().and_then(number::signed).ok_or_else(|| Refusal::quietly(BAD_TTL, quiet))?;
+    let ttl = words.next().and_then(number::signed).ok_or_else(|| CommandError::reply_unless_quiet(BAD_TTL, quiet))?;
     Ok(Command::Touch(Touch { key, ttl, quiet }))
 }
 
 /// Parses a delete: the key may be followed by a time, which must be 0, and `noreply`.
-fn delete(mut words: Words<'_>, count: usize, quiet: bool, anything: bool) -> Result<Command<'_>, Refusal> {
+fn delete(mut words: Words<'_>, count: usize, quiet: bool, anything: bool) -> Result<Command<'_>, CommandError> {
     let key = words.next().unwrap_or_default();
     let zero = words.next() == Some(b"0") || anything;
     // A key named `noreply` does not count.
     let quiet = quiet && count > 2;
     if !(count == 2 || (count == 3 && (zero || quiet)) || (count == 4 && zero && quiet)) {
-        return Err(Refusal::quietly(BAD_DELETE, quiet));
+        return Err(CommandError::reply_unless_quiet(BAD_DELETE, quiet));
     }
     match key.len() > Key::MAX_LEN {
-        true => Err(Refusal::quietly(BAD_FORMAT, quiet)),
+        true => Err(CommandError::reply_unless_quiet(BAD_FORMAT, quiet)),
         false => Ok(Command::Delete(Delete { key, quiet })),
     }
 }
@@ -313,7 +316,7 @@ fn flush(mut words: Words<'_>, count: usize, quiet: bool) -> FlushAll {
 
 /// Returns the value at the front of the input, if it and its line end are complete; an error if it has no line end.
 /// The value takes two bytes more than its length.
-pub fn value(input: &[u8], length: usize) -> Option<Result<&[u8], ()>> {
+pub fn split_value(input: &[u8], length: usize) -> Option<Result<&[u8], ()>> {
     let (block, _) = input.split_at_checked(length.checked_add(LINE_END.len())?)?;
     Some(block.strip_suffix(LINE_END).ok_or(()))
 }

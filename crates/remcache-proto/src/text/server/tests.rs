@@ -4,21 +4,28 @@ use super::*;
 
 fn refused(line: &str) -> (&'static str, bool) {
     match parse(line.as_bytes()) {
-        Err(Refusal::Answer { text, quiet, swallow: 0 }) => (text, quiet),
+        Err(CommandError::Reply { text, quiet, discard: 0 }) => (text, quiet),
         other => panic!("{line}: {other:?}"),
     }
 }
 
 #[test]
 fn a_store_has_all_arguments() {
-    let expected = Store { verb: Verb::Cas, key: b"k", flags: 7, ttl: -1, length: 3, cas: 9, quiet: true };
+    let expected =
+        Store { operation: StoreOperation::Cas, key: b"k", flags: 7, ttl: -1, length: 3, cas: 9, quiet: true };
     assert_eq!(parse(b"cas k 7 -1 3 9 noreply"), Ok(Command::Store(expected)));
     let names = ["set", "add", "replace", "append", "prepend"];
-    let verbs = [Verb::Set, Verb::Add, Verb::Replace, Verb::Append, Verb::Prepend];
+    let verbs = [
+        StoreOperation::Set,
+        StoreOperation::Add,
+        StoreOperation::Replace,
+        StoreOperation::Append,
+        StoreOperation::Prepend,
+    ];
     for (name, expected) in names.into_iter().zip(verbs) {
         let line = format!("{name} k 0 0 3");
         let Ok(Command::Store(store)) = parse(line.as_bytes()) else { panic!("{line}") };
-        assert_eq!((store.verb, store.length, store.quiet), (expected, 3, false));
+        assert_eq!((store.operation, store.length, store.quiet), (expected, 3, false));
     }
 }
 
@@ -47,7 +54,7 @@ fn errors_name_the_problem() {
     for (line, text, quiet) in cases {
         assert_eq!(refused(line), (text, quiet), "{line}");
     }
-    assert_eq!(parse(b"GET / HTTP/1.1"), Err(Refusal::Close));
+    assert_eq!(parse(b"GET / HTTP/1.1"), Err(CommandError::Close));
     assert_eq!(refused("sGET / HTTP/1.1"), (UNKNOWN, false));
 }
 

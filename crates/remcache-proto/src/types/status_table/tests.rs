@@ -45,7 +45,7 @@ fn answers() -> impl Iterator<Item = (Word, &'static [Operation], Status)> {
 fn every_server_status_has_exactly_one_row() {
     for status in statuses() {
         let rows = ROWS.iter().filter(|row| row.status == status).count();
-        let is_said = status.is_answer() && !matches!(status, Status::Unknown(_));
+        let is_said = status.is_from_server() && !matches!(status, Status::Unknown(_));
         assert_eq!(rows, usize::from(is_said), "{status:?}");
     }
     assert_eq!(statuses().count(), ROWS.len() + 7, "statuses of the client, and unknown codes");

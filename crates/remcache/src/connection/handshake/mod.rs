@@ -239,9 +239,9 @@ async fn packet<S: AsyncRead + Unpin + ?Sized>(stream: &mut S, input: &mut Input
         if let Some(frame) = binary::decode(input, LONGEST_REPLY).map_err(NoPacket::Other)? {
             return Ok(frame);
         }
-        match stream.read_buf(input.spare()).await {
+        match stream.read_buf(input.spare_capacity()).await {
             Ok(0) => return Err(closed().into()),
-            Ok(count) => input.filled(count),
+            Ok(count) => input.record_read(count),
             Err(error) => return Err(io_failure(error).into()),
         }
     }

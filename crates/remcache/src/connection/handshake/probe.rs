@@ -16,7 +16,7 @@ use crate::transport::Stream;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Negotiated {
     pub(crate) protocol: Protocol,
-    pub(crate) dialect: ServerVersion,
+    pub(crate) server_version: ServerVersion,
     /// Whether the server may be a proxy, whose own servers can be down individually.
     pub(crate) may_be_proxy: bool,
 }
@@ -24,7 +24,7 @@ pub(crate) struct Negotiated {
 impl Negotiated {
     /// Returns the assumptions about a server without negotiation.
     pub(super) fn assumed(protocol: Protocol) -> Self {
-        Self { protocol, dialect: ServerVersion::default(), may_be_proxy: protocol == Protocol::Text }
+        Self { protocol, server_version: ServerVersion::default(), may_be_proxy: protocol == Protocol::Text }
     }
 }
 
@@ -119,8 +119,8 @@ async fn text(stream: &mut dyn Stream, credentials: Option<&Credentials>) -> Res
     }
     // A proxy may return the version of one of its servers without supporting meta commands itself.
     Ok(ProbeResult::supported(match negotiated {
-        Negotiated { protocol: Protocol::Meta, dialect, .. } if !knows_meta => {
-            Negotiated { protocol: Protocol::Text, dialect, may_be_proxy: true }
+        Negotiated { protocol: Protocol::Meta, server_version, .. } if !knows_meta => {
+            Negotiated { protocol: Protocol::Text, server_version, may_be_proxy: true }
         }
         negotiated => negotiated,
     }))
@@ -215,7 +215,7 @@ async fn password(stream: &mut dyn Stream, credentials: Option<&Credentials>) ->
     }
     let negotiated = in_text(&answer);
     // A password file disables the binary protocol.
-    let protocol = if negotiated.dialect.protocol() == Protocol::Meta { Protocol::Meta } else { Protocol::Text };
+    let protocol = if negotiated.server_version.protocol() == Protocol::Meta { Protocol::Meta } else { Protocol::Text };
     Ok(ProbeResult::supported(Negotiated { protocol, ..negotiated }))
 }
 
@@ -243,36 +243,41 @@ const VERSION_REQUESTS: usize = 3;
 fn in_text(answer: &[u8]) -> Negotiated {
     match answer.strip_prefix(b"VERSION ").map(String::from_utf8_lossy) {
         Some(version) => {
-            let dialect = ServerVersion::from_version(&version);
-            Negotiated { protocol: Protocol::Text, dialect, may_be_proxy: !is_memcached(dialect) }
+            let server_version = ServerVersion::parse(&version);
+            Negotiated { protocol: Protocol::Text, server_version, may_be_proxy: !is_memcached(server_version) }
         }
         None => Negotiated::assumed(Protocol::Text),
     }
 }
 
 /// Returns whether a version is memcached's: a proxy returns its own or none.
-fn is_memcached(dialect: ServerVersion) -> bool {
-    dialect.version() >= [1, 4, 0]
+fn is_memcached(server_version: ServerVersion) -> bool {
+    server_version.version() >= [1, 4, 0]
 }
 
 /// Determines the protocol from the version that a text connection returned.
 fn by_version(version: &str) -> ProbeResult {
-    let dialect = ServerVersion::from_version(version);
-    match dialect.protocol() {
-        Protocol::Meta => ProbeResult::supported(Negotiated { protocol: Protocol::Meta, dialect, may_be_proxy: false }),
+    let server_version = ServerVersion::parse(version);
+    match server_version.protocol() {
+        Protocol::Meta => {
+            ProbeResult::supported(Negotiated { protocol: Protocol::Meta, server_version, may_be_proxy: false })
+        }
         // memcached supports binary since 1.4; an older version is that of a proxy.
-        _ if is_memcached(dialect) => ProbeResult::Try(Probe::Binary),
-        _ => ProbeResult::supported(Negotiated { protocol: Protocol::Text, dialect, may_be_proxy: true }),
+        _ if is_memcached(server_version) => ProbeResult::Try(Probe::Binary),
+        _ => ProbeResult::supported(Negotiated { protocol: Protocol::Text, server_version, may_be_proxy: true }),
     }
 }
 
 async fn binary(stream: &mut dyn Stream, credentials: Option<&Credentials>) -> Result<ProbeResult, Failure> {
     match ask_in_binary(stream, credentials).await {
         Ok((version, also_text)) => {
-            let dialect = ServerVersion::from_version(&version);
-            let negotiated = Negotiated { dialect, ..Negotiated::assumed(Protocol::Binary) };
+            let server_version = ServerVersion::parse(&version);
+            let negotiated = Negotiated { server_version, ..Negotiated::assumed(Protocol::Binary) };
             // If binary is the best protocol of the version, others do not matter.
-            Ok(ProbeResult::Supported { negotiated, also_text: also_text && dialect.protocol() == Protocol::Meta })
+            Ok(ProbeResult::Supported {
+                negotiated,
+                also_text: also_text && server_version.protocol() == Protocol::Meta,
+            })
         }
         Err(NoPacket::Other(ProtocolError::WrongMagic(b'A'..=b'Z'))) => Ok(ProbeResult::Try(Probe::Text)),
         Err(NoPacket::Lost(Failure::Closed(_))) => Ok(ProbeResult::Closed),

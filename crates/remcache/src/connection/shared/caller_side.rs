@@ -13,7 +13,7 @@ use crate::proto::{Deadline, Rejected, Reply, Request, Status};
 use crate::result::take_reply;
 
 impl ConnectionHandle {
-    /// Submits a request whose reply goes to a slot; a caller that has waited for capacity passes its ticket.
+    /// Submits a request whose reply goes to a slot; a caller that has waited for capacity passes its request_id.
     #[inline]
     pub(crate) fn submit(
         &self,
@@ -21,22 +21,22 @@ impl ConnectionHandle {
         deadline: Deadline,
         slot: Slot,
         now: Instant,
-        ticket: Option<wait_queue::Ticket>,
+        request_id: Option<wait_queue::RequestId>,
     ) -> Submitted {
         let mut state = self.lock();
         let entry = match state.admit() {
             Ok(()) => state.slots.vacant_key(),
             Err(reply) => return Submitted::Refused(reply),
         };
-        if self.has_to_queue(&state, ticket, now) {
+        if self.has_to_queue(&state, request_id, now) {
             return Submitted::Full;
         }
         match state.connection.submit(request, Some(tag(entry, 0)), deadline, now.into_std()) {
-            Ok(ticket) => {
+            Ok(request_id) => {
                 state.slots.insert(slot);
                 state.counters.submitted(tag(entry, 0), now);
                 let attend = state.needs_attention(deadline, now);
-                let flight = Flight { slot: entry, ticket, ends: state.ends };
+                let flight = Flight { slot: entry, request_id, ends: state.ends };
                 wake(state);
                 Submitted::InFlight { flight, attend }
             }
@@ -45,7 +45,7 @@ impl ConnectionHandle {
     }
 
     /// Submits a request whose reply is discarded.
-    pub(crate) fn cast(&self, request: &Request<'_>, deadline: Deadline, now: Instant) -> Submitted {
+    pub(crate) fn send_no_reply(&self, request: &Request<'_>, deadline: Deadline, now: Instant) -> Submitted {
         let mut state = self.lock();
         if let Err(reply) = state.admit() {
             return Submitted::Refused(reply);
@@ -57,7 +57,7 @@ impl ConnectionHandle {
             Ok(_) => {
                 let attend = !state.is_attended();
                 wake(state);
-                Submitted::Cast { attend }
+                Submitted::NoReply { attend }
             }
             Err(rejected) => refused(rejected),
         }
@@ -71,12 +71,12 @@ impl ConnectionHandle {
         request: impl Fn(usize) -> Request<'r>,
         deadline: Deadline,
         now: Instant,
-        ticket: Option<wait_queue::Ticket>,
+        request_id: Option<wait_queue::RequestId>,
     ) -> TakenRun {
         let mut state = self.lock();
         let slot = state.slots.vacant_key();
         let mut run = TakenRun { taken: 0, refused: Vec::new(), slot: None, attend: false, ends: state.ends };
-        if state.refusal.is_none() && self.has_to_queue(&state, ticket, now) {
+        if state.refusal.is_none() && self.has_to_queue(&state, request_id, now) {
             return run;
         }
         state.connection.begin_batch(count);
@@ -175,7 +175,7 @@ impl ConnectionHandle {
     /// Abandons a request: its reply will be read and discarded.
     pub(crate) fn abandon(&self, flight: Flight) {
         let mut state = self.lock();
-        state.connection.abandon(flight.ticket, Instant::now().into_std());
+        state.connection.abandon(flight.request_id, Instant::now().into_std());
         state.counters.abandoned(|tag| slot_and_place(tag).0 == flight.slot);
         state.slots.try_remove(flight.slot);
         // The I/O loop may need a timeout for the number of abandoned requests.

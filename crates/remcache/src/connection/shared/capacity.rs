@@ -15,19 +15,19 @@ impl ConnectionHandle {
     /// The turn of a caller that leaves passes to the next one.
     pub(crate) fn queue(self: &Arc<Self>, length: usize, waker: &Waker) -> Queued {
         let mut state = self.lock();
-        let ticket = state.queue.push(length, waker);
+        let request_id = state.queue.push(length, waker);
         let mut wakers = Vec::new();
         // Capacity may have become free since the caller was refused.
         self.notify_queue(&mut state, Instant::now(), &mut wakers);
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
-        Queued { link: Arc::clone(self), ticket }
+        Queued { link: Arc::clone(self), request_id }
     }
 
     /// Returns whether a caller must wait for others that came earlier.
     #[inline]
-    pub(super) fn has_to_queue(&self, state: &Inner, ticket: Option<wait_queue::Ticket>, now: Instant) -> bool {
-        !state.queue.is_empty() && (self.is_queued || ticket.is_some()) && !state.queue.is_turn_of(ticket, now)
+    pub(super) fn has_to_queue(&self, state: &Inner, request_id: Option<wait_queue::RequestId>, now: Instant) -> bool {
+        !state.queue.is_empty() && (self.is_queued || request_id.is_some()) && !state.queue.is_turn_of(request_id, now)
     }
 
     /// Notifies waiting callers if there is capacity for them.
@@ -40,7 +40,7 @@ impl ConnectionHandle {
         let (most_in_flight, most_output) = self.limits;
         let has_capacity = |notified: usize, bytes: usize| {
             // While there is no output, one value of any length is accepted, but not a second one.
-            let fits = connection.has_room(bytes) && (notified == 0 || bytes <= most_output);
+            let fits = connection.has_capacity(bytes) && (notified == 0 || bytes <= most_output);
             refusal.is_some() || fits && connection.in_flight() + notified < most_in_flight
         };
         queue.notify(has_capacity, now, wakers);
@@ -51,13 +51,13 @@ impl ConnectionHandle {
 #[derive(Debug)]
 pub(crate) struct Queued {
     link: Arc<ConnectionHandle>,
-    ticket: wait_queue::Ticket,
+    request_id: wait_queue::RequestId,
 }
 
 impl Queued {
-    /// Returns the ticket to submit with.
-    pub(crate) fn ticket(&self) -> wait_queue::Ticket {
-        self.ticket
+    /// Returns the request_id to submit with.
+    pub(crate) fn request_id(&self) -> wait_queue::RequestId {
+        self.request_id
     }
 
     /// Returns whether to submit now, because it is this caller's turn or because requests are refused; registers
@@ -65,10 +65,10 @@ impl Queued {
     pub(crate) fn poll(&self, waker: &Waker, now: Instant) -> bool {
         let mut state = self.link.lock();
         let is_ready = state.refusal.is_some()
-            || state.queue.is_turn_of(Some(self.ticket), now)
-                && state.connection.has_room(state.queue.length_of(self.ticket));
+            || state.queue.is_turn_of(Some(self.request_id), now)
+                && state.connection.has_capacity(state.queue.length_of(self.request_id));
         if !is_ready {
-            state.queue.wait_again(self.ticket, waker);
+            state.queue.wait_again(self.request_id, waker);
         }
         is_ready
     }
@@ -77,7 +77,7 @@ impl Queued {
 impl Drop for Queued {
     fn drop(&mut self) {
         let mut state = self.link.lock();
-        state.queue.remove(self.ticket);
+        state.queue.remove(self.request_id);
         let mut wakers = Vec::new();
         self.link.notify_queue(&mut state, Instant::now(), &mut wakers);
         drop(state);

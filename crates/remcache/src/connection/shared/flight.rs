@@ -1,6 +1,6 @@
 //! The results of submitting requests, and the tags that map replies to slots.
 
-use crate::proto::{Rejected, Reply, Tag, Ticket};
+use crate::proto::{Rejected, Reply, RequestId, Tag};
 
 /// The result of a submit.
 #[derive(Debug)]
@@ -13,7 +13,7 @@ pub(crate) enum Submitted {
         attend: bool,
     },
     /// The request is in flight; its reply will be discarded.
-    Cast {
+    NoReply {
         /// Whether the caller has to start the connection's task.
         attend: bool,
     },
@@ -27,7 +27,7 @@ pub(crate) enum Submitted {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Flight {
     pub(crate) slot: usize,
-    pub(super) ticket: Ticket,
+    pub(super) request_id: RequestId,
     /// The connection's epoch: how many of its tasks had ended.
     pub(crate) ends: u32,
 }

@@ -147,7 +147,7 @@ impl ConnectionHandle {
     /// Returns a lower bound of the deadlines in flight; `None` if no caller waits.
     fn next_deadline(&self) -> Option<std::time::Instant> {
         let state = self.lock();
-        if state.connection.awaited() == 0 { None } else { state.connection.earliest_deadline() }
+        if state.connection.waiting_callers() == 0 { None } else { state.connection.earliest_deadline() }
     }
 
     // ---- The watchdog ----

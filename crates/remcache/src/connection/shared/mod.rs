@@ -47,7 +47,7 @@ use crate::proto::{
 pub(crate) struct ConnectionHandle {
     state: Mutex<Inner>,
     /// The most keys in a multiget line, on the meta and text protocols.
-    keys_in_line: usize,
+    max_keys_per_multiget: usize,
     /// The most requests in flight, and the most unwritten bytes.
     limits: (usize, usize),
     /// Whether later callers queue behind those that wait for capacity.
@@ -128,9 +128,9 @@ impl ConnectionHandle {
         let state = Inner {
             connection: match config.protocol.forced() {
                 Some(protocol) => {
-                    Connection::speaking(protocol, ServerVersion::default(), config.limits, first_opaque, now)
+                    Connection::with_protocol(protocol, ServerVersion::default(), config.limits, first_opaque, now)
                 }
-                None => Connection::undecided(config.limits, first_opaque, now),
+                None => Connection::detecting(config.limits, first_opaque, now),
             },
             slots: Slab::new(),
             driver: None,
@@ -157,8 +157,8 @@ impl ConnectionHandle {
         };
         Self {
             state: Mutex::new(state),
-            keys_in_line: config.keys_in_line,
-            limits: (config.limits.in_flight, config.limits.output),
+            max_keys_per_multiget: config.max_keys_per_multiget,
+            limits: (config.limits.max_in_flight, config.limits.max_output),
             is_queued: config.overload == Overload::Wait,
             place,
             watch,
@@ -252,9 +252,9 @@ impl ConnectionHandle {
     }
 
     /// Returns the connection's state, and since when it has it.
-    pub(crate) fn state(&self) -> ServerStatus {
+    pub(crate) fn status(&self) -> ServerStatus {
         let state = self.lock();
-        ServerStatus { condition: state.condition.clone(), since: state.since }
+        ServerStatus { state: state.condition.clone(), since: state.since }
     }
 
     /// Passes the counters to a function.

@@ -119,7 +119,7 @@ impl TaskHandle {
 
     /// Returns whether any caller waits for a reply.
     pub(crate) fn has_waiters(&self) -> bool {
-        self.lock().is_some_and(|state| state.connection.awaited() > 0)
+        self.lock().is_some_and(|state| state.connection.waiting_callers() > 0)
     }
 
     /// Initializes the state for a connection that has just been opened.
@@ -132,10 +132,10 @@ impl TaskHandle {
     ) {
         let Some(mut state) = self.lock() else { return };
         let mut wakers = Vec::new();
-        let keys_in_line = if negotiated.may_be_proxy { 1 } else { self.shared.keys_in_line };
-        state.connection.set_max_keys_per_line(keys_in_line);
+        let max_keys_per_multiget = if negotiated.may_be_proxy { 1 } else { self.shared.max_keys_per_multiget };
+        state.connection.set_max_keys_per_multiget(max_keys_per_multiget);
         if state.connection.protocol().is_none() {
-            state.connection.begin(negotiated.protocol, negotiated.dialect);
+            state.connection.set_protocol(negotiated.protocol, negotiated.server_version);
             // Requests that this protocol does not support fail here.
             state.settle(&mut InputBuffer::new(), now, &mut wakers).ok();
         }
@@ -196,7 +196,7 @@ impl TaskHandle {
 
     fn fail_all(&self, reason: &str, status: Option<Status>) -> bool {
         let Some(mut state) = self.lock() else { return false };
-        let busy = state.connection.awaited() > 0;
+        let busy = state.connection.waiting_callers() > 0;
         let now = Instant::now();
         state.connection.close(&Bytes::copy_from_slice(reason.as_bytes()), now.into_std());
         let mut wakers = Vec::new();
@@ -215,8 +215,8 @@ impl TaskHandle {
     // ---- The I/O loop of an open connection ----
 
     /// Returns how many of the taken bytes to write at once so that no request is divided.
-    pub(crate) fn next_boundary(&self, limit: usize) -> usize {
-        self.lock().map_or(limit, |state| state.connection.next_boundary(limit))
+    pub(crate) fn whole_requests_len(&self, limit: usize) -> usize {
+        self.lock().map_or(limit, |state| state.connection.whole_requests_len(limit))
     }
 
     /// Moves the pending output into `output`, which must be empty.
@@ -282,7 +282,7 @@ impl TaskHandle {
         let due =
             [unattended.map(|unattended| unattended.since), connection.poll_timeout()].into_iter().flatten().min();
         let late = due.map_or(Duration::ZERO, |due| now.into_std().saturating_duration_since(due));
-        let silence = now.into_std().saturating_duration_since(connection.silent_since());
+        let silence = now.into_std().saturating_duration_since(connection.no_reply_since());
         // This task was stalled, not the server, whose replies may be waiting in the socket.
         if state.breaker.is_own_stall(late) {
             state.connection.reset_silence_timer(now.into_std());

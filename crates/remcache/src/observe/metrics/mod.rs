@@ -11,7 +11,7 @@ mod table;
 use instruments::{self as all, Instrument};
 use table::{Row, Table};
 
-use super::{ConnectionChanged, Observer, OperationFinished, OperationName, Outcome, ServerChanged, ServerName};
+use super::{ConnectionChanged, Observer, OperationFinished, OperationName, Outcome, ServerChanged, ServerId};
 use crate::health::state::ConnectionState;
 
 /// Where metrics go.
@@ -46,7 +46,7 @@ trait Record: Send + Sync {
 #[derive(Clone, Copy, Debug, Default)]
 struct Labels<'a> {
     /// `None` for operations that concern several servers or none.
-    server: Option<&'a ServerName>,
+    server: Option<&'a ServerId>,
     operation: Option<OperationName>,
     outcome: Option<Outcome>,
     direction: Option<&'static str>,
@@ -80,7 +80,7 @@ struct OperationHandles<B: Backend> {
 }
 
 impl<B: Backend> ServerHandles<B> {
-    fn new(backend: &B, server: Option<&ServerName>) -> Self {
+    fn new(backend: &B, server: Option<&ServerId>) -> Self {
         let labels = Labels { server, ..Labels::default() };
         let bytes = |direction| backend.counter(&all::BYTES, &Labels { direction: Some(direction), ..labels });
         Self {
@@ -97,7 +97,7 @@ impl<B: Backend> ServerHandles<B> {
 }
 
 impl<B: Backend> OperationHandles<B> {
-    fn new(backend: &B, server: Option<&ServerName>, operation: OperationName, outcome: Outcome) -> Self {
+    fn new(backend: &B, server: Option<&ServerId>, operation: OperationName, outcome: Outcome) -> Self {
         let labels = Labels { server, operation: Some(operation), ..Labels::default() };
         Self {
             duration: backend.histogram(&all::DURATION, &Labels { outcome: Some(outcome), ..labels }),
@@ -113,7 +113,7 @@ impl<B: Backend> Metering<B> {
         Self { backend, table: Table::new() }
     }
 
-    fn row(&self, server: Option<&ServerName>) -> &Row<ServerHandles<B>, OperationHandles<B>> {
+    fn row(&self, server: Option<&ServerId>) -> &Row<ServerHandles<B>, OperationHandles<B>> {
         self.table.row(server, |server| ServerHandles::new(&self.backend, server))
     }
 
@@ -157,8 +157,7 @@ impl<B: Backend> ServerHandles<B> {
 impl<B: Backend> Observer for Metering<B> {
     fn operation_finished(&self, end: &OperationFinished<'_>) {
         let row = self.row(end.server);
-        let make =
-            |server: Option<&ServerName>| OperationHandles::new(&self.backend, server, end.operation, end.outcome);
+        let make = |server: Option<&ServerId>| OperationHandles::new(&self.backend, server, end.operation, end.outcome);
         self.record(end, row.operation(end.operation, end.outcome, make));
         row.server.record(end);
     }
@@ -176,7 +175,7 @@ impl<B: Backend> Observer for Metering<B> {
             shift(change.after, 1);
         }
         if let (ConnectionState::Connecting, ConnectionState::Connected) = (change.before, change.after) {
-            self.row(Some(change.server)).server.create_time.record(change.after_time.as_secs_f64());
+            self.row(Some(change.server)).server.create_time.record(change.before_duration.as_secs_f64());
         }
     }
 

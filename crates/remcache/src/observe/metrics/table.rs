@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::OnceLock;
 
-use crate::observe::{OperationName, Outcome, ServerName};
+use crate::observe::{OperationName, Outcome, ServerId};
 
 /// What is kept for each server (`S`), and for each operation with one outcome at a server (`O`), made when it is first
 /// needed.
@@ -18,26 +18,26 @@ type LazyRow<S, O> = OnceLock<Box<Row<S, O>>>;
 /// A server's part of a [`Table`].
 pub(super) struct Row<S, O> {
     /// The server; `None` for operations without one.
-    name: Option<ServerName>,
+    name: Option<ServerId>,
     pub(super) server: S,
     operations: Box<[OnceLock<O>]>,
 }
 
 impl<S, O> Table<S, O> {
     pub(super) fn new() -> Self {
-        Self { rows: (0..=ServerName::MOST + 1).map(|_| OnceLock::new()).collect() }
+        Self { rows: (0..=ServerId::MAX_INDEX + 1).map(|_| OnceLock::new()).collect() }
     }
 
     /// The row of a server.
     #[inline]
-    pub(super) fn row(&self, server: Option<&ServerName>, make: impl FnOnce(Option<&ServerName>) -> S) -> &Row<S, O> {
-        let index = server.map_or(ServerName::MOST + 1, ServerName::id);
+    pub(super) fn row(&self, server: Option<&ServerId>, make: impl FnOnce(Option<&ServerId>) -> S) -> &Row<S, O> {
+        let index = server.map_or(ServerId::MAX_INDEX + 1, ServerId::index);
         self.rows[index].get_or_init(|| Box::new(Row::new(server, make)))
     }
 }
 
 impl<S, O> Row<S, O> {
-    fn new(name: Option<&ServerName>, make: impl FnOnce(Option<&ServerName>) -> S) -> Self {
+    fn new(name: Option<&ServerId>, make: impl FnOnce(Option<&ServerId>) -> S) -> Self {
         let operations = (0..OperationName::ALL.len() * Outcome::LABELS.len()).map(|_| OnceLock::new());
         Self { name: name.cloned(), server: make(name), operations: operations.collect() }
     }
@@ -48,7 +48,7 @@ impl<S, O> Row<S, O> {
         &self,
         operation: OperationName,
         outcome: Outcome,
-        make: impl FnOnce(Option<&ServerName>) -> O,
+        make: impl FnOnce(Option<&ServerId>) -> O,
     ) -> &O {
         let index = operation as usize * Outcome::LABELS.len() + outcome.label_index();
         self.operations[index].get_or_init(|| make(self.name.as_ref()))

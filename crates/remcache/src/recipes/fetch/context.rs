@@ -119,21 +119,21 @@ impl<'a> FetchContext<'a> {
     pub(crate) fn interpret_reply(self, reply: Reply) -> Lookup {
         let Reply { value, flags, cas, info, .. } = reply;
         let info = info.unwrap_or_default();
-        let left = match info.ttl_left {
+        let left = match info.remaining_ttl {
             Some(Ttl::After(left)) => left,
             Some(Ttl::Expired) => Duration::ZERO,
             _ => Duration::MAX,
         };
         // Negative results have a TTL of their own, and no refresh time.
         let is_due = info.stale || flags != sentinel::ABSENT && left < self.freshness.due_below();
-        let due = match (info.won, is_due, info.another_has_won) {
+        let due = match (info.won, is_due, info.already_won) {
             (true, ..) => RefreshRight::Won,
             (_, false, _) => RefreshRight::No,
             (_, _, true) => RefreshRight::Lost,
             _ => RefreshRight::Open,
         };
         // Other clients create leases with `mg N`: the server creates an empty item.
-        let is_foreign_lease = value.is_empty() && flags == 0 && (info.won || info.another_has_won);
+        let is_foreign_lease = value.is_empty() && flags == 0 && (info.won || info.already_won);
         if is_foreign_lease { Lookup::Leased(cas) } else { self.classify(Item { value, flags, cas }, due) }
     }
 

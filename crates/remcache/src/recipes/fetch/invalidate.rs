@@ -69,12 +69,12 @@ impl Client {
 
     /// Marks the value as stale on the meta protocol; sentinels must not become stale values.
     async fn make_stale(&self, key: &[u8], grace: Duration) -> Result<WriteOutcome, Error> {
-        let update_ttl = Some(Ttl::from(grace).resolve(SystemTime::now));
+        let update_ttl = Ttl::from(grace).resolve(SystemTime::now);
         for _ in 0..TRIES {
-            let glance = MetaOptions { without_value: true, no_bump: true, ..MetaOptions::default() };
+            let glance = MetaOptions::new().without_value().no_bump();
             let inspect: Command<'_, Inspect> = Command::new(self.call(Request::get(key).meta(glance)));
             let Some(item) = inspect.await? else { return Ok(WriteOutcome::NotFound) };
-            let options = MetaOptions { stale: true, update_ttl, ..MetaOptions::default() };
+            let options = MetaOptions::new().stale().update_ttl(update_ttl);
             let cas = self.primary(key).checked_cas(item.cas)?;
             let request = Request::delete(key).cas(cas).meta(options);
             match self.change_unless_sentinel(key, item.flags, cas, request).await? {

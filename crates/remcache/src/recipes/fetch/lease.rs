@@ -53,8 +53,8 @@ impl Lease {
             RefreshRight::No | RefreshRight::Lost => Ok(None),
             RefreshRight::Won => Ok(Some(Self::won(ctx, cas))),
             RefreshRight::Open => {
-                let recache = Some(ctx.freshness.due_below());
-                let options = MetaOptions { without_value: true, recache, ..MetaOptions::default() };
+                let recache = ctx.freshness.due_below();
+                let options = MetaOptions::new().without_value().recache(recache);
                 let reply = ctx.client.call(Request::get(ctx.key).meta(options)).await;
                 match reply.status {
                     Status::NoError => Ok(reply.info.is_some_and(|info| info.won).then(|| Self::won(ctx, reply.cas))),
@@ -135,7 +135,7 @@ impl Lease {
     fn send_refresh_item(&self, refresh_item: RefreshItem, ttl: Duration) {
         let OwnedItem { client, key, .. } = &self.owned;
         let refresh_key = refresh_item::key_of(client, key);
-        self.owned.cast_routed(refresh_item.request(&refresh_key, ttl), &refresh_item::route(client, key));
+        self.owned.send_no_reply_routed(refresh_item.request(&refresh_key, ttl), &refresh_item::route(client, key));
     }
 }
 
@@ -147,7 +147,7 @@ impl Drop for Lease {
         match self.kind {
             // Dropping the owned item removes the placeholder.
             Kind::Nothing => return,
-            Kind::Won => self.owned.cast(stale(&self.owned.key, self.owned.cas)),
+            Kind::Won => self.owned.send_no_reply(stale(&self.owned.key, self.owned.cas)),
             Kind::RefreshItem(hash, kept) => self.send_refresh_item(RefreshItem::due(hash), kept),
         }
         self.owned.disarm();
@@ -156,5 +156,5 @@ impl Drop for Lease {
 
 /// Builds the request that marks an item as stale by its CAS value: the next client to get it wins the refresh.
 fn stale(key: &[u8], cas: u64) -> Request<'_> {
-    Request::delete(key).cas(condition(cas)).meta(MetaOptions { stale: true, ..MetaOptions::default() })
+    Request::delete(key).cas(condition(cas)).meta(MetaOptions::new().stale())
 }

@@ -31,7 +31,7 @@ impl LookupGuard {
         let key: Arc<[u8]> = ctx.key.into();
         let (client, asked) = (ctx.client.clone(), Arc::clone(&key));
         let reply = async move {
-            let options = MetaOptions { return_ttl: true, ..MetaOptions::default() };
+            let options = MetaOptions::new().return_ttl();
             client.call(Request::get(&asked[..]).meta(options)).await
         };
         Self {

@@ -98,7 +98,7 @@ impl Client {
     /// Gets a value from the cache, or loads it once for all concurrent callers, if there is one.
     ///
     /// `None` means that the loader found no value, which the cache remembers for
-    /// [`FetchPolicy::negative`]. In everything else it is [`fetch`](Client::fetch).
+    /// [`FetchPolicy::negative_ttl`]. In everything else it is [`fetch`](Client::fetch).
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -45,7 +45,7 @@ pub struct Limiter {
     client: Client,
     prefix: Arc<[u8]>,
     rule: Rule,
-    when_away: OnUnavailable,
+    on_unavailable: OnUnavailable,
     timeout: Option<Duration>,
 }
 
@@ -79,12 +79,12 @@ impl Limiter {
     pub fn new(client: &Client, name: impl AsRef<[u8]>, rule: impl Into<Rule>) -> Result<Self, Error> {
         let (rule, prefix) = (rule.into(), [name.as_ref(), b":"].concat().into());
         rule.check()?;
-        Ok(Self { client: client.clone(), prefix, rule, when_away: OnUnavailable::FailOpen, timeout: None })
+        Ok(Self { client: client.clone(), prefix, rule, on_unavailable: OnUnavailable::FailOpen, timeout: None })
     }
 
     /// What to do when the cache is unavailable (default: [`FailOpen`](OnUnavailable::FailOpen)).
-    pub fn when_away(self, when_away: OnUnavailable) -> Self {
-        Self { when_away, ..self }
+    pub fn on_unavailable(self, on_unavailable: OnUnavailable) -> Self {
+        Self { on_unavailable, ..self }
     }
 
     /// How long a decision may take, all attempts included (default: each request has the client's
@@ -134,7 +134,7 @@ impl Limiter {
         let operation = self.client.observe(OperationName::Acquire, &key);
         let decision = self.decide_within(operation.client(), &key, count, now).await;
         match operation.into_guard().end_with(observe::done, decision) {
-            Err(error) if error.is_unavailable() && self.when_away == OnUnavailable::FailOpen => {
+            Err(error) if error.is_unavailable() && self.on_unavailable == OnUnavailable::FailOpen => {
                 Ok(Decision::uncounted(self.rule.at_once()))
             }
             decision => decision,

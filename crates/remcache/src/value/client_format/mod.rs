@@ -61,10 +61,10 @@ impl ClientFormat {
 
     fn layout(self) -> &'static Layout {
         // A test checks that the table is complete.
-        LAYOUTS.iter().find(|layout| layout.convention == self).unwrap_or(&table::PLAIN)
+        LAYOUTS.iter().find(|layout| layout.client_format == self).unwrap_or(&table::PLAIN)
     }
 
-    /// Decodes a value that this client stored, of at most [`DEFAULT_LIMIT`](super::DEFAULT_LIMIT) decompressed bytes.
+    /// Decodes a value that this client stored, of at most [`DEFAULT_MAX_DECOMPRESSED_SIZE`](super::DEFAULT_MAX_DECOMPRESSED_SIZE) decompressed bytes.
     ///
     /// ```
     /// use remcache::value::{ClientFormat, Serializer, Value};
@@ -80,14 +80,14 @@ impl ClientFormat {
     /// # Errors
     /// [`ValueError`] if the client does not use these flags, or the bytes do not match them.
     pub fn decode(self, flags: u32, bytes: Bytes) -> Result<Value, ValueError> {
-        self.decode_within(flags, bytes, super::DEFAULT_LIMIT)
+        self.decode_with_limit(flags, bytes, super::DEFAULT_MAX_DECOMPRESSED_SIZE)
     }
 
     /// Decodes a value that this client stored, of at most `limit` decompressed bytes.
     ///
     /// # Errors
     /// As [`ClientFormat::decode`].
-    pub fn decode_within(self, flags: u32, bytes: Bytes, limit: usize) -> Result<Value, ValueError> {
+    pub fn decode_with_limit(self, flags: u32, bytes: Bytes, limit: usize) -> Result<Value, ValueError> {
         let layout = self.layout();
         let (form, packing) = layout.read(flags).ok_or(ValueError::ForeignFlags(self, flags))?;
         let bytes = match packing {
@@ -127,7 +127,7 @@ impl ClientFormat {
         compression: Compression,
     ) -> Result<Encoded<'a>, ValueError> {
         let layout = self.layout();
-        let packing = layout.packing_of(compression).ok_or(ValueError::NotInConvention(self, compression))?;
+        let packing = layout.packing_of(compression).ok_or(ValueError::UnsupportedCompression(self, compression))?;
         let may = layout.read(encoded.flags).is_some_and(|(form, _)| form.may_be_compressed());
         if !may {
             return Ok(encoded);
@@ -147,27 +147,27 @@ impl fmt::Display for ClientFormat {
 }
 
 impl FromStr for ClientFormat {
-    type Err = UnknownConvention;
+    type Err = UnknownClientFormat;
 
-    fn from_str(name: &str) -> Result<Self, UnknownConvention> {
-        let known = Self::ALL.iter().find(|convention| convention.name() == name);
-        known.copied().ok_or_else(|| UnknownConvention(name.to_owned()))
+    fn from_str(name: &str) -> Result<Self, UnknownClientFormat> {
+        let known = Self::ALL.iter().find(|client_format| client_format.name() == name);
+        known.copied().ok_or_else(|| UnknownClientFormat(name.to_owned()))
     }
 }
 
 /// An unknown client format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct UnknownConvention(pub String);
+pub struct UnknownClientFormat(pub String);
 
-impl fmt::Display for UnknownConvention {
+impl fmt::Display for UnknownClientFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<_> = ClientFormat::ALL.iter().map(|convention| convention.name()).collect();
-        write!(f, "there is no convention {:?}: the conventions are {}", self.0, names.join(", "))
+        let names: Vec<_> = ClientFormat::ALL.iter().map(|client_format| client_format.name()).collect();
+        write!(f, "there is no client_format {:?}: the conventions are {}", self.0, names.join(", "))
     }
 }
 
-impl std::error::Error for UnknownConvention {}
+impl std::error::Error for UnknownClientFormat {}
 
 #[cfg(test)]
 mod tests {
@@ -175,9 +175,13 @@ mod tests {
 
     #[test]
     fn every_convention_has_a_layout_and_a_name_of_its_own() {
-        for convention in ClientFormat::ALL {
-            assert_eq!(LAYOUTS.iter().filter(|layout| layout.convention == *convention).count(), 1, "{convention:?}");
-            assert_eq!(convention.name().parse(), Ok(*convention));
+        for client_format in ClientFormat::ALL {
+            assert_eq!(
+                LAYOUTS.iter().filter(|layout| layout.client_format == *client_format).count(),
+                1,
+                "{client_format:?}"
+            );
+            assert_eq!(client_format.name().parse(), Ok(*client_format));
         }
         assert_eq!(LAYOUTS.len(), ClientFormat::ALL.len());
         assert!("memcachedb".parse::<ClientFormat>().unwrap_err().to_string().contains("pylibmc"));
@@ -186,7 +190,7 @@ mod tests {
     #[test]
     fn the_same_flags_mean_different_things() {
         let text = || Bytes::from_static(b"1");
-        let read = |convention: ClientFormat, flags| convention.decode(flags, text()).ok();
+        let read = |client_format: ClientFormat, flags| client_format.decode(flags, text()).ok();
         assert_eq!(read(ClientFormat::Pylibmc, 16), Some("1".into()));
         assert_eq!(read(ClientFormat::MetaMemcache, 16), Some(text().into()));
         assert_eq!(read(ClientFormat::Pymemcache, 2), Some(1.into()));
@@ -198,7 +202,7 @@ mod tests {
 
     #[test]
     fn flags_that_a_client_does_not_write_are_named() {
-        for (convention, flags) in [
+        for (client_format, flags) in [
             (ClientFormat::Pylibmc, 32),
             (ClientFormat::Pylibmc, 3),
             (ClientFormat::Pymemcache, 1 << 16),
@@ -211,8 +215,8 @@ mod tests {
             (ClientFormat::Whalin, 0),
             (ClientFormat::Whalin, 36),
         ] {
-            let error = convention.decode(flags, Bytes::from_static(b"1")).unwrap_err();
-            assert_eq!(error, ValueError::ForeignFlags(convention, flags));
+            let error = client_format.decode(flags, Bytes::from_static(b"1")).unwrap_err();
+            assert_eq!(error, ValueError::ForeignFlags(client_format, flags));
             assert!(error.to_string().contains(&format!("{flags:#010x}")), "{error}");
         }
     }

@@ -8,7 +8,7 @@ use crate::value::{Compression, Serializer};
 /// The flags of one client.
 #[derive(Debug)]
 pub(crate) struct Layout {
-    pub(crate) convention: ClientFormat,
+    pub(crate) client_format: ClientFormat,
     pub(crate) name: &'static str,
     /// The serializer that the client uses for everything else.
     pub(crate) otherwise: &'static str,
@@ -40,7 +40,7 @@ impl Layout {
 
 /// The layout of clients without a format.
 pub(crate) const PLAIN: Layout = Layout {
-    convention: ClientFormat::Gomemcache,
+    client_format: ClientFormat::Gomemcache,
     name: "gomemcache",
     otherwise: "a serialiser of the application",
     form_mask: 0,
@@ -51,7 +51,7 @@ pub(crate) const PLAIN: Layout = Layout {
 
 pub(crate) static LAYOUTS: &[Layout] = &[
     Layout {
-        convention: ClientFormat::Pylibmc,
+        client_format: ClientFormat::Pylibmc,
         name: "pylibmc",
         otherwise: "pickle",
         form_mask: 1 | 2 | 4 | 16,
@@ -66,7 +66,7 @@ pub(crate) static LAYOUTS: &[Layout] = &[
         packings: &[(8, Packing::Plain(Compression::Zlib))],
     },
     Layout {
-        convention: ClientFormat::Pymemcache,
+        client_format: ClientFormat::Pymemcache,
         name: "pymemcache",
         otherwise: "pickle",
         form_mask: 1 | 2 | 4 | 16,
@@ -75,7 +75,7 @@ pub(crate) static LAYOUTS: &[Layout] = &[
         packings: &[(8, Packing::Plain(Compression::Zlib))],
     },
     Layout {
-        convention: ClientFormat::PythonMemcached,
+        client_format: ClientFormat::PythonMemcached,
         name: "python-memcached",
         otherwise: "pickle",
         form_mask: 1 | 2 | 4 | 16,
@@ -84,7 +84,7 @@ pub(crate) static LAYOUTS: &[Layout] = &[
         packings: &[(8, Packing::Plain(Compression::Zlib))],
     },
     Layout {
-        convention: ClientFormat::MetaMemcache,
+        client_format: ClientFormat::MetaMemcache,
         name: "meta-memcache",
         otherwise: "pickle",
         form_mask: 1 | 2 | 4 | 16,
@@ -99,7 +99,7 @@ pub(crate) static LAYOUTS: &[Layout] = &[
         packings: &[(8, Packing::Plain(Compression::Zlib)), (32, Packing::ZstdWithoutMagic)],
     },
     Layout {
-        convention: ClientFormat::Dalli,
+        client_format: ClientFormat::Dalli,
         name: "dalli",
         otherwise: "Marshal",
         form_mask: 1 | 4,
@@ -108,7 +108,7 @@ pub(crate) static LAYOUTS: &[Layout] = &[
         packings: &[(2, Packing::ZlibOrGzip(Compression::Zlib))],
     },
     Layout {
-        convention: ClientFormat::PhpMemcached,
+        client_format: ClientFormat::PhpMemcached,
         name: "php-memcached",
         otherwise: "PHP serialize",
         form_mask: 0xf,
@@ -130,7 +130,7 @@ pub(crate) static LAYOUTS: &[Layout] = &[
         ],
     },
     Layout {
-        convention: ClientFormat::Spymemcached,
+        client_format: ClientFormat::Spymemcached,
         name: "spymemcached",
         otherwise: "Java serialization",
         form_mask: 0xff01,
@@ -150,7 +150,7 @@ pub(crate) static LAYOUTS: &[Layout] = &[
         packings: &[(2, Packing::ZlibOrGzip(Compression::Gzip))],
     },
     Layout {
-        convention: ClientFormat::Whalin,
+        client_format: ClientFormat::Whalin,
         name: "whalin",
         otherwise: "Java serialization",
         form_mask: 0x7ffd,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, Bytes};
 use remcache::proto::binary::{Opcode, Packet, encode_reply};
 use remcache::proto::{
-    Connection, Deadline, Delivery, InputBuffer, Limits, Output, ProtocolError, Reply, Request, Status, Tag, Ticket,
+    Connection, Deadline, Delivery, InputBuffer, Limits, Output, ProtocolError, Reply, Request, RequestId, Status, Tag,
 };
 
 pub(crate) fn run(data: &[u8]) {
@@ -58,7 +58,7 @@ struct Simulation {
     /// Packets that the server has read and not answered.
     unanswered: Vec<Packet>,
     now: Instant,
-    tickets: Vec<Ticket>,
+    request_ids: Vec<RequestId>,
     states: BTreeMap<u64, RequestState>,
     /// The requests that were reported as not sent.
     not_sent: BTreeSet<u64>,
@@ -68,8 +68,11 @@ impl Simulation {
     fn new(first: u8) -> Self {
         let now = Instant::now();
         let opaque = u32::from(first).wrapping_sub(100);
-        let limits =
-            Limits { in_flight: 40, output: 5_000, value: 10_000, abandoned: (10, SECOND), ..Limits::default() };
+        let mut limits = Limits::default();
+        limits.max_in_flight = 40;
+        limits.max_output = 5_000;
+        limits.max_value_size = 10_000;
+        limits.max_abandoned = (10, SECOND);
         Self {
             connection: Connection::new(limits, opaque, now),
             input: InputBuffer::new(),
@@ -77,7 +80,7 @@ impl Simulation {
             received: InputBuffer::new(),
             unanswered: Vec::new(),
             now,
-            tickets: Vec::new(),
+            request_ids: Vec::new(),
             states: BTreeMap::new(),
             not_sent: BTreeSet::new(),
         }
@@ -95,7 +98,7 @@ impl Simulation {
             14 => self.expire_due(),
             _ => self.abandon_or_close(script.number()),
         }
-        assert!(self.connection.awaited() <= self.connection.in_flight());
+        assert!(self.connection.waiting_callers() <= self.connection.in_flight());
     }
 
     fn submit(&mut self, kind: u8, number: u8) {
@@ -113,8 +116,8 @@ impl Simulation {
         let extend_by = if number.is_multiple_of(3) { SECOND } else { Duration::ZERO };
         let deadline = Deadline { at: self.now + SECOND, extend_by };
         let owner = (kind % 16 < 4).then_some(Tag(tag));
-        if let Ok(ticket) = self.connection.submit(&request, owner, deadline, self.now) {
-            self.tickets.push(ticket);
+        if let Ok(request_id) = self.connection.submit(&request, owner, deadline, self.now) {
+            self.request_ids.push(request_id);
             self.states.insert(tag, if owner.is_some() { RequestState::Pending } else { RequestState::Completed });
         }
     }
@@ -178,8 +181,8 @@ impl Simulation {
     }
 
     fn abandon(&mut self, number: u8) {
-        if let Some(&ticket) = self.tickets.get(usize::from(number)) {
-            self.connection.abandon(ticket, self.now);
+        if let Some(&request_id) = self.request_ids.get(usize::from(number)) {
+            self.connection.abandon(request_id, self.now);
             // Tickets are in the order of the tags.
             self.mark_abandoned(u64::from(number));
         }
@@ -247,7 +250,7 @@ impl Simulation {
         self.received = InputBuffer::new();
         self.unanswered.clear();
         assert!(!self.states.values().any(|state| *state == RequestState::Pending), "{:?}", self.states);
-        assert_eq!((self.connection.in_flight(), self.connection.waiting_output()), (0, 0));
+        assert_eq!((self.connection.in_flight(), self.connection.unwritten_bytes()), (0, 0));
         assert_eq!((self.connection.abandoned(), self.connection.has_output()), (0, false));
     }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use remcache::config::{Address, Credentials, ProtocolSetting};
-use remcache::transport::{Connect, Connecting, Stream, TransportSettings};
+use remcache::transport::{Connect, ConnectFuture, Stream, TransportSettings};
 use remcache::{Client, Config};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
@@ -80,7 +80,7 @@ impl Scripted {
 }
 
 impl Connect for Scripted {
-    fn connect<'a>(&'a self, _: &'a Address, _: &'a TransportSettings) -> Connecting<'a> {
+    fn connect<'a>(&'a self, _: &'a Address, _: &'a TransportSettings) -> ConnectFuture<'a> {
         let server = self.clone();
         Box::pin(async move {
             if server.pieces.lock().unwrap_or_else(PoisonError::into_inner).is_empty() && !server.hangs {

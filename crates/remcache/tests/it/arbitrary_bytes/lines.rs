@@ -1,7 +1,7 @@
 //! Arbitrary bytes as replies of the meta and text protocols: the decoders never panic, and their result does not
 //! depend on how the input is split.
 
-use remcache::proto::{Expected, InputBuffer, Operation, ProtocolError, meta, text};
+use remcache::proto::{InputBuffer, Operation, ProtocolError, ReplyShape, meta, text};
 
 /// Decoded frames as text, and the error that ended decoding.
 type Decoded = (Vec<String>, Option<ProtocolError>);
@@ -10,7 +10,7 @@ type Decoded = (Vec<String>, Option<ProtocolError>);
 pub(crate) fn run(data: &[u8]) {
     let [choice, piece, bytes @ ..] = data else { return };
     let operation = OPERATIONS[usize::from(*choice) % OPERATIONS.len()];
-    let expected = Expected::new(operation);
+    let expected = ReplyShape::new(operation);
     let expected = if *choice > 127 { expected.with_or_without_value() } else { expected };
     for decode in [decode_meta, decode_text] {
         let whole = decode_in_pieces(bytes, bytes.len().max(1), expected, decode);
@@ -19,13 +19,13 @@ pub(crate) fn run(data: &[u8]) {
     }
 }
 
-type Decode = fn(&mut InputBuffer, Expected) -> Result<Option<String>, ProtocolError>;
+type Decode = fn(&mut InputBuffer, ReplyShape) -> Result<Option<String>, ProtocolError>;
 
-fn decode_meta(input: &mut InputBuffer, expected: Expected) -> Result<Option<String>, ProtocolError> {
+fn decode_meta(input: &mut InputBuffer, expected: ReplyShape) -> Result<Option<String>, ProtocolError> {
     Ok(meta::decode(input, expected, MAX_VALUE)?.map(|frame| format!("{frame:?}")))
 }
 
-fn decode_text(input: &mut InputBuffer, expected: Expected) -> Result<Option<String>, ProtocolError> {
+fn decode_text(input: &mut InputBuffer, expected: ReplyShape) -> Result<Option<String>, ProtocolError> {
     let frame = text::decode(input, expected, MAX_VALUE)?;
     if let Some(frame) = &frame {
         // Listed items and log lines are parsed further.
@@ -35,7 +35,7 @@ fn decode_text(input: &mut InputBuffer, expected: Expected) -> Result<Option<Str
     Ok(frame.map(|frame| format!("{frame:?}")))
 }
 
-fn decode_in_pieces(bytes: &[u8], length: usize, expected: Expected, decode: Decode) -> Decoded {
+fn decode_in_pieces(bytes: &[u8], length: usize, expected: ReplyShape, decode: Decode) -> Decoded {
     let mut input = InputBuffer::new();
     let mut frames = Vec::new();
     for piece in bytes.chunks(length) {

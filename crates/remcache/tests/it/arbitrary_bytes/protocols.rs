@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 use remcache::proto::{
-    Connection, Deadline, InputBuffer, Limits, Output, Protocol, Request, ServerVersion, Status, Tag, Ticket,
+    Connection, Deadline, InputBuffer, Limits, Output, Protocol, Request, RequestId, ServerVersion, Status, Tag,
 };
 
 pub(crate) fn run(data: &[u8]) {
@@ -26,7 +26,7 @@ pub(crate) fn run(data: &[u8]) {
             10 => simulation.pass_time(number),
             _ => simulation.abandon_or_close(number),
         }
-        assert!(simulation.connection.awaited() <= simulation.connection.in_flight());
+        assert!(simulation.connection.waiting_callers() <= simulation.connection.in_flight());
     }
     simulation.close();
     assert!(simulation.open.iter().all(|open| !open), "{:?}", simulation.open);
@@ -39,7 +39,7 @@ struct Simulation {
     now: Instant,
     /// For each tag, whether its last event is pending.
     open: Vec<bool>,
-    tickets: Vec<Ticket>,
+    request_ids: Vec<RequestId>,
     /// Lines that the server has read and not answered.
     received: Vec<String>,
 }
@@ -48,16 +48,19 @@ impl Simulation {
     fn new(first: u8) -> Self {
         let now = Instant::now();
         let protocol = Protocol::ALL[usize::from(first) % 3];
-        let limits =
-            Limits { in_flight: 40, output: 5_000, value: 10_000, abandoned: (10, SECOND), ..Limits::default() };
+        let mut limits = Limits::default();
+        limits.max_in_flight = 40;
+        limits.max_output = 5_000;
+        limits.max_value_size = 10_000;
+        limits.max_abandoned = (10, SECOND);
         let opaque = u32::from(first).wrapping_sub(100);
         let mut connection = match first.is_multiple_of(2) {
-            true => Connection::undecided(limits, opaque, now),
-            false => Connection::speaking(protocol, ServerVersion::default(), limits, opaque, now),
+            true => Connection::detecting(limits, opaque, now),
+            false => Connection::with_protocol(protocol, ServerVersion::default(), limits, opaque, now),
         };
-        connection.set_max_keys_per_line(usize::from(first / 6) % 4);
+        connection.set_max_keys_per_multiget(usize::from(first / 6) % 4);
         let input = InputBuffer::new();
-        Self { connection, protocol, input, now, open: Vec::new(), tickets: Vec::new(), received: Vec::new() }
+        Self { connection, protocol, input, now, open: Vec::new(), request_ids: Vec::new(), received: Vec::new() }
     }
 
     fn submit(&mut self, kind: u8, number: u8) {
@@ -75,15 +78,15 @@ impl Simulation {
         };
         let request = if kind.is_multiple_of(3) { request.quiet() } else { request };
         let deadline = Deadline { at: self.now + SECOND, extend_by: Duration::ZERO };
-        if let Ok(ticket) = self.connection.submit(&request, Some(Tag(tag as u64)), deadline, self.now) {
-            self.tickets.push(ticket);
+        if let Ok(request_id) = self.connection.submit(&request, Some(Tag(tag as u64)), deadline, self.now) {
+            self.request_ids.push(request_id);
             self.open.push(true);
         }
     }
 
     fn begin(&mut self) {
         if self.connection.protocol().is_none() {
-            self.connection.begin(self.protocol, ServerVersion::default());
+            self.connection.set_protocol(self.protocol, ServerVersion::default());
             self.take_events();
         }
     }
@@ -155,8 +158,8 @@ impl Simulation {
             1 => self.connection.shrink(),
             2 => self.connection.expire_due(self.now),
             _ => {
-                if let Some((index, &ticket)) = self.tickets.iter().enumerate().nth(usize::from(number)) {
-                    self.connection.abandon(ticket, self.now);
+                if let Some((index, &request_id)) = self.request_ids.iter().enumerate().nth(usize::from(number)) {
+                    self.connection.abandon(request_id, self.now);
                     self.open[index] = false;
                 }
             }
@@ -188,7 +191,7 @@ impl Simulation {
             assert!(*open && event.last, "{event:?}");
             *open = false;
         }
-        assert_eq!((self.connection.in_flight(), self.connection.waiting_output()), (0, 0));
+        assert_eq!((self.connection.in_flight(), self.connection.unwritten_bytes()), (0, 0));
         assert_eq!((self.connection.abandoned(), self.connection.has_output()), (0, false));
     }
 }

@@ -34,11 +34,11 @@ fn decode_in_pieces(bytes: &[u8], length: usize) -> Decoded {
 /// Fills the buffer as reads from a socket do: into its spare capacity.
 fn fill(input: &mut InputBuffer, mut bytes: &[u8]) {
     while !bytes.is_empty() {
-        let spare = input.spare();
+        let spare = input.spare_capacity();
         let room = spare.capacity() - spare.len();
         let (now, later) = bytes.split_at(room.min(bytes.len()));
         spare.extend_from_slice(now);
-        input.filled(now.len());
+        input.record_read(now.len());
         bytes = later;
     }
 }

@@ -116,11 +116,11 @@ async fn multi_key_calls_with_chunked_values() {
     let cache = cache_of(&client);
     let (short, long) = (value(1, 10), value(2, 500_000));
     let stored = cache.set_many([("short", &short), ("long", &long)]).await;
-    assert_eq!(stored.made().count(), 2);
+    assert_eq!(stored.applied().count(), 2);
     let many = cache.get_many(["long", "short", "absent"]).await;
     let found: Vec<_> = many.found().map(|(_, value)| value.clone()).collect();
     assert_eq!(found, [long, short]);
-    assert_eq!(cache.delete_many(["long", "short", "absent"]).await.made().count(), 2);
+    assert_eq!(cache.delete_many(["long", "short", "absent"]).await.applied().count(), 2);
 }
 
 /// Two writers overwrite each other while a reader reads, each with a different protocol: it sees one value or the

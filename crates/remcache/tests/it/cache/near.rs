@@ -15,7 +15,7 @@ use crate::support::{patient_config, stat, wait_until};
 const LONG: Duration = Duration::from_secs(3600);
 
 fn near_cache(client: &Client, near: LocalCache) -> Cache<remcache::value::ByteString, str> {
-    Cache::new(client, "near", Codec::text()).near(near)
+    Cache::new(client, "near", Codec::text()).local_cache(near)
 }
 
 async fn gets(client: &Client) -> u64 {
@@ -139,7 +139,7 @@ async fn concurrent_misses_send_one_request() {
 async fn only_hot_keys_are_copied_if_configured() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
-    let cache = near_cache(&client, LocalCache::new(1 << 20, LONG).hot(5, LONG));
+    let cache = near_cache(&client, LocalCache::new(1 << 20, LONG).min_reads(5, LONG));
     let _ = cache.set_many([("hot", "1"), ("cold", "2")]).await;
     for _ in 0..4 {
         cache.get("cold").await.unwrap();

@@ -83,7 +83,7 @@ async fn multi_key_calls_return_one_result_per_key() {
     let cache = Cache::new(&client, "m", Codec::text().compress(Compression::Zstd, 100));
     let long = "a".repeat(1000);
     let stored = cache.set_many([("short", "1"), ("long", &long), ("other", "2")]).await;
-    assert_eq!(stored.made().count(), 3);
+    assert_eq!(stored.applied().count(), 3);
     client.set("m:broken", "x").flags(77).await.unwrap();
     let many = cache.get_many(["short", "long", "absent", "broken"]).await;
     let found: Vec<_> = many.found().map(|(key, text)| (*key, text.len())).collect();
@@ -92,7 +92,7 @@ async fn multi_key_calls_return_one_result_per_key() {
     let (key, error) = many.failed().next().unwrap();
     assert_eq!((*key, error.kind()), ("broken", ErrorKind::Decode));
     let deleted = cache.delete_many(["short", "absent"]).await;
-    assert_eq!(deleted.made().collect::<Vec<_>>(), [&"short"]);
+    assert_eq!(deleted.applied().collect::<Vec<_>>(), [&"short"]);
 }
 
 #[tokio::test]
@@ -128,7 +128,7 @@ async fn a_compressed_value_is_smaller_on_the_server() {
 async fn values_of_another_client_are_decoded() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
-    let cache = Cache::new(&client, "", Codec::convention(ClientFormat::Pymemcache));
+    let cache = Cache::new(&client, "", Codec::client_format(ClientFormat::Pymemcache));
     client.set("theirs", "-42").flags(2).await.unwrap();
     assert_eq!(cache.get("theirs").await.unwrap(), Some(Value::Integer(-42)));
     cache.set("ours", &"Grüße".into()).await.unwrap();

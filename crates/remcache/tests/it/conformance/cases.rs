@@ -24,12 +24,6 @@ pub(crate) fn cases() -> Vec<Case> {
         .collect()
 }
 
-fn with(change: impl FnOnce(&mut MetaOptions)) -> MetaOptions {
-    let mut options = MetaOptions::default();
-    change(&mut options);
-    options
-}
-
 fn fetches() -> Vec<Case> {
     vec![
         case("get: a hit with its flags and CAS value", ALL, || {
@@ -71,19 +65,19 @@ fn fetches() -> Vec<Case> {
                     .value("")
                     .info(|info| info.size == Some(3) && info.fetched == Some(false) && info.last_access.is_some()),
                 absent(Request::inspect("inspect:absent")),
-                done(Request::inspect("inspect")).info(|info| matches!(info.ttl_left, Some(Ttl::After(_)))),
+                done(Request::inspect("inspect")).info(|info| matches!(info.remaining_ttl, Some(Ttl::After(_)))),
             ]
         }),
         case("get: the value only if its CAS value differs", META, || {
             vec![
                 done(Request::set("unless", "val")),
                 done(Request::get("unless")),
-                with_cas(|cas| Request::get("unless").meta(with(|it| it.unless_cas = Some(cas))), Status::NoError)
+                with_cas(|cas| Request::get("unless").meta(MetaOptions::new().omit_value_if_cas(cas)), Status::NoError)
                     .value(""),
-                done(Request::get("unless").meta(with(|it| it.unless_cas = Some(OTHER)))).value("val"),
+                done(Request::get("unless").meta(MetaOptions::new().omit_value_if_cas(OTHER))).value("val"),
             ]
         })
-        .since(Feature::UnlessCas),
+        .since(Feature::OmitValueIfCas),
         case("debug: the server's description of an item", META, || {
             vec![
                 done(Request::set("debug", "val")),
@@ -160,13 +154,13 @@ fn stores() -> Vec<Case> {
         }),
         case("set: assigning a CAS value", META, || {
             vec![
-                done(Request::set("chosen", "val").meta(with(|it| it.chosen_cas = Some(1 << 40)))),
+                done(Request::set("chosen", "val").meta(MetaOptions::new().new_cas(1 << 40))),
                 done(Request::set("chosen", "new").cas(1 << 40)),
                 done(Request::get("chosen")).value("new"),
-                done(Request::set("chosen", "val").meta(with(|it| it.chosen_cas = Some(7)))),
+                done(Request::set("chosen", "val").meta(MetaOptions::new().new_cas(7))),
             ]
         })
-        .since(Feature::ChosenCas),
+        .since(Feature::NewCas),
     ]
 }
 
@@ -192,7 +186,7 @@ fn extensions() -> Vec<Case> {
             ]
         }),
         case("append and prepend: creating the item", META, || {
-            let creating = || with(|it| it.vivify = Some(MINUTE.into()));
+            let creating = || MetaOptions::new().vivify(MINUTE);
             vec![
                 done(Request::append("create", "b").meta(creating())),
                 done(Request::get("create")).value("b"),
@@ -259,7 +253,7 @@ fn removals() -> Vec<Case> {
             ]
         }),
         case("delete: keeping an empty item", META, || {
-            let drop = || with(|it| it.drop_value = true);
+            let drop = || MetaOptions::new().remove_value();
             vec![
                 done(Request::set("drop", "val").flags(7)),
                 done(Request::delete("drop").meta(drop())),
@@ -267,14 +261,14 @@ fn removals() -> Vec<Case> {
                 done(Request::delete("drop").meta(drop())),
             ]
         })
-        .since(Feature::DropValue),
+        .since(Feature::RemoveValue),
         case("invalidate: marking an item as stale", META, || {
-            let stale = || with(|it| (it.stale, it.update_ttl) = (true, Some(MINUTE.into())));
+            let stale = || MetaOptions::new().stale().update_ttl(MINUTE);
             vec![
                 done(Request::set("stale", "old")),
                 done(Request::delete("stale").meta(stale())),
                 done(Request::get("stale")).value("old").info(|info| info.stale && info.won),
-                done(Request::get("stale")).value("old").info(|info| info.stale && info.another_has_won),
+                done(Request::get("stale")).value("old").info(|info| info.stale && info.already_won),
                 done(Request::set("stale", "new")),
                 done(Request::get("stale")).value("new").no_info(),
                 done(Request::delete("stale").meta(stale())),
@@ -286,21 +280,21 @@ fn removals() -> Vec<Case> {
 fn leases() -> Vec<Case> {
     vec![
         case("lease: one caller that misses refills the item", META, || {
-            let lease = || Request::get("lease").meta(with(|it| it.vivify = Some(MINUTE.into())));
+            let lease = || Request::get("lease").meta(MetaOptions::new().vivify(MINUTE));
             vec![
-                done(lease()).value("").info(|info| info.won && !info.another_has_won),
-                done(lease()).value("").info(|info| info.another_has_won && !info.won),
+                done(lease()).value("").info(|info| info.won && !info.already_won),
+                done(lease()).value("").info(|info| info.already_won && !info.won),
                 step(Request::set("lease", "late").cas(OTHER), Status::KeyExists),
                 done(Request::set("lease", "fresh")),
                 done(lease()).value("fresh").no_info(),
             ]
         }),
         case("refresh: one caller that hits an old item refills it", META, || {
-            let fetch = || Request::get("recache").meta(with(|it| it.recache = Some(2 * MINUTE)));
+            let fetch = || Request::get("recache").meta(MetaOptions::new().recache(2 * MINUTE));
             vec![
                 done(Request::set("recache", "val").ttl(MINUTE)),
                 done(fetch()).value("val").info(|info| info.won),
-                done(fetch()).value("val").info(|info| info.another_has_won),
+                done(fetch()).value("val").info(|info| info.already_won),
             ]
         }),
     ]

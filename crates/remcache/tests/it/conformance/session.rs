@@ -29,7 +29,7 @@ impl Session {
         let stream = TcpStream::connect(address).expect("the server listens");
         stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a new socket");
         let now = Instant::now();
-        let connection = Connection::speaking(protocol, version, Limits::default(), u32::MAX - 3, now);
+        let connection = Connection::with_protocol(protocol, version, Limits::default(), u32::MAX - 3, now);
         Self { connection, stream, input: InputBuffer::new(), next: 0 }
     }
 
@@ -97,5 +97,5 @@ impl Session {
 /// Returns the version of the installed memcached.
 pub(crate) fn real_version() -> ServerVersion {
     let (major, minor, patch) = Memcached::version();
-    ServerVersion::from_version(&format!("{major}.{minor}.{patch}"))
+    ServerVersion::parse(&format!("{major}.{minor}.{patch}"))
 }

@@ -81,7 +81,7 @@ fn the_embedded_server_conforms_on_each_protocol() {
             let target = TestServer {
                 name: format!("embedded {version}"),
                 address: server.address(),
-                version: ServerVersion::from_version(version),
+                version: ServerVersion::parse(version),
             };
             target.run_all(protocol);
         }
@@ -143,7 +143,7 @@ fn items_are_readable_on_every_protocol() {
     let runtime = Runtime::new().expect("a runtime");
     for version in VERSIONS {
         let server = runtime.block_on(Server::builder().version(version).start()).expect("a free port");
-        find_each_others_items(&server.address(), ServerVersion::from_version(version));
+        find_each_others_items(&server.address(), ServerVersion::parse(version));
     }
 }
 
@@ -152,8 +152,8 @@ fn items_are_readable_on_every_protocol() {
 /// Returns the error of a case that a protocol does not support, or `None` if it does.
 fn refusal(case: &Case, protocol: Protocol) -> Option<Reply> {
     let now = Instant::now();
-    let newest = ServerVersion::from_version("99.0.0");
-    let mut connection = Connection::speaking(protocol, newest, Limits::default(), 0, now);
+    let newest = ServerVersion::parse("99.0.0");
+    let mut connection = Connection::with_protocol(protocol, newest, Limits::default(), 0, now);
     let deadline = Deadline { at: now + Duration::from_secs(1), extend_by: Duration::ZERO };
     let request = (case.steps)().pop()?.request(1);
     match connection.submit(&request, Some(Tag(0)), deadline, now) {
@@ -191,7 +191,7 @@ fn table() -> String {
 /// Returns the first version that has a feature.
 fn first_version(feature: remcache::proto::Feature) -> String {
     let versions = (0..=99).map(|patch| format!("1.6.{patch}"));
-    versions.into_iter().find(|version| ServerVersion::from_version(version).has(feature)).unwrap_or_default()
+    versions.into_iter().find(|version| ServerVersion::parse(version).has(feature)).unwrap_or_default()
 }
 
 const BEGIN: &str = "<!-- The conformance suite writes the following part. -->\n";

@@ -245,7 +245,7 @@ impl remcache::transport::Connect for Pods {
         &'a self,
         address: &'a remcache::config::Address,
         _: &'a remcache::transport::TransportSettings,
-    ) -> remcache::transport::Connecting<'a> {
+    ) -> remcache::transport::ConnectFuture<'a> {
         let remcache::config::Address::Tcp { host, .. } = address else { panic!("{address} is not a pod") };
         let pod = self.0.lock().unwrap().get(host).copied();
         Box::pin(async move {
@@ -283,7 +283,7 @@ async fn a_pod_that_restarts_with_another_address_moves_no_keys() {
     let keys: Vec<String> = (0..1_000).map(|n| format!("key{n}")).collect();
     let places = || keys.iter().map(|key| client.locate(key).unwrap().unwrap().name().to_owned()).collect::<Vec<_>>();
     let before = places();
-    assert_eq!(client.set_many(keys.iter().map(|key| (key.clone(), "v"))).await.made().count(), keys.len());
+    assert_eq!(client.set_many(keys.iter().map(|key| (key.clone(), "v"))).await.applied().count(), keys.len());
 
     // The pod ends; its record stays published while it is not ready (publishNotReadyAddresses).
     let address = servers[1].address();

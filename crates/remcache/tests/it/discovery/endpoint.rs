@@ -151,7 +151,7 @@ async fn an_unreachable_endpoint_is_reported() {
     wait_until("the error names the cause", async || {
         let source = ElastiCache::new(&address).unwrap();
         let limit = Duration::from_millis(300);
-        let error = discovery::connect_within(source, patient_config(), limit).await.unwrap_err();
+        let error = discovery::connect_with_timeout(source, patient_config(), limit).await.unwrap_err();
         error.to_string().contains("refused")
     })
     .await;
@@ -181,7 +181,7 @@ async fn an_endpoint_is_connected_with_the_tls_settings_of_the_client() {
     assert_eq!(by_url.get("k").await.unwrap().unwrap().value, "v");
 
     let plain =
-        discovery::connect_within(self::source(&server.address()), patient_config(), Duration::from_millis(300));
+        discovery::connect_with_timeout(self::source(&server.address()), patient_config(), Duration::from_millis(300));
     assert_eq!(plain.await.unwrap_err().kind(), ErrorKind::Discovery, "without TLS the endpoint does not answer");
 }
 

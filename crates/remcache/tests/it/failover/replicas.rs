@@ -12,7 +12,7 @@ async fn replicas_answer_for_a_server_that_is_down() {
     let key = key_of(&client, &primary);
     client.set(&key, "v").await.unwrap();
     let keys: Vec<_> = (0..500).map(|n| format!("many{n}")).collect();
-    assert_eq!(client.set_many(keys.iter().map(|key| (key, "v"))).await.made().count(), 500);
+    assert_eq!(client.set_many(keys.iter().map(|key| (key, "v"))).await.applied().count(), 500);
     let holders = async |key: &str| {
         let mut holders = Vec::new();
         for server in &servers {
@@ -63,7 +63,7 @@ async fn read_modify_write_operations_run_once_and_delete_the_other_replicas() {
 #[tokio::test]
 async fn a_slow_replica_is_hedged_by_the_next() {
     let servers = embedded(2).await;
-    let hedge = Hedge::after(millis(20)).percent(100);
+    let hedge = Hedge::after(millis(20)).max_percent(100);
     let client = client_of(&servers, patient_config().replicas(2).hedge(hedge));
     let key = key_of(&client, &servers[0].address());
     client.set(&key, "v").await.unwrap();
@@ -92,7 +92,8 @@ async fn few_of_a_hundred_slow_reads_are_hedged() {
 #[tokio::test]
 async fn hedges_have_a_budget() {
     let servers = embedded(2).await;
-    let config = Config::new().timeout(millis(400)).breaker(0).replicas(2).hedge(Hedge::after(millis(1)).percent(0));
+    let config =
+        Config::new().timeout(millis(400)).breaker(0).replicas(2).hedge(Hedge::after(millis(1)).max_percent(0));
     let client = client_of(&servers, config);
     let key = key_of(&client, &servers[0].address());
     client.set(&key, "v").timeout(Duration::from_secs(60)).await.unwrap();

@@ -32,7 +32,7 @@ async fn a_routing_key_determines_the_server() {
 struct Directory(Arc<Mutex<String>>);
 
 impl Connect for Directory {
-    fn connect<'a>(&'a self, address: &'a Address, _: &'a TransportSettings) -> Connecting<'a> {
+    fn connect<'a>(&'a self, address: &'a Address, _: &'a TransportSettings) -> ConnectFuture<'a> {
         let Address::Tcp { host, .. } = address else { panic!("{address} is not a host name") };
         let target = if host == "moving" { self.0.lock().unwrap().clone() } else { host.replace('_', ":") };
         Box::pin(async move { Ok(Box::new(tokio::net::TcpStream::connect(target).await?) as Box<dyn Stream>) })

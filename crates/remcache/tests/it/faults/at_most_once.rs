@@ -85,7 +85,8 @@ async fn increments_are_never_repeated(mode: ProtocolMode) {
 }
 
 async fn increments_are_never_repeated_when_other_operations_are_retried(mode: ProtocolMode) {
-    let retries = Retries::up_to(3).sets().deletes().attempt_timeout(Duration::from_millis(300)).budget(1_000_000);
+    let retries =
+        Retries::up_to(3).retry_sets().retry_deletes().attempt_timeout(Duration::from_millis(300)).budget(1_000_000);
     increments(Harness::in_memory(mode, ServerFault::None, fast_reconnect().retries(retries), Duration::from_secs(1)))
         .await;
 }

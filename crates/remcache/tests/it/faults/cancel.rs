@@ -72,7 +72,7 @@ const OPERATIONS: [(&str, Operation); 9] = [
     ("set_many", |client| {
         Box::pin(async move {
             let pairs = keys(40).into_iter().map(|key| (key.clone(), expected_value(key.as_bytes())));
-            assert_eq!(client.set_many(pairs.collect::<Vec<_>>()).await.made().count(), 40);
+            assert_eq!(client.set_many(pairs.collect::<Vec<_>>()).await.applied().count(), 40);
         })
     }),
 ];

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use remcache::config::Address;
 use remcache::health::ConnectionState;
-use remcache::transport::{Connect, Connecting, TransportSettings};
+use remcache::transport::{Connect, ConnectFuture, TransportSettings};
 use remcache::{Client, Config, Delivery, Reply, Request, ServerHandle, Status};
 use remcache_testkit::seed;
 use tokio::task::JoinSet;
@@ -158,7 +158,7 @@ async fn send_requests(server: ServerHandle, is_healthy: bool, end: Instant) -> 
                 answered += 1;
             }
             false => {
-                assert!(!is_healthy && !reply.status.is_answer(), "{}: {}", server.name(), reply.status);
+                assert!(!is_healthy && !reply.status.is_from_server(), "{}: {}", server.name(), reply.status);
                 failed += 1;
             }
         }
@@ -173,7 +173,7 @@ async fn send_requests(server: ServerHandle, is_healthy: bool, end: Instant) -> 
 struct Redirectable(Arc<Mutex<FakeNetwork>>);
 
 impl Connect for Redirectable {
-    fn connect<'a>(&'a self, address: &'a Address, settings: &'a TransportSettings) -> Connecting<'a> {
+    fn connect<'a>(&'a self, address: &'a Address, settings: &'a TransportSettings) -> ConnectFuture<'a> {
         let network = self.0.lock().unwrap().clone();
         Box::pin(async move { network.connect(address, settings).await })
     }
@@ -235,7 +235,7 @@ async fn two_clients_agree_on_a_million_keys_after_different_failures() {
                 .client
                 .servers()
                 .iter()
-                .filter(|server| server.state().condition != ConnectionState::Connected)
+                .filter(|server| server.status().state != ConnectionState::Connected)
                 .count();
         }
         for n in 0..1_000 {

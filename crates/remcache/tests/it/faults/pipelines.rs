@@ -38,7 +38,7 @@ async fn row_21_a_hundred_thousand_keys_in_one_call(mode: ProtocolMode) {
     let client = client(&server, mode, TINY);
     let key = |n: usize| format!("key:{n}");
     let stored = client.set_many((0..KEYS).step_by(10).map(|n| (key(n), key(n)))).await;
-    assert_eq!(stored.made().count(), KEYS / 10);
+    assert_eq!(stored.applied().count(), KEYS / 10);
     let fetched = client.get_many((0..KEYS).map(key)).await;
     assert_eq!(fetched.len(), KEYS);
     for (n, (key, item)) in fetched.into_iter().enumerate() {
@@ -57,7 +57,7 @@ async fn row_21_large_values_are_fetched_through_tiny_buffers(mode: ProtocolMode
     const COUNT: usize = 1_000;
     let server = Memcached::start(&["-m", "256"]);
     let stored = client(&server, mode, LARGE).set_many((0..DISTINCT).map(|n| (n.to_string(), large(n)))).await;
-    assert_eq!(stored.made().count(), DISTINCT, "{:?}", stored.failed().next());
+    assert_eq!(stored.applied().count(), DISTINCT, "{:?}", stored.failed().next());
     let client = client(&server, mode, TINY);
     let fetched = client.get_many((0..COUNT).map(|n| (n % DISTINCT).to_string())).await;
     let expected: Vec<Bytes> = (0..DISTINCT).map(large).collect();

@@ -94,7 +94,7 @@ async fn row_19_a_value_too_large_for_the_server_fails_only_its_own_request(mode
 
     let items = [("a", vec![1; 10]), ("b", large.clone()), ("c", vec![1; 10]), ("d", large)];
     let stored = client.set_many(items).await;
-    assert_eq!(stored.made().collect::<Vec<_>>(), [&"a", &"c"]);
+    assert_eq!(stored.applied().collect::<Vec<_>>(), [&"a", &"c"]);
     assert!(stored.failed().all(|(_, error)| error.kind() == ErrorKind::ValueTooLarge));
     assert_eq!(stored.failed().count(), 2);
     // On the text protocol the item limit is read on a connection of its own.

@@ -101,7 +101,7 @@ async fn row_10_a_dripping_reply_affects_one_connection_of_two(mode: ProtocolMod
         for (key, (reply, _)) in [("fixed:1", one), ("fixed:2", other)] {
             match reply.status {
                 Status::NoError => assert_eq!(reply.value, expected_value(key.as_bytes())),
-                status => assert!(!status.is_answer(), "{status}"),
+                status => assert!(!status.is_from_server(), "{status}"),
             }
             *if reply.is_ok() { &mut answered } else { &mut failed } += 1;
         }
@@ -204,7 +204,7 @@ async fn row_22_a_server_that_stops_reading_on_a_socket(mode: ProtocolMode) {
     let request = Request::set("fixed:H", expected_value(b"fixed:H"));
     let flood = flood(&harness.client, 30, request);
     let results = timeout(PATIENCE, flood).await.expect("no call hangs");
-    let answered = results.iter().filter(|(status, _)| status.is_answer()).count();
+    let answered = results.iter().filter(|(status, _)| status.is_from_server()).count();
     assert_eq!(answered, 0);
     assert!(count_of(&results, Status::Overloaded) > 0);
     harness.finish().await;

@@ -86,7 +86,7 @@ impl Actor {
 
     async fn fetch(&mut self, key: &str) -> Result<Option<u64>, Error> {
         let (source, pause) = (Arc::clone(&self.source), Duration::from_micros(self.rng.u64(..3000)));
-        let policy = FetchPolicy::new(LONG).lease(LONG).wait(LONG);
+        let policy = FetchPolicy::new(LONG).lease(LONG).wait_up_to(LONG);
         self.generation.fetch_optional(key, policy, move || source.load(pause)).await
     }
 }
@@ -146,7 +146,7 @@ async fn negative_results_do_not_outlive_their_generation() {
         let client = client_at(&server.addr(), protocol);
         client.flush().await[0].1.as_ref().unwrap();
         let generation = generation_of(&client);
-        let policy = || FetchPolicy::new(LONG).negative(LONG);
+        let policy = || FetchPolicy::new(LONG).negative_ttl(LONG);
         let absent = generation.fetch_optional("k", policy(), || async { Ok::<_, Error>(None::<u64>) }).await;
         assert_eq!(absent.unwrap(), None);
         generation.invalidate().await.unwrap();

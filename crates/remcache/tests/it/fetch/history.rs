@@ -124,7 +124,7 @@ impl Actor {
 
     fn fetch_future(&mut self, key: usize) -> impl Future<Output = Result<Option<bytes::Bytes>, Error>> + use<> {
         let (client, source, rng) = (self.client.clone(), Arc::clone(&self.source), self.rng.fork());
-        let policy = FetchPolicy::new(LONG).lease(LONG).wait(LONG);
+        let policy = FetchPolicy::new(LONG).lease(LONG).wait_up_to(LONG);
         async move { client.fetch_optional(name(key), policy, move || source.load(key, rng)).await }
     }
 

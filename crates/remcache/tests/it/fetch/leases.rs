@@ -157,7 +157,7 @@ async fn a_caller_waits_for_the_value_that_another_process_loads() {
 async fn a_loader_that_is_killed_delays_others_by_the_default_wait_only() {
     const PATIENCE: Duration = Duration::from_secs(60);
     let policy = FetchPolicy::new(LONG);
-    assert_eq!(policy, policy.wait(Duration::from_secs(1)), "the default");
+    assert_eq!(policy, policy.wait_up_to(Duration::from_secs(1)), "the default");
     for protocol in PROTOCOLS {
         let server = Memcached::start(&[]);
         let client = client_at(&server.addr(), protocol);
@@ -180,7 +180,7 @@ async fn a_caller_loads_itself_after_its_maximum_wait() {
     on_all_servers(async |address, protocol| {
         let (dead, client) = two_clients(address, protocol);
         let paused = PausedFetch::start(&dead, patient_policy()).await;
-        let policy = patient_policy().wait(Duration::from_millis(100));
+        let policy = patient_policy().wait_up_to(Duration::from_millis(100));
         assert_eq!(fetch(&client, policy, "mine").await.unwrap(), "mine", "{protocol}");
         assert_eq!(stored(&client).await.unwrap(), "mine", "{protocol}");
         // The first process was only suspended: its value arrives too late and is not stored.
@@ -204,7 +204,7 @@ async fn a_lease_expires() {
 async fn a_hanging_loader_of_this_process_is_not_waited_for_longer_than_the_maximum() {
     on_all_servers(async |address, protocol| {
         let client = client_at(address, protocol);
-        let policy = patient_policy().wait(Duration::from_millis(100));
+        let policy = patient_policy().wait_up_to(Duration::from_millis(100));
         let _paused = PausedFetch::start(&client, policy).await;
         let tasks: Vec<_> = (0..10)
             .map(|_| {
@@ -225,7 +225,7 @@ async fn negative_results_are_cached_if_enabled() {
     on_all_servers(async |address, protocol| {
         let client = client_at(address, protocol);
         let uncached = patient_policy();
-        let cached = uncached.negative(LONG);
+        let cached = uncached.negative_ttl(LONG);
         for (policy, next) in [(uncached, Some("a value")), (cached, None)] {
             client.delete("key").await.unwrap();
             let paused = PausedFetch::start(&client, policy).await;
@@ -291,7 +291,7 @@ async fn with_replicas_there_is_one_loader_too() {
 async fn a_lease_of_another_client_library_is_respected() {
     let server = Memcached::start(&[]);
     let client = client_at(&server.addr(), ProtocolSetting::Meta);
-    let lease = MetaOptions { vivify: Some(LONG.into()), ..MetaOptions::default() };
+    let lease = MetaOptions::new().vivify(LONG);
     let other = client_at(&server.addr(), ProtocolSetting::Meta);
     assert!(other.call(Request::get("key").meta(lease)).await.info.unwrap().won);
     let (waiting, started) = PausedFetch::spawn(&client, patient_policy());

@@ -28,7 +28,7 @@ async fn missing_keys_are_loaded_in_one_batch_and_stored() {
     on_all_servers(async |address, protocol| {
         let client = client_at(address, protocol);
         client.set("a", "stored").await.unwrap();
-        let (loads, policy) = (Loads::default(), patient_policy().negative(LONG));
+        let (loads, policy) = (Loads::default(), patient_policy().negative_ttl(LONG));
         for round in 0..2 {
             let found = client.fetch_many(["a", "b", "none", "c", "b"], policy, loader(&loads)).await.unwrap();
             let values: Vec<_> = found.iter().map(|(_, value)| value.unwrap().clone()).collect();

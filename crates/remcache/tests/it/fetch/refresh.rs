@@ -22,7 +22,7 @@ fn ahead() -> FetchPolicy {
 
 /// Values are fresh for a second, then stale and returned for an hour.
 fn stale() -> FetchPolicy {
-    FetchPolicy::new(SECOND).lease(LONG).wait(LONG).stale_for(LONG)
+    FetchPolicy::new(SECOND).lease(LONG).wait_up_to(LONG).stale_for(LONG)
 }
 
 /// Fetches the old value until a reload starts, and returns that reload. It would block if a fetch waited for the
@@ -114,7 +114,7 @@ async fn stale_values_are_returned_while_one_caller_reloads() {
 #[tokio::test]
 async fn a_value_deleted_from_its_source_is_deleted_by_the_reload() {
     on_all_servers(async |address, protocol| {
-        for (policy, is_kept) in [(stale(), false), (stale().negative(LONG), true)] {
+        for (policy, is_kept) in [(stale(), false), (stale().negative_ttl(LONG), true)] {
             let client = client_at(address, protocol);
             client.delete("key").await.unwrap();
             fetch(&client, policy, "one").await.unwrap();
@@ -206,7 +206,7 @@ async fn no_value_is_returned_after_it_expired() {
         let clock = ManualClock::new();
         let server = Server::builder().clock(&clock).start().await.unwrap();
         let client = client_at(&server.address(), protocol);
-        let policy = FetchPolicy::new(LONG).lease(LONG).wait(LONG).stale_for(LONG);
+        let policy = FetchPolicy::new(LONG).lease(LONG).wait_up_to(LONG).stale_for(LONG);
         assert_eq!(fetch(&client, policy, "one").await.unwrap(), "one", "{protocol}");
         clock.advance(LONG - SECOND * 10);
         assert_eq!(fetch(&client, policy, "two").await.unwrap(), "one", "{protocol}: the value is fresh");
@@ -220,5 +220,5 @@ async fn no_value_is_returned_after_it_expired() {
 
 /// Values stay fresh for an hour, but those that [`stale`] has loaded are due.
 fn stale_once() -> FetchPolicy {
-    FetchPolicy::new(2 * LONG).lease(LONG).wait(LONG).stale_for(LONG)
+    FetchPolicy::new(2 * LONG).lease(LONG).wait_up_to(LONG).stale_for(LONG)
 }

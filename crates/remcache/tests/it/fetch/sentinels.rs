@@ -40,7 +40,7 @@ async fn assert_misses(client: &Client, address: &str, protocol: ProtocolSetting
 async fn placeholders_negative_results_and_tombstones_are_misses() {
     on_all_servers(async |address, protocol| {
         let client = client_at(address, protocol);
-        let loading = PausedFetch::start(&client, patient_policy().negative(LONG)).await;
+        let loading = PausedFetch::start(&client, patient_policy().negative_ttl(LONG)).await;
         assert_misses(&client, address, protocol, "a placeholder").await;
         assert_eq!(loading.finish(LoadResult::Nothing).await, Ok(None), "{protocol}");
         assert_misses(&client, address, protocol, "a negative result").await;
@@ -73,7 +73,7 @@ async fn a_fetch_that_requires_a_value_replaces_a_negative_result() {
     on_all_servers(async |address, protocol| {
         let client = client_at(address, protocol);
         let nothing = || async { Ok::<_, Error>(None::<&str>) };
-        let policy = patient_policy().negative(LONG);
+        let policy = patient_policy().negative_ttl(LONG);
         assert_eq!(client.fetch_optional("key", policy, nothing).await.unwrap(), None, "{protocol}");
         let value = || async { Ok::<_, Error>("a value") };
         assert_eq!(client.fetch("key", policy, value).await.unwrap(), "a value", "{protocol}");

@@ -36,7 +36,7 @@ async fn placeholders_and_tombstones_are_misses_to_a_cache() {
         assert_eq!(cache.get_many(["key"]).await.missing().count(), 1, "{protocol}: a lease");
         drop(paused);
         let nothing = || async { Ok::<Option<String>, Error>(None) };
-        let policy = patient_policy().negative(LONG);
+        let policy = patient_policy().negative_ttl(LONG);
         client.delete("none").await.unwrap();
         assert_eq!(cache.fetch_optional("none", policy, nothing).await.unwrap(), None, "{protocol}");
         assert_eq!(cache.get("none").await.unwrap(), None, "{protocol}: a negative result");
@@ -110,7 +110,7 @@ async fn long_values_are_stored_in_chunks_and_reloaded_if_a_chunk_is_missing() {
 async fn in_process_copies_are_used_first_and_dropped_on_a_change() {
     on_all_servers(async |address, protocol| {
         let client = client_at(address, protocol);
-        let cache = Cache::new(&client, "near", Codec::text()).near(LocalCache::new(1 << 20, LONG));
+        let cache = Cache::new(&client, "near", Codec::text()).local_cache(LocalCache::new(1 << 20, LONG));
         let fetch = async |text: &'static str| {
             let load = move || async move { Ok::<_, Error>(Some(text)) };
             cache.fetch_optional("k", patient_policy(), load).await.unwrap().unwrap()

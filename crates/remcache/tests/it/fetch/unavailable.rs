@@ -145,7 +145,7 @@ async fn a_fetch_of_a_server_that_is_down_counts_as_one_refused_request() {
         .await;
         let refused = || client.servers()[0].metrics().errors.refused;
         let plain = patient_policy();
-        let policies = [plain, plain.stale_for(LONG), plain.refresh_ahead(LONG / 2).negative(LONG)];
+        let policies = [plain, plain.stale_for(LONG), plain.refresh_ahead(LONG / 2).negative_ttl(LONG)];
         for (number, policy) in policies.into_iter().enumerate() {
             let before = refused();
             for _ in 0..20 {

@@ -337,7 +337,7 @@ mod memcached {
         async fn should_add_some_items() {
             let suite = Suite::start().await;
             let added = add_every_second(&suite).await;
-            assert_eq!((added.len(), added.made().count()), (N / 2, N / 2));
+            assert_eq!((added.len(), added.applied().count()), (N / 2, N / 2));
         }
 
         #[tokio::test]
@@ -373,7 +373,7 @@ mod memcached {
                 let mut added = Box::pin(client.add_many([("", ""); 0]).into_future());
                 let polled = added.as_mut().poll(&mut Context::from_waker(Waker::noop()));
                 assert!(polled.is_ready());
-                assert_eq!(only_server(&client).state().condition, ConnectionState::Idle);
+                assert_eq!(only_server(&client).status().state, ConnectionState::Idle);
             }
         }
     }

@@ -36,7 +36,7 @@ async fn serve_one_batch(listener: &TcpListener) -> Vec<u8> {
                 return opcodes;
             }
         }
-        assert!(stream.read_buf(input.spare()).await.unwrap() > 0, "the client disconnected");
+        assert!(stream.read_buf(input.spare_capacity()).await.unwrap() > 0, "the client disconnected");
     }
 }
 
@@ -49,12 +49,12 @@ async fn multi_commands_are_quiet_except_the_last() {
 
     let (set_client, add_client, delete_client) = (client(), client(), client());
     let (opcodes, stored) = tokio::join!(serve_one_batch(&listener), set_client.set_many(pairs()).into_future());
-    assert_eq!((opcodes, stored.made().count()), (vec![0x11, 0x11, 0x11, 0x11, 0x01], 5));
+    assert_eq!((opcodes, stored.applied().count()), (vec![0x11, 0x11, 0x11, 0x11, 0x01], 5));
     let (opcodes, added) = tokio::join!(serve_one_batch(&listener), add_client.add_many(pairs()).into_future());
-    assert_eq!((opcodes, added.made().count()), (vec![0x12, 0x12, 0x12, 0x12, 0x02], 5));
+    assert_eq!((opcodes, added.applied().count()), (vec![0x12, 0x12, 0x12, 0x12, 0x02], 5));
     let keys = pairs().map(|(key, _)| key);
     let (opcodes, deleted) = tokio::join!(serve_one_batch(&listener), delete_client.delete_many(keys).into_future());
-    assert_eq!((opcodes, deleted.made().count()), (vec![0x14, 0x14, 0x14, 0x14, 0x04], 5));
+    assert_eq!((opcodes, deleted.applied().count()), (vec![0x14, 0x14, 0x14, 0x14, 0x04], 5));
 }
 
 #[tokio::test]
@@ -66,7 +66,7 @@ async fn multi_commands_return_a_result_for_every_key() {
     let alive = keys.iter().filter(|key| !is_dead(key)).count();
     assert!((100..900).contains(&alive));
     let stored = client.set_many(keys.iter().step_by(2).map(|key| (key, key))).await;
-    assert_eq!((stored.len(), stored.made().count() + stored.failed().count()), (500, 500));
+    assert_eq!((stored.len(), stored.applied().count() + stored.failed().count()), (500, 500));
     let fetched = client.get_many(&keys).await;
     assert_eq!(fetched.found().count() + fetched.missing().count(), alive);
     for (n, (key, result)) in fetched.iter().enumerate() {

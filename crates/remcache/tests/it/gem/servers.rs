@@ -64,11 +64,11 @@ async fn the_client_reports_what_is_usable() {
     let servers = suite.client.servers();
     let connected: Vec<_> = servers
         .iter()
-        .filter(|server| server.state().condition == ConnectionState::Connected)
+        .filter(|server| server.status().state == ConnectionState::Connected)
         .map(|it| it.name())
         .collect();
     assert_eq!(connected, [suite.second.addr(), suite.first.addr(), suite.first.addr()]);
-    assert!(matches!(&servers[0].state().condition, ConnectionState::Down(reason) if reason.contains("refused")));
+    assert!(matches!(&servers[0].status().state, ConnectionState::Down(reason) if reason.contains("refused")));
     assert!(suite.client.is_usable());
     assert!(suite.client.locate("Hello").unwrap().is_some());
 }
@@ -99,18 +99,18 @@ async fn an_idle_connection_is_probed() {
     let before = proxy.passed(Direction::Requests);
     wait_until("no-ops are sent to the idle server", async || proxy.passed(Direction::Requests) >= before + 3 * 24)
         .await;
-    assert_eq!((proxy.accepted(), only_server(&client).state().condition), (1, ConnectionState::Connected));
+    assert_eq!((proxy.accepted(), only_server(&client).status().state), (1, ConnectionState::Connected));
 
     let client = client_with_silence(seconds(1));
     wait_until("the client connects", async || client.get("k").await.is_ok()).await;
     proxy.change(|rules| rules.replies.black_hole = true);
     wait_until("the unresponsive server is down", async || !client.is_usable()).await;
-    assert!(matches!(only_server(&client).state().condition, ConnectionState::Down(_)));
+    assert!(matches!(only_server(&client).status().state, ConnectionState::Down(_)));
     proxy.change(|rules| rules.replies.black_hole = false);
 }
 
 #[test]
 fn keepalive_has_the_defaults_of_the_gem() {
     let limits = Limits::default();
-    assert_eq!((limits.keepalive, limits.silence), (seconds(5), seconds(15)));
+    assert_eq!((limits.keepalive_interval, limits.keepalive_timeout), (seconds(5), seconds(15)));
 }

@@ -30,7 +30,7 @@ async fn a_delete_during_a_backfill_leaves_nothing() {
     // The get started before the delete was complete, so it may return the value or a miss.
     reader.get(&key[..]).await.unwrap();
     assert_eq!((value(&fixture.old, &key).await, value(&fixture.new, &key).await), (None, None));
-    assert_eq!((reader.report().undone, reader.report().backfilled), (1, 0));
+    assert_eq!((reader.report().reverted, reader.report().backfilled), (1, 0));
 }
 
 #[tokio::test]
@@ -44,7 +44,7 @@ async fn a_set_during_a_backfill_is_not_overwritten() {
     }));
     assert_eq!(text(&reader.get(&key[..]).await.unwrap().unwrap()), "newer");
     assert_eq!(value(&fixture.new, &key).await.as_deref(), Some("newer"));
-    assert_eq!((reader.report().overtaken, reader.report().undone), (1, 0));
+    assert_eq!((reader.report().superseded, reader.report().reverted), (1, 0));
 }
 
 #[tokio::test]
@@ -60,7 +60,7 @@ async fn a_write_to_the_old_placement_undoes_a_backfill() {
         }
     }));
     reader.get(&key[..]).await.unwrap();
-    assert_eq!(value(&fixture.new, &key).await, None, "an outdated backfill is undone");
+    assert_eq!(value(&fixture.new, &key).await, None, "an outdated backfill is reverted");
     assert_eq!(text(&fixture.cache.get(&key[..]).await.unwrap().unwrap()), "newer");
 }
 
@@ -86,7 +86,7 @@ async fn a_dropped_get_is_verified_too() {
     }
     assert!(fixture.cache.delete(&key[..]).await.unwrap().is_applied());
     proceed.notify_one();
-    wait_until("the backfill is undone", async || reader.report().undone == 1).await;
+    wait_until("the backfill is reverted", async || reader.report().reverted == 1).await;
     wait_until("no item is left", async || value(&fixture.new, &key).await.is_none()).await;
 }
 
@@ -135,8 +135,8 @@ async fn a_cache_stays_warm_and_consistent_during_a_migration_under_load() {
     let histories: Arc<Vec<History>> = Arc::new((0..KEYS).map(|_| History::default()).collect());
     let counters: Arc<Vec<String>> = Arc::new((0..50).map(|n| format!("visits:{n}")).collect());
     let warm = fixture.old.set_many(keys.iter().map(|key| (key, format!("{key} 0")))).await;
-    assert_eq!(warm.made().count(), KEYS);
-    assert_eq!(fixture.old.set_many(counters.iter().map(|key| (key, "1000"))).await.made().count(), 50);
+    assert_eq!(warm.applied().count(), KEYS);
+    assert_eq!(fixture.old.set_many(counters.iter().map(|key| (key, "1000"))).await.applied().count(), 50);
 
     let mut tasks = Vec::new();
     for reader in 0..READERS {
@@ -201,7 +201,7 @@ async fn a_cache_stays_warm_and_consistent_during_a_migration_under_load() {
     assert_eq!(all.found().count(), KEYS);
     let before = fixture.cache.report();
     let _ = fixture.cache.get_many(keys.iter()).await;
-    assert_eq!(fixture.cache.report().since(&before).share_of_old(), 0.0);
+    assert_eq!(fixture.cache.report().since(&before).old_hit_ratio(), 0.0);
     // The new placement alone has all items.
     let items = fixture.new.get_many(keys.iter()).await;
     for ((key, item), history) in items.found().zip(histories.iter()) {

@@ -35,7 +35,7 @@ async fn an_old_server_that_is_down_can_count_as_a_miss() {
     let key = fixture.key();
     let at = fixture.old.locate(&key).unwrap().unwrap().name().to_owned();
     let single = Client::with_config([&at], patient_config()).unwrap();
-    let cache = Migration::new(single, fixture.new.clone()).when_old_is_away(OldUnavailable::Miss);
+    let cache = Migration::new(single, fixture.new.clone()).on_old_unavailable(OldUnavailable::Miss);
     fixture.servers.iter_mut().find(|server| server.addr() == at).unwrap().kill();
 
     assert_eq!(cache.get(&key[..]).await.unwrap(), None);
@@ -44,7 +44,7 @@ async fn an_old_server_that_is_down_can_count_as_a_miss() {
     assert!(cache.set(&key[..], "2").await.unwrap().is_applied());
     assert_eq!(cache.increment(&key[..], 1).await.unwrap().unwrap().value, 3);
     assert!(cache.delete(&key[..]).await.unwrap().is_applied());
-    assert!(cache.report().old_away >= 6, "{:?}", cache.report());
+    assert!(cache.report().old_unavailable >= 6, "{:?}", cache.report());
 }
 
 #[tokio::test]

@@ -33,7 +33,7 @@ async fn a_lock_reports_acquiring_renewing_and_releasing() {
         let mut lock = client.lock("lock", MINUTE).await.unwrap().acquired().unwrap();
         let taken = recorder.ended_as(OperationName::Lock, Outcome::Ok);
         assert_eq!(taken.server, Some(server.addr()));
-        assert!(!client.lock("lock", MINUTE).within(Duration::from_millis(30)).await.unwrap().is_acquired());
+        assert!(!client.lock("lock", MINUTE).wait_up_to(Duration::from_millis(30)).await.unwrap().is_acquired());
         assert!(recorder.ended_as(OperationName::Lock, Outcome::Ok).attempts > 1, "it was tried again");
         lock.renew().await.unwrap();
         recorder.ended_as(OperationName::Renew, Outcome::Ok);
@@ -56,7 +56,7 @@ async fn a_lock_reports_acquiring_renewing_and_releasing() {
 #[tokio::test]
 async fn a_lock_and_a_limiter_that_fail_open_report_the_error() {
     let (client, recorder) = observed(&[NOWHERE.to_owned()], patient_config());
-    let lock = client.lock("lock", MINUTE).when_away(OnUnavailable::FailOpen).await.unwrap().acquired().unwrap();
+    let lock = client.lock("lock", MINUTE).on_unavailable(OnUnavailable::FailOpen).await.unwrap().acquired().unwrap();
     recorder.ended_as(OperationName::Lock, REFUSED);
     drop(lock);
     assert!(recorder.take().is_empty(), "an assumed lock holds nothing");
@@ -142,7 +142,7 @@ async fn a_fetch_that_waits_for_another_callers_loader_follows() {
         opened.notified().await;
         Ok::<_, Error>("value")
     };
-    let patient = FetchPolicy::new(MINUTE).wait(MINUTE);
+    let patient = FetchPolicy::new(MINUTE).wait_up_to(MINUTE);
     let leader = tokio::spawn({
         let client = client.clone();
         async move { client.fetch("page", patient, slow).await }
@@ -279,13 +279,13 @@ async fn operations_of_a_typed_cache_have_the_names_of_the_client() {
     }
 }
 
-#[cfg(feature = "near")]
+#[cfg(feature = "local-cache")]
 #[tokio::test]
 async fn a_hit_in_the_process_has_no_attempts() {
     let server = Memcached::start(&[]);
     let (client, recorder) = observed(&[server.addr()], patient_config());
     let local = remcache::cache::LocalCache::new(100, MINUTE);
-    let cache = Cache::<ByteString, str>::new(&client, "near", Codec::text()).near(local);
+    let cache = Cache::<ByteString, str>::new(&client, "near", Codec::text()).local_cache(local);
     cache.set("a", "1").await.unwrap();
     cache.get("a").await.unwrap();
     recorder.take();

@@ -125,7 +125,7 @@ async fn retries_hedges_and_failovers_are_counted_in_one_operation() {
     let outcomes: Vec<_> = recorder.take_exchanges().iter().map(|exchange| exchange.2).collect();
     assert_eq!(outcomes, ["Disconnected", "miss"]);
 
-    let hedge = Hedge::after(Duration::from_millis(5)).percent(100);
+    let hedge = Hedge::after(Duration::from_millis(5)).max_percent(100);
     let (client, recorder) = observed(&names, patient_config().replicas(2).hedge(hedge));
     client.set(&key, "value").await.unwrap();
     recorder.take();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use opentelemetry::trace::{SpanKind, Status, TracerProvider as _};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
-use remcache::observe::{Keys, Spans};
+use remcache::observe::{KeyVisibility, Spans};
 use remcache::policy::{Failover, Retries};
 use remcache::{Client, Config};
 use remcache_server::{Close, Fault, Server};
@@ -219,13 +219,13 @@ fn text(spans: &[SpanData]) -> String {
 async fn a_setting_exports_keys_whole_or_hashed() {
     let exported = Exported::at(LevelFilter::TRACE);
     let server = Server::start().await.unwrap();
-    let whole = Spans::new().keys(Keys::Whole).namespace().query_text();
+    let whole = Spans::new().keys(KeyVisibility::Full).namespace().query_text();
     let config = patient_config().namespace("ns:").observer(whole);
     let client = Client::with_config([server.address()], config).unwrap();
     client.get("visible").await.unwrap();
     let expected = [("memcached.key", "visible"), ("db.namespace", "ns:"), ("db.query.text", "get ?")];
     assert_has(&exported.only(), &expected);
-    let config = patient_config().observer(Spans::new().keys(Keys::Hashed));
+    let config = patient_config().observer(Spans::new().keys(KeyVisibility::Hashed));
     let client = Client::with_config([server.address()], config).unwrap();
     client.get("hidden").await.unwrap();
     client.get("hidden").await.unwrap();

@@ -118,7 +118,7 @@ struct Caller {
 impl Caller {
     fn new(client: &Client, random: fastrand::Rng) -> Self {
         let rule = FixedWindow::new(1_000, MINUTE);
-        let limiter = Limiter::new(client, "limit", rule).unwrap().when_away(OnUnavailable::FailClosed);
+        let limiter = Limiter::new(client, "limit", rule).unwrap().on_unavailable(OnUnavailable::FailClosed);
         let cache = Cache::new(client, "typed", Codec::integer());
         Self { client: client.clone(), limiter, cache, random, sums: Sums::default() }
     }
@@ -211,8 +211,8 @@ impl Caller {
             22 => drop(self.change(OperationName::Set, boxed(cache.set(&key, &7))).await),
             _ => {
                 let not_sent = Outcome::Failed(ErrorKind::Disconnected(remcache::Delivery::NotSent));
-                let is_queued = client.cast(Request::set(&key, "value"));
-                self.end(OperationName::Cast, if is_queued { Outcome::Ok } else { not_sent }, (0, 0, 0));
+                let is_queued = client.send_no_reply(Request::set(&key, "value"));
+                self.end(OperationName::SendNoReply, if is_queued { Outcome::Ok } else { not_sent }, (0, 0, 0));
             }
         }
     }

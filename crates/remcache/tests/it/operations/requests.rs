@@ -161,15 +161,15 @@ async fn a_panicking_callback_affects_no_other_request() {
 }
 
 #[tokio::test]
-async fn a_cast_is_executed_without_waiting() {
+async fn a_request_without_reply_is_executed_without_waiting() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
-    assert!(client.cast(Request::set("k", "v")));
-    assert!(client.cast(Request::append("k", "w").quiet()));
+    assert!(client.send_no_reply(Request::set("k", "v")));
+    assert!(client.send_no_reply(Request::append("k", "w").quiet()));
     assert_eq!(client.get("k").await.unwrap().unwrap().value, "vw");
-    assert!(client.cast(Request::delete("k")));
+    assert!(client.send_no_reply(Request::delete("k")));
     assert_eq!(client.get("k").await.unwrap(), None);
-    assert!(!client.cast(Request::get("")), "an invalid request is not queued");
+    assert!(!client.send_no_reply(Request::get("")), "an invalid request is not queued");
     assert_eq!((only_server(&client).in_flight(), only_server(&client).waiting()), (0, 0));
 }
 
@@ -202,7 +202,7 @@ async fn requests_that_would_harm_other_callers_are_refused() {
         let reply = client.call(request.clone()).await;
         assert_eq!(reply.status, Status::InvalidArguments);
         assert!(reply.text().contains(hint), "{}", reply.text());
-        assert!(!client.cast(request.clone()));
+        assert!(!client.send_no_reply(request.clone()));
         let mut replies = client.replies(request);
         assert_eq!(replies.next().await.unwrap().status, Status::InvalidArguments);
         assert!(replies.next().await.is_none());
@@ -217,7 +217,7 @@ async fn a_namespace_is_prepended_to_every_key() {
     let plain = client_of(&server);
     shop.set("a", "1").await.unwrap();
     let _ = shop.set_many([("b", "2")]).await;
-    assert!(shop.cast(Request::set("c", "3")));
+    assert!(shop.send_no_reply(Request::set("c", "3")));
     assert!(shop.call(Request::set("d", "4")).await.is_ok());
     for (key, value) in [("a", "1"), ("b", "2"), ("c", "3"), ("d", "4")] {
         assert_eq!(shop.get(key).await.unwrap().unwrap().value, value);

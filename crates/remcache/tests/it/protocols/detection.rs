@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use remcache::config::{Address, Credentials, Overload, ProtocolSetting};
-use remcache::transport::{Connect, Connecting, Stream, TransportSettings};
+use remcache::transport::{Connect, ConnectFuture, Stream, TransportSettings};
 use remcache::{Client, Config, Delivery, ErrorKind, Request, Status};
 use remcache_server::{BindingProtocol, Server};
 use remcache_testkit::{Memcached, Proxy, SASL_PASSWORD, SASL_USER};
@@ -50,7 +50,7 @@ impl Route {
 }
 
 impl Connect for Route {
-    fn connect<'a>(&'a self, _: &'a Address, _: &'a TransportSettings) -> Connecting<'a> {
+    fn connect<'a>(&'a self, _: &'a Address, _: &'a TransportSettings) -> ConnectFuture<'a> {
         let address = self.0.lock().unwrap().clone();
         self.1.connections.fetch_add(1, Ordering::Relaxed);
         Box::pin(async move {
@@ -240,7 +240,7 @@ async fn requests_wait_for_the_negotiation_within_limits_and_deadlines() {
     struct Mute;
 
     impl Connect for Mute {
-        fn connect<'a>(&'a self, _: &'a Address, _: &'a TransportSettings) -> Connecting<'a> {
+        fn connect<'a>(&'a self, _: &'a Address, _: &'a TransportSettings) -> ConnectFuture<'a> {
             Box::pin(async {
                 let (client, server) = tokio::io::duplex(4096);
                 tokio::spawn(async move {

@@ -86,7 +86,7 @@ fn a_call_without_a_runtime_fails_with_advice() {
     let Poll::Ready(Err(error)) = poll(&client) else { panic!("it waits") };
     assert_eq!(error.kind(), ErrorKind::Disconnected(Delivery::NotSent), "{error}");
     assert!(error.to_string().contains("dedicated_thread"), "{error}");
-    assert!(!client.cast(remcache::Request::get("k")));
+    assert!(!client.send_no_reply(remcache::Request::get("k")));
     assert_eq!(current_thread().block_on(get(&client)), Status::KeyNotFound);
 }
 

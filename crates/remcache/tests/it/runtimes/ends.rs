@@ -21,7 +21,7 @@ fn a_later_runtime_reconnects() {
         let runtime = current_thread();
         assert!(matches!(runtime.block_on(get(&client)), Status::NoError | Status::KeyNotFound));
         drop(runtime);
-        assert_eq!(client.servers()[0].state().condition, ConnectionState::Idle);
+        assert_eq!(client.servers()[0].status().state, ConnectionState::Idle);
     }
 }
 
@@ -32,7 +32,7 @@ fn a_server_that_was_down_when_the_runtime_ended_is_used_again() {
     let owner = current_thread();
     let status = owner.block_on(get(&client));
     assert!(matches!(status, Status::Disconnected(_)), "{status}");
-    assert!(client.servers()[0].state().condition.is_down());
+    assert!(client.servers()[0].status().state.is_down());
     drop(owner);
     let _server = Memcached::start_at(address, &[]).expect("the port is free");
     assert_eq!(current_thread().block_on(get(&client)), Status::KeyNotFound);

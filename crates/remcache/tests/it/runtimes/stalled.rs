@@ -123,7 +123,7 @@ fn recipes_time_out() {
 fn a_client_is_closed() {
     let stalled = Stalled::new();
     let client = stalled.client.clone();
-    assert!(client.cast(Request::set("k", "cast")));
+    assert!(client.send_no_reply(Request::set("k", "cast")));
     stalled.elsewhere("close", async |client| client.close().await);
     let error = stalled.elsewhere("a get", async |client| client.get("k").await.unwrap_err());
     assert!(error.is_disconnected(), "{error}");

@@ -91,7 +91,7 @@ fn an_owner_that_runs_again_uses_the_new_connection() {
     });
     drop(owner);
     let metrics = client.servers()[0].metrics();
-    assert_eq!((metrics.state.condition, metrics.reconnects), (ConnectionState::Connected, 1));
+    assert_eq!((metrics.status.state, metrics.reconnects), (ConnectionState::Connected, 1));
     // The old task closes the old socket when it runs.
     let start = Instant::now();
     while other.block_on(open_connections(&client)) > 1 {

@@ -32,7 +32,7 @@ impl ProtocolMode {
         let protocol = self.protocol();
         let setting = ProtocolSetting::ALL.into_iter().find(|setting| setting.forced() == Some(protocol));
         let config = config.protocol(setting.expect("every protocol has a setting"));
-        if self == Self::MetaUnbatched { config.keys_in_line(1) } else { config }
+        if self == Self::MetaUnbatched { config.max_keys_per_multiget(1) } else { config }
     }
 }
 

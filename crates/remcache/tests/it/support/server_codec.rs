@@ -2,7 +2,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 use remcache::proto::binary::{Opcode, Packet, decode_request, encode_reply};
-use remcache::proto::meta::server::{Answer, Operation as Verb};
+use remcache::proto::meta::server::{Operation as Verb, ReplyLine};
 use remcache::proto::text::server::{self as text_server, Command};
 use remcache::proto::{InputBuffer, Operation, Output, Protocol, Reply, Status};
 
@@ -52,7 +52,7 @@ impl RequestDecoder {
     /// Returns the buffer that more bytes are read into.
     pub(crate) fn spare(&mut self) -> &mut BytesMut {
         match self {
-            Self::Binary(input) => input.spare(),
+            Self::Binary(input) => input.spare_capacity(),
             Self::Lines(input) => {
                 input.reserve(READ_CAPACITY);
                 input
@@ -84,7 +84,7 @@ fn packet(packet: &Packet) -> ServerRequest {
 }
 
 fn line(input: &mut BytesMut) -> Option<ServerRequest> {
-    let (line, length) = text_server::line(input)?;
+    let (line, length) = text_server::split_line(input)?;
     let invalid = |refusal| panic!("invalid request {}: {refusal:?}", line.escape_ascii());
     let command = text_server::parse(line).unwrap_or_else(invalid);
     let mut request = command_request(&command);
@@ -98,7 +98,7 @@ fn line(input: &mut BytesMut) -> Option<ServerRequest> {
     };
     let mut total = length;
     if let Some(announced) = announced {
-        let value = text_server::value(&input[length..], announced)?.expect("a value with its terminator");
+        let value = text_server::split_value(&input[length..], announced)?.expect("a value with its terminator");
         request.value = Bytes::copy_from_slice(value);
         total += announced + text_server::LINE_END.len();
     }
@@ -116,10 +116,12 @@ fn command_request(command: &Command<'_>) -> ServerRequest {
             let keys = get.keys.clone().map(Bytes::copy_from_slice).collect();
             ServerRequest { keys, ..classic(Operation::Get, b"", false) }
         }
-        Command::Store(store) if store.verb == text_server::Verb::Set => {
+        Command::Store(store) if store.operation == text_server::StoreOperation::Set => {
             classic(Operation::Set, store.key, store.quiet)
         }
-        Command::Count(count) if count.up => classic(Operation::Increment, count.key, count.quiet),
+        Command::Arithmetic(arithmetic) if arithmetic.is_increment => {
+            classic(Operation::Increment, arithmetic.key, arithmetic.quiet)
+        }
         Command::Delete(delete) => classic(Operation::Delete, delete.key, delete.quiet),
         Command::Version => classic(Operation::Version, b"", false),
         Command::Admin(b"stats", _) => classic(Operation::Stat, b"", false),
@@ -134,7 +136,7 @@ fn command_request(command: &Command<'_>) -> ServerRequest {
             };
             let flags = command.flags().map(|(flag, token)| (flag, Bytes::copy_from_slice(token)));
             let format = ReplyFormat::Meta { flags: flags.collect() };
-            ServerRequest { is_quiet: command.terms.quiet, format, ..classic(operation, &command.key, false) }
+            ServerRequest { is_quiet: command.options.quiet, format, ..classic(operation, &command.key, false) }
         }
         other => panic!("unexpected command: {other:?}"),
     }
@@ -174,11 +176,11 @@ impl ServerRequest {
             (_, number) => number.map(|number| number.to_string().into()),
         };
         let mut answer = match (self.operation, reply.status, &value) {
-            (Operation::NoOp, ..) => Answer::code("MN"),
-            (.., Some(value)) => Answer::value(value.len()),
-            (_, Status::NoError, None) => Answer::code("HD"),
-            (Operation::Get, ..) => Answer::code("EN"),
-            _ => Answer::code("NF"),
+            (Operation::NoOp, ..) => ReplyLine::code("MN"),
+            (.., Some(value)) => ReplyLine::value(value.len()),
+            (_, Status::NoError, None) => ReplyLine::code("HD"),
+            (Operation::Get, ..) => ReplyLine::code("EN"),
+            _ => ReplyLine::code("NF"),
         };
         for (flag, token) in flags {
             match flag {

@@ -46,7 +46,7 @@ impl UnalignedClient {
                 seen += 1;
             }
             if seen < count {
-                assert!(self.0.read_buf(input.spare()).await.unwrap() > 0, "the server closed the connection");
+                assert!(self.0.read_buf(input.spare_capacity()).await.unwrap() > 0, "the server closed the connection");
             }
         }
     }

@@ -13,15 +13,15 @@ fn arbitrary_bytes_under_arbitrary_flags() {
         let bytes = bytes(&mut rng);
         let flags = flags(&mut rng);
         for client_format in ClientFormat::ALL {
-            let value = client_format.decode_within(flags, bytes.clone(), LIMIT);
+            let value = client_format.decode_with_limit(flags, bytes.clone(), LIMIT);
             if let Ok(value) = value {
                 assert!(length(&value) <= LIMIT.max(bytes.len()), "{client_format}, {flags:#x}: {bytes:x?}");
             }
         }
-        let _ = Codec::bytes().limit(LIMIT).decode(flags, bytes.clone());
-        let _ = Codec::<Vec<String>>::json().limit(LIMIT).decode(flags, bytes.clone());
-        let _ = Codec::<Vec<String>>::msgpack().limit(LIMIT).decode(flags, bytes.clone());
-        let _ = Codec::<Vec<String>>::postcard().limit(LIMIT).decode(flags, bytes);
+        let _ = Codec::bytes().max_decompressed_size(LIMIT).decode(flags, bytes.clone());
+        let _ = Codec::<Vec<String>>::json().max_decompressed_size(LIMIT).decode(flags, bytes.clone());
+        let _ = Codec::<Vec<String>>::msgpack().max_decompressed_size(LIMIT).decode(flags, bytes.clone());
+        let _ = Codec::<Vec<String>>::postcard().max_decompressed_size(LIMIT).decode(flags, bytes);
     }
 }
 

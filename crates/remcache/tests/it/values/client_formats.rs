@@ -92,7 +92,7 @@ fn compressed_values_round_trip_in_every_client_format() {
         (ClientFormat::Spymemcached, Compression::Gzip),
         (ClientFormat::Whalin, Compression::Gzip),
     ] {
-        let codec = Codec::convention(client_format).compress(compression, 100);
+        let codec = Codec::client_format(client_format).compress(compression, 100);
         let encoded = codec.encode(&text).unwrap();
         assert!(encoded.bytes.len() < 1000, "{client_format}: {} bytes", encoded.bytes.len());
         let back = codec.decode(encoded.flags, encoded.bytes.into_bytes()).unwrap();
@@ -111,8 +111,8 @@ fn a_compression_that_a_client_cannot_read_is_rejected() {
         (ClientFormat::Dalli, Compression::Gzip),
         (ClientFormat::Gomemcache, Compression::Zlib),
     ] {
-        let error = Codec::convention(client_format).compress(compression, 100).encode(&text).unwrap_err();
-        assert_eq!(error, ValueError::NotInConvention(client_format, compression));
+        let error = Codec::client_format(client_format).compress(compression, 100).encode(&text).unwrap_err();
+        assert_eq!(error, ValueError::UnsupportedCompression(client_format, compression));
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Buf;
 use remcache::Status;
 use remcache::proto::{
-    Expected, InputBuffer, MetaOptions, Operation, Output, ProtocolError, Reply, Request, ServerVersion, Ttl, meta,
+    InputBuffer, MetaOptions, Operation, Output, ProtocolError, Reply, ReplyShape, Request, ServerVersion, Ttl, meta,
     text,
 };
 use remcache_testkit::vectors::{Protocol, Vector, vectors};
@@ -226,22 +226,27 @@ fn meta_request(command: &Command) -> Option<Request<'static>> {
     let operation = request.operation();
     let is_fetch = operation.is_fetch();
     let counts = matches!(operation, Operation::Increment | Operation::Decrement);
-    let mut options = MetaOptions {
-        without_value: is_fetch && !has("v"),
-        no_bump: has("u"),
-        return_ttl: has("t"),
-        return_last_access: has("l"),
-        return_fetched: has("h"),
-        return_size: has("s"),
-        stale: has("I"),
-        recache: token('R').and_then(|text| text.parse().ok()).map(Duration::from_secs),
-        unless_cas: token('C').filter(|_| is_fetch).and_then(|text| text.parse().ok()),
-        ..MetaOptions::default()
-    };
+    let flags: [(bool, fn(MetaOptions) -> MetaOptions); 7] = [
+        (is_fetch && !has("v"), MetaOptions::without_value),
+        (has("u"), MetaOptions::no_bump),
+        (has("t"), MetaOptions::return_ttl),
+        (has("l"), MetaOptions::return_last_access),
+        (has("h"), MetaOptions::return_fetched),
+        (has("s"), MetaOptions::return_size),
+        (has("I"), MetaOptions::stale),
+    ];
+    let flags = flags.into_iter().filter(|(is_set, _)| *is_set);
+    let mut options = flags.fold(MetaOptions::new(), |options, (_, set)| set(options));
+    if let Some(seconds) = token('R').and_then(|text| text.parse().ok()) {
+        options = options.recache(Duration::from_secs(seconds));
+    }
+    if let Some(cas) = token('C').filter(|_| is_fetch).and_then(|text| text.parse().ok()) {
+        options = options.omit_value_if_cas(cas);
+    }
     let mut request = request;
     match token('N') {
         Some(time) if counts => request = request.initial(token('J').unwrap_or("0").parse().ok()?).ttl(ttl(time)?),
-        Some(time) => options.vivify = Some(ttl(time)?),
+        Some(time) => options = options.vivify(ttl(time)?),
         None if token('J').is_some() => return None,
         None => {}
     }
@@ -249,7 +254,7 @@ fn meta_request(command: &Command) -> Option<Request<'static>> {
         Some(time) if matches!(operation, Operation::Set | Operation::Add | Operation::Replace) => {
             request = request.ttl(ttl(time)?)
         }
-        Some(time) if !is_fetch => options.update_ttl = Some(ttl(time)?),
+        Some(time) if !is_fetch => options = options.update_ttl(ttl(time)?),
         _ => {}
     }
     if let Some(flags) = token('F') {
@@ -262,7 +267,7 @@ fn meta_request(command: &Command) -> Option<Request<'static>> {
     }
     request = if has("k") { request.with_key() } else { request };
     request = if has("q") { request.quiet() } else { request };
-    Some(if options == MetaOptions::default() { request } else { request.meta(options) })
+    Some(if options == MetaOptions::new() { request } else { request.meta(options) })
 }
 
 /// Whether a token of a command is the default, or its opaque, which the connection generates.
@@ -276,7 +281,7 @@ fn is_optional(token: &str, command: &Command) -> bool {
 
 #[test]
 fn meta_commands_encode_to_the_same_tokens() {
-    let newest = ServerVersion::from_version("1.6.45");
+    let newest = ServerVersion::parse("1.6.45");
     let mut encoded_count = 0;
     for vector in line_vectors() {
         for command in vector.setup.iter().chain([&vector.request]).flat_map(|bytes| commands(bytes)) {
@@ -363,7 +368,7 @@ fn decode_all(vector: &Vector, bytes: &[u8]) -> Result<usize, String> {
     for command in commands(&vector.request) {
         loop {
             let before = input.as_slice().to_vec();
-            let expected = Expected::new(command.operation()).with_or_without_value();
+            let expected = ReplyShape::new(command.operation()).with_or_without_value();
             match decode(&command, &mut input, expected) {
                 Ok(Some((reply, last))) => {
                     check(vector, &before, command.operation(), &reply);
@@ -388,7 +393,7 @@ fn decode_all(vector: &Vector, bytes: &[u8]) -> Result<usize, String> {
 fn decode(
     command: &Command,
     input: &mut InputBuffer,
-    expected: Expected,
+    expected: ReplyShape,
 ) -> Result<Option<(Reply, bool)>, ProtocolError> {
     let is_classic = matches!(command.operation(), Operation::Get | Operation::GetAndTouch) && command.name() != "mg";
     if is_classic {
@@ -464,7 +469,7 @@ fn replies_to_authentication_decode() {
         for bytes in [&vector.reply].into_iter().chain(vector.newer.as_ref().map(|newer| &newer.reply)) {
             let mut input = InputBuffer::new();
             input.extend(bytes);
-            let frame = text::decode(&mut input, Expected::new(Operation::Authenticate), 1 << 20).unwrap();
+            let frame = text::decode(&mut input, ReplyShape::new(Operation::Authenticate), 1 << 20).unwrap();
             let status = frame.map(|frame| frame.reply.status);
             let text: String = bytes.iter().map(|&byte| char::from(byte)).collect();
             let expected = match text.as_str() {

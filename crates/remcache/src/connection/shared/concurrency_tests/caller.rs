@@ -137,8 +137,8 @@ impl Caller {
         let connection = Arc::clone(&self.scene.connection);
         let mut queued: Option<Queued> = None;
         loop {
-            let (now, ticket) = (Instant::now(), queued.as_ref().map(Queued::ticket));
-            let submit = |waker: &Waker| connection.submit(request, deadline(now), slot(waker), now, ticket);
+            let (now, request_id) = (Instant::now(), queued.as_ref().map(Queued::request_id));
+            let submit = |waker: &Waker| connection.submit(request, deadline(now), slot(waker), now, request_id);
             match poll_fn(|cx| Poll::Ready(submit(cx.waker()))).await {
                 Submitted::InFlight { flight, attend } => {
                     self.attend(attend);
@@ -154,7 +154,7 @@ impl Caller {
                         return None;
                     }
                 }
-                Submitted::Cast { .. } => panic!("this request has a caller"),
+                Submitted::NoReply { .. } => panic!("this request has a caller"),
             }
         }
     }

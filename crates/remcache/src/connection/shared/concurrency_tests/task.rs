@@ -117,7 +117,7 @@ impl Task {
         }
         let now = Instant::now();
         handle.connected(
-            Negotiated { protocol: Protocol::Binary, dialect: ServerVersion::default(), may_be_proxy: false },
+            Negotiated { protocol: Protocol::Binary, server_version: ServerVersion::default(), may_be_proxy: false },
             None,
             None,
             now,

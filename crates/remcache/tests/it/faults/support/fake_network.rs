@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use remcache::config::Address;
-use remcache::transport::{Connect, Connecting, Stream, TransportSettings};
+use remcache::transport::{Connect, ConnectFuture, Stream, TransportSettings};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
 
 use super::fake_server::{FakeServer, ServerStream, serve};
@@ -31,7 +31,7 @@ impl FakeNetwork {
 }
 
 impl Connect for FakeNetwork {
-    fn connect<'a>(&'a self, address: &'a Address, _: &'a TransportSettings) -> Connecting<'a> {
+    fn connect<'a>(&'a self, address: &'a Address, _: &'a TransportSettings) -> ConnectFuture<'a> {
         let fake = Arc::clone(self.find(address));
         Box::pin(async move {
             let _attempt = fake.attempts().start();

@@ -22,7 +22,7 @@ pub(crate) fn keys() -> Vec<String> {
 /// Stores all keys.
 pub(crate) async fn store(client: &Client) {
     let pairs = keys().into_iter().map(|key| (key.clone(), expected_value(key.as_bytes())));
-    assert_eq!(client.set_many(pairs).await.made().count(), KEYS);
+    assert_eq!(client.set_many(pairs).await.applied().count(), KEYS);
 }
 
 /// Fetches all keys, half of them in one call: each has its value or an error, and none is a miss.

@@ -5,7 +5,7 @@ pub(crate) const MAX_WORDS: usize = 23;
 
 /// Returns the line at the front of the input without its line end, and its length with it; `None` if it is not
 /// complete. A bare line feed ends it too.
-pub fn line(input: &[u8]) -> Option<(&[u8], usize)> {
+pub fn split_line(input: &[u8]) -> Option<(&[u8], usize)> {
     let end = input.iter().position(|byte| *byte == b'\n')?;
     let line = input.get(..end).unwrap_or_default();
     // A single carriage return counts as a word, so an empty line is an error.
@@ -59,7 +59,7 @@ mod tests {
             (b"a\r\r\n", Some((b"a\r", 4))),
         ];
         for (input, expected) in cases {
-            assert_eq!(line(input), *expected, "{}", input.escape_ascii());
+            assert_eq!(split_line(input), *expected, "{}", input.escape_ascii());
         }
     }
 

@@ -5,11 +5,11 @@ use crate::line::command::LINE_END;
 
 /// The reply line of a meta command, built flag by flag.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct ReplyLine {
     line: Vec<u8>,
 }
 
-impl Answer {
+impl ReplyLine {
     /// Creates a reply with this return code.
     pub fn code(code: &str) -> Self {
         Self { line: code.as_bytes().to_vec() }
