@@ -285,7 +285,7 @@ impl TextSession {
         self.has_unsent_replies = true;
         match command {
             Command::Store(request) => {
-                store.refuse(classic::mode(request.verb).ok(), request.key, Status::ValueTooLarge);
+                store.refuse(classic::mode(request.operation).ok(), request.key, Status::ValueTooLarge);
                 (!request.quiet).then_some(TOO_LARGE)
             }
             Command::Meta(command) => {
@@ -318,7 +318,7 @@ fn data_block<'a>(command: &'a Command<'_>) -> Option<DataBlock<'a>> {
         Command::Store(store) => Some(DataBlock { key: store.key, flags: store.flags, length: store.length }),
         Command::Meta(command) => match command.operation {
             meta_server::Operation::Set { length } => {
-                Some(DataBlock { key: &command.key, flags: command.terms.client_flags, length })
+                Some(DataBlock { key: &command.key, flags: command.options.client_flags, length })
             }
             _ => None,
         },

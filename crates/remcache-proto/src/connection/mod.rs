@@ -3,6 +3,8 @@
 //! No I/O, no clock, no locks. Requests are [submitted](Connection::submit) and their bytes
 //! [taken](Connection::take_output); received bytes are collected in an [`InputBuffer`] and turned into
 //! [events](Connection::poll_event); instants are passed in. Every tag gets exactly one last event.
+pub(crate) mod abandon;
+pub(crate) mod attribution;
 pub(crate) mod auth;
 pub(crate) mod key_queue;
 pub(crate) mod multiget;
@@ -24,13 +26,12 @@ use bytes::{Buf, Bytes};
 
 pub use crate::connection::types::{Deadline, Event, Limits, RequestId, Tag};
 
-use super::binary::{self, Header, Opcode};
 use crate::buffer::arena::ValueArena;
 use crate::buffer::input::InputBuffer;
 use crate::buffer::output::Output;
 use crate::connection::multiget::OpenMultiget;
 use crate::connection::negotiation::Backlog;
-use crate::connection::pending::{Entry, InFlight, KeyTracking, Owner};
+use crate::connection::pending::{Entry, InFlight, Owner};
 use crate::connection::without_gets::WithoutGets;
 use crate::types::error::{InvalidRequest, ProtocolError, Rejected};
 use crate::types::operation::Operation;
@@ -320,80 +321,6 @@ impl Connection {
         self.events.pop_front()
     }
 
-    /// Returns the next event from the packets of the input.
-    #[inline]
-    fn poll_packets(&mut self, input: &mut InputBuffer) -> Result<Option<Event>, ProtocolError> {
-        loop {
-            let event = match self.confirmed.checked_sub(1) {
-                Some(left) => self.complete_quiet(left),
-                None => {
-                    let Some(header) = binary::peek(input, self.max_body())? else { return Ok(None) };
-                    self.attribute(&header, input)?
-                }
-            };
-            if event.is_some() {
-                return Ok(event);
-            }
-        }
-    }
-
-    /// Returns the longest body of a reply: a value with its key and extras.
-    fn max_body(&self) -> usize {
-        self.limits.max_value_size.saturating_add(1024)
-    }
-
-    /// Finds the request that a reply answers; quiet requests before a non-quiet reply are completed first.
-    #[inline]
-    fn attribute(&mut self, header: &Header, input: &mut InputBuffer) -> Result<Option<Event>, ProtocolError> {
-        let opcode = Opcode(header.opcode);
-        let index = self.in_flight.attribute(header.opaque, opcode)?;
-        if index > 0 && !opcode.is_quiet() {
-            self.confirmed = index;
-            return Ok(None);
-        }
-        let (mut reply, last) = binary::take(input, header)?;
-        if reply.status == Status::AuthError {
-            self.on_auth_error(index, &mut reply);
-        }
-        Ok(self.answered(index, last).map(|tag| Event { tag, reply, last }))
-    }
-
-    /// Marks a request as answered and returns its owner.
-    #[inline]
-    fn answered(&mut self, index: usize, last: bool) -> Option<Tag> {
-        self.last_reply = self.last_input;
-        let owner = match (index, last) {
-            (0, true) => self.pop().map(|entry| entry.owner),
-            (0, false) => self.in_flight.front().map(|entry| entry.owner),
-            _ => self.advance_past(index),
-        };
-        match owner {
-            Some(Owner::Caller(tag)) => Some(tag),
-            _ => None,
-        }
-    }
-
-    /// Moves the cursor past a quiet request that was answered, and returns its owner. The quiet requests before it are
-    /// completed when a non-quiet reply confirms them.
-    fn advance_past(&mut self, index: usize) -> Option<Owner> {
-        let owner = std::mem::replace(&mut self.in_flight.advance_past(index)?.owner, Owner::None);
-        self.forget_abandoned(owner);
-        Some(owner)
-    }
-
-    /// Completes the oldest request, a quiet one without a reply: a fetch missed, anything else succeeded.
-    fn complete_quiet(&mut self, left: usize) -> Option<Event> {
-        self.confirmed = left;
-        let entry = self.pop()?;
-        let Owner::Caller(tag) = entry.owner else { return None };
-        let reply = match entry.key_tracking {
-            KeyTracking::MultigetKey => multiget::missing(),
-            _ if entry.expected.operation.is_fetch() => Reply::new(Status::KeyNotFound),
-            _ => Reply::new(Status::NoError),
-        };
-        Some(Event { tag, reply, last: true })
-    }
-
     #[inline]
     fn pop(&mut self) -> Option<Entry> {
         self.without_gets.forget(self.in_flight.first_opaque());
@@ -401,45 +328,6 @@ impl Connection {
         self.exclusive &= !self.in_flight.is_empty();
         self.forget_abandoned(entry.owner);
         Some(entry)
-    }
-
-    #[inline]
-    fn forget_abandoned(&mut self, owner: Owner) {
-        if owner == Owner::Abandoned {
-            self.abandoned = self.abandoned.saturating_sub(1);
-            if self.abandoned <= self.limits.max_abandoned.0 {
-                self.abandoned_since = None;
-            }
-        }
-    }
-
-    /// Abandons a request; its reply will be read and discarded.
-    pub fn abandon(&mut self, request_id: RequestId, now: Instant) {
-        if let Some(entry) = self.in_flight.get_mut(self.without_gets.current(request_id.0))
-            && matches!(entry.owner, Owner::Caller(_))
-        {
-            entry.owner = Owner::Abandoned;
-            self.count_abandoned(1, now);
-        }
-    }
-
-    /// Abandons every request whose tag matches.
-    pub fn abandon_where(&mut self, fits: impl Fn(Tag) -> bool, now: Instant) {
-        let mut count = 0_usize;
-        for (_, entry) in self.in_flight.iter_mut() {
-            if matches!(entry.owner, Owner::Caller(tag) if fits(tag)) {
-                entry.owner = Owner::Abandoned;
-                count = count.saturating_add(1);
-            }
-        }
-        self.count_abandoned(count, now);
-    }
-
-    fn count_abandoned(&mut self, count: usize, now: Instant) {
-        self.abandoned = self.abandoned.saturating_add(count);
-        if self.abandoned > self.limits.max_abandoned.0 {
-            self.abandoned_since.get_or_insert(now);
-        }
     }
 
     /// Fails all requests in flight, because the connection is closed for this reason.
@@ -502,11 +390,6 @@ impl Connection {
     #[inline]
     pub fn in_flight(&self) -> usize {
         self.in_flight.len()
-    }
-
-    /// Returns the number of unanswered requests that were abandoned.
-    pub fn abandoned(&self) -> usize {
-        self.abandoned
     }
 
     /// Returns the number of unanswered requests with a waiting caller.

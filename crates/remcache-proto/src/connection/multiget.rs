@@ -217,7 +217,7 @@ impl Connection {
             }
             _ => {
                 input.skip(length);
-                Step::Taken(self.answered(0, true).map(|tag| Event { tag, reply: missing(), last: true }))
+                Step::Taken(self.mark_answered(0, true).map(|tag| Event { tag, reply: missing(), last: true }))
             }
         }
     }

@@ -86,7 +86,7 @@ impl Connection {
         if expected.returns_key {
             self.restore_key(index, &mut reply);
         }
-        Ok(Step::Taken(self.answered(index, true).map(|tag| Event { tag, reply, last: true })))
+        Ok(Step::Taken(self.mark_answered(index, true).map(|tag| Event { tag, reply, last: true })))
     }
 
     /// Sets the key of a reply for which the server could not return it.
@@ -179,7 +179,7 @@ impl Connection {
         }
         self.auth_required |= answer.reply.status == Status::AuthError && expected.operation != Operation::Authenticate;
         let (reply, last) = (answer.reply, answer.last);
-        Ok(Step::Taken(self.answered(index, last).map(|tag| Event { tag, reply, last })))
+        Ok(Step::Taken(self.mark_answered(index, last).map(|tag| Event { tag, reply, last })))
     }
 
     /// Returns the error for a line that cannot be attributed to a single request.

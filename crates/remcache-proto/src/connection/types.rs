@@ -59,13 +59,13 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            in_flight: 16_384,
-            output: 8 << 20,
-            value: 1 << 20,
-            abandoned: (1024, Duration::from_secs(1)),
-            overdue: Duration::from_secs(1),
-            keepalive: Duration::from_secs(5),
-            silence: Duration::from_secs(15),
+            max_in_flight: 16_384,
+            max_output: 8 << 20,
+            max_value_size: 1 << 20,
+            max_abandoned: (1024, Duration::from_secs(1)),
+            max_overdue: Duration::from_secs(1),
+            keepalive_interval: Duration::from_secs(5),
+            keepalive_timeout: Duration::from_secs(15),
         }
     }
 }

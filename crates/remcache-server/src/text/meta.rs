@@ -213,13 +213,13 @@ fn delete(command: &Command<'_>, store: &mut Store) -> MetaResult {
     // An opaque that is too long must be refused before anything is deleted.
     push_reflected_flags(command, &mut ReplyLine::code(""))?;
     let expiry = options.ttl.map(|ttl| store.expiry_from_text(ttl));
-    let options = DeleteOptions {
+    let delete = DeleteOptions {
         invalidate: options.stale,
         remove_value: options.remove_value,
         expiry,
         new_cas: options.new_cas,
     };
-    let code = match store.meta_delete(&command.key, options.cas, options) {
+    let code = match store.meta_delete(&command.key, options.cas, delete) {
         DeleteResult::Done if options.quiet => return Ok(None),
         DeleteResult::Done => "HD",
         DeleteResult::CasMismatch => "EX",

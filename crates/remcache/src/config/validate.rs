@@ -38,8 +38,8 @@ impl Config {
         let durations = [
             ("timeout", self.timeout),
             ("connect_timeout", self.transport.connect_timeout),
-            ("keepalive", self.limits.keepalive_interval),
-            ("silence", self.limits.keepalive_timeout),
+            ("keepalive's interval", self.limits.keepalive_interval),
+            ("keepalive's timeout", self.limits.keepalive_timeout),
             ("reconnect_delay's first", self.reconnect.first),
             ("reconnect_delay's cap", self.reconnect.cap),
         ];

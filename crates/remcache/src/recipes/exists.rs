@@ -32,7 +32,7 @@ impl Client {
 
     async fn exists_now(&self, key: &[u8]) -> Result<bool, Error> {
         let without_value = MetaOptions::new().without_value().no_bump();
-        let question: Command<'_, Exist> = Command::new(self.call(Request::get(key).meta(without_value)));
+        let question: Command<'_, Exists> = Command::new(self.call(Request::get(key).meta(without_value)));
         match question.await {
             Err(error) if error.kind() == ErrorKind::Unsupported => Ok(self.get(key).await?.is_some()),
             answer => answer,

@@ -170,7 +170,7 @@ impl Task {
             CloseReason::Finished => Outcome::Finished,
             _ if self.handle.is_auth_required() && !authenticated => {
                 let failure = Failure::Refused(NO_CREDENTIALS.into());
-                self.reconnect.refused = Refused::by(&failure, None);
+                self.reconnect.refused = Refused::from_failure(&failure, None);
                 self.failed(failure)
             }
             CloseReason::Closed if self.handle.has_replied() && !self.handle.has_waiters() => {

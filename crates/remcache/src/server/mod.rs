@@ -26,7 +26,7 @@ use crate::address::{Address, Endpoint};
 use crate::config::protocol::ProtocolSetting;
 use crate::config::runtime::{check_drivers, shut_down};
 use crate::config::{Config, Overload};
-use crate::connection::handshake::{ProtocolCache, ReconnectState, establish_as};
+use crate::connection::handshake::{ProtocolCache, ReconnectState, establish_with_protocol};
 use crate::connection::shared::{ConnectionHandle, Submitted, TaskHandle};
 use crate::connection::watchdog;
 use crate::error::Error;
@@ -204,7 +204,8 @@ impl Server {
     /// Opens an additional text connection, for operations that need an exclusive one.
     pub(crate) async fn connect_text(&self) -> Result<Box<dyn Stream>, Error> {
         let mut state = ReconnectState::default();
-        let established = establish_as(&self.endpoint, &self.config, ProtocolSetting::Text, &mut state).await;
+        let established =
+            establish_with_protocol(&self.endpoint, &self.config, ProtocolSetting::Text, &mut state).await;
         match established {
             Ok(established) => Ok(established.stream),
             Err(failure) => Err(failure.into()),

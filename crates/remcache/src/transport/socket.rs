@@ -78,13 +78,13 @@ impl<S: Socket> EagerRead<S> {
 
 impl<S: Socket> AsyncRead for EagerRead<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buffer.record_read().len();
+        let before = buffer.filled().len();
         let read = match self.last_read_large {
             true => self.poll_read_at_once(cx, buffer),
             false => Pin::new(&mut self.socket).poll_read(cx, buffer),
         };
         if read.is_ready() {
-            self.last_read_large = buffer.record_read().len().saturating_sub(before) >= LARGE_READ;
+            self.last_read_large = buffer.filled().len().saturating_sub(before) >= LARGE_READ;
         }
         read
     }

@@ -338,7 +338,7 @@ fn an_invalid_configuration_value_is_named() {
         (Config::new().timeout(zero), "timeout"),
         (Config::new().connect_timeout(zero), "connect_timeout"),
         (Config::new().keepalive(zero, second), "keepalive"),
-        (Config::new().keepalive(second, zero), "silence"),
+        (Config::new().keepalive(second, zero), "keepalive's timeout"),
         (Config::new().reconnect_delay(second, zero), "reconnect_delay"),
         (Config::new().reconnect_delay(zero, second), "reconnect_delay"),
         (Config::new().connections(0), "connections"),

@@ -25,7 +25,6 @@ fn outcomes<'k>(many: &remcache::Outcomes<&'k str, WriteOutcome>) -> Vec<(&'k st
         WriteOutcome::NotFound => "not found",
         WriteOutcome::Exists => "exists",
         WriteOutcome::NotStored => "not stored",
-        _ => "other",
     };
     many.iter().map(|(key, outcome)| (*key, name(outcome.unwrap()))).collect()
 }

@@ -164,7 +164,7 @@ fn a_request_is_not_overdue_after_a_stall_of_the_client() {
     harness.connection.handle_timeout(harness.at(1000)).unwrap();
     assert_eq!(harness.events(), Ok(vec![(1, Status::TimedOut(Delivery::MaybeSent))]));
     // After a stall of the client for a minute, the silence of the server is measured from now.
-    let overdue = Limits::default().overdue;
+    let overdue = Limits::default().max_overdue;
     let now = 60_000;
     harness.connection.reset_silence_timer(harness.at(now));
     assert_eq!(harness.connection.handle_timeout(harness.at(now)), Ok(()));
@@ -175,7 +175,7 @@ fn a_request_is_not_overdue_after_a_stall_of_the_client() {
 #[test]
 fn no_keepalive_is_sent_before_the_negotiation() {
     let mut harness = Harness::detecting(Limits::default());
-    let keepalive = Limits::default().keepalive;
+    let keepalive = Limits::default().keepalive_interval;
     harness.connection.handle_timeout(harness.at(0) + keepalive).unwrap();
     assert_eq!(harness.connection.in_flight(), 0, "no no-op is sent");
     harness.connection.set_protocol(Protocol::Text, ServerVersion::default());

@@ -84,8 +84,8 @@ fn a_flush_accepts_a_delay() {
 
 #[test]
 fn a_value_ends_with_a_line_ending() {
-    assert_eq!(value(b"abc\r\nx", 3), Some(Ok(&b"abc"[..])));
-    assert_eq!(value(b"abcd\r\n", 3), Some(Err(())));
-    assert_eq!(value(b"abc\r", 3), None);
-    assert_eq!(value(b"", usize::MAX), None);
+    assert_eq!(split_value(b"abc\r\nx", 3), Some(Ok(&b"abc"[..])));
+    assert_eq!(split_value(b"abcd\r\n", 3), Some(Err(())));
+    assert_eq!(split_value(b"abc\r", 3), None);
+    assert_eq!(split_value(b"", usize::MAX), None);
 }

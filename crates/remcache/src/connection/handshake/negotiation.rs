@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use tokio::time::Instant;
 
 use super::probe::{self, Negotiated, Probe, ProbeResult};
-use super::{no_version_within, open, within};
+use super::{no_version_within, open, run_until};
 use crate::address::Endpoint;
 use crate::config::Config;
 use crate::config::credentials::Credentials;
@@ -57,7 +57,7 @@ pub(super) async fn negotiate(
         let mut stream = open(endpoint, config, until).await?;
         let probe = negotiation.probe;
         let hint = || no_version_within(config.transport.connect_timeout);
-        let result = within(until, probe::run(&mut *stream, probe, credentials), hint).await?;
+        let result = run_until(until, probe::run(&mut *stream, probe, credentials), hint).await?;
         if let Some(negotiated) = negotiation.handle(result)? {
             cache.remember(probe);
             return Ok((stream, negotiated));

@@ -2,10 +2,8 @@
 //!
 //! Every text server answers `version`, and its version determines the protocol (docs/protocol.md 4.7).
 
-use super::{
-    Expecting, NoPacket, line, not_asked_for, packet, sasl_outcome, sasl_request, send, send_token, text_refusal,
-    token_outcome,
-};
+use super::auth::{ExpectedReply, check_sasl_reply, check_token_reply, no_password_required, sasl_request, send_token};
+use super::messages::{PacketError, read_line, read_packet, send, unexpected_line, unexpected_reply};
 use crate::config::credentials::Credentials;
 use crate::connection::shared::NO_CREDENTIALS;
 use crate::failure::Failure;
@@ -92,7 +90,7 @@ fn assume_text(credentials: Option<&Credentials>) -> Result<ProbeResult, Failure
 }
 
 async fn text(stream: &mut dyn Stream, credentials: Option<&Credentials>) -> Result<ProbeResult, Failure> {
-    let version = match ask(stream, QUESTION).await {
+    let version = match request_line(stream, TEXT_PROBE).await {
         Ok(answer) => answer,
         Err(Failure::Closed(_)) => return Ok(ProbeResult::Closed),
         Err(failure) => return Err(failure),
@@ -105,7 +103,7 @@ async fn text(stream: &mut dyn Stream, credentials: Option<&Credentials>) -> Res
         };
     }
     let by_version = read_version(&version)?;
-    let knows_meta = match rest(stream, &version).await {
+    let knows_meta = match read_rest(stream, &version).await {
         Ok(knows_meta) => knows_meta,
         Err(Failure::Closed(_)) => return Ok(closed_after(&by_version)),
         Err(failure) => return Err(failure),
@@ -115,7 +113,7 @@ async fn text(stream: &mut dyn Stream, credentials: Option<&Credentials>) -> Res
         other => return Ok(other),
     };
     if let Some(credentials) = credentials {
-        not_asked_for(credentials, "-S and -Y")?;
+        no_password_required(credentials, "-S and -Y")?;
     }
     // A proxy may return the version of one of its servers without supporting meta commands itself.
     Ok(ProbeResult::supported(match negotiated {
@@ -141,7 +139,7 @@ async fn version_only(stream: &mut dyn Stream, credentials: Option<&Credentials>
     match text_version(stream).await? {
         Some(negotiated) if negotiated.may_be_proxy => {
             if let Some(credentials) = credentials {
-                not_asked_for(credentials, "-S and -Y")?;
+                no_password_required(credentials, "-S and -Y")?;
             }
             Ok(ProbeResult::supported(negotiated))
         }
@@ -151,21 +149,21 @@ async fn version_only(stream: &mut dyn Stream, credentials: Option<&Credentials>
 }
 
 /// Sends requests and returns the first line of the replies.
-async fn ask(stream: &mut dyn Stream, question: &[u8]) -> Result<Vec<u8>, Failure> {
-    send(stream, question).await?;
-    line(stream).await
+async fn request_line(stream: &mut dyn Stream, requests: &[u8]) -> Result<Vec<u8>, Failure> {
+    send(stream, requests).await?;
+    read_line(stream).await
 }
 
 /// Reads the remaining replies; returns whether the server supports meta no-ops.
-async fn rest(stream: &mut dyn Stream, version: &[u8]) -> Result<bool, Failure> {
-    let noops = [line(stream).await?, line(stream).await?];
-    if line(stream).await? != version {
-        return Err(two_answers());
+async fn read_rest(stream: &mut dyn Stream, version: &[u8]) -> Result<bool, Failure> {
+    let noops = [read_line(stream).await?, read_line(stream).await?];
+    if read_line(stream).await? != version {
+        return Err(differing_replies());
     }
     Ok(noops.iter().all(|answer| answer == b"MN"))
 }
 
-fn two_answers() -> Failure {
+fn differing_replies() -> Failure {
     Failure::Unreachable("the server's replies to the same request differ".into())
 }
 
@@ -173,7 +171,7 @@ fn two_answers() -> Failure {
 const UNAUTHENTICATED: &[u8] = b"CLIENT_ERROR unauthenticated";
 
 /// The text probe, in one round trip. A server that supports only binary does not react to fewer than 24 bytes.
-const QUESTION: &[u8] = b"version\r\nmn\r\nmn\r\nversion\r\n";
+const TEXT_PROBE: &[u8] = b"version\r\nmn\r\nmn\r\nversion\r\n";
 
 /// Determines the protocol from the first line of the replies.
 fn read_version(answer: &[u8]) -> Result<ProbeResult, Failure> {
@@ -202,16 +200,16 @@ fn read_version(answer: &[u8]) -> Result<ProbeResult, Failure> {
 /// Sends the password and `version` in one round trip.
 async fn password(stream: &mut dyn Stream, credentials: Option<&Credentials>) -> Result<ProbeResult, Failure> {
     let Some(credentials) = credentials else { return Err(Failure::Refused(NO_CREDENTIALS.into())) };
-    send_token(stream, credentials, Expecting::AnotherReply).await?;
-    let answer = ask(stream, b"version\r\n").await?;
+    send_token(stream, credentials, ExpectedReply::ReplyToNextRequest).await?;
+    let answer = request_line(stream, b"version\r\n").await?;
     if answer.starts_with(b"VERSION") {
         // The server does not require a password any more: the text probe checks whether that is allowed.
         return Ok(ProbeResult::Try(Probe::Text));
     }
-    token_outcome(&answer)?;
-    let answer = line(stream).await?;
+    check_token_reply(&answer)?;
+    let answer = read_line(stream).await?;
     if !answer.starts_with(b"VERSION ") {
-        return Err(text_refusal(&answer));
+        return Err(unexpected_line(&answer));
     }
     let negotiated = in_text(&answer);
     // A password file disables the binary protocol.
@@ -222,15 +220,15 @@ async fn password(stream: &mut dyn Stream, credentials: Option<&Credentials>) ->
 /// Requests the server's version in text; `None` if it closes the connection, as some proxies do.
 pub(super) async fn text_version(stream: &mut dyn Stream) -> Result<Option<Negotiated>, Failure> {
     // Repeated to at least 24 bytes: a server that supports only binary does not react to fewer.
-    let answer = match ask(stream, &VERSION_REQUEST.repeat(VERSION_REQUESTS)).await {
+    let answer = match request_line(stream, &VERSION_REQUEST.repeat(VERSION_REQUESTS)).await {
         Ok(answer) => answer,
         Err(Failure::Closed(_)) => return Ok(None),
         Err(failure) => return Err(failure),
     };
     read_version(&answer)?;
     for _ in 1..VERSION_REQUESTS {
-        if line(stream).await? != answer {
-            return Err(two_answers());
+        if read_line(stream).await? != answer {
+            return Err(differing_replies());
         }
     }
     Ok(Some(in_text(&answer)))
@@ -269,7 +267,7 @@ fn by_version(version: &str) -> ProbeResult {
 }
 
 async fn binary(stream: &mut dyn Stream, credentials: Option<&Credentials>) -> Result<ProbeResult, Failure> {
-    match ask_in_binary(stream, credentials).await {
+    match request_version_and_settings(stream, credentials).await {
         Ok((version, also_text)) => {
             let server_version = ServerVersion::parse(&version);
             let negotiated = Negotiated { server_version, ..Negotiated::assumed(Protocol::Binary) };
@@ -279,39 +277,42 @@ async fn binary(stream: &mut dyn Stream, credentials: Option<&Credentials>) -> R
                 also_text: also_text && server_version.protocol() == Protocol::Meta,
             })
         }
-        Err(NoPacket::Other(ProtocolError::WrongMagic(b'A'..=b'Z'))) => Ok(ProbeResult::Try(Probe::Text)),
-        Err(NoPacket::Lost(Failure::Closed(_))) => Ok(ProbeResult::Closed),
+        Err(PacketError::Protocol(ProtocolError::WrongMagic(b'A'..=b'Z'))) => Ok(ProbeResult::Try(Probe::Text)),
+        Err(PacketError::Connection(Failure::Closed(_))) => Ok(ProbeResult::Closed),
         Err(other) => Err(other.into()),
     }
 }
 
 /// Sends authentication and requests in one round trip; returns the version, and whether the server supports the other
 /// protocols too.
-async fn ask_in_binary(stream: &mut dyn Stream, credentials: Option<&Credentials>) -> Result<(String, bool), NoPacket> {
+async fn request_version_and_settings(
+    stream: &mut dyn Stream,
+    credentials: Option<&Credentials>,
+) -> Result<(String, bool), PacketError> {
     if let Some(credentials) = credentials {
         send(stream, &sasl_request(credentials)).await?;
     }
-    send(stream, binary_questions()?.small()).await?;
+    send(stream, binary_probe()?.small()).await?;
     let mut input = InputBuffer::new();
     if let Some(credentials) = credentials {
-        sasl_outcome(&packet(stream, &mut input).await?, credentials)?;
+        check_sasl_reply(&read_packet(stream, &mut input).await?, credentials)?;
     }
-    let version = packet(stream, &mut input).await?;
+    let version = read_packet(stream, &mut input).await?;
     if (version.opcode, version.opaque) != (opcode(Operation::Version), WITH_LINE_END) {
-        return Err(super::not_asked().into());
+        return Err(unexpected_reply().into());
     }
     let noop = match version.reply.status {
-        Status::NoError => packet(stream, &mut input).await?,
+        Status::NoError => read_packet(stream, &mut input).await?,
         _ => version.clone(),
     };
     match (version.reply.status, noop.reply.status) {
         (_, Status::AuthError) => return Err(Failure::Refused(NO_CREDENTIALS.into()).into()),
         (Status::NoError, _) => {}
-        _ => return Err(super::not_asked().into()),
+        _ => return Err(unexpected_reply().into()),
     }
     let also_text = supports_every_protocol(stream, &mut input).await?;
     if !input.is_empty() {
-        return Err(super::not_asked().into());
+        return Err(unexpected_reply().into());
     }
     Ok((version.reply.text().into_owned(), also_text))
 }
@@ -320,12 +321,12 @@ fn opcode(operation: Operation) -> binary::Opcode {
     binary::Opcode::of(operation, false, false)
 }
 
-fn binary_questions() -> Result<Output, Failure> {
+fn binary_probe() -> Result<Output, Failure> {
     let mut output = Output::new();
     // Any client receives the version, but only an authenticated one a reply to the no-op. The settings reveal whether
     // binary is the only protocol, which a closed text probe does not.
-    let questions = [(Request::version(), WITH_LINE_END), (Request::noop(), 0), (Request::stat("settings"), 0)];
-    for (request, opaque) in questions {
+    let requests = [(Request::version(), WITH_LINE_END), (Request::noop(), 0), (Request::stat("settings"), 0)];
+    for (request, opaque) in requests {
         let encoded = binary::encode(&request, opaque, &mut output);
         encoded.map_err(|invalid| Failure::Unreachable(invalid.to_string().into()))?;
     }
@@ -333,10 +334,10 @@ fn binary_questions() -> Result<Output, Failure> {
 }
 
 /// Reads the server's settings; returns whether it detects the protocol of each connection (no `-B`, no `-S`).
-async fn supports_every_protocol(stream: &mut dyn Stream, input: &mut InputBuffer) -> Result<bool, NoPacket> {
+async fn supports_every_protocol(stream: &mut dyn Stream, input: &mut InputBuffer) -> Result<bool, PacketError> {
     let mut found = false;
     for _ in 0..MAX_SETTINGS {
-        let setting = packet(stream, input).await?;
+        let setting = read_packet(stream, input).await?;
         if setting.opcode != opcode(Operation::Stat) {
             break;
         }
@@ -345,7 +346,7 @@ async fn supports_every_protocol(stream: &mut dyn Stream, input: &mut InputBuffe
         }
         found |= setting.reply.key == "binding_protocol" && setting.reply.value == "auto-negotiate";
     }
-    Err(super::not_asked().into())
+    Err(unexpected_reply().into())
 }
 
 /// The most settings: more than any server has.

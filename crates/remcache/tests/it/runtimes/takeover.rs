@@ -114,7 +114,7 @@ fn a_server_that_was_down_is_used_again_although_the_owner_is_never_polled() {
         current_thread().block_on(async {
             let start = Instant::now();
             while get(&client).await != Status::KeyNotFound {
-                assert!(start.elapsed() < GENEROUS / 4, "{:?}", client.servers()[0].state());
+                assert!(start.elapsed() < GENEROUS / 4, "{:?}", client.servers()[0].status());
                 tokio::time::sleep(millis(10)).await;
             }
         });
