@@ -87,7 +87,7 @@ fn fetched(item: &MetadumpItem, reply: Reply) -> Result<FetchedItem, Skipped> {
     if info.stale || is_placeholder {
         return Err(SkipReason::Stale.into());
     }
-    match info.ttl_left.unwrap_or(item.expires) {
+    match info.remaining_ttl.unwrap_or(item.expires) {
         Ttl::Expired => Err(SkipReason::Expired.into()),
         Ttl::After(left) if left.is_zero() => Err(SkipReason::Expired.into()),
         ttl => Ok(FetchedItem { key: item.key.clone(), value: reply.value, flags: reply.flags, ttl, cas: reply.cas }),

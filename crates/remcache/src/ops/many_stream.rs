@@ -88,9 +88,9 @@ impl Client {
 /// Fetches of a stream of keys.
 pub type GetStream<'a, K> = ManyStream<'a, kind::Fetch, KeyOnly<K>>;
 /// Writes of a stream of items.
-pub type SetStream<'a, K, V> = ManyStream<'a, kind::Store, KeyValue<K, V>>;
+pub type SetStream<'a, K, V> = ManyStream<'a, kind::Unconditional<kind::Store>, KeyValue<K, V>>;
 /// Deletes of a stream of keys.
-pub type DeleteStream<'a, K> = ManyStream<'a, kind::Delete, KeyOnly<K>>;
+pub type DeleteStream<'a, K> = ManyStream<'a, kind::Unconditional<kind::Delete>, KeyOnly<K>>;
 
 /// An operation on a stream of keys: set its options, then read its results.
 ///
