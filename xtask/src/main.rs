@@ -170,6 +170,11 @@ const COMMANDS: &[Subcommand] = &[
         run: screenshots,
     },
     Subcommand {
+        name: "dashboards",
+        about: "draws the dashboards of docs/monitoring with the metrics of a run, which takes three minutes",
+        run: |_| dashboards(),
+    },
+    Subcommand {
         name: "compare-tools",
         about: "compares the command-line tool with others; arguments are passed to remcache-cli-docs",
         run: compare_tools,
@@ -226,6 +231,14 @@ fn screenshots(args: Vec<String>) -> Result<(), Failure> {
     tools::ensure(&[Need::Tests])?;
     build_tool()?;
     Step::cargo("screenshots", ["run", "-p", "remcache-cli-docs", "--", "screenshots"]).args(args).run()
+}
+
+fn dashboards() -> Result<(), Failure> {
+    tools::ensure(&[Need::Tests])?;
+    let packages = ["build", "-p", "remcache-cli", "-p", "remcache-observability", "--bins", "--examples"];
+    Step::cargo("the service and the tool", packages).run()?;
+    let programs = ["target/debug/examples/service", "target/debug/remcache", "docs/monitoring"];
+    Step::program("dashboards", "target/debug/remcache-observability").args(programs).run()
 }
 
 fn compare_tools(args: Vec<String>) -> Result<(), Failure> {

@@ -5,6 +5,7 @@
 mod collector;
 mod dashboards;
 mod export;
+mod incidents;
 
 use std::time::Duration;
 
