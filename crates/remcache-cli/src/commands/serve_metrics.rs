@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::OnceLock;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -9,7 +10,9 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use remcache::Client;
+use remcache::observe::{DURATION_BUCKETS, Metrics};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::exit::{Exit, Failure, Outcome};
@@ -19,7 +22,8 @@ use crate::session::Session;
 /// Serve the statistics over HTTP, for Prometheus
 ///
 /// The names are those of memcached_exporter, each with the server as a label, so that one process
-/// serves a fleet. Servers that are away are memcached_up 0.
+/// serves a fleet. Servers that are away are memcached_up 0. Its own requests have the library's metrics,
+/// such as db_client_operation_duration_seconds.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Where to listen: :9150, 127.0.0.1:9150, [::1]:9150
@@ -34,7 +38,8 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let interrupt = session.interrupt.expect();
-    let client = session.client()?;
+    let own = own_metrics()?;
+    let client = session.client_with(|config| config.observer(Metrics::new()))?;
     let listener = TcpListener::bind(args.listen).await;
     let listener = listener.map_err(|error| Failure::Io(args.listen.to_string(), error))?;
     let address = listener.local_addr().map_err(|error| Failure::Io(args.listen.to_string(), error))?;
@@ -43,7 +48,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => drop(tokio::spawn(serve(stream, client.clone()))),
+                Ok((stream, _)) => drop(tokio::spawn(serve(stream, client.clone(), own))),
                 // Out of descriptors, say: the next scrape may find some.
                 Err(error) => {
                     session.output.notes().print(format_args!("{address}: {error}"));
@@ -55,10 +60,24 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     }
 }
 
-async fn serve(stream: TcpStream, client: Client) {
+/// Returns the metrics of the tool's own requests. The process has one recorder, also if `shell` runs the command again.
+fn own_metrics() -> Result<&'static PrometheusHandle, Failure> {
+    static OWN: OnceLock<PrometheusHandle> = OnceLock::new();
+    if let Some(own) = OWN.get() {
+        return Ok(own);
+    }
+    let durations = Matcher::Suffix("_seconds".to_owned());
+    let recorder = PrometheusBuilder::new()
+        .set_buckets_for_metric(durations, &DURATION_BUCKETS)
+        .and_then(PrometheusBuilder::install_recorder)
+        .map_err(|error| Failure::Io("metrics".to_owned(), std::io::Error::other(error)))?;
+    Ok(OWN.get_or_init(|| recorder))
+}
+
+async fn serve(stream: TcpStream, client: Client, own: &'static PrometheusHandle) {
     let answer = service_fn(move |request: Request<Incoming>| {
         let client = client.clone();
-        async move { Ok::<_, Infallible>(answer(&request, &client).await) }
+        async move { Ok::<_, Infallible>(answer(&request, &client, own).await) }
     });
     let mut http = hyper::server::conn::http1::Builder::new();
     // The timer limits the time for the headers, so that an idle peer is disconnected.
@@ -67,10 +86,11 @@ async fn serve(stream: TcpStream, client: Client) {
     let _ = connection.await;
 }
 
-async fn answer(request: &Request<Incoming>, client: &Client) -> Response<Full<Bytes>> {
+async fn answer(request: &Request<Incoming>, client: &Client, own: &PrometheusHandle) -> Response<Full<Bytes>> {
     let (status, kind, body) = match (request.method(), request.uri().path()) {
         (&Method::GET | &Method::HEAD, "/metrics") => {
-            (StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", metrics::scrape(client).await.text)
+            let text = metrics::scrape(client).await.text + &own.render();
+            (StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
         }
         (&Method::GET | &Method::HEAD, "/") => {
             (StatusCode::OK, "text/html; charset=utf-8", "<a href=\"/metrics\">metrics</a>\n".into())

@@ -4,7 +4,6 @@ mod names;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::time::{Duration, Instant};
 
 use remcache::Client;
 use remcache::ServerHandle;
@@ -15,12 +14,11 @@ use crate::stats::{self, Stats};
 use names::{COMMANDS, GENERAL, ITEMS, Kind, LRU_HITS, Metric, SETTINGS, SLAB_COMMANDS, SLABS};
 
 /// The results of one server at a scrape.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Scrape {
     server: String,
     /// `None` if the server did not answer.
     groups: Option<Groups>,
-    ping: Duration,
 }
 
 /// The statistics of a server by group; groups that it does not have are empty.
@@ -65,10 +63,7 @@ pub(crate) async fn scrape(client: &Client) -> Metrics {
 }
 
 async fn scrape_server(server: &ServerHandle) -> Scrape {
-    let asked = Instant::now();
-    let general = stats::fetch(server, "").await;
-    let ping = asked.elapsed();
-    let groups = match general {
+    let groups = match stats::fetch(server, "").await {
         Ok(general) => Some(Groups {
             general,
             settings: stats::fetch(server, "settings").await.unwrap_or_default(),
@@ -77,7 +72,7 @@ async fn scrape_server(server: &ServerHandle) -> Scrape {
         }),
         Err(_) => None,
     };
-    Scrape { server: server.name().to_owned(), groups, ping }
+    Scrape { server: server.name().to_owned(), groups }
 }
 
 impl Scrape {
@@ -86,14 +81,6 @@ impl Scrape {
         let up = if self.groups.is_some() { "1" } else { "0" };
         families.push("up", Kind::Gauge, "Whether the server answered.", &server, up);
         let Some(groups) = &self.groups else { return };
-        let ping = self.ping.as_secs_f64().to_string();
-        families.push(
-            "scrape_answer_seconds",
-            Kind::Gauge,
-            "How long the server took to report its statistics.",
-            &server,
-            &ping,
-        );
         if let Some(version) = groups.general.text("version") {
             let labels = format!("{server},version=\"{}\"", escaped(version));
             families.push("version", Kind::Gauge, "The version of the server, as a label.", &labels, "1");
@@ -253,8 +240,8 @@ mod tests {
             .collect(),
         };
         let mut families = Families::default();
-        Scrape { server: "a:1".into(), groups: Some(groups), ping: Duration::from_millis(1) }.add_to(&mut families);
-        Scrape { server: "b\"".into(), ..Scrape::default() }.add_to(&mut families);
+        Scrape { server: "a:1".into(), groups: Some(groups) }.add_to(&mut families);
+        Scrape { server: "b\"".into(), groups: None }.add_to(&mut families);
         let text = families.text();
         for line in [
             "memcached_up{server=\"a:1\"} 1",

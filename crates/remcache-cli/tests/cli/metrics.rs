@@ -1,13 +1,12 @@
 //! `serve-metrics`: metrics of the servers for Prometheus.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::time::Duration;
 
 use remcache_testkit::Memcached;
+use remcache_testkit::prometheus::{Dashboard, Prometheus, http_get, promtool};
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
 
 use crate::tool::{Running, remcache};
 
@@ -24,22 +23,8 @@ fn serve(servers: &str) -> (Running, String) {
     (Running(child), address.expect("a URL").to_owned())
 }
 
-/// Returns the status line and the body of a response.
-fn fetch(address: &str, path: &str) -> (String, String) {
-    let mut stream = TcpStream::connect(address).expect("the exporter listens");
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").expect("it takes a request");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("it answers in text");
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
-    (head.lines().next().unwrap_or_default().to_owned(), body.to_owned())
-}
-
-fn debian(program: &str) -> Command {
-    let path = std::env::var("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|directory| directory.join(program)).find(|path| path.is_file());
-    Command::new(
-        found.unwrap_or_else(|| panic!("{program} is missing: apt-get install -y --no-install-recommends prometheus")),
-    )
+fn fetch(address: &str, path: &str) -> (u16, String) {
+    http_get(address, path).expect("the tool answers")
 }
 
 #[test]
@@ -48,7 +33,7 @@ fn metrics_are_well_formed_and_report_servers_that_are_down() {
     remcache(["set", "k", "v"]).servers(server.addr()).run().exits(0);
     let (_tool, address) = serve(&format!("{},{DEAD}", server.addr()));
     let (status, text) = fetch(&address, "/metrics");
-    assert!(status.ends_with("200 OK"), "{status}");
+    assert_eq!(status, 200);
     let label = format!("{{server=\"{}\"}}", server.addr());
     for line in [
         format!("memcached_up{label} 1"),
@@ -57,47 +42,41 @@ fn metrics_are_well_formed_and_report_servers_that_are_down() {
     ] {
         assert!(text.lines().any(|known| known == line), "{line}\n{text}");
     }
-    let mut promtool =
-        debian("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    let checked = promtool.wait_with_output().unwrap();
-    // promtool also criticizes names, which are those of memcached_exporter; for malformed text it exits with 1.
-    assert_ne!(checked.status.code(), Some(1), "{}", String::from_utf8_lossy(&checked.stderr));
-    assert!(fetch(&address, "/other").0.contains("404"));
+    // promtool also criticizes names, which are those of memcached_exporter; for malformed text it says that it failed.
+    let complaints = promtool(&["check", "metrics"], Path::new("."), &text).err().unwrap_or_default();
+    let is_about_names = |line: &&str| line.starts_with("memcached_") && !line.starts_with("memcached_client_");
+    let others: Vec<_> = complaints.lines().filter(|line| !is_about_names(line)).collect();
+    assert!(others.is_empty(), "{others:?}");
+    assert_eq!(fetch(&address, "/other").0, 404);
     assert!(fetch(&address, "/").1.contains("/metrics"));
 }
 
+/// The requests of the tool have the metrics of the library.
 #[test]
-fn prometheus_scrapes_them() {
+fn its_own_requests_have_the_names_of_the_library() {
+    let server = Memcached::start(&[]);
+    let (_tool, address) = serve(&format!("{},{DEAD}", server.addr()));
+    let text = fetch(&address, "/metrics").1;
+    for (outcome, server) in [("ok", &*server.addr()), ("Disconnected", DEAD)] {
+        let labels = format!("{{operation=\"stats\",outcome=\"{outcome}\",server=\"{server}\"}}");
+        let count = format!("db_client_operation_duration_seconds_count{labels} ");
+        assert!(text.lines().any(|line| line.starts_with(&count)), "{count}\n{text}");
+    }
+    let up = format!("memcached_client_server_state{{state=\"connected\",server=\"{}\"}} 1", server.addr());
+    assert!(text.contains(&up), "{up}\n{text}");
+    assert!(text.contains("le=\"0.00005\""), "the buckets of the library");
+}
+
+#[test]
+fn every_query_of_the_server_dashboard_returns_data() {
     let server = Memcached::start(&[]);
     let (_tool, address) = serve(&server.addr());
-    let directory = tempfile::tempdir().unwrap();
-    let config = directory.path().join("prometheus.yml");
-    let text = format!(
-        "global: {{scrape_interval: 200ms, scrape_timeout: 200ms}}\nscrape_configs: [{{job_name: cache, static_configs: [{{targets: ['{address}']}}]}}]\n"
-    );
-    std::fs::write(&config, text).unwrap();
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let prometheus = debian("prometheus")
-        .arg(format!("--config.file={}", config.display()))
-        .arg(format!("--storage.tsdb.path={}", directory.path().join("data").display()))
-        .arg(format!("--web.listen-address={free}"))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn();
-    let _prometheus = Running(prometheus.unwrap());
-    let begun = Instant::now();
-    let found = loop {
-        let answer = TcpStream::connect(&free).is_ok().then(|| fetch(&free, "/api/v1/query?query=memcached_up").1);
-        let answer: Value = answer.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-        if let Some(metric) = answer.pointer("/data/result/0") {
-            break metric.clone();
-        }
-        assert!(begun.elapsed() < Duration::from_secs(60), "{answer}");
-        std::thread::sleep(Duration::from_millis(100));
-    };
-    assert_eq!(found["metric"]["server"], server.addr());
-    assert_eq!(found["value"][1], "1");
+    let load = remcache(["bench", "--time", "1h", "--rate", "200", "--keys", "100"]);
+    let _load = Running(load.servers(server.addr()).spawn());
+    let prometheus = Prometheus::start(&[&address], Duration::from_millis(500), None);
+    prometheus.wait_for("memcached_up", |series, is_up| series.labels["server"] == server.addr() && is_up == 1.0);
+    let dashboard = Dashboard::read(include_str!("../../../../docs/monitoring/grafana-server.json"), "10s");
+    dashboard.wait_for_data(&prometheus);
 }
 
 #[test]
