@@ -33,7 +33,9 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::ops::all_servers::FlushAll;
 use crate::ops::builder::{Append, ConditionalSet, Delete, Get, Increment, Inspect, Set, Touch};
-use crate::ops::multi_builder::{AppendMany, DeleteMany, GetMany, IncrementMany, SetMany, TouchMany};
+use crate::ops::multi_builder::{
+    AppendMany, ConditionalSetMany, DeleteMany, GetMany, IncrementMany, SetMany, TouchMany,
+};
 use crate::proto::{IntoCowBytes, Reply, Request, Ttl};
 use crate::server::handle::ServerHandle;
 use crate::server_list::ServerList;
@@ -187,8 +189,8 @@ operations! {
     "Fetches many items." get_many<K>(keys: impl IntoIterator<Item = K>) -> GetMany<'a, K> where (K: AsRef<[u8]>);
     "Fetches many items and gives each a new time to live." get_and_touch_many<K>(keys: impl IntoIterator<Item = K>, ttl: impl Into<Ttl>) -> GetMany<'a, K> where (K: AsRef<[u8]>);
     "Stores many items, whether or not there are any." set_many<K, V>(items: impl IntoIterator<Item = (K, V)>) -> SetMany<'a, K, V> where (K: AsRef<[u8]>, for<'r> &'r V: IntoCowBytes<'r>);
-    "Stores many items whose keys are absent." add_many<K, V>(items: impl IntoIterator<Item = (K, V)>) -> SetMany<'a, K, V> where (K: AsRef<[u8]>, for<'r> &'r V: IntoCowBytes<'r>);
-    "Stores many items where there are some." replace_many<K, V>(items: impl IntoIterator<Item = (K, V)>) -> SetMany<'a, K, V> where (K: AsRef<[u8]>, for<'r> &'r V: IntoCowBytes<'r>);
+    "Stores many items whose keys are absent." add_many<K, V>(items: impl IntoIterator<Item = (K, V)>) -> ConditionalSetMany<'a, K, V> where (K: AsRef<[u8]>, for<'r> &'r V: IntoCowBytes<'r>);
+    "Stores many items where there are some." replace_many<K, V>(items: impl IntoIterator<Item = (K, V)>) -> ConditionalSetMany<'a, K, V> where (K: AsRef<[u8]>, for<'r> &'r V: IntoCowBytes<'r>);
     "Puts bytes behind many values." append_many<K, V>(items: impl IntoIterator<Item = (K, V)>) -> AppendMany<'a, K, V> where (K: AsRef<[u8]>, for<'r> &'r V: IntoCowBytes<'r>);
     "Puts bytes before many values." prepend_many<K, V>(items: impl IntoIterator<Item = (K, V)>) -> AppendMany<'a, K, V> where (K: AsRef<[u8]>, for<'r> &'r V: IntoCowBytes<'r>);
     "Removes many items." delete_many<K>(keys: impl IntoIterator<Item = K>) -> DeleteMany<'a, K> where (K: AsRef<[u8]>);

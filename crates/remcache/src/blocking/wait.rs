@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::runtime::Runner;
 use crate::ops::all_servers::FlushAll;
-use crate::ops::builder::kind::{Count, Store};
+use crate::ops::builder::kind::{Count, Store, Unconditional};
 use crate::ops::builder::{Append, Command, ConditionalDelete, ConditionalSet, Delete, Increment, Kind, Set};
 use crate::ops::multi_builder::{Entry, Many};
 use crate::proto::Ttl;
@@ -43,7 +43,7 @@ impl<O: IntoFuture> BlockingOperation<'_, O> {
 
 /// Options, for the operation on one key and for that on many.
 macro_rules! options {
-    ($($doc:literal $option:ident($argument:ident: $type:ty): $($name:ident)*, many $($many:ident)*;)*) => {$(
+    ($($doc:literal $option:ident($argument:ident: $type:ty): $($name:ident)*, many $($many:ty),*;)*) => {$(
         $(impl BlockingOperation<'_, $name<'_>> { options!(@$doc $option $argument $type); })*
         $(impl<Q: Entry> BlockingOperation<'_, Many<'_, $many, Q>> { options!(@$doc $option $argument $type); })*
     )*};
@@ -56,8 +56,8 @@ macro_rules! options {
 }
 
 options! {
-    "How long the items live (default: for ever)." ttl(ttl: impl Into<Ttl>): Set ConditionalSet Increment, many Store Count;
-    "Flags to store with each value (default: 0)." flags(flags: u32): Set ConditionalSet, many Store;
+    "How long the items live (default: for ever)." ttl(ttl: impl Into<Ttl>): Set ConditionalSet Increment, many Unconditional<Store>, Store, Count;
+    "Flags to store with each value (default: 0)." flags(flags: u32): Set ConditionalSet, many Unconditional<Store>, Store;
     "Only if the item's CAS value is this one." cas(cas: u64): ConditionalSet Append ConditionalDelete, many;
     "The number to start from if a key is absent (default: an absent counter stays absent)." initial(initial: u64): Increment, many Count;
 }

@@ -47,7 +47,7 @@ use crate::observe;
 use crate::observe::OperationName;
 use crate::ops::outcomes::Outcomes;
 use crate::proto::Ttl;
-use crate::result::{Item, UnconditionalOutcome, WriteOutcome};
+use crate::result::{Item, UnconditionalOutcome};
 use crate::value::{Codec, Encoded, ValueError};
 use chunked::Chunking;
 use store::{Condition, Store};
@@ -202,7 +202,7 @@ impl<T, B: ?Sized> Cache<T, B> {
         self.write(Condition::Cas(cas), key.as_ref(), value)
     }
 
-    /// Stores a value if there is no item; otherwise returns [`Exists`](WriteOutcome::Exists).
+    /// Stores a value if there is no item; otherwise returns [`Exists`](crate::WriteOutcome::Exists).
     ///
     /// # Errors
     /// As [`Cache::set`].
@@ -213,7 +213,7 @@ impl<T, B: ?Sized> Cache<T, B> {
         self.write(Condition::Absent, key.as_ref(), value)
     }
 
-    /// Stores a value if there is an item; otherwise returns [`NotFound`](WriteOutcome::NotFound).
+    /// Stores a value if there is an item; otherwise returns [`NotFound`](crate::WriteOutcome::NotFound).
     ///
     /// # Errors
     /// As [`Cache::set`].
@@ -242,7 +242,7 @@ impl<T, B: ?Sized> Cache<T, B> {
         CacheWriteMany::new(&self.store, keys, encoded)
     }
 
-    /// Gives a value another TTL; returns [`NotFound`](WriteOutcome::NotFound) for a miss.
+    /// Gives a value another TTL; returns [`NotFound`](crate::WriteOutcome::NotFound) for a miss.
     ///
     /// # Errors
     /// As [`Client::touch`].
@@ -311,12 +311,15 @@ impl<T, B: ?Sized> Cache<T, B> {
     ///
     /// # Cancellation
     /// Values whose deletes were sent may have been removed.
-    pub async fn delete_many<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> Outcomes<K, WriteOutcome> {
+    pub async fn delete_many<K: AsRef<[u8]>>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Outcomes<K, UnconditionalOutcome> {
         let keys: Vec<K> = keys.into_iter().collect();
         let (store, operation) = self.store.observe_many(OperationName::DeleteMany, keys.len());
         let results = store.delete_many(&keys).await;
         operation.end_many(results.iter().map(observe::done_each));
-        keys.into_iter().zip(results).collect()
+        keys.into_iter().zip(results.into_iter().map(|result| result.map(Into::into))).collect()
     }
 
     /// Returns the underlying client.

@@ -305,7 +305,7 @@ impl Store {
             let items = places.iter().map(|place| self.key(keys[*place].as_ref())).zip(bytes);
             let stored = self.client.set_many(items).flags(flags).ttl(ttl).await;
             for (place, (_, result)) in places.into_iter().zip(stored) {
-                results[place] = Some(result);
+                results[place] = Some(result.map(Into::into));
             }
         }
         for key in keys {
@@ -390,7 +390,7 @@ impl Store {
         }
         keys.iter().for_each(|key| self.forget(key.as_ref()));
         let deleted = self.client.delete_many(keys.iter().map(|key| self.key(key.as_ref()))).await;
-        results.extend(deleted.into_iter().map(|(_, result)| result));
+        results.extend(deleted.into_iter().map(|(_, result)| result.map(Into::into)));
         keys.iter().for_each(|key| self.forget(key.as_ref()));
         results
     }

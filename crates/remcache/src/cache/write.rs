@@ -12,7 +12,7 @@ use crate::observe;
 use crate::observe::OperationName;
 use crate::ops::outcomes::Outcomes;
 use crate::proto::Ttl;
-use crate::result::WriteOutcome;
+use crate::result::{UnconditionalOutcome, WriteOutcome};
 use crate::value::Encoded;
 
 /// A store of one value: set its options, then await it.
@@ -95,7 +95,7 @@ impl<'a, K> CacheWriteMany<'a, K> {
 }
 
 impl<'a, K: AsRef<[u8]> + Send + Sync + 'a> IntoFuture for CacheWriteMany<'a, K> {
-    type Output = Outcomes<K, WriteOutcome>;
+    type Output = Outcomes<K, UnconditionalOutcome>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
 
     fn into_future(self) -> Self::IntoFuture {
@@ -104,7 +104,7 @@ impl<'a, K: AsRef<[u8]> + Send + Sync + 'a> IntoFuture for CacheWriteMany<'a, K>
             let (store, operation) = store.observe_many(OperationName::SetMany, keys.len());
             let results = store.set_many(&keys, values, ttl).await;
             operation.end_many(results.iter().map(observe::done_each));
-            keys.into_iter().zip(results).collect()
+            keys.into_iter().zip(results.into_iter().map(|result| result.map(Into::into))).collect()
         })
     }
 }

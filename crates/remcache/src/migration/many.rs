@@ -17,7 +17,7 @@ use crate::observe;
 use crate::observe::OperationName;
 use crate::ops::outcomes::Outcomes;
 use crate::proto::{IntoCowBytes, Ttl};
-use crate::result::{Item, WriteOutcome};
+use crate::result::{Item, UnconditionalOutcome, WriteOutcome};
 
 type Results<T> = Vec<Result<T, Error>>;
 
@@ -117,7 +117,10 @@ impl Migration {
     ///
     /// # Cancellation
     /// Requests that were sent may have been executed.
-    pub async fn delete_many<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> Outcomes<K, WriteOutcome> {
+    pub async fn delete_many<K: AsRef<[u8]>>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Outcomes<K, UnconditionalOutcome> {
         let keys: Vec<K> = keys.into_iter().collect();
         let slices: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
         let (migration, operation) = self.observe_many(OperationName::DeleteMany, keys.len());
@@ -126,7 +129,7 @@ impl Migration {
         keys.into_iter().zip(results).collect()
     }
 
-    async fn remove_many(&self, keys: &[&[u8]]) -> Results<WriteOutcome> {
+    async fn remove_many(&self, keys: &[&[u8]]) -> Results<UnconditionalOutcome> {
         let moving: Vec<usize> = (0..keys.len()).filter(|&place| !self.has_same_server(keys[place])).collect();
         let mut in_old: Vec<Result<bool, Error>> = keys.iter().map(|_| Ok(false)).collect();
         for (place, outcome) in self.forget_many(keys, &moving).await {
@@ -134,20 +137,20 @@ impl Migration {
         }
         let reached: Vec<usize> = places(&in_old, |_, outcome| outcome.is_ok());
         let deleted = self.new.delete_many(reached.iter().map(|&place| keys[place])).await;
-        let mut deleted = deleted.into_iter().map(|(_, result)| result);
-        let result = |in_old: Result<bool, Error>| match (in_old?, deleted.next()) {
+        let mut deleted = deleted.into_iter().map(|(_, result)| result.map(WriteOutcome::from));
+        let mut result = |in_old: Result<bool, Error>| match (in_old?, deleted.next()) {
             (true, Some(Ok(WriteOutcome::NotFound))) => Ok(WriteOutcome::Applied(0)),
             (true, Some(Err(error))) => Err(half_done(error)),
             (_, Some(outcome)) => outcome,
             (_, None) => Ok(WriteOutcome::NotFound),
         };
-        in_old.into_iter().map(result).collect()
+        in_old.into_iter().map(|in_old| result(in_old).map(Into::into)).collect()
     }
 
     /// Deletes keys from the old placement; returns whether each existed.
     async fn forget_many(&self, keys: &[&[u8]], places: &[usize]) -> Vec<(usize, Result<bool, Error>)> {
         let deleted = self.old.delete_many(places.iter().map(|&place| keys[place])).await;
-        let outcomes = deleted.into_iter().map(|(_, result)| result);
+        let outcomes = deleted.into_iter().map(|(_, result)| result.map(WriteOutcome::from));
         let was_there =
             |outcome| self.unavailable_as_miss(outcome).map(|change| change.is_some_and(WriteOutcome::is_applied));
         places.iter().copied().zip(outcomes.map(was_there)).collect()
@@ -198,7 +201,7 @@ impl<K: AsRef<[u8]>, V: Send + Sync> SetMany<'_, K, V>
 where
     for<'r> &'r V: IntoCowBytes<'r>,
 {
-    async fn run(self) -> Outcomes<K, WriteOutcome> {
+    async fn run(self) -> Outcomes<K, UnconditionalOutcome> {
         let Self { migration, items, ttl, flags, timeout } = self;
         let (keys, values): (Vec<K>, Vec<V>) = items.into_iter().unzip();
         let slices: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
@@ -206,8 +209,8 @@ where
         let lengths: Vec<usize> = values.iter().map(|value| value.into_cow_bytes().len()).collect();
         let stored = migration.new.set_many(slices.iter().copied().zip(values)).ttl(ttl).flags(flags);
         let stored = stored.timeout(timeout).await;
-        let mut results: Results<WriteOutcome> = stored.into_iter().map(|(_, result)| result).collect();
-        let is_over = |place: usize, result: &Result<WriteOutcome, Error>| match result {
+        let mut results: Results<UnconditionalOutcome> = stored.into_iter().map(|(_, result)| result).collect();
+        let is_over = |place: usize, result: &Result<UnconditionalOutcome, Error>| match result {
             Ok(_) => true,
             Err(error) if error.kind() == ErrorKind::ValueTooLarge => {
                 !migration.new.refuses_size(slices[place], lengths[place], flags)
@@ -232,7 +235,7 @@ where
     V: Send + Sync + 'a,
     for<'r> &'r V: IntoCowBytes<'r>,
 {
-    type Output = Outcomes<K, WriteOutcome>;
+    type Output = Outcomes<K, UnconditionalOutcome>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
 
     fn into_future(self) -> Self::IntoFuture {

@@ -26,7 +26,7 @@ pub use builder::{Kind, kind};
 pub use call::Call;
 pub use call_many::CallMany;
 pub use many_stream::{DeleteStream, GetStream, ManyStream, SetStream};
-pub use multi_builder::{AppendMany, DeleteMany, GetMany, IncrementMany, Many, SetMany, TouchMany};
+pub use multi_builder::{AppendMany, ConditionalSetMany, DeleteMany, GetMany, IncrementMany, Many, SetMany, TouchMany};
 #[doc(hidden)]
 pub use multi_builder::{Entry, KeyDelta, KeyOnly, KeyValue};
 pub use outcomes::Outcomes;

@@ -3,7 +3,8 @@
 use crate::client::Client;
 use crate::ops::builder::Kind;
 use crate::ops::multi_builder::{
-    AppendMany, DeleteMany, Entry, GetMany, IncrementMany, KeyDelta, KeyOnly, KeyValue, Many, SetMany, TouchMany,
+    AppendMany, ConditionalSetMany, DeleteMany, Entry, GetMany, IncrementMany, KeyDelta, KeyOnly, KeyValue, Many,
+    SetMany, TouchMany,
 };
 use crate::proto::{IntoCowBytes, Request, Ttl};
 
@@ -79,7 +80,7 @@ impl Client {
     ///
     /// # Cancellation
     /// See [`Many`].
-    pub fn add_many<K, V>(&self, items: impl IntoIterator<Item = (K, V)>) -> SetMany<'_, K, V>
+    pub fn add_many<K, V>(&self, items: impl IntoIterator<Item = (K, V)>) -> ConditionalSetMany<'_, K, V>
     where
         K: AsRef<[u8]>,
         for<'r> &'r V: IntoCowBytes<'r>,
@@ -100,7 +101,7 @@ impl Client {
     ///
     /// # Cancellation
     /// See [`Many`].
-    pub fn replace_many<K, V>(&self, items: impl IntoIterator<Item = (K, V)>) -> SetMany<'_, K, V>
+    pub fn replace_many<K, V>(&self, items: impl IntoIterator<Item = (K, V)>) -> ConditionalSetMany<'_, K, V>
     where
         K: AsRef<[u8]>,
         for<'r> &'r V: IntoCowBytes<'r>,

@@ -12,7 +12,7 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::observe::{OperationGuard, OperationName, OperationStarted, Parent, Scope};
 use crate::ops::builder::Kind;
-use crate::ops::builder::kind::{Count, Delete, Extend, Fetch, FetchWithSentinels, Store, Touch};
+use crate::ops::builder::kind::{Count, Delete, Extend, Fetch, FetchWithSentinels, Store, Touch, Unconditional};
 use crate::ops::outcomes::Outcomes;
 use crate::proto::{CowBytes, IntoCowBytes, Reply, Request, Ttl};
 use crate::result as outcome;
@@ -328,7 +328,7 @@ impl Options {
 }
 
 macro_rules! options {
-    ($($kind:ident: $($option:ident)*;)*) => {$(
+    ($($kind:ty: $($option:ident)*;)*) => {$(
         impl<Q: Entry> Many<'_, $kind, Q> { $(options!(@$option);)* }
     )*};
     (@ttl) => {
@@ -352,6 +352,7 @@ macro_rules! options {
 }
 
 options! {
+    Unconditional<Store>: flags ttl;
     Store: flags ttl;
     Count: initial ttl;
 }
@@ -380,12 +381,14 @@ impl<N, Q> fmt::Debug for Many<'_, N, Q> {
 /// Fetches of many items.
 pub type GetMany<'a, K> = Many<'a, Fetch, KeyOnly<K>>;
 /// Writes of many items.
-pub type SetMany<'a, K, V> = Many<'a, Store, KeyValue<K, V>>;
+pub type SetMany<'a, K, V> = Many<'a, Unconditional<Store>, KeyValue<K, V>>;
+/// Writes of many items that are absent, or of those that exist.
+pub type ConditionalSetMany<'a, K, V> = Many<'a, Store, KeyValue<K, V>>;
 /// Additions to many values.
 pub type AppendMany<'a, K, V> = Many<'a, Extend, KeyValue<K, V>>;
 /// Deletes of many items.
-pub type DeleteMany<'a, K> = Many<'a, Delete, KeyOnly<K>>;
+pub type DeleteMany<'a, K> = Many<'a, Unconditional<Delete>, KeyOnly<K>>;
 /// New times to live for many items.
-pub type TouchMany<'a, K> = Many<'a, Touch, KeyOnly<K>>;
+pub type TouchMany<'a, K> = Many<'a, Unconditional<Touch>, KeyOnly<K>>;
 /// Changes of many counters.
 pub type IncrementMany<'a, K> = Many<'a, Count, KeyDelta<K>>;

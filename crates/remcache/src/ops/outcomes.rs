@@ -106,15 +106,19 @@ impl<K, T> Outcomes<K, Option<T>> {
     }
 }
 
-impl<K> Outcomes<K, WriteOutcome> {
+impl<K, T: Copy + Into<WriteOutcome>> Outcomes<K, T> {
     /// Returns the keys whose write was applied.
     pub fn applied(&self) -> impl Iterator<Item = &K> {
-        self.iter().filter_map(|(key, result)| result.is_ok_and(|change| change.is_applied()).then_some(key))
+        self.writes().filter_map(|(key, outcome)| outcome.is_applied().then_some(key))
     }
 
     /// Returns the keys whose write the server refused, each with its outcome.
     pub fn not_applied(&self) -> impl Iterator<Item = (&K, WriteOutcome)> {
-        self.iter().filter_map(|(key, result)| Some((key, *result.ok()?))).filter(|(_, change)| !change.is_applied())
+        self.writes().filter(|(_, outcome)| !outcome.is_applied())
+    }
+
+    fn writes(&self) -> impl Iterator<Item = (&K, WriteOutcome)> {
+        self.iter().filter_map(|(key, result)| Some((key, (*result.ok()?).into())))
     }
 }
 

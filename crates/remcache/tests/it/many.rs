@@ -19,8 +19,8 @@ fn client_of_all(servers: &[Memcached]) -> Client {
     Client::with_config(servers.iter().map(Memcached::addr), patient_config()).unwrap()
 }
 
-fn outcomes<'k>(many: &remcache::Outcomes<&'k str, WriteOutcome>) -> Vec<(&'k str, &'static str)> {
-    let name = |outcome: &WriteOutcome| match outcome {
+fn outcomes<'k, T: Copy + Into<WriteOutcome>>(many: &remcache::Outcomes<&'k str, T>) -> Vec<(&'k str, &'static str)> {
+    let name = |outcome: &T| match (*outcome).into() {
         WriteOutcome::Applied(_) => "applied",
         WriteOutcome::NotFound => "not found",
         WriteOutcome::Exists => "exists",

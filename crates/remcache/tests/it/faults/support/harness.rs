@@ -313,7 +313,7 @@ async fn set_many(caller: Caller, serial: u32) -> CallResults {
     let mut results = CallResults::default();
     for (key, result) in caller.within(2, caller.client.set_many(pairs.collect::<Vec<_>>())).await {
         results.record_write(&key, &result);
-        results.record(&key, result, WriteOutcome::is_applied);
+        results.record(&key, result, UnconditionalOutcome::is_applied);
     }
     results
 }
