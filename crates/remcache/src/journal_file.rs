@@ -96,7 +96,7 @@ impl JournalFile {
         }
         // After a failure the end of the file may be incomplete.
         let written = match state.is_failing || state.is_obsolete() {
-            true => self.rewrite(&mut state),
+            true => self.compact(&mut state),
             false => state.file.write_all(lines.as_bytes()),
         };
         if let Err(error) = &written
@@ -109,7 +109,7 @@ impl JournalFile {
     }
 
     /// Replaces the file by one without obsolete lines.
-    fn rewrite(&self, state: &mut State) -> io::Result<()> {
+    fn compact(&self, state: &mut State) -> io::Result<()> {
         let new = self.path.with_file_name({
             let mut name = self.path.file_name().unwrap_or_default().to_owned();
             name.push(".new");

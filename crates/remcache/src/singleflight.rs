@@ -99,7 +99,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl SingleFlight {
     /// Advances the logical clock and returns its previous value.
-    pub(crate) fn tick(&self) -> u64 {
+    pub(crate) fn advance_clock(&self) -> u64 {
         self.clock.fetch_add(1, Ordering::SeqCst)
     }
 
@@ -109,7 +109,7 @@ impl SingleFlight {
         if let Some(load) = loads.get(key) {
             return Role::Follower(Follower { id: load.id, progress: load.progress.clone() });
         }
-        let id = self.tick();
+        let id = self.advance_clock();
         let (progress, receiver) = watch::channel(Progress::Waiting);
         loads.insert(key.to_vec(), Load { id, progress: receiver });
         Role::Leader(Leader { single_flight: self, key: key.to_vec(), id, progress })
@@ -131,7 +131,7 @@ impl SingleFlight {
     ///
     /// A refresh that only waits for another process yields to one that does more, or waits for another item.
     pub(crate) fn begin_refresh(&self, key: &[u8], watched: Option<u64>) -> Option<u64> {
-        let id = self.tick();
+        let id = self.advance_clock();
         match lock(&self.refreshes).entry(key.to_vec()) {
             Entry::Occupied(mut entry) => {
                 let gives_way = entry.get().watched.is_some() && entry.get().watched != watched;

@@ -207,8 +207,8 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
                 let cache = &cache;
                 async move {
                     let loaded = encoded(&cache.codec, &full_key, value.borrow())?;
-                    cache.store.record_ttl(&full_key[cache.store.prefix.len()..], freshness.kept_for().into()).await;
-                    cache.store.loaded(&full_key, loaded, freshness.kept_for()).await
+                    cache.store.record_ttl(&full_key[cache.store.prefix.len()..], freshness.stored_ttl().into()).await;
+                    cache.store.loaded(&full_key, loaded, freshness.stored_ttl()).await
                 }
             };
             let client = &cache.store.client;
@@ -217,7 +217,7 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
             let hits: Vec<bool> = found.iter().map(|fetched| fetched.is_hit).collect();
             let mut items = Vec::with_capacity(keys.len());
             for (full_key, fetched) in full_keys.iter().zip(found) {
-                items.push(cache.store.whole_or_none(full_key, fetched.result).await);
+                items.push(cache.store.reassemble_or_miss(full_key, fetched.result).await);
             }
             let values = keys.iter().zip(items).map(|(key, item)| cache.decode_found(key.as_ref(), item));
             let values: Vec<_> = values.collect();
@@ -253,7 +253,7 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
         let Some(item) = self.load(key, freshness, timeout, loader).await? else { return Ok(None) };
         #[cfg(feature = "local-cache")]
         if let Some(near) = &self.store.near {
-            near.keep(key, epoch, Fresh { item: item.clone(), ttl: Some(freshness.kept_for()) }).await;
+            near.keep(key, epoch, Fresh { item: item.clone(), ttl: Some(freshness.stored_ttl()) }).await;
         }
         Ok(Some(self.decode(key, item).map_err(fail)?))
     }
@@ -276,7 +276,7 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
         let loader = Arc::new(Mutex::new(Some(loader)));
         // A manifest with a missing chunk is removed, and loaded in the second round.
         for _ in 0..2 {
-            let (store, codec, ttl) = (self.store.clone(), self.codec.clone(), freshness.kept_for());
+            let (store, codec, ttl) = (self.store.clone(), self.codec.clone(), freshness.stored_ttl());
             let (slot, prefixed) = (Arc::clone(&loader), full_key.clone());
             let load = move || async move {
                 let loader = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -291,8 +291,8 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
             let found =
                 recipes::fetch_within::<E, _, _>(&self.store.client, &full_key, freshness, timeout, load).await?;
             match self.store.whole(&full_key, found).await.map_err(fail)? {
-                Whole::Yes(item) => return Ok(item),
-                Whole::No => self.store.remove_broken(&full_key).await,
+                Completeness::Yes(item) => return Ok(item),
+                Completeness::No => self.store.remove_broken(&full_key).await,
             }
         }
         Err(fail(chunk_is_gone(&full_key)))
@@ -305,7 +305,7 @@ fn encoded<T, B: ?Sized>(codec: &Codec<T, B>, key: &[u8], value: &B) -> Result<L
 }
 
 /// Whether a value is complete.
-enum Whole {
+enum Completeness {
     Yes(Option<Item>),
     /// One of its chunks is missing.
     No,
@@ -326,23 +326,23 @@ impl Store {
         Ok(Loaded { flags: flags | chunked::MARK, bytes: manifest.to_string().into() })
     }
 
-    async fn whole(&self, key: &[u8], found: Found) -> Result<Whole, Error> {
-        let Some(Loaded { flags, bytes }) = found else { return Ok(Whole::Yes(None)) };
+    async fn whole(&self, key: &[u8], found: Found) -> Result<Completeness, Error> {
+        let Some(Loaded { flags, bytes }) = found else { return Ok(Completeness::Yes(None)) };
         let item = Item { value: bytes, flags, cas: 0 };
         match self.manifest(&item) {
-            None => Ok(Whole::Yes(Some(item))),
+            None => Ok(Completeness::Yes(Some(item))),
             Some(manifest) => {
                 let item = self.reassemble(key, Some(item), manifest).await?;
-                Ok(item.map_or(Whole::No, |item| Whole::Yes(Some(item))))
+                Ok(item.map_or(Completeness::No, |item| Completeness::Yes(Some(item))))
             }
         }
     }
 
     /// Reassembles a value of a batch; one with a missing chunk is a miss.
-    async fn whole_or_none(&self, key: &[u8], found: Result<Found, Error>) -> Result<Option<Item>, Error> {
+    async fn reassemble_or_miss(&self, key: &[u8], found: Result<Found, Error>) -> Result<Option<Item>, Error> {
         match self.whole(key, found?).await? {
-            Whole::Yes(item) => Ok(item),
-            Whole::No => {
+            Completeness::Yes(item) => Ok(item),
+            Completeness::No => {
                 self.remove_broken(key).await;
                 Ok(None)
             }

@@ -107,7 +107,7 @@ impl<T, B: ?Sized> Generation<T, B> {
     pub async fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<T>, Error> {
         let key = self.key(key);
         let (this, operation) = self.observe(OperationName::Get, &key);
-        let found = this.look(&key).await.map(|lookup| lookup.current());
+        let found = this.look_up(&key).await.map(|lookup| lookup.current());
         operation.end_with(observe::found, self.cache.decode_found(&key, found))
     }
 
@@ -134,7 +134,7 @@ impl<T, B: ?Sized> Generation<T, B> {
         self.client().delete(self.key(key)).await
     }
 
-    async fn look(&self, key: &[u8]) -> Result<Lookup, Error> {
+    async fn look_up(&self, key: &[u8]) -> Result<Lookup, Error> {
         let outcomes = self.client().get_many([&self.tag[..], key]).await;
         let mut items = outcomes.into_iter().map(|(_, item)| item);
         let token = items.next().transpose()?.flatten().map(|item| item.value);
@@ -244,7 +244,7 @@ impl<T: 'static, B: ?Sized + 'static> Generation<T, B> {
 
     /// Returns the item of a key if it is current, or the token that a new value gets.
     async fn current_or_token(&self, key: &[u8]) -> Result<Result<Item, Bytes>, Error> {
-        let lookup = self.look(key).await?;
+        let lookup = self.look_up(key).await?;
         if let Some(item) = lookup.current() {
             return Ok(Ok(item));
         }

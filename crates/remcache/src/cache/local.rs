@@ -49,7 +49,7 @@ impl LocalCache {
     }
 
     pub(crate) fn open(self) -> LocalStore {
-        let weight = |key: &Vec<u8>, copy: &Copied| u32::try_from(key.len() + copy.item.value.len() + OVERHEAD);
+        let weight = |key: &Vec<u8>, copy: &CachedCopy| u32::try_from(key.len() + copy.item.value.len() + OVERHEAD);
         LocalStore {
             copies: Moka::builder()
                 .max_capacity(self.capacity)
@@ -70,7 +70,7 @@ impl LocalCache {
 
 /// The in-process cache.
 pub(crate) struct LocalStore {
-    copies: Moka<Vec<u8>, Copied>,
+    copies: Moka<Vec<u8>, CachedCopy>,
     hot: Option<AccessCounter>,
     /// Epoch per group of keys, incremented by every change through the cache.
     epochs: Box<[AtomicU64]>,
@@ -89,7 +89,7 @@ pub(crate) struct Fresh {
 
 /// An item, the epoch of its key when it was requested, and when it expires.
 #[derive(Clone)]
-struct Copied {
+struct CachedCopy {
     epoch: u64,
     item: Item,
     expires: Instant,
@@ -157,11 +157,11 @@ impl LocalStore {
         }
     }
 
-    async fn copied(&self, key: &[u8], epoch: u64, fresh: Fresh) -> Copied {
+    async fn copied(&self, key: &[u8], epoch: u64, fresh: Fresh) -> CachedCopy {
         let Fresh { item, ttl } = fresh;
         let expires = Instant::now() + ttl.map_or(self.ttl, |ttl| ttl.min(self.ttl));
         let expires = self.expirations.get(key).await.map_or(expires, |stored| stored.min(expires));
-        Copied { epoch, item, expires }
+        CachedCopy { epoch, item, expires }
     }
 
     /// Records the TTL with which this process stores an item.

@@ -12,7 +12,7 @@ use crate::ops::primary::PrimaryRoute;
 use crate::proto::Request;
 use crate::recipes::fetch::Loaded;
 use crate::recipes::recipe::Recipe;
-use crate::recipes::update::{TRIES, delete_unchanged, store_unchanged, too_busy, wait_before};
+use crate::recipes::update::{TRIES, delete_unchanged, store_unchanged, too_busy, wait_before_attempt};
 use crate::result::Item;
 
 impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
@@ -52,7 +52,7 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
         Recipe::for_key(&self.store.client, name, full_key, observe::done, move |client, _, _| async move {
             let cache = self.with_client(client);
             for attempt in 0..TRIES {
-                wait_before(attempt).await;
+                wait_before_attempt(attempt).await;
                 if let Some(stored) = cache.try_update(&key, &mut change).await? {
                     return Ok(stored);
                 }

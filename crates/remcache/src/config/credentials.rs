@@ -66,7 +66,7 @@ impl Credentials {
     }
 
     /// Returns the message of SASL's PLAIN mechanism (RFC 4616): an empty authorization identity, user, password.
-    pub(crate) fn plain(&self) -> Zeroizing<Vec<u8>> {
+    pub(crate) fn sasl_plain_message(&self) -> Zeroizing<Vec<u8>> {
         self.joined(&[b"\0", &self.secret.user, b"\0", &self.secret.password])
     }
 
@@ -143,7 +143,7 @@ pub(crate) enum Source {
 
 impl Source {
     /// Returns the current credentials for a server.
-    pub(crate) async fn ask(&self, server: &Endpoint) -> Result<Credentials, Failure> {
+    pub(crate) async fn get(&self, server: &Endpoint) -> Result<Credentials, Failure> {
         let credentials = match self {
             Self::Fixed(credentials) => credentials.clone(),
             Self::Provider(provider) => provider.credentials(server).await.map_err(|error| {
@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn messages_have_the_format_of_servers() {
         let credentials = Credentials::new("bob", "a secret");
-        assert_eq!(&credentials.plain()[..], b"\0bob\0a secret");
+        assert_eq!(&credentials.sasl_plain_message()[..], b"\0bob\0a secret");
         assert_eq!(&credentials.token().unwrap()[..], b"bob a secret");
         assert!(Credentials::new("bob smith", "secret").token().is_none());
     }

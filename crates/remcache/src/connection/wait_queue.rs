@@ -82,7 +82,7 @@ impl WaitQueue {
     }
 
     /// Makes the caller wait again at its old position, because there is no capacity or it is not its turn.
-    pub(super) fn wait_again(&mut self, request_id: RequestId, waker: &Waker) {
+    pub(super) fn requeue(&mut self, request_id: RequestId, waker: &Waker) {
         let Some(entry) = self.entry(request_id) else { return };
         let length = entry.length;
         match &mut entry.state {
@@ -235,7 +235,7 @@ mod tests {
         let mut scene = Scene::new(1);
         let (one, two) = (scene.push(), scene.push());
         assert_eq!(scene.notify(), 1);
-        scene.queue.wait_again(one, Waker::noop());
+        scene.queue.requeue(one, Waker::noop());
         assert!(!scene.has_turn(one));
         assert_eq!(scene.notify(), 1);
         assert!(scene.has_turn(one) && !scene.has_turn(two));

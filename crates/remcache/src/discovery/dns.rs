@@ -9,7 +9,7 @@ use hickory_resolver::lookup::Lookup;
 use hickory_resolver::proto::rr::rdata::SRV;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 
-use super::resolver::{Terms, records, ttl};
+use super::resolver::{ResolverSettings, records, ttl};
 use super::{Discover, DiscoverError};
 
 /// Source that lists the A and AAAA records of a name; each address is a server.
@@ -34,7 +34,7 @@ use super::{Discover, DiscoverError};
 pub struct Dns {
     name: String,
     port: u16,
-    terms: Terms,
+    resolver_settings: ResolverSettings,
     ttl: Option<Duration>,
 }
 
@@ -56,21 +56,21 @@ pub struct Dns {
 #[derive(Clone)]
 pub struct Srv {
     name: String,
-    terms: Terms,
+    resolver_settings: ResolverSettings,
     ttl: Option<Duration>,
 }
 
 impl Dns {
     /// Creates a source of the addresses of this name, all with this port.
     pub fn new(name: impl Into<String>, port: u16) -> Self {
-        Self { name: name.into(), port, terms: Terms::default(), ttl: None }
+        Self { name: name.into(), port, resolver_settings: ResolverSettings::default(), ttl: None }
     }
 }
 
 impl Srv {
     /// Creates a source of the targets of this service, such as `_memcache._tcp.example.com.`.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), terms: Terms::default(), ttl: None }
+        Self { name: name.into(), resolver_settings: ResolverSettings::default(), ttl: None }
     }
 }
 
@@ -80,21 +80,21 @@ macro_rules! settings {
             /// Sets the name server to query (default: those of the system, with its hosts file).
             #[must_use]
             pub fn nameserver(mut self, address: SocketAddr) -> Self {
-                self.terms.nameserver = Some(address);
+                self.resolver_settings.nameserver = Some(address);
                 self
             }
 
             /// Bounds the polling interval, which is the records' TTL (default: 5 s to 60 s).
             #[must_use]
             pub fn interval_between(mut self, least: Duration, most: Duration) -> Self {
-                self.terms.interval = (least, most);
+                self.resolver_settings.interval = (least, most);
                 self
             }
 
             /// Time limit of a lookup, for all its queries together (default: 5 s).
             #[must_use]
             pub fn timeout(mut self, timeout: Duration) -> Self {
-                self.terms.timeout = timeout;
+                self.resolver_settings.timeout = timeout;
                 self
             }
         }
@@ -115,12 +115,12 @@ impl Discover for Dns {
     }
 
     fn interval(&self) -> Duration {
-        self.terms.interval_of(self.ttl)
+        self.resolver_settings.interval_of(self.ttl)
     }
 
     async fn fetch_servers(&mut self) -> Result<Option<Vec<String>>, DiscoverError> {
         let name = Name::from_utf8(&self.name)?;
-        let found = self.terms.ask(async |resolver| both_families(resolver, name).await).await?;
+        let found = self.resolver_settings.query(async |resolver| both_families(resolver, name).await).await?;
         if found.is_empty() {
             return Err("no A or AAAA records".into());
         }
@@ -137,12 +137,13 @@ impl Discover for Srv {
     }
 
     fn interval(&self) -> Duration {
-        self.terms.interval_of(self.ttl)
+        self.resolver_settings.interval_of(self.ttl)
     }
 
     async fn fetch_servers(&mut self) -> Result<Option<Vec<String>>, DiscoverError> {
         let name = Name::from_utf8(&self.name)?;
-        let found = self.terms.ask(async |resolver| records(resolver, &name, RecordType::SRV).await).await?;
+        let found =
+            self.resolver_settings.query(async |resolver| records(resolver, &name, RecordType::SRV).await).await?;
         let found = found.ok_or("no SRV records")?;
         self.ttl = ttl(&found);
         let services: Vec<&SRV> = found.answers().iter().filter_map(|record| service(&record.data)).collect();

@@ -111,7 +111,7 @@ impl ElastiCache {
         }
     }
 
-    async fn ask(&self) -> Result<ClusterConfig, DiscoverError> {
+    async fn request_config(&self) -> Result<ClusterConfig, DiscoverError> {
         let mut stream = self.open().await?;
         let answer = match exchange(&mut stream, "config get cluster").await? {
             Decoded::Unknown => exchange(&mut stream, &format!("get {ITEM}")).await?,
@@ -143,7 +143,8 @@ impl Discover for ElastiCache {
 
     async fn fetch_servers(&mut self) -> Result<Option<Vec<String>>, DiscoverError> {
         let limit = self.timeout;
-        let config = timeout(limit, self.ask()).await.map_err(|_| format!("no reply within {limit:?}"))??;
+        let config =
+            timeout(limit, self.request_config()).await.map_err(|_| format!("no reply within {limit:?}"))??;
         if config.version < self.version {
             return Err(
                 format!("configuration version {} is older than {} seen before", config.version, self.version).into()

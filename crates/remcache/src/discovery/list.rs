@@ -49,7 +49,7 @@ impl List {
     }
 
     /// Returns the addresses of this list that the other one does not contain.
-    pub(crate) fn without(&self, other: &Self) -> Vec<String> {
+    pub(crate) fn difference(&self, other: &Self) -> Vec<String> {
         let known: HashSet<&Endpoint> = other.endpoints.iter().collect();
         let pairs = self.addresses.iter().zip(&self.endpoints);
         pairs.filter(|(_, endpoint)| !known.contains(endpoint)).map(|(address, _)| address.clone()).collect()
@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn a_new_weight_is_a_difference() {
         let (before, after) = (check(&["a", "b"]).unwrap(), check(&["a:11211:2", "b:11211"]).unwrap());
-        assert_eq!(after.without(&before), ["a:11211:2"]);
-        assert_eq!(before.without(&after), ["a"]);
+        assert_eq!(after.difference(&before), ["a:11211:2"]);
+        assert_eq!(before.difference(&after), ["a"]);
     }
 }

@@ -14,13 +14,13 @@ use super::DiscoverError;
 
 /// DNS lookup settings: name server, time limit and polling bounds.
 #[derive(Clone, Debug)]
-pub(crate) struct Terms {
+pub(crate) struct ResolverSettings {
     pub(crate) nameserver: Option<SocketAddr>,
     pub(crate) timeout: Duration,
     pub(crate) interval: (Duration, Duration),
 }
 
-impl Default for Terms {
+impl Default for ResolverSettings {
     fn default() -> Self {
         Self {
             nameserver: None,
@@ -30,7 +30,7 @@ impl Default for Terms {
     }
 }
 
-impl Terms {
+impl ResolverSettings {
     /// Returns the polling interval for records with this TTL.
     pub(crate) fn interval_of(&self, ttl: Option<Duration>) -> Duration {
         let (least, most) = self.interval;
@@ -38,7 +38,7 @@ impl Terms {
     }
 
     /// Runs queries within the time limit.
-    pub(crate) async fn ask<T>(
+    pub(crate) async fn query<T>(
         &self,
         questions: impl AsyncFnOnce(&TokioResolver) -> Result<T, DiscoverError>,
     ) -> Result<T, DiscoverError> {

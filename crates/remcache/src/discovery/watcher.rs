@@ -75,7 +75,7 @@ impl<S: Discover> Watcher<S> {
     }
 
     fn change(&mut self, list: List) {
-        let (added, removed) = (list.without(&self.list), self.list.without(&list));
+        let (added, removed) = (list.difference(&self.list), self.list.difference(&list));
         tracing::info!(source = self.source.name(), ?added, ?removed, "server list changed");
         let mut shared = self.shared.lock();
         shared.state.changed = Some(SystemTime::now());

@@ -158,7 +158,7 @@ impl HealthMonitor {
     }
 
     /// Returns the timeout counter that all connections share.
-    pub(crate) fn row(&self) -> Arc<TimeoutStreak> {
+    pub(crate) fn timeout_streak(&self) -> Arc<TimeoutStreak> {
         Arc::clone(&self.streak)
     }
 

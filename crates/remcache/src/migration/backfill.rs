@@ -5,7 +5,7 @@ use tokio::time::timeout_at;
 use super::Migration;
 use super::rules::key_of;
 use crate::error::Error;
-use crate::migration::builder::{Limit, ask};
+use crate::migration::builder::{Limit, send};
 use crate::ops::builder::kind::{FetchWithSentinels, Store};
 use crate::proto::{Request, Ttl};
 use crate::recipes::removal;
@@ -13,7 +13,7 @@ use crate::result::{Item, WriteOutcome};
 
 /// Result of backfilling an item.
 #[derive(Clone, Debug)]
-pub(crate) enum Copied {
+pub(crate) enum BackfillResult {
     /// The old placement has no item.
     Nothing,
     /// The item is in the new placement, with this CAS value.
@@ -28,10 +28,10 @@ pub(crate) enum Copied {
 
 impl Migration {
     /// Copies the item of a request's key from the old to the new placement.
-    pub(crate) async fn backfill(&self, request: &Request<'_>, limit: Limit) -> Result<Copied, Error> {
-        match self.ask_old::<FetchWithSentinels>(&key_of(request, Request::get)?, limit).await?.flatten() {
+    pub(crate) async fn backfill(&self, request: &Request<'_>, limit: Limit) -> Result<BackfillResult, Error> {
+        match self.send_to_old::<FetchWithSentinels>(&key_of(request, Request::get)?, limit).await?.flatten() {
             Some(item) => self.copy(request.key()?.as_bytes(), item, limit).await,
-            None => Ok(Copied::Nothing),
+            None => Ok(BackfillResult::Nothing),
         }
     }
 
@@ -40,8 +40,8 @@ impl Migration {
     /// # Errors
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) if one of the servers has no CAS values: concurrent changes
     /// could not be detected, nor copies reverted.
-    pub(crate) async fn copy(&self, key: &[u8], item: Item, limit: Limit) -> Result<Copied, Error> {
-        let left = Copied::Left(without_cas(item.clone()));
+    pub(crate) async fn copy(&self, key: &[u8], item: Item, limit: Limit) -> Result<BackfillResult, Error> {
+        let left = BackfillResult::Left(without_cas(item.clone()));
         let copying = tokio::spawn(self.clone().copy_checked(key.to_vec(), item));
         match timeout_at(limit.0, copying).await {
             Ok(Ok(copied)) => copied,
@@ -50,22 +50,22 @@ impl Migration {
         }
     }
 
-    async fn copy_checked(self, key: Vec<u8>, item: Item) -> Result<Copied, Error> {
+    async fn copy_checked(self, key: Vec<u8>, item: Item) -> Result<BackfillResult, Error> {
         let ttl = self.ttl.ttl(&self.old, &key, &item).await;
         if ttl == Ttl::Expired {
-            return Ok(Copied::Kept(without_cas(item)));
+            return Ok(BackfillResult::Kept(without_cas(item)));
         }
         self.old.primary(&key).checked_cas(item.cas)?;
         let new = self.new.primary(&key);
         new.require_cas().await?;
-        let left = Copied::Left(without_cas(item.clone()));
+        let left = BackfillResult::Left(without_cas(item.clone()));
         let add = Request::add(&key[..], item.value.clone()).flags(item.flags).ttl(ttl);
-        let copy = match ask::<Store>(&self.new, &add, self.limit()).await {
+        let copy = match send::<Store>(&self.new, &add, self.limit()).await {
             Ok(WriteOutcome::Applied(0)) => self.find_copy(&key, &item).await,
             Ok(WriteOutcome::Applied(cas)) => Ok(Some(cas)),
             Ok(_) => {
                 self.tallies.superseded.add(1);
-                return Ok(Copied::Overtaken);
+                return Ok(BackfillResult::Overtaken);
             }
             Err(error) => {
                 self.tallies.failed.add(1);
@@ -84,13 +84,13 @@ impl Migration {
             // Another client has replaced the copy, or its state is unknown: do not remove it.
             Ok(None) => {
                 self.tallies.superseded.add(1);
-                return Ok(Copied::Overtaken);
+                return Ok(BackfillResult::Overtaken);
             }
             Err(_) => return Ok(left),
         };
         if self.is_unchanged(&key, &item).await {
             self.tallies.backfilled.add(1);
-            return Ok(Copied::There(Item { cas, ..item }));
+            return Ok(BackfillResult::There(Item { cas, ..item }));
         }
         self.undo(&key, Some(cas)).await;
         Ok(left)
@@ -99,7 +99,7 @@ impl Migration {
     /// Finds the copy of an item whose CAS value is unknown: the text protocol returns none, and a reply may
     /// be lost. A different value belongs to another client.
     async fn find_copy(&self, key: &[u8], item: &Item) -> Result<Option<u64>, Error> {
-        let found = ask::<FetchWithSentinels>(&self.new, &Request::get(key), self.limit()).await?;
+        let found = send::<FetchWithSentinels>(&self.new, &Request::get(key), self.limit()).await?;
         Ok(found.filter(|found| found.value == item.value && found.flags == item.flags).map(|found| found.cas))
     }
 
@@ -108,13 +108,13 @@ impl Migration {
         self.tallies.reverted.add(1);
         if let Some(cas @ 1..) = cas {
             // If this fails, the copy stays until its TTL expires: no caller waits for it.
-            let _ = ask::<Store>(&self.new, &removal(key, cas), self.limit()).await;
+            let _ = send::<Store>(&self.new, &removal(key, cas), self.limit()).await;
         }
     }
 
     /// Whether the old item is unchanged; `false` if that is unknown.
     async fn is_unchanged(&self, key: &[u8], item: &Item) -> bool {
-        let now = ask::<FetchWithSentinels>(&self.old, &Request::get(key), self.limit()).await;
+        let now = send::<FetchWithSentinels>(&self.old, &Request::get(key), self.limit()).await;
         matches!(now, Ok(Some(now)) if now.cas == item.cas)
     }
 

@@ -148,12 +148,12 @@ impl<K: Kind> fmt::Debug for MigrationCommand<'_, K> {
 }
 
 /// Sends a request through one of the clients.
-pub(crate) async fn ask<K: Kind>(client: &Client, request: &Request<'_>, limit: Limit) -> Result<K::Output, Error> {
+pub(crate) async fn send<K: Kind>(client: &Client, request: &Request<'_>, limit: Limit) -> Result<K::Output, Error> {
     Command::<K>::new(client.call(request.clone())).timeout(limit.left()).await
 }
 
 /// What the result of an operation means to observers.
-fn judge<K: Kind>(result: &Result<K::Output, Error>) -> (Outcome, Counts) {
+fn classify<K: Kind>(result: &Result<K::Output, Error>) -> (Outcome, Counts) {
     match result.as_ref().map(K::is_found) {
         Ok(Some(is_hit)) => (if is_hit { Outcome::Hit } else { Outcome::Miss }, Counts::found(is_hit)),
         _ => done(result),
@@ -171,7 +171,7 @@ macro_rules! migration_kinds {
                         true => migration.stay::<Self>(&request, limit).await,
                         false => migration.$rule(&request, limit).await,
                     };
-                    operation.end_with(judge::<Self>, result)
+                    operation.end_with(classify::<Self>, result)
                 })
             }
         }

@@ -8,10 +8,10 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use super::Migration;
-use super::rules::{ends_the_old_value, half_done};
+use super::rules::{ends_the_old_value, partially_applied};
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
-use crate::migration::backfill::Copied;
+use crate::migration::backfill::BackfillResult;
 use crate::migration::builder::Limit;
 use crate::observe;
 use crate::observe::OperationName;
@@ -68,7 +68,9 @@ impl Migration {
                     count -= 1;
                     results[place] = Err(error);
                 }
-                Ok(Copied::There(item) | Copied::Left(item) | Copied::Kept(item)) => results[place] = Ok(Some(item)),
+                Ok(BackfillResult::There(item) | BackfillResult::Left(item) | BackfillResult::Kept(item)) => {
+                    results[place] = Ok(Some(item))
+                }
                 // The item in the new placement is newer.
                 Ok(_) => {
                     results[place] = Ok(Some(item));
@@ -87,7 +89,11 @@ impl Migration {
     }
 
     /// Copies items with bounded concurrency.
-    async fn copy_all(&self, keys: &[&[u8]], items: Vec<(usize, Item)>) -> Vec<(usize, Item, Result<Copied, Error>)> {
+    async fn copy_all(
+        &self,
+        keys: &[&[u8]],
+        items: Vec<(usize, Item)>,
+    ) -> Vec<(usize, Item, Result<BackfillResult, Error>)> {
         let limit = Limit::after(self.new.timeout());
         let mut copies = JoinSet::new();
         let mut copied = Vec::new();
@@ -140,7 +146,7 @@ impl Migration {
         let mut deleted = deleted.into_iter().map(|(_, result)| result.map(WriteOutcome::from));
         let mut result = |in_old: Result<bool, Error>| match (in_old?, deleted.next()) {
             (true, Some(Ok(WriteOutcome::NotFound))) => Ok(WriteOutcome::Applied(0)),
-            (true, Some(Err(error))) => Err(half_done(error)),
+            (true, Some(Err(error))) => Err(partially_applied(error)),
             (_, Some(outcome)) => outcome,
             (_, None) => Ok(WriteOutcome::NotFound),
         };
@@ -221,7 +227,7 @@ where
             places(&results, |place, result| is_over(place, result) && !migration.has_same_server(slices[place]));
         for (place, forgotten) in migration.forget_many(&slices, &over).await {
             if let (Ok(_), Err(error)) = (&results[place], forgotten) {
-                results[place] = Err(half_done(error));
+                results[place] = Err(partially_applied(error));
             }
         }
         operation.end_many(results.iter().map(observe::done_each));

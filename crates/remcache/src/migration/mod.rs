@@ -151,7 +151,7 @@ pub enum OldUnavailable {
 impl Migration {
     /// Creates a migration from one placement to another.
     pub fn new(old: Client, new: Client) -> Self {
-        let ttl = ttl::told_or(std::time::Duration::from_secs(300).into());
+        let ttl = ttl::reported_ttl_or(std::time::Duration::from_secs(300).into());
         Self { old, new, ttl, old_unavailable: OldUnavailable::default(), tallies: Arc::default() }
     }
 
@@ -164,7 +164,7 @@ impl Migration {
     /// find it.
     #[must_use]
     pub fn backfill_ttl(self, ttl: impl Into<Ttl>) -> Self {
-        Self { ttl: ttl::told_or(ttl.into()), ..self }
+        Self { ttl: ttl::reported_ttl_or(ttl.into()), ..self }
     }
 
     /// Sets the source of each copy's TTL, which takes precedence over what the old servers report.

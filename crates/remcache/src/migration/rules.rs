@@ -2,8 +2,8 @@
 
 use super::{Migration, OldUnavailable};
 use crate::error::{Error, ErrorKind};
-use crate::migration::backfill::{Copied, without_cas};
-use crate::migration::builder::{Limit, ask};
+use crate::migration::backfill::{BackfillResult, without_cas};
+use crate::migration::builder::{Limit, send};
 use crate::ops::builder::Kind;
 use crate::ops::builder::kind::{Count, Delete, Extend, FetchWithSentinels, Store, Touch};
 use crate::proto::{Delivery, Operation, Request};
@@ -54,7 +54,7 @@ impl Migration {
         request: &Request<'_>,
         limit: Limit,
     ) -> Result<K::Output, Error> {
-        let outcome = ask::<K>(&self.new, request, limit).await?;
+        let outcome = send::<K>(&self.new, request, limit).await?;
         if request.operation().is_fetch() {
             let counters = if outcome.is_absent() { &self.tallies.misses } else { &self.tallies.from_new };
             counters.add(1);
@@ -88,23 +88,30 @@ impl Migration {
     }
 
     async fn fetch_from_new(&self, request: &Request<'_>, limit: Limit) -> Result<Option<Item>, Error> {
-        let found = ask::<FetchWithSentinels>(&self.new, request, limit).await?;
+        let found = send::<FetchWithSentinels>(&self.new, request, limit).await?;
         if found.is_some() && request.operation() == Operation::GetAndTouch {
-            self.follow(request, limit).await.map_err(half_done)?;
+            self.follow(request, limit).await.map_err(partially_applied)?;
         }
         Ok(found)
     }
 
     /// Returns the item found in the old placement, with its new TTL if one was requested.
-    async fn fetch_copied(&self, request: &Request<'_>, copied: Copied, limit: Limit) -> Result<Option<Item>, Error> {
+    async fn fetch_copied(
+        &self,
+        request: &Request<'_>,
+        copied: BackfillResult,
+        limit: Limit,
+    ) -> Result<Option<Item>, Error> {
         match (copied, request.operation()) {
-            (Copied::Nothing | Copied::Overtaken, _) => Ok(None),
-            (Copied::There(_), Operation::GetAndTouch) => self.fetch_from_new(request, limit).await,
-            (Copied::Left(_) | Copied::Kept(_), Operation::GetAndTouch) => {
-                let item = self.ask_old::<FetchWithSentinels>(request, limit).await?.flatten();
+            (BackfillResult::Nothing | BackfillResult::Overtaken, _) => Ok(None),
+            (BackfillResult::There(_), Operation::GetAndTouch) => self.fetch_from_new(request, limit).await,
+            (BackfillResult::Left(_) | BackfillResult::Kept(_), Operation::GetAndTouch) => {
+                let item = self.send_to_old::<FetchWithSentinels>(request, limit).await?.flatten();
                 Ok(item.map(without_cas))
             }
-            (Copied::There(item) | Copied::Left(item) | Copied::Kept(item), _) => Ok(Some(item)),
+            (BackfillResult::There(item) | BackfillResult::Left(item) | BackfillResult::Kept(item), _) => {
+                Ok(Some(item))
+            }
         }
     }
 
@@ -118,9 +125,9 @@ impl Migration {
 
     /// Sets in the new placement first, so that readers never miss in between.
     async fn set_item(&self, request: &Request<'_>, limit: Limit) -> Result<WriteOutcome, Error> {
-        match ask::<Store>(&self.new, request, limit).await {
+        match send::<Store>(&self.new, request, limit).await {
             Ok(change) => {
-                self.forget(request, limit).await.map_err(half_done)?;
+                self.forget(request, limit).await.map_err(partially_applied)?;
                 Ok(change)
             }
             Err(error) => {
@@ -138,16 +145,16 @@ impl Migration {
     }
 
     async fn add_item(&self, request: &Request<'_>, limit: Limit) -> Result<WriteOutcome, Error> {
-        match self.ask_old::<FetchWithSentinels>(&key_of(request, Request::get)?, limit).await? {
+        match self.send_to_old::<FetchWithSentinels>(&key_of(request, Request::get)?, limit).await? {
             Some(Some(_)) => Ok(WriteOutcome::Exists),
-            _ => ask::<Store>(&self.new, request, limit).await,
+            _ => send::<Store>(&self.new, request, limit).await,
         }
     }
 
     /// Deletes from the old placement first: a concurrent backfill notices that and undoes its copy, or it is deleted below.
     pub(crate) async fn remove(&self, request: &Request<'_>, limit: Limit) -> Result<WriteOutcome, Error> {
         if request.expected_cas() != 0 {
-            let item = self.fetch_quietly(request, limit).await?;
+            let item = self.fetch_without_bump(request, limit).await?;
             match item {
                 None => return Ok(WriteOutcome::NotFound),
                 Some(item) if item.cas == 0 => {
@@ -159,21 +166,21 @@ impl Migration {
             }
         }
         let in_old = self.forget(request, limit).await?;
-        match ask::<Delete>(&self.new, request, limit).await {
+        match send::<Delete>(&self.new, request, limit).await {
             Ok(WriteOutcome::NotFound) if in_old => Ok(WriteOutcome::Applied(0)),
-            Err(error) if in_old => Err(half_done(error)),
+            Err(error) if in_old => Err(partially_applied(error)),
             outcome => outcome,
         }
     }
 
     /// Fetches an item from the new placement, backfilling it if necessary, without counting it as a fetch.
-    async fn fetch_quietly(&self, request: &Request<'_>, limit: Limit) -> Result<Option<Item>, Error> {
+    async fn fetch_without_bump(&self, request: &Request<'_>, limit: Limit) -> Result<Option<Item>, Error> {
         let get = key_of(request, Request::get)?;
-        match ask::<FetchWithSentinels>(&self.new, &get, limit).await? {
+        match send::<FetchWithSentinels>(&self.new, &get, limit).await? {
             Some(item) => Ok(Some(item)),
             None => {
                 self.backfill(&get, limit).await?;
-                ask::<FetchWithSentinels>(&self.new, &get, limit).await
+                send::<FetchWithSentinels>(&self.new, &get, limit).await
             }
         }
     }
@@ -205,13 +212,13 @@ impl Migration {
         request: &Request<'_>,
         limit: Limit,
     ) -> Result<K::Output, Error> {
-        let mut outcome = ask::<K>(&self.new, cautious, limit).await?;
+        let mut outcome = send::<K>(&self.new, cautious, limit).await?;
         if outcome.is_absent() {
             self.backfill_until_settled(request, limit).await?;
-            outcome = ask::<K>(&self.new, request, limit).await?;
+            outcome = send::<K>(&self.new, request, limit).await?;
         }
         if outcome.is_applied() {
-            self.follow(request, limit).await.map_err(half_done)?;
+            self.follow(request, limit).await.map_err(partially_applied)?;
         }
         Ok(outcome)
     }
@@ -224,7 +231,7 @@ impl Migration {
         match request.operation() {
             Operation::Touch | Operation::GetAndTouch => {
                 let touch = key_of(request, |key| Request::touch(key, request.time_to_live()))?;
-                self.ask_old::<Touch>(&touch, limit).await.map(drop)
+                self.send_to_old::<Touch>(&touch, limit).await.map(drop)
             }
             _ => self.forget(request, limit).await.map(drop),
         }
@@ -233,7 +240,7 @@ impl Migration {
     /// Backfills an item until it is copied or known to be absent.
     async fn backfill_until_settled(&self, request: &Request<'_>, limit: Limit) -> Result<(), Error> {
         for _ in 0..ATTEMPTS {
-            if !matches!(self.backfill(request, limit).await?, Copied::Left(_)) {
+            if !matches!(self.backfill(request, limit).await?, BackfillResult::Left(_)) {
                 return Ok(());
             }
         }
@@ -245,17 +252,17 @@ impl Migration {
 
     /// Deletes an item from the old placement; returns whether it existed.
     pub(crate) async fn forget(&self, request: &Request<'_>, limit: Limit) -> Result<bool, Error> {
-        let deleted = self.ask_old::<Delete>(&key_of(request, Request::delete)?, limit).await?;
+        let deleted = self.send_to_old::<Delete>(&key_of(request, Request::delete)?, limit).await?;
         Ok(deleted.is_some_and(WriteOutcome::is_applied))
     }
 
     /// Sends a request to the old placement; `None` if it is unavailable and that counts as a miss.
-    pub(crate) async fn ask_old<K: Kind>(
+    pub(crate) async fn send_to_old<K: Kind>(
         &self,
         request: &Request<'_>,
         limit: Limit,
     ) -> Result<Option<K::Output>, Error> {
-        self.unavailable_as_miss(ask::<K>(&self.old, request, limit).await)
+        self.unavailable_as_miss(send::<K>(&self.old, request, limit).await)
     }
 
     /// Converts unavailability of an old server to `None` if that counts as a miss.
@@ -286,7 +293,7 @@ pub(crate) fn ends_the_old_value(error: &Error) -> bool {
 }
 
 /// Returns the error of an operation that was applied to one placement only.
-pub(crate) fn half_done(error: Error) -> Error {
+pub(crate) fn partially_applied(error: Error) -> Error {
     let kind = match error.kind() {
         ErrorKind::TimedOut(_) | ErrorKind::Overloaded => ErrorKind::TimedOut(Delivery::MaybeSent),
         _ => ErrorKind::Disconnected(Delivery::MaybeSent),

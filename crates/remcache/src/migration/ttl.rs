@@ -34,7 +34,7 @@ impl<F: Fn(&[u8], &Item) -> Ttl + Send + Sync + 'static> TtlSource for F {
 }
 
 /// Uses the remaining TTL that the old server reports, or a fixed one if its protocol does not report it.
-pub(crate) fn told_or(otherwise: Ttl) -> Arc<dyn TtlSource> {
+pub(crate) fn reported_ttl_or(otherwise: Ttl) -> Arc<dyn TtlSource> {
     Arc::new(ServerTtl { otherwise })
 }
 
@@ -55,7 +55,7 @@ impl TtlSource for ServerTtl {
             }
             match old.inspect(key).await {
                 // The item was replaced or removed: the copy will be reverted.
-                Ok(Some(found)) if found.cas == item.cas => found.ttl.map_or(self.otherwise, left),
+                Ok(Some(found)) if found.cas == item.cas => found.ttl.map_or(self.otherwise, normalize),
                 _ => self.otherwise,
             }
         })
@@ -63,7 +63,7 @@ impl TtlSource for ServerTtl {
 }
 
 /// Normalizes a remaining TTL: zero means expired, not unlimited.
-fn left(remaining: Ttl) -> Ttl {
+fn normalize(remaining: Ttl) -> Ttl {
     match remaining {
         Ttl::After(time) if time.is_zero() => Ttl::Expired,
         other => other,
@@ -78,8 +78,8 @@ mod tests {
     #[test]
     fn an_item_in_its_last_second_is_not_copied_for_ever() {
         let second = Duration::from_secs(1);
-        assert_eq!(left(Ttl::After(Duration::ZERO)), Ttl::Expired);
-        assert_eq!(left(Ttl::After(second)), Ttl::After(second));
-        assert_eq!(left(Ttl::Never), Ttl::Never);
+        assert_eq!(normalize(Ttl::After(Duration::ZERO)), Ttl::Expired);
+        assert_eq!(normalize(Ttl::After(second)), Ttl::After(second));
+        assert_eq!(normalize(Ttl::Never), Ttl::Never);
     }
 }

@@ -39,7 +39,7 @@ impl OperationGuard {
     }
 
     /// Reports its end, and returns its result.
-    pub(crate) fn end_with<T, E>(self, judge: Judge<T, E>, result: Result<T, E>) -> Result<T, E> {
+    pub(crate) fn end_with<T, E>(self, judge: Classify<T, E>, result: Result<T, E>) -> Result<T, E> {
         if self.is_open {
             let (outcome, counts) = judge(&result);
             let counts = if result.is_ok() { counts } else { Counts::failed(self.keys) };
@@ -136,7 +136,7 @@ pub(crate) fn sum(results: impl Iterator<Item = Result<Option<bool>, ErrorKind>>
 }
 
 /// What the result of an operation means to observers. The keys of one that failed count as failed.
-pub(crate) type Judge<T, E> = fn(&Result<T, E>) -> (Outcome, Counts);
+pub(crate) type Classify<T, E> = fn(&Result<T, E>) -> (Outcome, Counts);
 
 /// What the result of an operation that does not read means to observers.
 pub(crate) fn done<T>(result: &Result<T, Error>) -> (Outcome, Counts) {

@@ -78,7 +78,7 @@ pub use spans::{KeyVisibility, Spans};
 
 pub(crate) use dispatch::Observers;
 pub(crate) use event::{Counts, Established};
-pub(crate) use guard::{Judge, OperationGuard, Tally, done, done_each, found, found_each, loaded, sum};
+pub(crate) use guard::{Classify, OperationGuard, Tally, done, done_each, found, found_each, loaded, sum};
 pub(crate) use scope::{Exchange, Parent, Scope, Started};
 
 use std::sync::Arc;

@@ -66,13 +66,13 @@ impl ServerId {
     pub(super) fn bounded(&self) -> (&str, Option<u16>) {
         match self.id {
             Self::OTHER => (self.label(), None),
-            _ => (&self.address, self.unusual_port()),
+            _ => (&self.address, self.non_default_port()),
         }
     }
 
     /// The port, unless it is the default one.
     #[cfg(any(feature = "spans", feature = "opentelemetry"))]
-    pub(super) fn unusual_port(&self) -> Option<u16> {
+    pub(super) fn non_default_port(&self) -> Option<u16> {
         self.port.filter(|port| *port != DEFAULT_PORT)
     }
 

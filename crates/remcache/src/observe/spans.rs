@@ -93,7 +93,7 @@ fn seed() -> &'static RandomState {
 
 fn record_server(span: &Span, server: &ServerId) {
     span.record("server.address", server.address());
-    if let Some(port) = server.unusual_port() {
+    if let Some(port) = server.non_default_port() {
         span.record("server.port", port);
     }
 }

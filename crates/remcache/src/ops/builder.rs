@@ -324,9 +324,10 @@ impl<K: Kind> Future for Command<'_, K> {
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if self.call.request().expected_cas() == IMPOSSIBLE_CAS {
-            self.ask_instead();
+            self.replace_with_get();
         }
-        let decoded = if self.is_unmet { self.poll_unmet(cx) } else { self.call.poll_into(cx.waker(), K::decode) };
+        let decoded =
+            if self.is_unmet { self.poll_replacement_get(cx) } else { self.call.poll_into(cx.waker(), K::decode) };
         match ready!(decoded) {
             Ok(output) => Poll::Ready(Ok(output)),
             Err(reply) => Poll::Ready(Err(self.error(&reply))),
@@ -337,7 +338,7 @@ impl<K: Kind> Future for Command<'_, K> {
 impl<K: Kind> Command<'_, K> {
     /// Polls for the reply to the get that was sent instead.
     #[cold]
-    fn poll_unmet(&mut self, cx: &Context<'_>) -> Poll<Result<K::Output, Box<Reply>>> {
+    fn poll_replacement_get(&mut self, cx: &Context<'_>) -> Poll<Result<K::Output, Box<Reply>>> {
         self.call.poll_into(cx.waker(), K::decode_condition_failed)
     }
 
@@ -351,7 +352,7 @@ impl<K: Kind> Command<'_, K> {
     /// Replaces a write whose condition no item meets by a get. The write must not be sent: without CAS values
     /// (`memcached -C`) the server would execute it unconditionally on the binary protocol.
     #[cold]
-    fn ask_instead(&mut self) {
+    fn replace_with_get(&mut self) {
         let name = OperationName::of(self.call.request().operation());
         if let Ok(key) = self.call.request().key() {
             *self.call.request_mut() = Request::get(key.clone());

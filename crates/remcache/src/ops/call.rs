@@ -215,7 +215,7 @@ impl<'a> Call<'a> {
         let route = match check(request, call.timeout).and_then(|()| target.route(client, request)) {
             Ok(route) => route,
             Err(reply) => {
-                observed::refused(client, call, &reply);
+                observed::report_refused_call(client, call, &reply);
                 return call.end_at_once(reply, waker);
             }
         };
@@ -265,7 +265,7 @@ impl<'a> Call<'a> {
         }
         let Self { target, call, .. } = self;
         let choose = |request: &Request<'_>| {
-            target.server(request).inspect_err(|reply| observed::unplaced(client, request, reply))
+            target.server(request).inspect_err(|reply| observed::report_no_server(client, request, reply))
         };
         call.poll_into(waker, choose, take)
     }

@@ -225,7 +225,7 @@ impl<N: Kind, Q: Entry> Many<'_, N, Q> {
 /// Pairs each key with its result; a key without one has no server.
 fn outcomes<Q: Entry, T>(results: Vec<Option<Result<T, Error>>>, source: Source<'_, Q>) -> Outcomes<Q::Key, T> {
     let keys = source.items.into_iter().map(Entry::into_key);
-    let results = results.into_iter().map(|result| result.unwrap_or_else(|| Err(unplaced())));
+    let results = results.into_iter().map(|result| result.unwrap_or_else(|| Err(no_server_for_key())));
     keys.zip(results).collect()
 }
 
@@ -295,7 +295,7 @@ impl<N: Kind, Q: Entry> BatchSink for Job<'_, N, Q> {
     }
 }
 
-fn unplaced() -> Error {
+fn no_server_for_key() -> Error {
     Error::from(&outcome::no_server())
 }
 

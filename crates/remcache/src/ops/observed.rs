@@ -35,12 +35,12 @@ pub(super) fn until_end<'a>(sent: RoutedCall<'a>, operation: OperationGuard, cal
 }
 
 /// Reports a call that was refused before a server was chosen to observers, if there are any.
-pub(super) fn refused(client: &Client, call: &ServerCall<'_>, reply: &Reply) {
+pub(super) fn report_refused_call(client: &Client, call: &ServerCall<'_>, reply: &Reply) {
     report_refusal(client, call.operation_name(), &call.request, reply);
 }
 
 /// Reports a request without a server to observers, if there are any.
-pub(super) fn unplaced(client: Option<&Client>, request: &Request<'_>, reply: &Reply) {
+pub(super) fn report_no_server(client: Option<&Client>, request: &Request<'_>, reply: &Reply) {
     if let Some(client) = client {
         report_refusal(client, OperationName::of(request.operation()), request, reply);
     }

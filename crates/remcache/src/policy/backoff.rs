@@ -5,9 +5,9 @@ use std::time::Duration;
 /// The delays before attempts to reconnect.
 ///
 /// If only one connection was lost, reconnecting succeeds at once, so the first attempt comes soon. If it fails, the
-/// server is unavailable to all its clients since the same moment: each picks a random instant of the next `stride`,
-/// and keeps its distance from the others by waiting a whole stride before the next attempt. However long the outage
-/// lasts, the clients then reconnect over one stride instead of all at once. Later attempts are rarer.
+/// server is unavailable to all its clients since the same moment: each picks a random instant of the next `spread_interval`,
+/// and keeps its distance from the others by waiting a whole spread_interval before the next attempt. However long the outage
+/// lasts, the clients then reconnect over one spread_interval instead of all at once. Later attempts are rarer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Backoff {
     /// The longest delay before the first attempt.
@@ -20,21 +20,21 @@ impl Backoff {
     /// Returns the delay before the next attempt after this many failures, from the start of the last one, which
     /// took `took`.
     pub(crate) fn wait(&self, failures: u32, took: Duration, random: &mut fastrand::Rng) -> Duration {
-        let stride = self.stride();
+        let spread_interval = self.spread_interval();
         // An attempt that hung did so for all clients and failed for all at the same moment: they are spread over
         // twice its duration, to keep them apart.
         let spread = took.saturating_mul(2).min(self.cap);
         let pause = spread.mul_f64(random.f64());
         match failures {
             0 => self.first.mul_f64(from_a_third(random)).max(took.saturating_add(pause)),
-            1 => took.saturating_add(spread.max(stride).mul_f64(random.f64())),
-            2 | 3 => stride.max(took).saturating_add(pause),
+            1 => took.saturating_add(spread.max(spread_interval).mul_f64(random.f64())),
+            2 | 3 => spread_interval.max(took).saturating_add(pause),
             _ => self.cap.mul_f64(from_a_third(random)).max(took.saturating_add(pause)),
         }
     }
 
     /// Returns the interval over which clients are spread: by default, of a thousand clients sixty reconnect in 100 ms.
-    fn stride(&self) -> Duration {
+    fn spread_interval(&self) -> Duration {
         self.cap.mul_f64(1.0 / 3.0)
     }
 }

@@ -44,12 +44,12 @@ impl HedgeBudget {
     }
 
     /// Earns a part of a hedge for a read.
-    pub(crate) fn earn(&mut self) {
+    pub(crate) fn deposit(&mut self) {
         self.hundredths = self.hundredths.saturating_add(self.percent).min(MAX);
     }
 
     /// Withdraws a hedge; returns `false` if the budget is exhausted.
-    pub(crate) fn spend(&mut self) -> bool {
+    pub(crate) fn withdraw(&mut self) -> bool {
         let left = self.hundredths.checked_sub(ONE).filter(|_| self.percent > 0);
         if let Some(left) = left {
             self.hundredths = left;
@@ -69,8 +69,8 @@ mod tests {
     fn one_slow_read_in_twenty_is_hedged() {
         let mut budget = HedgeBudget::new(5);
         let twice = (0..10_000).filter(|_| {
-            budget.earn();
-            budget.spend()
+            budget.deposit();
+            budget.withdraw()
         });
         let twice = twice.count();
         assert!((500..=510).contains(&twice), "{twice}");
@@ -79,15 +79,15 @@ mod tests {
     #[test]
     fn unused_hedges_accumulate_up_to_ten() {
         let mut budget = HedgeBudget::new(5);
-        (0..10_000).for_each(|_| budget.earn());
-        assert_eq!((0..100).filter(|_| budget.spend()).count(), 10);
+        (0..10_000).for_each(|_| budget.deposit());
+        assert_eq!((0..100).filter(|_| budget.withdraw()).count(), 10);
     }
 
     #[test]
     fn zero_percent_allows_no_hedge() {
         let mut budget = HedgeBudget::new(0);
-        budget.earn();
-        assert!(!budget.spend());
+        budget.deposit();
+        assert!(!budget.withdraw());
         assert_eq!(Hedge::after(Duration::from_millis(1)).max_percent(400).percent, 100);
     }
 }

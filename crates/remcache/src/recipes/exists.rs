@@ -3,7 +3,7 @@
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::observe;
-use crate::observe::{Counts, Judge, OperationName, Outcome};
+use crate::observe::{Classify, Counts, OperationName, Outcome};
 use crate::ops::builder::Command;
 use crate::ops::builder::kind::Exists;
 use crate::proto::{MetaOptions, Request};
@@ -21,7 +21,7 @@ impl Client {
     /// # Cancellation
     /// The request changes nothing.
     pub fn exists(&self, key: impl AsRef<[u8]>) -> Recipe<'_, bool> {
-        let judge: Judge<bool, Error> = |result| match result {
+        let judge: Classify<bool, Error> = |result| match result {
             Ok(is_hit) => (if *is_hit { Outcome::Hit } else { Outcome::Miss }, Counts::found(*is_hit)),
             Err(_) => observe::done(result),
         };

@@ -116,7 +116,7 @@ impl FetchPolicy {
     }
 
     /// TTL of the value on the server.
-    pub(crate) fn kept_for(&self) -> Duration {
+    pub(crate) fn stored_ttl(&self) -> Duration {
         self.ttl.saturating_add(self.stale_for)
     }
 
@@ -149,11 +149,11 @@ mod tests {
     #[test]
     fn a_value_is_due_by_its_remaining_ttl() {
         let freshness = FetchPolicy::new(seconds(100)).refresh_ahead(seconds(10)).stale_for(seconds(50));
-        assert_eq!((freshness.kept_for(), freshness.due_below()), (seconds(150), seconds(60)));
+        assert_eq!((freshness.stored_ttl(), freshness.due_below()), (seconds(150), seconds(60)));
         assert_eq!(freshness.due_after(), seconds(90));
         assert_eq!(FetchPolicy::new(seconds(100)).due_below(), Duration::ZERO);
         assert_eq!(FetchPolicy::new(seconds(3)).refresh_ahead(Duration::from_millis(500)).due_below(), seconds(1));
-        assert_eq!(FetchPolicy::new(Duration::MAX).stale_for(Duration::MAX).kept_for(), Duration::MAX);
+        assert_eq!(FetchPolicy::new(Duration::MAX).stale_for(Duration::MAX).stored_ttl(), Duration::MAX);
     }
 
     #[test]

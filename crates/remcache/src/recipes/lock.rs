@@ -96,7 +96,7 @@ impl LockBuilder<'_> {
 
     async fn take(self) -> Result<LockOutcome, Error> {
         let operation = self.client.observe(OperationName::Lock, &self.key);
-        let taken = self.take_within(operation.client()).await;
+        let taken = self.acquire_with_timeout(operation.client()).await;
         match operation.into_guard().end_with(observe::done, taken) {
             Err(error) if error.is_unavailable() && self.on_unavailable == OnUnavailable::FailOpen => {
                 Ok(LockOutcome::Acquired(Lock::assumed(self.key, self.ttl)))
@@ -105,7 +105,7 @@ impl LockBuilder<'_> {
         }
     }
 
-    async fn take_within(&self, client: &Client) -> Result<LockOutcome, Error> {
+    async fn acquire_with_timeout(&self, client: &Client) -> Result<LockOutcome, Error> {
         let Some(timeout) = self.timeout else { return self.take_from(client).await };
         let client = client.with_timeout(timeout);
         within(self.wait.saturating_add(timeout), self.take_from(&client), |error| error).await

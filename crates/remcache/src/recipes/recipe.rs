@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
-use crate::observe::{Judge, OperationName};
+use crate::observe::{Classify, OperationName};
 use crate::proto::Delivery;
 use crate::server::call::check_timeout;
 
@@ -31,7 +31,7 @@ enum State<'a, T, E> {
 struct Report<T, E> {
     name: OperationName,
     subject: Subject,
-    judge: Judge<T, E>,
+    judge: Classify<T, E>,
 }
 
 /// What a recipe is about.
@@ -68,7 +68,7 @@ impl<'a, T, E> Recipe<'a, T, E> {
         client: &Client,
         name: OperationName,
         keys: usize,
-        judge: Judge<T, E>,
+        judge: Classify<T, E>,
         start: impl FnOnce(Client, Option<Duration>) -> F + Send + 'a,
     ) -> Self
     where
@@ -84,7 +84,7 @@ impl<'a, T, E> Recipe<'a, T, E> {
         client: &Client,
         name: OperationName,
         key: impl AsRef<[u8]>,
-        judge: Judge<T, E>,
+        judge: Classify<T, E>,
         start: impl FnOnce(Client, Vec<u8>, Option<Duration>) -> F + Send + 'a,
     ) -> Self
     where

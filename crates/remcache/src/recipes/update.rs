@@ -73,7 +73,7 @@ impl Client {
         mut change: impl FnMut(Option<&Item>) -> Option<Bytes>,
     ) -> Result<Option<Item>, Error> {
         for attempt in 0..TRIES {
-            wait_before(attempt).await;
+            wait_before_attempt(attempt).await;
             let primary = self.primary(key);
             let stored = primary.ask::<FetchWithSentinels>(Request::get(key)).await?;
             let item = stored.as_ref().filter(|item| !item.is_sentinel());
@@ -126,7 +126,7 @@ impl Client {
 
     async fn take_now(&self, key: &[u8]) -> Result<Option<Item>, Error> {
         for attempt in 0..TRIES {
-            wait_before(attempt).await;
+            wait_before_attempt(attempt).await;
             let primary = self.primary(key);
             let Some(item) = primary.ask::<FetchWithSentinels>(Request::get(key)).await? else { return Ok(None) };
             if delete_unchanged(&primary, key, primary.checked_cas(item.cas)?).await?.is_some() {
@@ -189,7 +189,7 @@ impl Client {
 
 /// Waits before a retry of a change by CAS value, with backoff and full jitter, so that other clients can make
 /// progress.
-pub(crate) async fn wait_before(attempt: u32) {
+pub(crate) async fn wait_before_attempt(attempt: u32) {
     if attempt == 0 {
         return;
     }

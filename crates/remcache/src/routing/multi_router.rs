@@ -81,9 +81,9 @@ impl<R: Requests> MultiRouter<'_, R> {
     async fn assign(&self, cluster: &Cluster, timeout: Duration) -> Vec<ServerBatch> {
         let mut batches: HashMap<usize, ServerBatch> = HashMap::new();
         for index in 0..self.source.len() {
-            if self.may_concern(index)
+            if self.may_include(index)
                 && let Some(server) = self.server_of(cluster, index)
-                && self.concerns(index, &server)
+                && self.includes(index, &server)
             {
                 let batch =
                     batches.entry(Arc::as_ptr(&server).addr()).or_insert_with(|| ServerBatch::new(server, timeout));
@@ -95,12 +95,12 @@ impl<R: Requests> MultiRouter<'_, R> {
     }
 
     /// Returns whether this pass may concern a key, by its outcome so far; without placing the key.
-    fn may_concern(&self, index: usize) -> bool {
+    fn may_include(&self, index: usize) -> bool {
         self.follow_up(index).map_or_else(|| self.pass == Pass::Replica(0), |follow_up| follow_up != FollowUp::No)
     }
 
     /// Returns whether this pass sends a key to this server, and withdraws the retry tokens that it costs.
-    fn concerns(&self, index: usize, server: &Server) -> bool {
+    fn includes(&self, index: usize, server: &Server) -> bool {
         let Some(result) = self.outcomes.get(index).and_then(Option::as_ref) else { return true };
         // The server that was changed keeps its item.
         let is_changed = matches!(self.pass, Pass::Delete(_)) && result.server.endpoint.name == server.endpoint.name;

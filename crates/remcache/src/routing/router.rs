@@ -152,7 +152,7 @@ impl<'a> Router<'a> {
     }
 
     /// Returns whether the request takes a step after this status, and withdraws the retry tokens that it costs.
-    fn takes(&self, step: Step, status: Status) -> bool {
+    fn should_take(&self, step: Step, status: Status) -> bool {
         let follow_up = follow_up(step, &self.request, status, &self.config.retries);
         let takes = Instant::now() < self.deadline && self.shared.allows(follow_up);
         if takes && matches!(follow_up, FollowUp::IfBudget(_)) {
@@ -173,7 +173,7 @@ impl<'a> Router<'a> {
             copies = copies.get(asked..).unwrap_or_default();
             let status = outcome.reply.status;
             found.push(outcome);
-            if copies.is_empty() || !self.takes(Step::Replica, status) {
+            if copies.is_empty() || !self.should_take(Step::Replica, status) {
                 break;
             }
         }
@@ -228,7 +228,7 @@ impl<'a> Router<'a> {
         let (copies, fallback) = join(copies, fallback).await;
         let outcome = self.best(copies);
         match fallback {
-            Some(fallback) => self.better(Step::Fallback, outcome, fallback),
+            Some(fallback) => self.outcome_after(Step::Fallback, outcome, fallback),
             None => outcome,
         }
     }
@@ -241,13 +241,13 @@ impl<'a> Router<'a> {
             let status = outcome.reply.status;
             tried.push(outcome);
             let is_last = self.route.is_pinned || tried.len() == self.route.copies.len();
-            if is_last || !self.takes(Step::Replica, status) {
+            if is_last || !self.should_take(Step::Replica, status) {
                 break;
             }
         }
         let changed = tried.len();
         let outcome = self.best(tried);
-        if self.takes(Step::DeleteOthers, outcome.reply.status) {
+        if self.should_take(Step::DeleteOthers, outcome.reply.status) {
             self.delete_others(changed.saturating_sub(1)).await;
         }
         self.or_fallback(outcome).await
@@ -271,15 +271,15 @@ impl<'a> Router<'a> {
     /// Sends the request to the fallback, if this outcome calls for it.
     async fn or_fallback(&self, outcome: Outcome) -> Outcome {
         let Some(server) = &self.route.fallback else { return outcome };
-        if !self.takes(Step::Fallback, outcome.reply.status) {
+        if !self.should_take(Step::Fallback, outcome.reply.status) {
             return outcome;
         }
         let fallback = self.send(server, &fallback_request(&self.request, self.config)).await;
-        self.better(Step::Fallback, outcome, fallback)
+        self.outcome_after(Step::Fallback, outcome, fallback)
     }
 
     /// Returns the outcome to report after a step.
-    fn better(&self, step: Step, before: Outcome, after: Outcome) -> Outcome {
+    fn outcome_after(&self, step: Step, before: Outcome, after: Outcome) -> Outcome {
         match replaces(step, &self.request, before.reply.status, after.reply.status) {
             true => after,
             false => before,

@@ -48,11 +48,11 @@ impl ClientShared {
 
     /// Records a read, which earns a part of a hedge.
     pub(crate) fn record_read(&self) {
-        self.hedge_budget.lock().unwrap_or_else(PoisonError::into_inner).earn();
+        self.hedge_budget.lock().unwrap_or_else(PoisonError::into_inner).deposit();
     }
 
     /// Withdraws a hedge from the budget; returns `false` if it is exhausted.
     pub(crate) fn may_hedge(&self) -> bool {
-        self.hedge_budget.lock().unwrap_or_else(PoisonError::into_inner).spend()
+        self.hedge_budget.lock().unwrap_or_else(PoisonError::into_inner).withdraw()
     }
 }

@@ -208,7 +208,7 @@ impl ServerBatch {
         }
         if let Some(status) = self.given_up {
             self.turn = None;
-            self.give_up(status, sink);
+            self.fail_all(status, sink);
             return true;
         }
         let end = self.indices.len().min(self.submitted + BATCH_LEN);
@@ -320,7 +320,7 @@ impl ServerBatch {
     }
 
     /// Fails every key that was not submitted.
-    fn give_up(&mut self, status: Status, sink: &mut impl BatchSink) {
+    fn fail_all(&mut self, status: Status, sink: &mut impl BatchSink) {
         if status == Status::Overloaded {
             self.server.connection(self.conn).count_overloaded(self.indices.len() - self.submitted);
         }

@@ -94,7 +94,7 @@ impl Task {
             self.handle.set_state(ConnectionState::Connecting);
             let mut outcome = self.connect_and_run(false).await;
             while let Outcome::Failed = outcome {
-                if self.back_off().await {
+                if self.wait_for_backoff().await {
                     return;
                 }
                 outcome = self.connect_and_run(true).await;
@@ -111,7 +111,7 @@ impl Task {
     async fn connect_and_run(&mut self, probe: bool) -> Outcome {
         self.retry_from = Instant::now();
         if probe {
-            self.act_by(after(self.retry_from, self.config.transport.connect_timeout));
+            self.register_takeover_deadline(after(self.retry_from, self.config.transport.connect_timeout));
         }
         let Self { endpoint, handle, config, reconnect, journal, .. } = &mut *self;
         let connecting = async {
@@ -119,7 +119,7 @@ impl Task {
             journal::replay(&mut established.stream, established.negotiated, journal, config.timeout).await?;
             Ok(established)
         };
-        let established = while_expiring(handle, connecting).await;
+        let established = run_while_expiring(handle, connecting).await;
         let Established { stream, credentials, negotiated } = match established {
             Ok(established) => established,
             Err(failure) => {
@@ -138,7 +138,7 @@ impl Task {
         let probe_deadline = probe.then(|| after(now, self.config.timeout));
         match probe_deadline {
             Some(until) => {
-                self.act_by(until);
+                self.register_takeover_deadline(until);
                 self.handle.probe(Deadline { at: until.into_std(), extend_by: Duration::ZERO }, now);
             }
             None => {
@@ -240,16 +240,16 @@ impl Task {
 
     /// Lets the watchdog give the connection to another task if this one has not run by `at`: while the server is
     /// down there are no requests whose missed deadlines would reveal it.
-    fn act_by(&self, at: Instant) {
+    fn register_takeover_deadline(&self, at: Instant) {
         if self.config.runtime.is_replaceable()
-            && let Some(due) = self.handle.act_by(at, Instant::now())
+            && let Some(due) = self.handle.register_takeover_deadline(at, Instant::now())
         {
             watchdog::watch(self.handle.shared().watched(), due);
         }
     }
 
     /// Waits before the next attempt; returns whether the client was closed in the meantime.
-    async fn back_off(&mut self) -> bool {
+    async fn wait_for_backoff(&mut self) -> bool {
         // Permanent failures are retried at the maximum interval only.
         if self.attempts.last_reported.as_ref().is_some_and(Failure::lasts) {
             self.attempts.failures = u32::MAX;
@@ -258,7 +258,7 @@ impl Task {
         let wait = self.config.reconnect.wait(failures, self.retry_from.elapsed(), &mut self.random);
         self.attempts.failures = failures.saturating_add(1);
         let until = after(self.retry_from, wait);
-        self.act_by(until);
+        self.register_takeover_deadline(until);
         let mut wait = pin!(sleep_until(until));
         poll_fn(|cx| match self.handle.poll_demand(cx.waker()) {
             Poll::Ready(Demand::Stop) => Poll::Ready(true),
@@ -269,7 +269,7 @@ impl Task {
 }
 
 /// Runs a future, and times out the requests that become due in the meantime.
-async fn while_expiring<T>(handle: &TaskHandle, future: impl Future<Output = T>) -> T {
+async fn run_while_expiring<T>(handle: &TaskHandle, future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     let mut timer = pin!(sleep_until(Instant::now()));
     let mut wakers = Vec::new();

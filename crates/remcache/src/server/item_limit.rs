@@ -85,13 +85,13 @@ const MAX_SUFFIX: usize = 22;
 /// The cached item settings of one server.
 #[derive(Debug)]
 pub(crate) struct ItemLimit {
-    known: Mutex<Option<Known>>,
+    known: Mutex<Option<CachedLimit>>,
     /// The shortest value length that is compared with the limit.
     checked_from: AtomicUsize,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Known {
+struct CachedLimit {
     settings: ItemSettings,
     /// The number of connections established before: a restarted server may have other settings.
     connects: u64,
@@ -151,16 +151,16 @@ impl Server {
         let extend_by = now + deadline.saturating_duration_since(now) / 2;
         let settings = match self.connection(0).protocol() {
             // A proxy without `stats` may close the connection, which would fail other callers' requests.
-            Some(Protocol::Text) => timeout_at(extend_by, self.ask_apart()).await,
-            _ => timeout_at(extend_by, self.ask_in_line()).await,
+            Some(Protocol::Text) => timeout_at(extend_by, self.request_settings_on_new_connection()).await,
+            _ => timeout_at(extend_by, self.request_settings_pipelined()).await,
         };
         let settings = settings.ok().flatten().unwrap_or_default();
-        let known = Known { settings, connects: self.connects() };
+        let known = CachedLimit { settings, connects: self.connects() };
         *self.item_limit.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
         settings
     }
 
-    async fn ask_in_line(self: &Arc<Self>) -> Option<ItemSettings> {
+    async fn request_settings_pipelined(self: &Arc<Self>) -> Option<ItemSettings> {
         let mut settings = ItemSettings::default();
         let mut replies = ReplyStream::of_server(Ok(Arc::clone(self)), Request::stat("settings"), Parent::Internal);
         while let Some(reply) = replies.next().await {
@@ -172,7 +172,7 @@ impl Server {
         Some(settings)
     }
 
-    async fn ask_apart(&self) -> Option<ItemSettings> {
+    async fn request_settings_on_new_connection(&self) -> Option<ItemSettings> {
         let mut settings = ItemSettings::default();
         let mut stream = self.connect_text().await.ok()?;
         stream.write_all(b"stats settings\r\n").await.ok()?;

@@ -24,7 +24,7 @@ pub(crate) enum Observation {
 }
 
 /// The end of a request.
-struct Ending<'s> {
+struct RequestEnd<'s> {
     outcome: Outcome,
     counts: Counts,
     server: Option<&'s ServerId>,
@@ -63,7 +63,7 @@ impl Observation {
         }
     }
 
-    fn end(self, observers: &Observers, ending: &Ending<'_>) {
+    fn end(self, observers: &Observers, ending: &RequestEnd<'_>) {
         match self {
             Self::None => {}
             Self::Exchange(mut exchange) => {
@@ -177,7 +177,7 @@ impl ServerCall<'_> {
         let (outcome, counts) = outcome_of(self.operation_name(), &self.request, status);
         // The connection is known only if the request was sent.
         let was_sent = established.since.is_some();
-        self.end_observation(&Ending {
+        self.end_observation(&RequestEnd {
             outcome,
             counts,
             server: None,
@@ -194,7 +194,7 @@ impl ServerCall<'_> {
     #[cold]
     pub(super) fn observe_cancellation(&mut self) {
         let keys = usize::from(self.request.operation().has_key());
-        self.end_observation(&Ending {
+        self.end_observation(&RequestEnd {
             outcome: Outcome::Cancelled,
             counts: Counts { failed: keys, ..Counts::default() },
             server: None,
@@ -207,11 +207,11 @@ impl ServerCall<'_> {
         });
     }
 
-    fn end_observation(&mut self, ending: &Ending<'_>) {
+    fn end_observation(&mut self, ending: &RequestEnd<'_>) {
         let observation = std::mem::take(&mut self.observation);
         // The server was chosen before the start was reported, unless the check of the request failed.
         if let Some(server) = self.server() {
-            observation.end(&server.config().observers, &Ending { server: server.observed.as_ref(), ..*ending });
+            observation.end(&server.config().observers, &RequestEnd { server: server.observed.as_ref(), ..*ending });
         }
     }
 }
@@ -267,7 +267,7 @@ impl ReplyStream {
             Some(status) => outcome_of(name, &self.request, status),
             None => (Outcome::Cancelled, Counts::default()),
         };
-        let ending = Ending {
+        let ending = RequestEnd {
             outcome,
             counts,
             server: server.observed.as_ref(),

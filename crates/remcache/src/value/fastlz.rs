@@ -10,7 +10,7 @@ use crate::reason::Reason;
 
 /// Decompresses at most `limit` bytes.
 pub(crate) fn decompress(bytes: &[u8], limit: usize) -> Result<Vec<u8>, ValueError> {
-    let (&first, rest) = bytes.split_first().ok_or_else(cut)?;
+    let (&first, rest) = bytes.split_first().ok_or_else(truncated)?;
     let level = match first >> 5 {
         0 => Level::One,
         1 => Level::Two,
@@ -49,13 +49,13 @@ struct Input<'a>(&'a [u8]);
 
 impl<'a> Input<'a> {
     fn next(&mut self) -> Result<u8, ValueError> {
-        let (&byte, rest) = self.0.split_first().ok_or_else(cut)?;
+        let (&byte, rest) = self.0.split_first().ok_or_else(truncated)?;
         self.0 = rest;
         Ok(byte)
     }
 
     fn take(&mut self, count: usize) -> Result<&'a [u8], ValueError> {
-        let (taken, rest) = self.0.split_at_checked(count).ok_or_else(cut)?;
+        let (taken, rest) = self.0.split_at_checked(count).ok_or_else(truncated)?;
         self.0 = rest;
         Ok(taken)
     }
@@ -112,7 +112,7 @@ fn repeat(pattern: &[u8], length: usize) -> impl Iterator<Item = &[u8]> {
 }
 
 #[cold]
-fn cut() -> ValueError {
+fn truncated() -> ValueError {
     corrupt("unexpected end of data")
 }
 

@@ -51,7 +51,7 @@ fn sasl_auth_opcode() -> Opcode {
 }
 
 pub(super) fn sasl_request(credentials: &Credentials) -> Zeroizing<Vec<u8>> {
-    let data = credentials.plain();
+    let data = credentials.sasl_plain_message();
     // Neither is truncated, because the length of credentials is checked.
     let body_length = u32::try_from(MECHANISM.len().saturating_add(data.len())).unwrap_or(u32::MAX);
     let key_length = MECHANISM.len() as u16;

@@ -64,7 +64,7 @@ pub(crate) async fn establish_with_protocol(
     let credentials = match &config.credentials {
         None => None,
         Some(source) => {
-            Some(run_until(until, source.ask(endpoint), || no_answer_within("provider of credentials", limit)).await?)
+            Some(run_until(until, source.get(endpoint), || no_answer_within("provider of credentials", limit)).await?)
         }
     };
     if let Some(refused) = state.refused.as_ref().filter(|refused| refused.credentials == credentials) {

@@ -50,7 +50,7 @@ pub(super) async fn negotiate(
     cache: &ProtocolCache,
     credentials: Option<&Credentials>,
 ) -> Result<(Box<dyn Stream>, Negotiated), Failure> {
-    let mut negotiation = Negotiation::beginning_with(cache.first());
+    let mut negotiation = Negotiation::starting_with(cache.first());
     // If this negotiation fails, the next one starts from scratch.
     cache.forget();
     loop {
@@ -76,7 +76,7 @@ struct Negotiation {
 }
 
 impl Negotiation {
-    fn beginning_with(probe: Probe) -> Self {
+    fn starting_with(probe: Probe) -> Self {
         Self { probe, probes: 0, text_closed: 0, binary_closed: 0 }
     }
 
@@ -92,7 +92,7 @@ impl Negotiation {
             (_, ProbeResult::Try(next)) => next,
             (Probe::Text, ProbeResult::Closed) => {
                 self.text_closed = self.text_closed.saturating_add(1);
-                self.unless_all_closed(Probe::Binary)
+                self.or_assume_text(Probe::Binary)
             }
             (Probe::Text, ProbeResult::ClosedAfterVersion) => {
                 self.text_closed = self.text_closed.saturating_add(1);
@@ -100,7 +100,7 @@ impl Negotiation {
             }
             (Probe::Binary, ProbeResult::Closed) => {
                 self.binary_closed = self.binary_closed.saturating_add(1);
-                self.unless_all_closed(Probe::Text)
+                self.or_assume_text(Probe::Text)
             }
             _ => Probe::Text,
         };
@@ -113,7 +113,7 @@ impl Negotiation {
 
     /// Returns the next probe, unless every kind was closed often enough to assume a proxy that closes connections with
     /// commands that it does not support.
-    fn unless_all_closed(&self, next: Probe) -> Probe {
+    fn or_assume_text(&self, next: Probe) -> Probe {
         let all_closed = self.text_closed.min(self.binary_closed) >= CLOSED_FOR_GOOD;
         if all_closed { Probe::AssumeText } else { next }
     }
@@ -135,7 +135,7 @@ mod tests {
 
     /// Returns the probes that a negotiation sends, given these results.
     fn probes(first: Probe, results: &[ProbeResult]) -> Vec<Probe> {
-        let mut negotiation = Negotiation::beginning_with(first);
+        let mut negotiation = Negotiation::starting_with(first);
         let mut probes = Vec::new();
         for result in results {
             assert!(negotiation.handle(*result).unwrap().is_none(), "the negotiation ended before {result:?}");
@@ -157,11 +157,11 @@ mod tests {
 
     #[test]
     fn a_protocol_that_answers_is_used() {
-        let mut negotiation = Negotiation::beginning_with(Probe::Text);
+        let mut negotiation = Negotiation::starting_with(Probe::Text);
         assert_eq!(negotiation.handle(ProbeResult::Closed).unwrap(), None);
         assert_eq!(negotiation.handle(binary(false)).unwrap(), Some(Negotiated::assumed(Protocol::Binary)));
         // Something closes every text probe, whatever the server supports.
-        let mut negotiation = Negotiation { text_closed: 3, ..Negotiation::beginning_with(Probe::Binary) };
+        let mut negotiation = Negotiation { text_closed: 3, ..Negotiation::starting_with(Probe::Binary) };
         assert!(negotiation.handle(binary(true)).unwrap().is_some());
     }
 
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn inconsistent_replies_end_the_negotiation() {
-        let mut negotiation = Negotiation::beginning_with(Probe::Text);
+        let mut negotiation = Negotiation::starting_with(Probe::Text);
         let outcome = (0..100).find_map(|turn| {
             let next = if turn % 2 == 0 { Probe::Password } else { Probe::Text };
             negotiation.handle(ProbeResult::Try(next)).err()

@@ -68,7 +68,7 @@ impl Queued {
             || state.queue.is_turn_of(Some(self.request_id), now)
                 && state.connection.has_capacity(state.queue.length_of(self.request_id));
         if !is_ready {
-            state.queue.wait_again(self.request_id, waker);
+            state.queue.requeue(self.request_id, waker);
         }
         is_ready
     }

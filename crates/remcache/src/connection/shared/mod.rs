@@ -149,7 +149,7 @@ impl ConnectionHandle {
             queue: WaitQueue::default(),
             replied: false,
             answered: false,
-            breaker: Breaker::new(config.breaker, config.timeout, watch.row()),
+            breaker: Breaker::new(config.breaker, config.timeout, watch.timeout_streak()),
             counters: ConnCounters::default(),
             failures: 0,
             established: Established::default(),

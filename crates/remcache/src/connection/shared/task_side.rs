@@ -92,7 +92,7 @@ impl TaskHandle {
     /// the watchdog, if any.
     ///
     /// If the task breaks the promise, another task may take the connection over.
-    pub(crate) fn act_by(&self, at: Instant, now: Instant) -> Option<std::time::Instant> {
+    pub(crate) fn register_takeover_deadline(&self, at: Instant, now: Instant) -> Option<std::time::Instant> {
         let mut state = self.lock()?;
         state.acts_by = at.checked_add(MAX_STALL).map(Instant::into_std);
         drop(state);

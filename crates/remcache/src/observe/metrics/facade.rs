@@ -83,7 +83,7 @@ impl Backend for Facade {
         histogram!(instrument.prometheus_name, labels_of(labels))
     }
 
-    fn shift(&self, instrument: &'static Instrument, labels: &Labels<'_>, change: i32) {
+    fn adjust(&self, instrument: &'static Instrument, labels: &Labels<'_>, change: i32) {
         gauge!(instrument.prometheus_name, labels_of(labels)).increment(change);
     }
 

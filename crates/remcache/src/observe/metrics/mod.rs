@@ -26,7 +26,7 @@ trait Backend: Send + Sync + 'static {
     fn histogram(&self, instrument: &'static Instrument, labels: &Labels<'_>) -> Self::Histogram;
 
     /// Adds to a gauge, which is rare: it needs no handle.
-    fn shift(&self, instrument: &'static Instrument, labels: &Labels<'_>, change: i32);
+    fn adjust(&self, instrument: &'static Instrument, labels: &Labels<'_>, change: i32);
 
     /// Sets a gauge.
     fn set(&self, instrument: &'static Instrument, labels: &Labels<'_>, value: u32);
@@ -163,16 +163,16 @@ impl<B: Backend> Observer for Metering<B> {
     }
 
     fn connection_changed(&self, change: &ConnectionChanged<'_>) {
-        let shift = |state: &ConnectionState, by| {
+        let adjust = |state: &ConnectionState, by| {
             let labels = Labels { server: Some(change.server), state: Some(state.name()), ..Labels::default() };
-            self.backend.shift(&all::CONNECTIONS, &labels, by);
+            self.backend.adjust(&all::CONNECTIONS, &labels, by);
         };
         // A connection that was never used is not counted as idle.
         if *change.before != ConnectionState::Idle {
-            shift(change.before, -1);
+            adjust(change.before, -1);
         }
         if !matches!(change.after, ConnectionState::Idle | ConnectionState::Closed) {
-            shift(change.after, 1);
+            adjust(change.after, 1);
         }
         if let (ConnectionState::Connecting, ConnectionState::Connected) = (change.before, change.after) {
             self.row(Some(change.server)).server.create_time.record(change.before_duration.as_secs_f64());

@@ -91,7 +91,7 @@ impl Backend for Otel {
         WithAttributes { instrument: histogram, attributes: Self::attributes(labels) }
     }
 
-    fn shift(&self, instrument: &'static Instrument, labels: &Labels<'_>, change: i32) {
+    fn adjust(&self, instrument: &'static Instrument, labels: &Labels<'_>, change: i32) {
         build!(self.0, i64_up_down_counter, instrument).build().add(change.into(), &Self::attributes(labels));
     }
 

@@ -167,12 +167,12 @@ impl<'a> FetchContext<'a> {
         // The server counts whole seconds and may expire the item up to one second early.
         let ttl = self.freshness.lease.saturating_add(Duration::from_secs(1));
         let owned = OwnedItem::take(self.client, self.key, sentinel::LEASE, ttl).await?;
-        Ok(owned.map(Lease::of_nothing))
+        Ok(owned.map(Lease::for_absent))
     }
 
     /// Takes over an overdue lease: the first client to store by this CAS value wins.
     pub(crate) fn take_over(self, cas: u64) -> Lease {
-        Lease::of_nothing(self.owned(cas))
+        Lease::for_absent(self.owned(cas))
     }
 
     /// Wraps the key's item as owned under this CAS value.

@@ -59,9 +59,9 @@ impl Client {
 
     async fn invalidate_now(&self, key: &[u8], grace: Duration) -> Result<WriteOutcome, Error> {
         match self.protocol_of(key) {
-            Some(Protocol::Binary | Protocol::Text) => self.make_due(key, grace).await,
+            Some(Protocol::Binary | Protocol::Text) => self.mark_due(key, grace).await,
             _ => match self.make_stale(key, grace).await {
-                Err(error) if error.kind() == ErrorKind::Unsupported => self.make_due(key, grace).await,
+                Err(error) if error.kind() == ErrorKind::Unsupported => self.mark_due(key, grace).await,
                 change => change,
             },
         }
@@ -87,7 +87,7 @@ impl Client {
 
     /// Stores the same value again on the other protocols, so that its new CAS value invalidates earlier
     /// loads, then marks it as due.
-    async fn make_due(&self, key: &[u8], grace: Duration) -> Result<WriteOutcome, Error> {
+    async fn mark_due(&self, key: &[u8], grace: Duration) -> Result<WriteOutcome, Error> {
         for _ in 0..TRIES {
             let Some(item) = self.get(key).with_sentinels().await? else { return Ok(WriteOutcome::NotFound) };
             let cas = self.primary(key).checked_cas(item.cas)?;

@@ -33,7 +33,7 @@ enum Kind {
 }
 
 impl Lease {
-    pub(crate) fn of_nothing(owned: OwnedItem) -> Self {
+    pub(crate) fn for_absent(owned: OwnedItem) -> Self {
         Self { owned, kind: Kind::Nothing }
     }
 
@@ -48,7 +48,7 @@ impl Lease {
     }
 
     /// Acquires the lease of a value that is due; `None` if another client has it.
-    pub(crate) async fn of_due(ctx: FetchContext<'_>, cas: u64, due: RefreshRight) -> Result<Option<Self>, Error> {
+    pub(crate) async fn acquire_due(ctx: FetchContext<'_>, cas: u64, due: RefreshRight) -> Result<Option<Self>, Error> {
         match due {
             RefreshRight::No | RefreshRight::Lost => Ok(None),
             RefreshRight::Won => Ok(Some(Self::won(ctx, cas))),
@@ -64,9 +64,9 @@ impl Lease {
             }
             RefreshRight::RefreshItem { cas: refresh_cas, hash } => {
                 let later = RefreshItem::new(hash, ctx.freshness.lease);
-                let changed = later.replace(ctx.client, ctx.key, ctx.freshness.kept_for(), refresh_cas).await?;
+                let changed = later.replace(ctx.client, ctx.key, ctx.freshness.stored_ttl(), refresh_cas).await?;
                 let owned = changed.is_applied().then(|| ctx.owned(cas));
-                let kind = Kind::RefreshItem(hash, ctx.freshness.kept_for());
+                let kind = Kind::RefreshItem(hash, ctx.freshness.stored_ttl());
                 Ok(owned.map(|owned| Self { owned, kind }))
             }
         }
@@ -74,7 +74,7 @@ impl Lease {
 
     /// Takes over the lease of a client that won the refresh but does not use it: the first client to
     /// change the item wins, and the change invalidates the other lease.
-    pub(crate) async fn of_lost(ctx: FetchContext<'_>, cas: u64) -> Result<Option<Self>, Error> {
+    pub(crate) async fn take_over_lost(ctx: FetchContext<'_>, cas: u64) -> Result<Option<Self>, Error> {
         let reply = ctx.client.call(stale(ctx.key, cas)).await;
         if reply.status != Status::NoError {
             return Ok(None);
@@ -106,7 +106,7 @@ impl Lease {
             }
         };
         if let (true, Some(loaded)) = (stored, found) {
-            self.accompany(loaded, freshness);
+            self.store_refresh_item(loaded, freshness);
         }
         stored
     }
@@ -114,7 +114,7 @@ impl Lease {
     async fn store(&self, loaded: Option<&Loaded>, freshness: &FetchPolicy) -> Result<WriteOutcome, Error> {
         let OwnedItem { client, key, cas, .. } = &self.owned;
         let set = match (loaded, freshness.negative) {
-            (Some(Loaded { flags, bytes }), _) => client.set(key, bytes).flags(*flags).ttl(freshness.kept_for()),
+            (Some(Loaded { flags, bytes }), _) => client.set(key, bytes).flags(*flags).ttl(freshness.stored_ttl()),
             (None, Some(ttl)) => client.set(key, "").flags(sentinel::ABSENT).ttl(ttl),
             (None, None) => client.set(key, "").ttl(Ttl::Expired),
         };
@@ -123,13 +123,13 @@ impl Lease {
 
     /// Stores the refresh item on protocols that need one, without waiting: if it is lost, the value is
     /// not refreshed before it expires.
-    fn accompany(&self, loaded: &Loaded, freshness: &FetchPolicy) {
+    fn store_refresh_item(&self, loaded: &Loaded, freshness: &FetchPolicy) {
         let OwnedItem { client, key, .. } = &self.owned;
         if freshness.due_below().is_zero() || client.protocol_of(key) == Some(Protocol::Meta) {
             return;
         }
         let refresh_item = RefreshItem::new(refresh_item::hash(loaded.flags, &loaded.bytes), freshness.due_after());
-        self.send_refresh_item(refresh_item, freshness.kept_for());
+        self.send_refresh_item(refresh_item, freshness.stored_ttl());
     }
 
     fn send_refresh_item(&self, refresh_item: RefreshItem, ttl: Duration) {

@@ -123,7 +123,7 @@ where
     let (client, freshness) = limited(client, freshness, timeout);
     let mut batch = Batch::new(&client, full_keys, freshness);
     loop {
-        let wanted = batch.obtain().await;
+        let wanted = batch.take_keys_to_load().await;
         if !wanted.is_empty() {
             let loaded = loader(wanted.keys().map(|place| keys[place].clone()).collect()).await?;
             let mut values: HashMap<Vec<u8>, V> = HashMap::new();
@@ -156,9 +156,9 @@ fn check(freshness: &FetchPolicy) -> Result<(), Error> {
 }
 
 /// Keys to load, by their places, with the leases that were obtained.
-struct Wanted(Vec<(usize, Option<OwnedItem>)>);
+struct KeysToLoad(Vec<(usize, Option<OwnedItem>)>);
 
-impl Wanted {
+impl KeysToLoad {
     fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -198,7 +198,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Looks the pending keys up and returns those that this caller loads.
-    async fn obtain(&mut self) -> Wanted {
+    async fn take_keys_to_load(&mut self) -> KeysToLoad {
         let is_late = Instant::now() >= self.deadline;
         let pending = std::mem::take(&mut self.pending);
         let (mut wanted, mut free) = (Vec::new(), Vec::new());
@@ -230,7 +230,7 @@ impl<'a> Batch<'a> {
                 Err(error) => self.without_cache(place, error, &mut wanted),
             }
         }
-        Wanted(wanted)
+        KeysToLoad(wanted)
     }
 
     /// Rejects an item without a CAS value, which cannot be changed safely.

@@ -205,7 +205,7 @@ where
     let fail = |error| client.fail::<E>(error);
     freshness.check().map_err(fail)?;
     let ctx = FetchContext { client, key, freshness };
-    let asked = client.single_flight().tick();
+    let asked = client.single_flight().advance_clock();
     let (mut has_followed, mut was_overdue) = (false, false);
     let mut lookup = ctx.look_up().await.map_err(fail)?;
     loop {
@@ -254,21 +254,21 @@ where
     E: From<Error>,
 {
     let single_flight = ctx.client.single_flight();
-    let lease = match obtain(ctx, lookup).await.map_err(|error| ctx.client.fail(error))? {
-        Obtained::Value(found, reload, valid_from) => {
+    let lease = match wait_for_value_or_lease(ctx, lookup).await.map_err(|error| ctx.client.fail(error))? {
+        LeaseResult::Value(found, reload, valid_from) => {
             ctx.client.note_fetched(Outcome::Followed);
             refresh::begin(ctx, reload.0, reload.1, loader);
             leader.complete(found.clone(), valid_from);
             return Ok(found);
         }
-        Obtained::Lease(lease) => Some(lease),
-        Obtained::Nothing => None,
+        LeaseResult::Lease(lease) => Some(lease),
+        LeaseResult::Nothing => None,
     };
     ctx.client.note_fetched(Outcome::Loaded);
     leader.start();
-    let began = single_flight.tick();
+    let began = single_flight.advance_clock();
     let found = loader().await?;
-    let filled = single_flight.tick();
+    let filled = single_flight.advance_clock();
     let is_stored = match lease {
         Some(lease) => lease.fill(&found, ctx.freshness).await,
         None => false,
@@ -280,7 +280,7 @@ where
 }
 
 /// Result of a leader's attempt to obtain the lease.
-enum Obtained {
+enum LeaseResult {
     /// Another process's value, its CAS value and refresh right, and the tick before the lookup.
     Value(Found, (u64, RefreshRight), u64),
     /// The right to load and store.
@@ -290,35 +290,35 @@ enum Obtained {
 }
 
 /// Waits for another process's value or for its lease, at most as long as the policy allows.
-async fn obtain(ctx: FetchContext<'_>, mut lookup: Lookup) -> Result<Obtained, Error> {
+async fn wait_for_value_or_lease(ctx: FetchContext<'_>, mut lookup: Lookup) -> Result<LeaseResult, Error> {
     let deadline = after(Instant::now(), ctx.freshness.wait);
-    let mut looked = ctx.client.single_flight().tick();
+    let mut looked = ctx.client.single_flight().advance_clock();
     let mut pause = FIRST_PAUSE;
     loop {
         let is_late = Instant::now() >= deadline;
         match lookup {
             Lookup::Value(item, due) => {
                 let cas = item.cas;
-                return Ok(Obtained::Value(context::found(item), (cas, due), looked));
+                return Ok(LeaseResult::Value(context::found(item), (cas, due), looked));
             }
-            Lookup::Tombstone | Lookup::Unavailable => return Ok(Obtained::Nothing),
-            Lookup::Absent(cas) => return Ok(Obtained::Lease(ctx.take_over(cas))),
-            Lookup::Leased(cas) if is_late => return Ok(Obtained::Lease(ctx.take_over(cas))),
+            Lookup::Tombstone | Lookup::Unavailable => return Ok(LeaseResult::Nothing),
+            Lookup::Absent(cas) => return Ok(LeaseResult::Lease(ctx.take_over(cas))),
+            Lookup::Leased(cas) if is_late => return Ok(LeaseResult::Lease(ctx.take_over(cas))),
             Lookup::Leased(_) => {
                 sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
                 pause = (pause * 2).min(MAX_PAUSE);
             }
             Lookup::Nothing => match ctx.lease().await {
-                Ok(Some(lease)) => return Ok(Obtained::Lease(lease)),
-                Ok(None) if is_late => return Ok(Obtained::Nothing),
+                Ok(Some(lease)) => return Ok(LeaseResult::Lease(lease)),
+                Ok(None) if is_late => return Ok(LeaseResult::Nothing),
                 Ok(None) => {}
                 Err(error) => {
                     ctx.unavailable_unless_usage_error(error)?;
-                    return Ok(Obtained::Nothing);
+                    return Ok(LeaseResult::Nothing);
                 }
             },
         }
-        looked = ctx.client.single_flight().tick();
+        looked = ctx.client.single_flight().advance_clock();
         lookup = ctx.look_up().await?;
     }
 }

@@ -57,7 +57,7 @@ impl Refresh {
     {
         let lease = match due {
             RefreshRight::Lost => self.watch().await,
-            due => Lease::of_due(self.ctx(), self.cas, due).await,
+            due => Lease::acquire_due(self.ctx(), self.cas, due).await,
         };
         let is_reloaded = match lease {
             // Another client has the lease: not a failure.
@@ -92,7 +92,7 @@ impl Refresh {
     async fn watch(&self) -> Result<Option<Lease>, Error> {
         sleep(self.freshness.lease.mul_f64(1.0 + fastrand::f64() / 4.0)).await;
         match self.client.single_flight().activate_refresh(&self.key, self.refresh_id) {
-            true => Lease::of_lost(self.ctx(), self.cas).await,
+            true => Lease::take_over_lost(self.ctx(), self.cas).await,
             false => Ok(None),
         }
     }

@@ -14,7 +14,7 @@ use crate::observe;
 use crate::observe::OperationName;
 use crate::recipes::on_unavailable::OnUnavailable;
 use crate::recipes::recipe::within;
-use crate::recipes::update::{TRIES, wait_before};
+use crate::recipes::update::{TRIES, wait_before_attempt};
 use crate::result::Item;
 use rule::{Rate, nanoseconds};
 
@@ -132,10 +132,10 @@ impl Limiter {
         let now = now();
         let key = self.item_key(key.as_ref(), now);
         let operation = self.client.observe(OperationName::Acquire, &key);
-        let decision = self.decide_within(operation.client(), &key, count, now).await;
+        let decision = self.decide_with_timeout(operation.client(), &key, count, now).await;
         match operation.into_guard().end_with(observe::done, decision) {
             Err(error) if error.is_unavailable() && self.on_unavailable == OnUnavailable::FailOpen => {
-                Ok(Decision::uncounted(self.rule.at_once()))
+                Ok(Decision::not_counted(self.rule.at_once()))
             }
             decision => decision,
         }
@@ -150,7 +150,7 @@ impl Limiter {
         }
     }
 
-    async fn decide_within(&self, client: &Client, key: &[u8], count: u64, now: u64) -> Result<Decision, Error> {
+    async fn decide_with_timeout(&self, client: &Client, key: &[u8], count: u64, now: u64) -> Result<Decision, Error> {
         self.rule.check_count(count)?;
         let decision = self.decide(client, key, count, now);
         match self.timeout {
@@ -162,7 +162,7 @@ impl Limiter {
     async fn decide(&self, client: &Client, key: &[u8], count: u64, now: u64) -> Result<Decision, Error> {
         match self.rule {
             Rule::FixedWindow(rule) => Self::count(client, key, rule, count, now).await,
-            Rule::Gcra(rule) => Self::pace(client, key, rule.rate(), count).await,
+            Rule::Gcra(rule) => Self::apply_gcra(client, key, rule.rate(), count).await,
         }
     }
 
@@ -174,13 +174,13 @@ impl Limiter {
         let (remaining, left) = (limit.saturating_sub(used), Duration::from_nanos(window - now % window));
         Ok(match used <= limit {
             true => Decision::allowed(limit, remaining, left),
-            false => Decision::refused(limit, remaining, left, left),
+            false => Decision::denied(limit, remaining, left, left),
         })
     }
 
-    async fn pace(client: &Client, key: &[u8], rate: Rate, count: u64) -> Result<Decision, Error> {
+    async fn apply_gcra(client: &Client, key: &[u8], rate: Rate, count: u64) -> Result<Decision, Error> {
         for attempt in 0..TRIES {
-            wait_before(attempt).await;
+            wait_before_attempt(attempt).await;
             let item = client.get(key).await?;
             let cas = match &item {
                 Some(item) => Some(client.primary(key).checked_cas(item.cas)?),
@@ -217,12 +217,12 @@ impl Decision {
         Self { is_allowed: true, limit, remaining, retry_after: Duration::ZERO, reset_after, is_counted: true }
     }
 
-    fn refused(limit: u64, remaining: u64, retry_after: Duration, reset_after: Duration) -> Self {
+    fn denied(limit: u64, remaining: u64, retry_after: Duration, reset_after: Duration) -> Self {
         Self { is_allowed: false, limit, remaining, retry_after, reset_after, is_counted: true }
     }
 
     /// Decision of a limiter that fails open.
-    fn uncounted(limit: u64) -> Self {
+    fn not_counted(limit: u64) -> Self {
         Self { is_counted: false, ..Self::allowed(limit, 0, Duration::ZERO) }
     }
 }

@@ -140,7 +140,7 @@ impl Rate {
             let remaining = most.saturating_sub(used_up - now) / self.interval;
             let retry_after = Duration::from_nanos(ahead - most);
             let reset_after = Duration::from_nanos(used_up - now);
-            return Err(Decision::refused(self.burst, remaining, retry_after, reset_after));
+            return Err(Decision::denied(self.burst, remaining, retry_after, reset_after));
         }
         let remaining = (most - ahead) / self.interval;
         Ok((after, Decision::allowed(self.burst, remaining, Duration::from_nanos(ahead))))

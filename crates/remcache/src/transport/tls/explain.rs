@@ -12,7 +12,7 @@ use crate::reason::Reason;
 
 /// Explains an error of an open connection, if it is a TLS error.
 pub(crate) fn failure(error: &io::Error) -> Option<Failure> {
-    tls_error(error).map(|error| Failure::Tls(Reason::with_cause(in_words(error), Arc::new(error.clone()))))
+    tls_error(error).map(|error| Failure::Tls(Reason::with_cause(describe_error(error), Arc::new(error.clone()))))
 }
 
 /// Explains a failed handshake; `beginning` is the first bytes from the peer.
@@ -33,7 +33,7 @@ pub(crate) fn handshake(error: io::Error, beginning: &[u8]) -> Failure {
     }
 }
 
-pub(super) fn in_words(error: &Error) -> String {
+pub(super) fn describe_error(error: &Error) -> String {
     match error {
         Error::InvalidCertificate(certificate) => describe_certificate_error(certificate),
         Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
@@ -42,11 +42,11 @@ pub(super) fn in_words(error: &Error) -> String {
         Error::AlertReceived(alert) => describe_alert(*alert),
         Error::InconsistentKeys(_) => "the client certificate and its key do not belong together".into(),
         Error::PeerIncompatible(reason) => {
-            format!("client and server have no TLS version or cipher in common ({})", spelled_out(reason))
+            format!("client and server have no TLS version or cipher in common ({})", variant_in_words(reason))
         }
-        Error::PeerMisbehaved(reason) => format!("the server violates the TLS protocol ({})", spelled_out(reason)),
+        Error::PeerMisbehaved(reason) => format!("the server violates the TLS protocol ({})", variant_in_words(reason)),
         Error::InvalidMessage(reason) => {
-            format!("the server sent an invalid TLS message ({}): is it a TLS port?", spelled_out(reason))
+            format!("the server sent an invalid TLS message ({}): is it a TLS port?", variant_in_words(reason))
         }
         other => other.to_string(),
     }
@@ -76,10 +76,10 @@ fn describe_certificate_error(error: &CertificateError) -> String {
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             "the server's certificate is not for servers: issue one with the extended key usage serverAuth".into()
         }
-        CertificateError::Other(other) if spelled_out(other).contains("ca used as end entity") => {
+        CertificateError::Other(other) if variant_in_words(other).contains("ca used as end entity") => {
             "the server's certificate is that of an authority (CA:TRUE), which is not valid for a server: issue a server certificate with CA:FALSE, for instance by `openssl req -x509 -addext basicConstraints=critical,CA:FALSE`, and a subjectAltName".into()
         }
-        other => format!("the server's certificate is invalid ({})", spelled_out(other)),
+        other => format!("the server's certificate is invalid ({})", variant_in_words(other)),
     }
 }
 
@@ -97,7 +97,7 @@ fn names(presented: &[String]) -> String {
 
 /// Returns the innermost variant name of a nested enum in words: `ca used as end entity` for
 /// `Other(OtherError(CaUsedAsEndEntity))`. rustls has no other description of most of its errors.
-pub(super) fn spelled_out(error: &impl fmt::Debug) -> String {
+pub(super) fn variant_in_words(error: &impl fmt::Debug) -> String {
     let shown = format!("{error:?}");
     let name = shown.split(['{', '[', '"']).next().unwrap_or_default().trim_end_matches([')', '(', ' ']);
     let name = name.rsplit('(').next().unwrap_or(name);
@@ -129,9 +129,9 @@ fn describe_alert(alert: AlertDescription) -> String {
         | AlertDescription::CertificateRevoked
         | AlertDescription::CertificateUnknown
         | AlertDescription::UnsupportedCertificate => {
-            format!("the server does not accept our client certificate ({})", spelled_out(&alert))
+            format!("the server does not accept our client certificate ({})", variant_in_words(&alert))
         }
-        other => format!("the server refused the handshake ({})", spelled_out(&other)),
+        other => format!("the server refused the handshake ({})", variant_in_words(&other)),
     }
 }
 
@@ -185,7 +185,7 @@ mod tests {
             (Error::AlertReceived(AlertDescription::InternalError), "internal error"),
             (Error::AlertReceived(AlertDescription::UnknownCA), "our client certificate"),
         ] {
-            let said = in_words(&error);
+            let said = describe_error(&error);
             assert!(said.contains(expected), "{said}");
             assert!(!said.contains("Invalid") && !said.contains("Peer") && !said.contains("Error"), "{said}");
         }

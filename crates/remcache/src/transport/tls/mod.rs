@@ -21,7 +21,7 @@ use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 use crate::address::Address;
 use crate::failure::Failure;
 use crate::transport::Stream;
-use crate::transport::tls::peer_alert::Beginning;
+use crate::transport::tls::peer_alert::RecordedStart;
 pub(crate) use explain::failure;
 use pem::{Pem, Secret};
 
@@ -79,23 +79,23 @@ impl Default for Tls {
 }
 
 impl Tls {
-    fn trusting(trust: Trust) -> Self {
+    fn with_trust(trust: Trust) -> Self {
         Self { trust, identity: None, server_name: None, prepared: Arc::default() }
     }
 
     /// Trusts the authorities that the system trusts.
     pub fn with_system_roots() -> Self {
-        Self::trusting(Trust::System)
+        Self::with_trust(Trust::System)
     }
 
     /// Trusts the authorities whose certificates are in this PEM file, and no others.
     pub fn with_roots_file(path: impl Into<PathBuf>) -> Self {
-        Self::trusting(Trust::Roots(Pem::File(path.into())))
+        Self::with_trust(Trust::Roots(Pem::File(path.into())))
     }
 
     /// Trusts the authorities whose certificates are in this PEM text, and no others.
     pub fn with_roots_pem(pem: impl Into<Vec<u8>>) -> Self {
-        Self::trusting(Trust::Roots(Pem::text(pem)))
+        Self::with_trust(Trust::Roots(Pem::text(pem)))
     }
 
     /// Uses a rustls configuration unchanged: for custom certificate verifiers, key stores or session resumption.
@@ -112,14 +112,14 @@ impl Tls {
     /// # }
     /// ```
     pub fn custom(config: Arc<ClientConfig>) -> Self {
-        Self::trusting(Trust::Custom(config))
+        Self::with_trust(Trust::Custom(config))
     }
 
     /// Trusts any peer: **no certificate is verified**, so anyone on the path can read and change everything,
     /// including passwords. For experiments only.
     #[cfg(feature = "dangerous-tls")]
     pub fn dangerous_without_verification() -> Self {
-        Self::trusting(Trust::Everybody)
+        Self::with_trust(Trust::Everybody)
     }
 
     /// Presents this certificate (with its chain) to servers that request one; both paths are PEM files.
@@ -166,7 +166,7 @@ impl Tls {
         let name = self.name_for(address).map_err(|what| Failure::Tls(what.into()))?;
         let config = self.config().await.map_err(|what| Failure::Tls(what.into()))?;
         let connector = TlsConnector::from(config);
-        match connector.connect(name, Beginning::new(stream)).into_fallible().await {
+        match connector.connect(name, RecordedStart::new(stream)).into_fallible().await {
             Ok(stream) => Ok(Box::new(stream)),
             Err((error, stream)) => Err(explain::handshake(error, stream.bytes())),
         }
@@ -236,7 +236,7 @@ impl Tls {
         };
         let chain = certificate.certificates_in(chain, "client certificate")?;
         builder.with_client_auth_cert(chain, key.private_key_in(secret)?).map_err(|error| {
-            format!("the client certificate and its key cannot be used: {}", explain::in_words(&error))
+            format!("the client certificate and its key cannot be used: {}", explain::describe_error(&error))
         })
     }
 }
@@ -285,13 +285,13 @@ fn provider_of_feature() -> Result<Arc<CryptoProvider>, String> {
 
 /// Returns the peer's address, if this is an encrypted TCP connection.
 pub(crate) fn peer_addr(stream: &dyn Any) -> Option<SocketAddr> {
-    let encrypted = stream.downcast_ref::<TlsStream<Beginning>>()?;
+    let encrypted = stream.downcast_ref::<TlsStream<RecordedStart>>()?;
     encrypted.get_ref().0.peer_addr()
 }
 
 /// Returns the certificate that the peer of an encrypted stream presented, in DER.
 pub(crate) fn peer_certificate(stream: &dyn Any) -> Option<Vec<u8>> {
-    let encrypted = stream.downcast_ref::<TlsStream<Beginning>>()?;
+    let encrypted = stream.downcast_ref::<TlsStream<RecordedStart>>()?;
     encrypted.get_ref().1.peer_certificates()?.first().map(|certificate| certificate.to_vec())
 }
 
@@ -324,7 +324,7 @@ impl Trust {
             Self::Roots(pem) => {
                 for certificate in certificates {
                     roots.add(certificate.clone()).map_err(|error| {
-                        format!("{pem} is not an authority's certificate: {}", explain::spelled_out(&error))
+                        format!("{pem} is not an authority's certificate: {}", explain::variant_in_words(&error))
                     })?;
                 }
             }

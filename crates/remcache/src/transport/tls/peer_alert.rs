@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::transport::Stream;
 
 /// A stream that records the first bytes read from it.
-pub(crate) struct Beginning {
+pub(crate) struct RecordedStart {
     stream: Box<dyn Stream>,
     bytes: Vec<u8>,
 }
@@ -17,7 +17,7 @@ pub(crate) struct Beginning {
 /// Number of recorded bytes: enough to recognise memcached's error lines.
 const REMEMBERED: usize = 32;
 
-impl Beginning {
+impl RecordedStart {
     pub(crate) fn new(stream: Box<dyn Stream>) -> Self {
         Self { stream, bytes: Vec::new() }
     }
@@ -28,7 +28,7 @@ impl Beginning {
     }
 }
 
-impl AsyncRead for Beginning {
+impl AsyncRead for RecordedStart {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
@@ -41,7 +41,7 @@ impl AsyncRead for Beginning {
     }
 }
 
-impl AsyncWrite for Beginning {
+impl AsyncWrite for RecordedStart {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }

@@ -11,7 +11,7 @@ use crate::value::{Serializer, Value, ValueError, number};
 
 /// An encoding for one kind of value.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Form {
+pub(crate) enum Encoding {
     /// Plain bytes.
     Bytes,
     /// Plain bytes, for a client that also stores text as bytes.
@@ -52,7 +52,7 @@ pub(crate) enum Form {
     Serialized(Serializer),
 }
 
-impl Form {
+impl Encoding {
     /// Decodes a value in this form.
     pub(crate) fn read(self, bytes: Bytes) -> Result<Value, ValueError> {
         match self {
@@ -98,8 +98,8 @@ impl Form {
             (Self::ByteBool, Value::Bool(value)) => Some(if *value { &[1] } else { &[0] }.into()),
             (Self::PhpBool, Value::Bool(value)) => Some(if *value { "1" } else { "" }.into()),
             (Self::PhpFloat, Value::Float(number)) => Some(php_digits(*number).into()),
-            (Self::Packed(width), Value::Integer(number)) => Some(packed(&fit(*number, width)?)),
-            (Self::Wide(width), Value::Integer(number)) => Some(fit(*number, width)?.into()),
+            (Self::Packed(width), Value::Integer(number)) => Some(packed(&to_width(*number, width)?)),
+            (Self::Wide(width), Value::Integer(number)) => Some(to_width(*number, width)?.into()),
             (Self::PackedDate, Value::Date(time)) => Some(packed(&milliseconds(*time)?.to_be_bytes())),
             (Self::WideDate, Value::Date(time)) => Some(milliseconds(*time)?.to_be_bytes().to_vec().into()),
             (Self::PackedDouble, Value::Float(number)) => Some(packed(&number.to_be_bytes())),
@@ -184,7 +184,7 @@ fn signed(bytes: &[u8], width: usize) -> Result<i64, ValueError> {
 }
 
 /// Encodes an integer in `width` bytes, if it fits.
-fn fit(number: i128, width: usize) -> Option<Vec<u8>> {
+fn to_width(number: i128, width: usize) -> Option<Vec<u8>> {
     match width {
         4 => Some(i32::try_from(number).ok()?.to_be_bytes().to_vec()),
         _ => Some(i64::try_from(number).ok()?.to_be_bytes().to_vec()),
@@ -220,7 +220,7 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(form: Form, bytes: &'static [u8], value: impl Into<Value>) {
+    fn check(form: Encoding, bytes: &'static [u8], value: impl Into<Value>) {
         let value = value.into();
         assert_eq!(form.read(Bytes::from_static(bytes)), Ok(value.clone()), "{form:?} reads {bytes:x?}");
         let written = form.write(&value).map(CowBytes::into_bytes);
@@ -228,45 +228,45 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_refused(form: Form, bytes: &'static [u8]) {
+    fn check_refused(form: Encoding, bytes: &'static [u8]) {
         let result = form.read(Bytes::from_static(bytes));
         assert!(matches!(result, Err(ValueError::Malformed { .. })), "{form:?} of {bytes:x?}: {result:?}");
     }
 
     #[test]
     fn numbers_without_their_leading_zeros() {
-        check(Form::Packed(4), b"", 0);
-        check(Form::Packed(4), b"\x2a", 42);
-        check(Form::Packed(4), b"\x80", 128);
-        check(Form::Packed(4), b"\xff\xff\xff\xd6", -42);
-        check(Form::Packed(4), b"\x80\0\0\0", i32::MIN);
-        check(Form::Packed(8), b"\xff\xff\xff\xd6", 4_294_967_254_i64);
-        check(Form::Packed(8), b"\xff\xff\xff\xff\xff\xff\xff\xd6", -42);
-        check(Form::PackedDouble, b"", 0.0);
-        check(Form::PackedDouble, b"\xbf\xb9\x99\x99\x99\x99\x99\x9a", -0.1);
-        check_refused(Form::Packed(4), b"\0\0\0\0\x2a");
-        check_refused(Form::Packed(8), b"123456789");
-        assert!(Form::Packed(4).write(&Value::from(1_i64 << 31)).is_none(), "the next form has room for it");
-        assert!(Form::Packed(8).write(&Value::from(1_i128 << 63)).is_none());
+        check(Encoding::Packed(4), b"", 0);
+        check(Encoding::Packed(4), b"\x2a", 42);
+        check(Encoding::Packed(4), b"\x80", 128);
+        check(Encoding::Packed(4), b"\xff\xff\xff\xd6", -42);
+        check(Encoding::Packed(4), b"\x80\0\0\0", i32::MIN);
+        check(Encoding::Packed(8), b"\xff\xff\xff\xd6", 4_294_967_254_i64);
+        check(Encoding::Packed(8), b"\xff\xff\xff\xff\xff\xff\xff\xd6", -42);
+        check(Encoding::PackedDouble, b"", 0.0);
+        check(Encoding::PackedDouble, b"\xbf\xb9\x99\x99\x99\x99\x99\x9a", -0.1);
+        check_refused(Encoding::Packed(4), b"\0\0\0\0\x2a");
+        check_refused(Encoding::Packed(8), b"123456789");
+        assert!(Encoding::Packed(4).write(&Value::from(1_i64 << 31)).is_none(), "the next form has room for it");
+        assert!(Encoding::Packed(8).write(&Value::from(1_i128 << 63)).is_none());
     }
 
     #[test]
     fn numbers_with_all_their_bytes() {
-        check(Form::Wide(4), b"\0\0\0\x2a", 42);
-        check(Form::Wide(8), b"\xff\xff\xff\xff\xff\xff\xff\xd6", -42);
-        check(Form::WideDouble, b"\0\0\0\0\0\0\0\0", 0.0);
-        assert_eq!(Form::WideFloat.read(Bytes::from_static(b"\x3f\xc0\0\0")), Ok(Value::Float(1.5)));
-        assert_eq!(Form::Byte.read(Bytes::from_static(b"\xfd")), Ok(Value::Integer(-3)));
-        assert_eq!(Form::Character.read(Bytes::from_static(b"\0\0\0\xeb")), Ok("ë".into()));
-        check_refused(Form::Character, b"\0\0\xd8\0");
-        check_refused(Form::Byte, b"12");
+        check(Encoding::Wide(4), b"\0\0\0\x2a", 42);
+        check(Encoding::Wide(8), b"\xff\xff\xff\xff\xff\xff\xff\xd6", -42);
+        check(Encoding::WideDouble, b"\0\0\0\0\0\0\0\0", 0.0);
+        assert_eq!(Encoding::WideFloat.read(Bytes::from_static(b"\x3f\xc0\0\0")), Ok(Value::Float(1.5)));
+        assert_eq!(Encoding::Byte.read(Bytes::from_static(b"\xfd")), Ok(Value::Integer(-3)));
+        assert_eq!(Encoding::Character.read(Bytes::from_static(b"\0\0\0\xeb")), Ok("ë".into()));
+        check_refused(Encoding::Character, b"\0\0\xd8\0");
+        check_refused(Encoding::Byte, b"12");
     }
 
     #[test]
     fn dates_are_milliseconds_in_either_direction() {
         let at = |milliseconds| UNIX_EPOCH + Duration::from_millis(milliseconds);
-        check(Form::PackedDate, b"\x01\x8b\xcf\xe5\x68\x7b", at(1_700_000_000_123));
-        check(Form::WideDate, b"\xff\xff\xff\xff\xff\xff\xff\xff", UNIX_EPOCH - Duration::from_millis(1));
+        check(Encoding::PackedDate, b"\x01\x8b\xcf\xe5\x68\x7b", at(1_700_000_000_123));
+        check(Encoding::WideDate, b"\xff\xff\xff\xff\xff\xff\xff\xff", UNIX_EPOCH - Duration::from_millis(1));
         assert_eq!(milliseconds(UNIX_EPOCH - Duration::from_nanos(1)), Some(-1));
         assert_eq!(milliseconds(UNIX_EPOCH + Duration::from_nanos(1)), Some(0));
         for extreme in [i64::MIN, i64::MAX] {
@@ -276,34 +276,36 @@ mod tests {
 
     #[test]
     fn floats_as_php_writes_them() {
-        check(Form::PhpFloat, b"1.5", 1.5);
-        check(Form::PhpFloat, b"1e300", 1e300);
-        check(Form::PhpFloat, b"Infinity", f64::INFINITY);
-        check(Form::PhpFloat, b"-Infinity", f64::NEG_INFINITY);
-        assert_eq!(Form::PhpFloat.read(Bytes::from_static(b".1")), Ok(Value::Float(0.1)));
-        assert_eq!(Form::PhpFloat.read(Bytes::from_static(b"1.0e+300")), Ok(Value::Float(1e300)));
-        assert!(matches!(Form::PhpFloat.read(Bytes::from_static(b"NaN")), Ok(Value::Float(number)) if number.is_nan()));
-        check_refused(Form::PhpFloat, b"one");
-        check_refused(Form::PhpFloat, b"\xff");
+        check(Encoding::PhpFloat, b"1.5", 1.5);
+        check(Encoding::PhpFloat, b"1e300", 1e300);
+        check(Encoding::PhpFloat, b"Infinity", f64::INFINITY);
+        check(Encoding::PhpFloat, b"-Infinity", f64::NEG_INFINITY);
+        assert_eq!(Encoding::PhpFloat.read(Bytes::from_static(b".1")), Ok(Value::Float(0.1)));
+        assert_eq!(Encoding::PhpFloat.read(Bytes::from_static(b"1.0e+300")), Ok(Value::Float(1e300)));
+        assert!(
+            matches!(Encoding::PhpFloat.read(Bytes::from_static(b"NaN")), Ok(Value::Float(number)) if number.is_nan())
+        );
+        check_refused(Encoding::PhpFloat, b"one");
+        check_refused(Encoding::PhpFloat, b"\xff");
     }
 
     #[test]
     fn booleans() {
-        check(Form::DigitBool, b"1", true);
-        check(Form::ByteBool, b"\0", false);
-        check(Form::PhpBool, b"", false);
-        assert_eq!(Form::DigitBool.read(Bytes::from_static(b"42")), Ok(Value::Integer(42)));
-        check_refused(Form::ByteBool, b"1");
-        check_refused(Form::PhpBool, b"true");
+        check(Encoding::DigitBool, b"1", true);
+        check(Encoding::ByteBool, b"\0", false);
+        check(Encoding::PhpBool, b"", false);
+        assert_eq!(Encoding::DigitBool.read(Bytes::from_static(b"42")), Ok(Value::Integer(42)));
+        check_refused(Encoding::ByteBool, b"1");
+        check_refused(Encoding::PhpBool, b"true");
     }
 
     #[test]
     fn integers_have_no_bound() {
-        check(Form::Decimal, b"-42", -42);
-        check(Form::Decimal, b"-170141183460469231731687303715884105728", i128::MIN);
+        check(Encoding::Decimal, b"-42", -42);
+        check(Encoding::Decimal, b"-170141183460469231731687303715884105728", i128::MIN);
         let digits = "170141183460469231731687303715884105728";
-        check(Form::Decimal, digits.as_bytes(), Value::BigInteger(ByteString::from_static(digits)));
-        assert!(Form::Decimal.write(&Value::BigInteger("1e5".into())).is_none());
-        check_refused(Form::Decimal, b"1e5");
+        check(Encoding::Decimal, digits.as_bytes(), Value::BigInteger(ByteString::from_static(digits)));
+        assert!(Encoding::Decimal.write(&Value::BigInteger("1e5".into())).is_none());
+        check_refused(Encoding::Decimal, b"1e5");
     }
 }

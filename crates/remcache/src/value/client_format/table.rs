@@ -1,7 +1,7 @@
 //! Table of client formats: which flags stand for which encoding and framing.
 
 use super::ClientFormat;
-use crate::value::client_format::encoding::Form;
+use crate::value::client_format::encoding::Encoding;
 use crate::value::client_format::framing::Packing;
 use crate::value::{Compression, Serializer};
 
@@ -17,14 +17,14 @@ pub(crate) struct Layout {
     /// The bits available to the application.
     application: u32,
     /// Flags and forms; a value is encoded in the first form that supports it.
-    pub(crate) forms: &'static [(u32, Form)],
+    pub(crate) forms: &'static [(u32, Encoding)],
     /// Compression bits and their framing.
     packings: &'static [(u32, Packing)],
 }
 
 impl Layout {
     /// Returns the form and framing of these flags; `None` if the client does not use them.
-    pub(crate) fn read(&self, flags: u32) -> Option<(Form, Option<Packing>)> {
+    pub(crate) fn read(&self, flags: u32) -> Option<(Encoding, Option<Packing>)> {
         let form = self.forms.iter().find(|row| row.0 == flags & self.form_mask)?.1;
         match flags & !self.form_mask & !self.application {
             0 => Some((form, None)),
@@ -45,7 +45,7 @@ pub(crate) const PLAIN: Layout = Layout {
     otherwise: "a serialiser of the application",
     form_mask: 0,
     application: u32::MAX,
-    forms: &[(0, Form::Octets)],
+    forms: &[(0, Encoding::Octets)],
     packings: &[],
 };
 
@@ -57,11 +57,11 @@ pub(crate) static LAYOUTS: &[Layout] = &[
         form_mask: 1 | 2 | 4 | 16,
         application: 0,
         forms: &[
-            (0, Form::Bytes),
-            (16, Form::Text),
-            (2, Form::DigitBool),
-            (4, Form::Decimal),
-            (1, Form::Serialized(Serializer::Pickle)),
+            (0, Encoding::Bytes),
+            (16, Encoding::Text),
+            (2, Encoding::DigitBool),
+            (4, Encoding::Decimal),
+            (1, Encoding::Serialized(Serializer::Pickle)),
         ],
         packings: &[(8, Packing::Plain(Compression::Zlib))],
     },
@@ -90,11 +90,11 @@ pub(crate) static LAYOUTS: &[Layout] = &[
         form_mask: 1 | 2 | 4 | 16,
         application: 0,
         forms: &[
-            (0, Form::Text),
-            (16, Form::Bytes),
-            (2, Form::Decimal),
-            (4, Form::Decimal),
-            (1, Form::Serialized(Serializer::Pickle)),
+            (0, Encoding::Text),
+            (16, Encoding::Bytes),
+            (2, Encoding::Decimal),
+            (4, Encoding::Decimal),
+            (1, Encoding::Serialized(Serializer::Pickle)),
         ],
         packings: &[(8, Packing::Plain(Compression::Zlib)), (32, Packing::ZstdWithoutMagic)],
     },
@@ -104,7 +104,7 @@ pub(crate) static LAYOUTS: &[Layout] = &[
         otherwise: "Marshal",
         form_mask: 1 | 4,
         application: 0,
-        forms: &[(0, Form::Bytes), (4, Form::Text), (1, Form::Serialized(Serializer::Marshal))],
+        forms: &[(0, Encoding::Bytes), (4, Encoding::Text), (1, Encoding::Serialized(Serializer::Marshal))],
         packings: &[(2, Packing::ZlibOrGzip(Compression::Zlib))],
     },
     Layout {
@@ -114,14 +114,14 @@ pub(crate) static LAYOUTS: &[Layout] = &[
         form_mask: 0xf,
         application: 0xffff_0000,
         forms: &[
-            (0, Form::Octets),
-            (1, Form::Decimal),
-            (2, Form::PhpFloat),
-            (3, Form::PhpBool),
-            (4, Form::Serialized(Serializer::Php)),
-            (5, Form::Serialized(Serializer::Igbinary)),
-            (6, Form::Serialized(Serializer::Json)),
-            (7, Form::Serialized(Serializer::MessagePack)),
+            (0, Encoding::Octets),
+            (1, Encoding::Decimal),
+            (2, Encoding::PhpFloat),
+            (3, Encoding::PhpBool),
+            (4, Encoding::Serialized(Serializer::Php)),
+            (5, Encoding::Serialized(Serializer::Igbinary)),
+            (6, Encoding::Serialized(Serializer::Json)),
+            (7, Encoding::Serialized(Serializer::MessagePack)),
         ],
         packings: &[
             (0x30, Packing::BehindLength(Compression::Zlib)),
@@ -136,16 +136,16 @@ pub(crate) static LAYOUTS: &[Layout] = &[
         form_mask: 0xff01,
         application: 0,
         forms: &[
-            (0, Form::Text),
-            (0x0100, Form::DigitBool),
-            (0x0200, Form::Packed(4)),
-            (0x0300, Form::Packed(8)),
-            (0x0400, Form::PackedDate),
-            (0x0500, Form::Byte),
-            (0x0700, Form::PackedDouble),
-            (0x0600, Form::PackedFloat),
-            (0x0800, Form::Bytes),
-            (0x0001, Form::Serialized(Serializer::Java)),
+            (0, Encoding::Text),
+            (0x0100, Encoding::DigitBool),
+            (0x0200, Encoding::Packed(4)),
+            (0x0300, Encoding::Packed(8)),
+            (0x0400, Encoding::PackedDate),
+            (0x0500, Encoding::Byte),
+            (0x0700, Encoding::PackedDouble),
+            (0x0600, Encoding::PackedFloat),
+            (0x0800, Encoding::Bytes),
+            (0x0001, Encoding::Serialized(Serializer::Java)),
         ],
         packings: &[(2, Packing::ZlibOrGzip(Compression::Gzip))],
     },
@@ -156,20 +156,20 @@ pub(crate) static LAYOUTS: &[Layout] = &[
         form_mask: 0x7ffd,
         application: 0,
         forms: &[
-            (32, Form::Text),
-            (64, Form::Text),
-            (2048, Form::Text),
-            (4096, Form::Bytes),
-            (8192, Form::ByteBool),
-            (4, Form::Wide(4)),
-            (16384, Form::Wide(8)),
-            (256, Form::Wide(4)),
-            (1, Form::Byte),
-            (1024, Form::WideDate),
-            (512, Form::WideDouble),
-            (128, Form::WideFloat),
-            (16, Form::Character),
-            (8, Form::Serialized(Serializer::Java)),
+            (32, Encoding::Text),
+            (64, Encoding::Text),
+            (2048, Encoding::Text),
+            (4096, Encoding::Bytes),
+            (8192, Encoding::ByteBool),
+            (4, Encoding::Wide(4)),
+            (16384, Encoding::Wide(8)),
+            (256, Encoding::Wide(4)),
+            (1, Encoding::Byte),
+            (1024, Encoding::WideDate),
+            (512, Encoding::WideDouble),
+            (128, Encoding::WideFloat),
+            (16, Encoding::Character),
+            (8, Encoding::Serialized(Serializer::Java)),
         ],
         packings: &[(2, Packing::ZlibOrGzip(Compression::Gzip))],
     },
@@ -177,12 +177,12 @@ pub(crate) static LAYOUTS: &[Layout] = &[
 ];
 
 /// The forms of pymemcache and python-memcached: integers have flags 2, those stored by Python 2 have 4.
-const PYTHON: &[(u32, Form)] = &[
-    (0, Form::Bytes),
-    (16, Form::Text),
-    (2, Form::Decimal),
-    (4, Form::Decimal),
-    (1, Form::Serialized(Serializer::Pickle)),
+const PYTHON: &[(u32, Encoding)] = &[
+    (0, Encoding::Bytes),
+    (16, Encoding::Text),
+    (2, Encoding::Decimal),
+    (4, Encoding::Decimal),
+    (1, Encoding::Serialized(Serializer::Pickle)),
 ];
 
 #[cfg(test)]

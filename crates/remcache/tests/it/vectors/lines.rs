@@ -188,6 +188,9 @@ fn text_commands_encode_to_the_same_bytes() {
     assert!(encoded_count >= 130, "{encoded_count}");
 }
 
+/// Sets an option that has no value.
+type SetFlag = fn(MetaOptions) -> MetaOptions;
+
 /// Returns the request of a meta command, if it can be represented, including flags that the encoder always sends.
 fn meta_request(command: &Command) -> Option<Request<'static>> {
     if !matches!(command.name(), "mg" | "ms" | "md" | "ma") {
@@ -226,7 +229,7 @@ fn meta_request(command: &Command) -> Option<Request<'static>> {
     let operation = request.operation();
     let is_fetch = operation.is_fetch();
     let counts = matches!(operation, Operation::Increment | Operation::Decrement);
-    let flags: [(bool, fn(MetaOptions) -> MetaOptions); 7] = [
+    let flags: [(bool, SetFlag); 7] = [
         (is_fetch && !has("v"), MetaOptions::without_value),
         (has("u"), MetaOptions::no_bump),
         (has("t"), MetaOptions::return_ttl),

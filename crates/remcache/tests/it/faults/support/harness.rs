@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use remcache::{Client, Config, Delivery, Error, ErrorKind, Item, UnconditionalOutcome, WriteOutcome};
+use remcache::{Client, Config, Delivery, Error, ErrorKind, Item, UnconditionalOutcome};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
