@@ -6,7 +6,7 @@
 //! Ada has 1000 friends
 //! … bytes on the server instead of …
 //! pylibmc's 42 is 42
-//! the value at user:broken cannot be read: the stored value cannot be decoded: key user:broken, flags 0x00000001: the flags 0x00000001 are not remcache's: another client wrote the item; read it with its convention
+//! the value at user:broken cannot be read: the stored value cannot be decoded: key user:broken, flags 0x00000001: the flags 0x00000001 are not remcache's: another client wrote the item; read it in its client format
 //! ```
 
 use std::error::Error;

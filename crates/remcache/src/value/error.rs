@@ -70,7 +70,7 @@ impl fmt::Display for ValueError {
         match self {
             Self::UnknownFlags(flags) => write!(
                 f,
-                "the flags {flags:#010x} are not remcache's: another client wrote the item; read it with its client_format"
+                "the flags {flags:#010x} are not remcache's: another client wrote the item; read it in its client format"
             ),
             Self::ForeignFlags(client_format, flags) => {
                 write!(f, "{client_format} does not write the flags {flags:#010x}")

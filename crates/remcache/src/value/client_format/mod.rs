@@ -163,7 +163,7 @@ pub struct UnknownClientFormat(pub String);
 impl fmt::Display for UnknownClientFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = ClientFormat::ALL.iter().map(|client_format| client_format.name()).collect();
-        write!(f, "there is no client_format {:?}: the conventions are {}", self.0, names.join(", "))
+        write!(f, "there is no client format {:?}: the formats are {}", self.0, names.join(", "))
     }
 }
 
