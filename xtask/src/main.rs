@@ -235,8 +235,8 @@ fn screenshots(args: Vec<String>) -> Result<(), Failure> {
 
 fn dashboards() -> Result<(), Failure> {
     tools::ensure(&[Need::Tests])?;
-    let packages = ["build", "-p", "remcache-cli", "-p", "remcache-observability", "--bins", "--examples"];
-    Step::cargo("the service and the tool", packages).run()?;
+    let packages = ["-p", "remcache-observability", "-p", "remcache-cli", "--features", "remcache-cli/full"];
+    Step::cargo("the service and the tool", ["build", "--bins", "--examples"]).args(packages).run()?;
     let programs = ["target/debug/examples/service", "target/debug/remcache", "docs/monitoring"];
     Step::program("dashboards", "target/debug/remcache-observability").args(programs).run()
 }

@@ -57,16 +57,16 @@ fn draw_panel(area: &DrawingArea<SVGBackend<'_>, Shift>, panel: &Panel, lines: &
         .margin(PADDING)
         .x_label_area_size(22)
         .y_label_area_size(62)
-        .build_cartesian_2d(0.0..seconds, 0.0..top)?;
+        .build_cartesian_2d(0.0..seconds * WITH_LEGEND, 0.0..top)?;
     chart
         .configure_mesh()
         .disable_x_mesh()
         .light_line_style(TRANSPARENT)
         .bold_line_style(BLACK.mix(0.12))
-        .x_labels(7)
+        .x_labels(9)
         .y_labels(5)
         .label_style(text(11.0))
-        .x_label_formatter(&|seconds| format!("{seconds:.0} s"))
+        .x_label_formatter(&|time| if *time <= seconds { format!("{time:.0} s") } else { String::new() })
         .y_label_formatter(&|value| with_unit(*value, &panel.unit))
         .draw()?;
     for (index, line) in lines.iter().enumerate() {
@@ -81,7 +81,7 @@ fn draw_panel(area: &DrawingArea<SVGBackend<'_>, Shift>, panel: &Panel, lines: &
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 14, y)], style));
     }
     let mut labels = chart.configure_series_labels();
-    labels.position(SeriesLabelPosition::UpperLeft).background_style(WHITE.mix(0.8)).label_font(text(10.0)).draw()?;
+    labels.position(SeriesLabelPosition::UpperRight).background_style(WHITE.mix(0.8)).label_font(text(10.0)).draw()?;
     Ok(())
 }
 
@@ -107,6 +107,8 @@ const COLUMNS: usize = 2;
 const WIDTH: u32 = 1_100;
 const PANEL_HEIGHT: u32 = 230;
 const PADDING: i32 = 8;
+/// The width of a diagram with its legend at the right, as a multiple of its own.
+const WITH_LEGEND: f64 = 1.5;
 /// Seconds without a value after which a line is interrupted.
 const MAX_GAP: f64 = 3.0;
 
