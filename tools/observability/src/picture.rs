@@ -45,7 +45,7 @@ fn lines(panel: &Panel, prometheus: &Prometheus, period: Duration, step: Duratio
         legend,
         points: series.points.iter().map(|&(time, value)| (time - end + period.as_secs_f64(), value)).collect(),
     };
-    series.into_iter().map(line).collect()
+    series.into_iter().map(line).filter(|line| !line.points.is_empty()).collect()
 }
 
 fn draw_panel(area: &DrawingArea<SVGBackend<'_>, Shift>, panel: &Panel, lines: &[Line], seconds: f64) -> Drawn {
@@ -95,6 +95,7 @@ fn with_unit(value: f64, unit: &str) -> String {
         "s" if value < 1e-3 => format!("{:.0} µs", value * 1e6),
         "s" if value < 1.0 => format!("{:.1} ms", value * 1e3),
         "s" => format!("{value:.1} s"),
+        "percentunit" if value < 0.05 => format!("{:.2} %", value * 100.0),
         "percentunit" => format!("{:.0} %", value * 100.0),
         "Bps" if value >= 1e3 => format!("{:.0} kB/s", value / 1e3),
         "Bps" => format!("{value:.0} B/s"),
@@ -123,6 +124,7 @@ mod tests {
             (0.025, "s", "25.0 ms"),
             (2.0, "s", "2.0 s"),
             (0.5, "percentunit", "50 %"),
+            (0.004, "percentunit", "0.40 %"),
             (12_000.0, "Bps", "12 kB/s"),
             (0.4, "ops", "0.4/s"),
             (3.0, "short", "3.0"),

@@ -86,13 +86,16 @@ impl Target {
         Self { expression, legend: text(&json["legendFormat"]) }
     }
 
-    /// Returns the text that describes a series.
+    /// Returns the text that describes a series. A missing label is shown as `none`.
     #[must_use]
     pub fn legend(&self, series: &Series) -> String {
-        series
-            .labels
-            .iter()
-            .fold(self.legend.clone(), |text, (label, value)| text.replace(&format!("{{{{{label}}}}}"), value))
+        let mut parts = self.legend.split("{{");
+        let start = parts.next().unwrap_or_default().to_owned();
+        parts.fold(start, |text, part| {
+            let (label, rest) = part.split_once("}}").unwrap_or((part, ""));
+            let value = series.labels.get(label).map_or("none", String::as_str);
+            text + value + rest
+        })
     }
 }
 
