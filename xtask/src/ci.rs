@@ -55,7 +55,6 @@ fn lints_and_checks() -> Vec<Step> {
         Step::check("portability", "cargo xtask check-unix-only", unix_only::check),
         lints(),
         lints_without_defaults(),
-        lints_of_the_small_tool(),
         tests_of_the_small_tool(),
         Step::cargo("protocol layer alone", ["check", "-p", "remcache-proto"]),
         Step::check("dependencies of crates without I/O", "cargo xtask check-proto-deps", proto_deps::check),
@@ -75,12 +74,7 @@ fn lints_without_defaults() -> Step {
     Step::cargo("lints of the library without default features", args).args(DENY_WARNINGS)
 }
 
-fn lints_of_the_small_tool() -> Step {
-    let args = ["clippy", "-p", "remcache-cli", "--all-targets"];
-    Step::cargo("lints of the tool without features", args).args(DENY_WARNINGS)
-}
-
-/// Tests what the tool says where a feature is missing.
+/// Tests what the tool says where a feature is missing. `cargo xtask check-features` lints it without features.
 fn tests_of_the_small_tool() -> Step {
     Step::cargo("the tool without features", ["test", "-p", "remcache-cli", "--test", "missing_features"])
 }
