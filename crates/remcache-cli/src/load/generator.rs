@@ -9,7 +9,7 @@ use remcache::Client;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::alarm::Alarm;
+use super::pacer::Pacer;
 use super::popularity::KeyPicker;
 use super::recorder::Recorder;
 use super::workload::{Step, Values, Workload};
@@ -160,8 +160,7 @@ async fn call(shared: Arc<RunState>, caller: usize) {
 async fn dispatch(shared: Arc<RunState>, started: Instant, rate: u64) {
     let mut random = fastrand::Rng::new();
     let permits = Arc::new(Semaphore::new(MAX_UNANSWERED as usize));
-    // Without a thread for it, the timer of the runtime and yielding have to do.
-    let alarm = Alarm::start().ok();
+    let mut pacer = Pacer::new();
     for number in 0_u64.. {
         let planned = started + planned_after(number, rate);
         if shared.is_over(planned) {
@@ -171,7 +170,7 @@ async fn dispatch(shared: Arc<RunState>, started: Instant, rate: u64) {
             // Operations that are late start at once, but other tasks must run too.
             tokio::task::yield_now().await;
         }
-        wait_until(planned, alarm.as_ref()).await;
+        pacer.wait_until(planned).await;
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { break };
         // After a wait for the permit the time may be up. The first operation is executed in any case.
         if number > 0 && shared.is_over(Instant::now()) {
@@ -193,26 +192,7 @@ fn planned_after(number: u64, rate: u64) -> Duration {
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
-/// Waits until the planned time of an operation, to the microsecond.
-///
-/// Timers sleep until shortly before it; only the rest is spent yielding, which takes a whole core.
-async fn wait_until(planned: Instant, alarm: Option<&Alarm>) {
-    loop {
-        let left = planned.saturating_duration_since(Instant::now());
-        match (left, alarm) {
-            (Duration::ZERO, _) => return,
-            (left, _) if left > TIMER_STEP * 2 => tokio::time::sleep(left - TIMER_STEP).await,
-            (left, Some(alarm)) if left > WAKE_UP * 2 => alarm.wait_until(planned - WAKE_UP).await,
-            _ => tokio::task::yield_now().await,
-        }
-    }
-}
-
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(1);
-/// The resolution of the runtime's timer.
-const TIMER_STEP: Duration = Duration::from_millis(1);
-/// The time that two threads usually take to wake up one after the other.
-const WAKE_UP: Duration = Duration::from_micros(40);
 /// The number of operations that are started in a row before other tasks run.
 const TURN: u64 = 32;
 /// The maximum number of unanswered operations of an open loop, which bounds the memory.

@@ -1,9 +1,10 @@
 //! Load generation: the workload, the callers or the rate, and the results.
 
-mod alarm;
 mod generator;
 mod mix;
+mod pacer;
 mod popularity;
+mod precise_timer;
 mod recorder;
 mod sizes;
 mod threshold;
