@@ -215,7 +215,7 @@ pub(crate) fn leave(outcome: Outcome) -> ExitCode {
             Exit::Unknown
         }
         Err(failure) => {
-            complain(&failure);
+            print_error(&failure);
             failure.exit()
         }
     };
@@ -242,7 +242,7 @@ pub(crate) fn is_monitored() -> bool {
 }
 
 /// Prints an error on stderr.
-pub(crate) fn complain(error: impl fmt::Display) {
+pub(crate) fn print_error(error: impl fmt::Display) {
     let message = format!("error: {}", escape(&error.to_string()));
     // If stderr is closed, there is no place left to report to.
     let _ = writeln!(io::stderr(), "{}", fold(&message, stderr_columns()));

@@ -72,13 +72,13 @@ impl Interrupt {
     }
 
     /// Declares that the command ends by itself: from now on the first signal only notifies it.
-    pub(crate) fn expect(&self) -> Self {
+    pub(crate) fn handled(&self) -> Self {
         self.state.is_handled.store(true, Ordering::SeqCst);
         self.clone()
     }
 
     /// Declares that the process runs many commands: from now on no signal ends the process.
-    pub(crate) fn outlive_commands(&self) {
+    pub(crate) fn enter_shell(&self) {
         self.state.is_shell.store(true, Ordering::SeqCst);
     }
 
@@ -94,7 +94,7 @@ impl Interrupt {
     }
 
     /// Waits for a signal that must end the command: the first if it does not handle signals, else the second.
-    pub(crate) async fn insisted(&self) {
+    pub(crate) async fn forced(&self) {
         self.wait_for(|signals| signals > u32::from(self.state.is_handled.load(Ordering::SeqCst))).await;
     }
 

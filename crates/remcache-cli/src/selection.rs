@@ -17,15 +17,15 @@ pub(crate) struct Selection {
     #[command(flatten)]
     keys: KeyPattern,
 
-    /// Items of at least this size in memory
+    /// Only items of at least this size in memory
     #[arg(long, value_name = "BYTES", value_parser = value::bytes)]
     min_size: Option<usize>,
 
-    /// Items whose remaining time to live is below this
+    /// Only items whose remaining time to live is below this
     #[arg(long, value_name = "TIME", value_parser = value::duration)]
     ttl_below: Option<Duration>,
 
-    /// Items that were not accessed for longer than this
+    /// Only items that were not accessed for longer than this
     #[arg(long, value_name = "TIME", value_parser = value::duration)]
     idle_above: Option<Duration>,
 
@@ -44,15 +44,15 @@ pub(crate) struct Glob {
 /// The options that select keys; all conditions must hold.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct KeyPattern {
-    /// Keys that begin with this text
+    /// Only keys that begin with this text
     #[arg(long, value_name = "TEXT")]
     prefix: Option<OsString>,
 
-    /// Keys that match a pattern with * and ?
+    /// Only keys that match a pattern with * and ?
     #[arg(long, value_name = "PATTERN", value_parser = glob)]
     glob: Option<Glob>,
 
-    /// Keys that contain a match of a regular expression
+    /// Only keys that contain a match of a regular expression
     #[arg(long, value_name = "REGEX", value_parser = regex)]
     regex: Option<Regex>,
 }

@@ -5,7 +5,7 @@ use std::io;
 
 use remcache::Error;
 
-use crate::exit::{Exit, complain, words};
+use crate::exit::{Exit, print_error, words};
 use crate::output::Output;
 
 /// The outcomes so far.
@@ -38,12 +38,12 @@ impl Tally {
     }
 
     /// Flushes the output, then prints each failure once, with the number of `things` (plural) that failed so.
-    pub(crate) fn complain(&self, things: &str, output: &mut Output) -> io::Result<()> {
+    pub(crate) fn report_failures(&self, things: &str, output: &mut Output) -> io::Result<()> {
         output.flush()?;
         for (message, (_, count)) in &self.failures {
             match count {
-                1 => complain(message),
-                _ => complain(format_args!("{message} ({count} {things})")),
+                1 => print_error(message),
+                _ => print_error(format_args!("{message} ({count} {things})")),
             }
         }
         Ok(())

@@ -19,7 +19,7 @@ impl Placement {
     }
 
     /// Whether this is the server where clients look for the key.
-    pub(crate) fn is_home(&self, name: &[u8], server: &ServerHandle) -> bool {
+    pub(crate) fn is_placed_on(&self, name: &[u8], server: &ServerHandle) -> bool {
         self.has_one_server
             || self.client.locate(name).is_ok_and(|home| home.is_some_and(|home| home.name() == server.name()))
     }

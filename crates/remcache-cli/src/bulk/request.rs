@@ -14,7 +14,7 @@ use crate::interrupt::Interrupt;
 #[derive(Debug)]
 pub(crate) struct Requester {
     target: Target,
-    extend_by: Patience,
+    retry_for: RetryFor,
     /// Since when requests are not answered.
     unanswered_since: Mutex<Option<Instant>>,
     /// Whether a batch was given up. Then the others are not repeated either, or a server that is gone would delay
@@ -34,7 +34,7 @@ enum Target {
 
 /// The time for which requests are repeated.
 #[derive(Clone, Debug)]
-pub(crate) enum Patience {
+pub(crate) enum RetryFor {
     /// A few times, then the batch fails.
     Brief,
     /// Until this time has passed or the user interrupts.
@@ -51,17 +51,17 @@ pub(crate) struct FinalReply {
 
 impl Requester {
     pub(crate) fn for_server(server: ServerHandle) -> Self {
-        Self::new(Target::Server(server), Patience::Brief)
+        Self::new(Target::Server(server), RetryFor::Brief)
     }
 
-    pub(crate) fn for_cluster(client: Client, extend_by: Patience) -> Self {
-        Self::new(Target::Cluster(client), extend_by)
+    pub(crate) fn for_cluster(client: Client, retry_for: RetryFor) -> Self {
+        Self::new(Target::Cluster(client), retry_for)
     }
 
-    fn new(target: Target, extend_by: Patience) -> Self {
+    fn new(target: Target, retry_for: RetryFor) -> Self {
         Self {
             target,
-            extend_by,
+            retry_for,
             unanswered_since: Mutex::new(None),
             has_given_up: AtomicBool::new(false),
             has_meta: AtomicBool::new(true),
@@ -132,15 +132,15 @@ impl Requester {
     /// Waits before a repetition; returns false if there is no repetition left.
     async fn pause(&self, attempt: usize, since: &Instant) -> bool {
         let delay = RETRY_DELAYS.get(attempt).copied();
-        match &self.extend_by {
-            Patience::Brief => match delay {
+        match &self.retry_for {
+            RetryFor::Brief => match delay {
                 Some(delay) if !self.has_given_up() => {
                     sleep(delay).await;
                     true
                 }
                 _ => false,
             },
-            Patience::Wait { limit, interrupt } => {
+            RetryFor::Wait { limit, interrupt } => {
                 let left = limit.saturating_sub(since.elapsed());
                 if left.is_zero() || self.has_given_up() || interrupt.is_raised() {
                     return false;
@@ -161,7 +161,7 @@ impl Requester {
     /// Notes that a whole batch was answered.
     fn note_answers(&self) {
         *self.unanswered_since.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        if let Patience::Brief = self.extend_by {
+        if let RetryFor::Brief = self.retry_for {
             self.has_given_up.store(false, Ordering::Relaxed);
         }
     }

@@ -91,8 +91,9 @@ impl Scanner {
         if self.includes_misplaced {
             return Ok((fetcher, batch.items));
         }
-        let is_home = |item: &MetadumpItem| self.placement.is_home(self.scope.name_of(item), fetcher.server());
-        let (items, misplaced): (Vec<_>, Vec<_>) = batch.items.into_iter().partition(is_home);
+        let is_placed_on =
+            |item: &MetadumpItem| self.placement.is_placed_on(self.scope.name_of(item), fetcher.server());
+        let (items, misplaced): (Vec<_>, Vec<_>) = batch.items.into_iter().partition(is_placed_on);
         for item in &misplaced {
             summary.skipped(self.scope.name_of(item), Some(fetcher.server().name()), &SkipReason::Misplaced.into())?;
         }

@@ -7,7 +7,7 @@ use remcache::proto::MetaOptions;
 use remcache::{Client, Error, Reply, Request, ServerHandle, Status, Ttl};
 use tokio::task::JoinSet;
 
-use super::request::{FinalReply, Patience, Requester};
+use super::request::{FinalReply, Requester, RetryFor};
 use super::skip_reason::{SkipReason, Skipped};
 use crate::exit::{Exit, Failure};
 use crate::interrupt::Interrupt;
@@ -63,8 +63,8 @@ impl ItemStore {
         interrupt: &Interrupt,
     ) -> Result<Self, Failure> {
         probe(&client).await?;
-        let extend_by = Patience::Wait { limit: args.wait, interrupt: interrupt.clone() };
-        Ok(Self { requester: Requester::for_cluster(client.clone(), extend_by), client, add_only })
+        let retry_for = RetryFor::Wait { limit: args.wait, interrupt: interrupt.clone() };
+        Ok(Self { requester: Requester::for_cluster(client.clone(), retry_for), client, add_only })
     }
 
     /// Whether a server did not answer for as long as the options allow.

@@ -159,7 +159,7 @@ impl Summary {
         let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
         output.flush()?;
         output.notes().print(parts.join("  "));
-        self.tally.complain("items", output)?;
+        self.tally.report_failures("items", output)?;
         Ok(self.exit())
     }
 

@@ -279,7 +279,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0  success
   1  the answer is no: a miss, not stored, a conflict
-  2  the command line is invalid, or a file or stream that it names: bad input, a full disk
+  2  invalid command line, input or file
   3  some servers failed; the results of the others are printed
   4  no server was reachable, or the requests timed out
   5  a server or protocol error

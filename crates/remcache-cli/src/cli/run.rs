@@ -71,7 +71,7 @@ async fn dispatch(command: Command, session: &mut Session) -> Outcome {
         Command::Set(args) => store::run(store::Verb::Set, &args, session).await,
         Command::Add(args) => store::run(store::Verb::Add, &args, session).await,
         Command::Replace(args) => store::run(store::Verb::Replace, &args, session).await,
-        Command::Append(args) => extend::run(extend::Side::Behind, &args, session).await,
+        Command::Append(args) => extend::run(extend::Side::After, &args, session).await,
         Command::Prepend(args) => extend::run(extend::Side::Before, &args, session).await,
         Command::Delete(args) => delete::run(&args, session).await,
         Command::Incr(args) => count::run(count::Direction::Up, &args, session).await,

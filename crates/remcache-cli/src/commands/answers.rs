@@ -43,7 +43,7 @@ impl Answers {
             self.list.into_iter().try_for_each(|record| records.push(record))?;
             records.end()?;
         }
-        self.tally.complain("servers", output)?;
+        self.tally.report_failures("servers", output)?;
         Ok(self.tally.exit_of_servers())
     }
 }

@@ -42,7 +42,7 @@ enum Sink<'o> {
     /// Lines for people.
     Lines(&'o mut Output),
     /// A summary only.
-    Silence(&'o mut Output),
+    Summary(&'o mut Output),
     Records(Records<'o>),
 }
 
@@ -51,7 +51,7 @@ impl<'o> Changes<'o> {
     pub(super) fn begin(count: Option<usize>, made: &'static str, output: &'o mut Output) -> Result<Self, Failure> {
         let sink = match output.layout() {
             Layout::Text if count.is_some_and(|count| count <= MAX_LINES) => Sink::Lines(output),
-            Layout::Text | Layout::Raw => Sink::Silence(output),
+            Layout::Text | Layout::Raw => Sink::Summary(output),
             _ => Sink::Records(output.records(COLUMNS)?),
         };
         Ok(Self { made, tally: Tally::default(), sink })
@@ -80,7 +80,7 @@ impl<'o> Changes<'o> {
         let Self { made, tally, sink } = self;
         match sink {
             Sink::Records(records) => records.end()?,
-            Sink::Lines(output) | Sink::Silence(output) => {
+            Sink::Lines(output) | Sink::Summary(output) => {
                 output.flush()?;
                 let numbers = [tally.yes, tally.no, tally.failed()].map(number::exact);
                 let [yes, no, failed] = numbers;

@@ -8,9 +8,9 @@ use clap_complete::{CompleteEnv, Shell};
 use crate::exit::{Exit, Outcome};
 use crate::session::Session;
 
-/// Print the script with which a shell completes command lines
+/// Print the completion script of a shell
 ///
-/// The script asks the tool for what may follow: commands, options and their values, names of contexts, files.
+/// It completes commands, options and their values, names of contexts, and files.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Where it goes:

@@ -15,8 +15,8 @@ use crate::session::Session;
 
 /// List, add, use or show named sets of options
 ///
-/// A context holds global options, for a fleet that one works with often. Its options are defaults:
-/// the environment and the command line win. The file is ~/.config/remcache/config.toml.
+/// A context is a set of global options for servers that you use often. Its options are defaults, which the
+/// environment and the command line override. The file is ~/.config/remcache/config.toml.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -26,7 +26,7 @@ pub(crate) struct Args {
 /// What to do with contexts.
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// List the contexts; the one in use is marked
+    /// List the contexts; the current one is marked
     #[command(alias = "list")]
     Ls,
     /// Add a context with the global options that are given, or replace it
@@ -38,7 +38,7 @@ enum Verb {
         #[arg(long)]
         production: bool,
     },
-    /// Use a context from now on
+    /// Make a context the current one
     Use {
         /// The name of the context
         #[arg(add = ArgValueCandidates::new(candidates))]

@@ -19,20 +19,20 @@ use crate::output::number;
 use crate::same_server;
 use crate::session::Session;
 
-/// Copy all items of one fleet to another, with flags and time to live
+/// Copy all items of some servers to others, with flags and times to live
 ///
-/// It adds, and so never overwrites what the destination has: an item that is written there while the
-/// copy runs stays. A copy is looked at again in the source; if the item was changed or deleted there
-/// in the meantime, the copy is repeated or undone. Interrupted, it may be run again, and is complete
-/// then. Clients that write during the copy write to the destination too, and delete in the source
-/// first. If a server restarts during the copy, the exit code is 3; if the destination evicts items, it is 1.
+/// Existing items of the destination are never overwritten, nor are those that clients write there during
+/// the copy. Each copied item is checked again in the source; if it was changed or deleted there in the
+/// meantime, it is copied again or its copy is deleted. An interrupted copy can be repeated. Clients that
+/// write during the copy must write to the destination as well, and delete in the source first. If a server
+/// restarts during the copy, the exit code is 3; if the destination evicts items, it is 1.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   remcache copy --from old1,old2 --to new1,new2,new3 --rate 100k
   remcache copy --from a,b --to a,b,c    # fills c, which joins a and b")]
 pub(crate) struct Args {
-    /// The servers to copy from: addresses, a URL, whose options say how they place keys, or a context
+    /// The servers to copy from: addresses, a URL (its options determine where keys are), or a context
     ///
     /// A context is named as in remcache context ls, and gives all its options; a host of the same name needs
     /// its port.
@@ -58,7 +58,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
         item_limit::require_cas(client, "copy", "use remcache dump and remcache load").await?;
         same_server::warn(client, session.output.notes()).await;
     }
-    let interrupt = session.interrupt.expect();
+    let interrupt = session.interrupt.handled();
     let store = Arc::new(ItemStore::open(to.clone(), true, &args.store, &interrupt).await?);
     let watches = [ServerWatch::start(&from, Role::Source).await, ServerWatch::start(&to, Role::Destination).await];
     let scanner = Scanner::new(from, &args.select);

@@ -25,15 +25,15 @@ pub(crate) struct Args {
     /// The key of the counter
     key: OsString,
 
-    /// By how much
+    /// The amount
     #[arg(value_name = "N", default_value_t = 1)]
     delta: u64,
 
-    /// Begin with this number if the counter is absent, which is a miss otherwise
+    /// Create the counter with this number if it does not exist; without --init, that is a miss
     #[arg(long, value_name = "N")]
     init: Option<u64>,
 
-    /// How long a counter that begins lives: 10m, never, or a date
+    /// Time to live of a counter that --init creates: 10m, never, or a date
     #[arg(long, value_name = "TIME", requires = "init", value_parser = value::ttl)]
     ttl: Option<Ttl>,
 }

@@ -11,7 +11,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     keys: Keys,
 
-    /// Only if the item has this CAS value: for one key
+    /// Delete only if the item has this CAS value; for one key
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     cas: Option<u64>,
 }
@@ -19,7 +19,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let mut blocks = args.keys.blocks()?;
     let client = session.client()?;
-    let interrupt = session.interrupt.expect();
+    let interrupt = session.interrupt.handled();
     let mut changes = Changes::begin(blocks.all().map(<[_]>::len), "deleted", &mut session.output)?;
     match (args.cas, blocks.all()) {
         (Some(cas), Some([key])) => changes.push(key, &client.delete(key).cas(cas).await)?,
@@ -33,6 +33,6 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
         }
     }
     let tally = changes.end()?;
-    tally.complain("keys", &mut session.output)?;
+    tally.report_failures("keys", &mut session.output)?;
     Ok(interrupt.unless_raised(tally.exit()))
 }

@@ -23,9 +23,10 @@ use crate::session::{self, Session};
 
 /// Delete the items whose keys match a pattern with * and ?
 ///
-/// The servers list their keys, and each item is deleted on the server that listed it, also if no client
-/// would look for it there. Items that are stored under a matching key during the command are deleted or
-/// not; with a condition beyond the key, such as --idle-above, an item that changed since it was listed stays.
+/// The servers list their keys, and each item is deleted on the server that listed it, even if no client
+/// would look for it there. Items that are stored under a matching key during the command may be deleted or
+/// not. With conditions on other properties, such as --idle-above, items that changed since they were listed
+/// are kept.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -82,7 +83,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
             return Ok(Exit::No);
         }
     }
-    let interrupt = session.interrupt.expect();
+    let interrupt = session.interrupt.handled();
     let servers = client.servers();
     let limit = RateLimit::new(args.options.rate);
     let batches = list(&servers, &scope, limit.batch())?;
@@ -195,8 +196,9 @@ impl BatchJob for DeleteRun {
 impl DeleteRun {
     /// Whether an item of this server is to be deleted.
     fn includes(&self, item: &MetadumpItem, server: usize) -> bool {
-        let is_home = |placement: &Placement| placement.is_home(self.scope.name_of(item), &self.servers[server]);
-        !self.placement.as_ref().is_some_and(is_home)
+        let is_placed_on =
+            |placement: &Placement| placement.is_placed_on(self.scope.name_of(item), &self.servers[server]);
+        !self.placement.as_ref().is_some_and(is_placed_on)
     }
 }
 

@@ -15,15 +15,15 @@ use crate::output::Layout;
 use crate::same_server;
 use crate::session::Session;
 
-/// Write all items of the servers, a JSON document a line, for load and other programs
+/// Write all items of the servers as JSON, one document per line, for load and other programs
 ///
-/// A line reads {"key":…,"value":…,"flags":…,"expires":…}: the time in seconds of Unix time, if there
-/// is one; key_b64 and value_b64 in base64 where they are no UTF-8. A file gets its name when it is
-/// whole; interrupted, or if a server fails or restarts, what there is stays in FILE.partial. Items that were
-/// left out are counted by reason.
+/// A line has the form {"key":…,"value":…,"flags":…,"expires":…}. expires is in seconds of Unix time, and
+/// absent if the item does not expire. Keys and values that are not UTF-8 are written as base64, in key_b64
+/// and value_b64. The dump is written to FILE.partial, and renamed to FILE when it is complete: after an
+/// interrupt, or if a server fails or restarts, FILE.partial remains. Skipped items are counted by reason.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The file; without one, or with -, it is standard output
+    /// The file; without it, or with -, standard output
     file: Option<PathBuf>,
 
     #[command(flatten)]
@@ -35,7 +35,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
         return Err(Failure::usage("dump writes a JSON document a line (ndjson) and nothing else"));
     }
     let client = session.client()?;
-    let interrupt = session.interrupt.expect();
+    let interrupt = session.interrupt.handled();
     let notes = session.output.notes();
     same_server::warn(&client, notes).await;
     let watch = ServerWatch::start(&client, Role::Source).await;

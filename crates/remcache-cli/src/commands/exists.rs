@@ -10,7 +10,7 @@ use crate::output::{Output, Record, TextStyle, text};
 use crate::session::Session;
 use crate::tally::Tally;
 
-/// Report whether keys have items; exit code 0 if all have one, 1 if a key has none
+/// Check whether keys exist; exit code 0 if all do, 1 if one does not
 ///
 /// It does not count as an access, unless a server supports only the binary or the text protocol.
 #[derive(Debug, clap::Args)]
@@ -27,7 +27,7 @@ const CHUNK: usize = 500;
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let mut blocks = args.keys.blocks()?;
     let client = session.client()?;
-    let interrupt = session.interrupt.expect();
+    let interrupt = session.interrupt.handled();
     let output = &mut session.output;
     let mut tally = Tally::default();
     let mut list = output.list(COLUMNS)?;
@@ -44,7 +44,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     }
     list.end()?;
     let output = &mut session.output;
-    tally.complain("keys", output)?;
+    tally.report_failures("keys", output)?;
     Ok(interrupt.unless_raised(tally.exit()))
 }
 

@@ -68,7 +68,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     if items > 0 && !args.yes && !session.is_embedded() && !session.confirm("evict items", &question())? {
         return Ok(Exit::No);
     }
-    interrupt.expect();
+    interrupt.handled();
     let begun = Instant::now();
     let progress = Progress::new(session.output.notes(), SCALE);
     let numbers = fill(args, &client, &mut servers, &interrupt, &progress).await?;
@@ -77,7 +77,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     drop(progress);
     print(args, &servers, elapsed, &mut session.output)?;
     let tally = tally(&servers);
-    tally.complain("servers", &mut session.output)?;
+    tally.report_failures("servers", &mut session.output)?;
     Ok(interrupt.unless_raised(tally.exit()))
 }
 

@@ -10,14 +10,14 @@ use crate::options::value;
 use crate::output::{Record, TextStyle, text};
 use crate::session::Session;
 
-/// Remove all items of the servers, of every namespace
+/// Remove all items from the servers, in every namespace
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Flush after this delay; the servers keep the appointment by themselves
+    /// Flush after this delay; the servers wait, not the command
     #[arg(long, value_name = "TIME", value_parser = value::duration)]
     delay: Option<Duration>,
 
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(short = 'y', long)]
     yes: bool,
 }

@@ -39,14 +39,14 @@ pub(crate) struct Args {
     #[arg(short = 'd', long, value_name = "DIR", conflicts_with = "meta")]
     directory: Option<PathBuf>,
 
-    /// Show flags, CAS value, size, time to live and last access in place of the value
+    /// Show flags, CAS value, size, time to live and last access instead of the value
     ///
-    /// It counts as no access. The binary and text protocols return only flags, CAS value and size, of a
-    /// fetch that counts.
+    /// Does not count as an access. A server that supports only the binary or the text protocol returns
+    /// only flags, CAS value and size, and counts an access.
     #[arg(long)]
     meta: bool,
 
-    /// Write values that are not text to the terminal too
+    /// Write binary values to a terminal, too
     #[arg(long)]
     raw: bool,
 }
@@ -208,7 +208,7 @@ const SHOWN_BYTES: usize = 256;
 
 /// Fetches the keys in chunks, which bounds the memory.
 async fn many(args: &Args, mut blocks: Blocks, client: &Client, interrupt: &Interrupt, output: &mut Output) -> Outcome {
-    interrupt.expect();
+    interrupt.handled();
     let mut tally = Tally::default();
     let mut list = output.list(COLUMNS)?;
     while let Some(keys) = blocks.next(interrupt).await? {
@@ -226,7 +226,7 @@ async fn many(args: &Args, mut blocks: Blocks, client: &Client, interrupt: &Inte
         }
     }
     list.end()?;
-    tally.complain("keys", output)?;
+    tally.report_failures("keys", output)?;
     Ok(interrupt.unless_raised(tally.exit()))
 }
 

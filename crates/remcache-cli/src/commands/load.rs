@@ -52,7 +52,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let input = open(&args.file)?;
     let client = session.client()?;
-    let interrupt = session.interrupt.expect();
+    let interrupt = session.interrupt.handled();
     let summary = Summary::new("loaded", args.options.failed.as_deref())?;
     let limit = RateLimit::new(args.options.rate);
     let store = Arc::new(ItemStore::open(client.clone(), args.add, &args.store, &interrupt).await?);

@@ -22,7 +22,7 @@ pub(crate) struct Args {
     #[arg(long)]
     explain: bool,
 
-    /// Ask every server whether it has the key; exit code 1 if the server that it belongs to has not
+    /// Ask every server whether it has the key; exit code 1 if the server that it belongs to does not
     ///
     /// A key on another server is left over from another list of servers: no client looks for it there.
     /// Asking does not count as an access, unless the server supports only the binary or the text protocol.
@@ -43,7 +43,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     if args.ask {
         return ask(blocks, session).await;
     }
-    let interrupt = session.interrupt.expect();
+    let interrupt = session.interrupt.handled();
     let client = session.client()?;
     let mut list = session.output.list(COLUMNS)?;
     while let Some(keys) = blocks.next(&interrupt).await? {
@@ -68,7 +68,7 @@ fn line(key: &[u8], server: Option<&str>, output: &mut Output) -> std::io::Resul
 }
 
 /// The location of a key.
-struct Whereabouts<'k> {
+struct KeyLocation<'k> {
     key: &'k [u8],
     /// The server that it belongs to.
     server: Option<String>,
@@ -81,30 +81,30 @@ struct Whereabouts<'k> {
 }
 
 async fn ask(mut blocks: Blocks, session: &mut Session) -> Outcome {
-    let interrupt = session.interrupt.expect();
+    let interrupt = session.interrupt.handled();
     let client = session.client()?;
     let mut tally = Tally::default();
     let mut list = session.output.list(ASKED)?;
     while let Some(keys) = blocks.next(&interrupt).await? {
         for key in &keys {
-            let whereabouts = Whereabouts::ask(key, &client).await?;
-            whereabouts.failures.iter().for_each(|(_, error)| error.count(&mut tally));
-            if whereabouts.has_answers {
+            let location = KeyLocation::ask(key, &client).await?;
+            location.failures.iter().for_each(|(_, error)| error.count(&mut tally));
+            if location.has_answers {
                 // If the place is unknown, the failure of its server decides the exit code.
-                tally.answer(whereabouts.is_found().unwrap_or(true));
+                tally.answer(location.is_found().unwrap_or(true));
             }
-            list.push(|output| whereabouts.print(output), || whereabouts.record())?;
+            list.push(|output| location.print(output), || location.record())?;
             if interrupt.is_raised() {
                 break;
             }
         }
     }
     list.end()?;
-    tally.complain("keys", &mut session.output)?;
+    tally.report_failures("keys", &mut session.output)?;
     Ok(interrupt.unless_raised(tally.exit()))
 }
 
-impl<'k> Whereabouts<'k> {
+impl<'k> KeyLocation<'k> {
     async fn ask(key: &'k [u8], client: &Client) -> Result<Self, Failure> {
         let server = client.locate(key)?.map(|server| server.name().to_owned());
         let stored = [client.namespace(), key].concat();
@@ -116,16 +116,16 @@ impl<'k> Whereabouts<'k> {
         let mut answers = tasks.join_all().await;
         answers.sort_by_key(|(index, ..)| *index);
         let has_answers = answers.iter().any(|(_, answer, _)| answer.is_ok());
-        let mut whereabouts = Self { key, server, found_on: Vec::new(), has_answers, failures: Vec::new() };
+        let mut location = Self { key, server, found_on: Vec::new(), has_answers, failures: Vec::new() };
         for (_, answer, server) in answers {
             let server = server.name().to_owned();
             match answer {
-                Ok(true) => whereabouts.found_on.push(server),
+                Ok(true) => location.found_on.push(server),
                 Ok(false) => {}
-                Err(error) => whereabouts.failures.push((server, error)),
+                Err(error) => location.failures.push((server, error)),
             }
         }
-        Ok(whereabouts)
+        Ok(location)
     }
 
     /// Whether the server that the key belongs to has it; `None` if that server did not answer.
@@ -199,7 +199,7 @@ async fn explain(mut blocks: Blocks, session: &mut Session) -> Outcome {
     let names: Vec<String> = session.endpoints()?.iter().map(|endpoint| endpoint.name.to_string()).collect();
     let ring = ring(session)?;
     let namespace = session.client()?.namespace().to_vec();
-    let interrupt = session.interrupt.expect();
+    let interrupt = session.interrupt.handled();
     let mut list = session.output.list(EXPLAINED)?;
     while let Some(keys) = blocks.next(&interrupt).await? {
         for key in &keys {

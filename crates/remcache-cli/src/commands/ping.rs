@@ -13,25 +13,25 @@ use crate::output::{Cell, Column, Output, Record, Table, TextStyle, number};
 use crate::session::Session;
 use crate::stats::reason;
 
-/// Ask the servers whether they answer, and measure how fast
+/// Check whether the servers respond, and measure how fast
 ///
-/// CONN is the time of connecting, name resolution included; the others are times of a no-op.
+/// CONN is the time to connect, name resolution included; MIN, P50 and MAX are round-trip times of a no-op.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// How many times each server is asked
+    /// Number of pings to each server
     #[arg(short = 'n', long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     count: u32,
 
-    /// The time between two questions
+    /// Interval between two pings
     #[arg(short = 'i', long, value_name = "TIME", default_value = "100ms", value_parser = value::duration)]
     interval: Duration,
 }
 
 const COLUMNS: &[&str] = &["server", "version", "connect_us", "min_us", "p50_us", "max_us", "sent", "lost", "error"];
 
-/// The observations of one server.
+/// The results of pinging one server.
 #[derive(Debug, Default)]
-struct Sight {
+struct PingResult {
     name: String,
     version: Option<String>,
     connect: Option<Duration>,
@@ -44,31 +44,31 @@ struct Sight {
 }
 
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
-    let interrupt = session.interrupt.expect();
+    let interrupt = session.interrupt.handled();
     let client = session.client()?;
-    let sights = watch_all(&client, args, &interrupt).await;
-    print(&sights, &mut session.output)?;
-    Ok(interrupt.unless_raised(exit(&sights)))
+    let results = ping_all(&client, args, &interrupt).await;
+    print(&results, &mut session.output)?;
+    Ok(interrupt.unless_raised(exit(&results)))
 }
 
-async fn watch_all(client: &Client, args: &Args, interrupt: &Interrupt) -> Vec<Sight> {
+async fn ping_all(client: &Client, args: &Args, interrupt: &Interrupt) -> Vec<PingResult> {
     let mut tasks = JoinSet::new();
     for (index, server) in client.servers().into_iter().enumerate() {
         let (count, interval, interrupt) = (args.count, args.interval, interrupt.clone());
-        tasks.spawn(async move { (index, watch(&server, count, interval, &interrupt).await) });
+        tasks.spawn(async move { (index, ping_server(&server, count, interval, &interrupt).await) });
     }
-    let mut sights = tasks.join_all().await;
-    sights.sort_by_key(|(index, _)| *index);
-    sights.into_iter().map(|(_, sight)| sight).collect()
+    let mut results = tasks.join_all().await;
+    results.sort_by_key(|(index, _)| *index);
+    results.into_iter().map(|(_, result)| result).collect()
 }
 
-async fn watch(server: &ServerHandle, count: u32, interval: Duration, interrupt: &Interrupt) -> Sight {
-    let mut sight = Sight { name: server.name().to_owned(), ..Sight::default() };
+async fn ping_server(server: &ServerHandle, count: u32, interval: Duration, interrupt: &Interrupt) -> PingResult {
+    let mut result = PingResult { name: server.name().to_owned(), ..PingResult::default() };
     let begun = SystemTime::now();
-    sight.version = server.version().await.map_err(|error| sight.failed(server, &error)).ok();
-    if sight.version.is_some() {
+    result.version = server.version().await.map_err(|error| result.failed(server, &error)).ok();
+    if result.version.is_some() {
         // The server's state says since when the connection is open.
-        sight.connect = server.status().since.duration_since(begun).ok();
+        result.connect = server.status().since.duration_since(begun).ok();
     }
     for round in 0..count {
         if round > 0 {
@@ -77,18 +77,18 @@ async fn watch(server: &ServerHandle, count: u32, interval: Duration, interrupt:
                 () = interrupt.raised() => break,
             }
         }
-        sight.sent += 1;
+        result.sent += 1;
         let asked = Instant::now();
         match server.noop().await {
-            Ok(()) => sight.answers.push(asked.elapsed()),
-            Err(error) => sight.failed(server, &error),
+            Ok(()) => result.answers.push(asked.elapsed()),
+            Err(error) => result.failed(server, &error),
         }
     }
-    sight.answers.sort();
-    sight
+    result.answers.sort();
+    result
 }
 
-impl Sight {
+impl PingResult {
     fn failed(&mut self, server: &ServerHandle, error: &Error) {
         self.reason = Some(reason(server, error));
         self.failure = Some(Exit::of(error));
@@ -136,7 +136,7 @@ impl Sight {
     }
 }
 
-/// A word for the reason, where it is a usual one.
+/// A short form of the reason, for the column of the connect time.
 fn short(reason: &str) -> &'static str {
     let words =
         [("refused", "refused"), ("resolve", "no name"), ("no connection within", "timeout"), ("timed out", "timeout")];
@@ -144,10 +144,10 @@ fn short(reason: &str) -> &'static str {
     words.iter().find(|(sign, _)| reason.contains(sign)).map_or("failed", |(_, word)| word)
 }
 
-fn print(sights: &[Sight], output: &mut Output) -> std::io::Result<()> {
+fn print(results: &[PingResult], output: &mut Output) -> std::io::Result<()> {
     if !output.is_text() {
         let mut records = output.records(COLUMNS)?;
-        sights.iter().try_for_each(|sight| records.push(sight.record()))?;
+        results.iter().try_for_each(|result| records.push(result.record()))?;
         return records.end();
     }
     let mut table = Table::new([
@@ -160,20 +160,20 @@ fn print(sights: &[Sight], output: &mut Output) -> std::io::Result<()> {
         Column::right("LOSS"),
         Column::left(""),
     ]);
-    sights.iter().for_each(|sight| table.row(sight.cells()));
+    results.iter().for_each(|result| table.row(result.cells()));
     output.table(&table)?;
-    let alive = sights.iter().filter(|sight| !sight.answers.is_empty()).count();
-    output.prose(format_args!("{alive} of {} servers answer", sights.len()))
+    let alive = results.iter().filter(|result| !result.answers.is_empty()).count();
+    output.prose(format_args!("{alive} of {} servers answer", results.len()))
 }
 
-fn exit(sights: &[Sight]) -> Exit {
-    let is_silent = |sight: &Sight| sight.answers.is_empty();
-    match sights {
+fn exit(results: &[PingResult]) -> Exit {
+    let is_unanswered = |result: &PingResult| result.answers.is_empty();
+    match results {
         // A server that rejects the request was reached.
-        sights if sights.iter().all(is_silent) => {
-            sights.iter().filter_map(|sight| sight.failure).max().unwrap_or(Exit::Unreachable)
+        results if results.iter().all(is_unanswered) => {
+            results.iter().filter_map(|result| result.failure).max().unwrap_or(Exit::Unreachable)
         }
-        sights if sights.iter().any(|sight| sight.lost() > 0) => Exit::Partly,
+        results if results.iter().any(|result| result.lost() > 0) => Exit::Partly,
         _ => Exit::Yes,
     }
 }
@@ -182,22 +182,22 @@ fn exit(sights: &[Sight]) -> Exit {
 mod tests {
     use super::*;
 
-    fn sight(answers: usize, sent: usize) -> Sight {
-        Sight { answers: vec![Duration::ZERO; answers], sent, ..Sight::default() }
+    fn result(answers: usize, sent: usize) -> PingResult {
+        PingResult { answers: vec![Duration::ZERO; answers], sent, ..PingResult::default() }
     }
 
     #[test]
     fn losses_become_exit_codes() {
         let cases = [
-            (vec![sight(5, 5), sight(5, 5)], Exit::Yes),
-            (vec![sight(5, 5), sight(0, 5)], Exit::Partly),
-            (vec![sight(4, 5)], Exit::Partly),
-            (vec![sight(0, 5), sight(0, 5)], Exit::Unreachable),
-            (vec![Sight { failure: Some(Exit::Auth), ..sight(0, 5) }], Exit::Auth),
-            (vec![Sight { failure: Some(Exit::Auth), ..sight(0, 5) }, sight(5, 5)], Exit::Partly),
+            (vec![result(5, 5), result(5, 5)], Exit::Yes),
+            (vec![result(5, 5), result(0, 5)], Exit::Partly),
+            (vec![result(4, 5)], Exit::Partly),
+            (vec![result(0, 5), result(0, 5)], Exit::Unreachable),
+            (vec![PingResult { failure: Some(Exit::Auth), ..result(0, 5) }], Exit::Auth),
+            (vec![PingResult { failure: Some(Exit::Auth), ..result(0, 5) }, result(5, 5)], Exit::Partly),
         ];
-        for (sights, expected) in cases {
-            assert_eq!(exit(&sights), expected, "{sights:?}");
+        for (results, expected) in cases {
+            assert_eq!(exit(&results), expected, "{results:?}");
         }
     }
 

@@ -10,11 +10,11 @@ use crate::session::Session;
 
 /// Run the embedded server in the foreground
 ///
-/// For trying things out and for tests of other programs: it speaks what memcached speaks (binary,
-/// meta, text), keeps its items in memory and ends with SIGINT or SIGTERM. The first line that it prints is its address.
+/// For trials and for tests of other programs. It supports memcached's binary, meta and text protocols, and runs
+/// until SIGINT or SIGTERM. The first line of its output is its address.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The port; 0 is a free one
+    /// The port; 0 chooses a free one
     #[arg(short = 'p', long, value_name = "N", default_value_t = 11211)]
     port: u16,
 
@@ -22,12 +22,12 @@ pub(crate) struct Args {
     #[arg(short = 'l', long, value_name = "IP", default_value = "127.0.0.1")]
     listen: IpAddr,
 
-    /// Listen on a Unix socket in place of a port
+    /// Listen on a Unix socket instead of a port
     #[cfg(unix)]
     #[arg(long, value_name = "PATH", conflicts_with_all = ["port", "listen"])]
     unix: Option<std::path::PathBuf>,
 
-    /// The memory for items; the least recently used ones make room for others
+    /// Memory for items; when it is full, the least recently used items are evicted
     #[arg(short = 'm', long, value_name = "BYTES", default_value = "64m", value_parser = value::bytes)]
     memory: usize,
 
@@ -37,7 +37,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
-    let interrupt = session.interrupt.expect();
+    let interrupt = session.interrupt.handled();
     let server = start(args).await?;
     let output = &mut session.output;
     output.line(server.address())?;

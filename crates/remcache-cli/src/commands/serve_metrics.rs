@@ -21,12 +21,12 @@ use crate::session::Session;
 
 /// Serve the statistics over HTTP, for Prometheus
 ///
-/// The names are those of memcached_exporter, each with the server as a label, so that one process
-/// serves a fleet. Servers that are away are memcached_up 0. Its own requests have the library's metrics,
-/// such as db_client_operation_duration_seconds.
+/// The names are those of memcached_exporter. Each metric has the server as a label, so one process serves
+/// all servers. A server that is down has memcached_up 0. The requests of this command are measured, too, by
+/// the library's metrics, such as db_client_operation_duration_seconds.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Where to listen: :9150, 127.0.0.1:9150, [::1]:9150
+    /// The address to listen on: :9150, 127.0.0.1:9150, [::1]:9150
     #[arg(value_name = "ADDR", default_value = ":9150", value_parser = address)]
     listen: SocketAddr,
 }
@@ -37,7 +37,7 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 }
 
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
-    let interrupt = session.interrupt.expect();
+    let interrupt = session.interrupt.handled();
     let own = own_metrics()?;
     let client = session.client_with(|config| config.observer(Metrics::new()))?;
     let listener = TcpListener::bind(args.listen).await;

@@ -28,11 +28,11 @@ pub(crate) struct Args {
     /// The key
     key: OsString,
 
-    /// The value; @FILE reads a file, - or nothing standard input, @@ begins with an @
+    /// The value; @FILE reads it from a file, - or no value from standard input; @@ stands for a leading @
     #[arg(allow_negative_numbers = true)]
     value: Option<OsString>,
 
-    /// How long the item lives: 10m, never, or a date such as 2027-01-01T00:00Z
+    /// Time to live: 10m, never, or a date such as 2027-01-01T00:00Z
     #[arg(long, value_name = "TIME", default_value = "never", value_parser = value::ttl)]
     ttl: Ttl,
 
@@ -40,7 +40,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 0)]
     flags: u32,
 
-    /// Only if the item has this CAS value: see get --meta
+    /// Store only if the item has this CAS value; get --meta shows it
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     cas: Option<u64>,
 }
@@ -52,7 +52,7 @@ pub(crate) async fn run(verb: Verb, args: &Args, session: &mut Session) -> Outco
     let command = match (verb, args.cas) {
         (Verb::Set, None) => {
             let set = client.set(&key, &value).ttl(args.ttl).flags(args.flags).await?;
-            return conclude(&key, set.into(), &mut session.output);
+            return report_outcome(&key, set.into(), &mut session.output);
         }
         (Verb::Set, Some(cas)) => client.compare_and_swap(&key, &value, cas),
         (Verb::Add, None) => client.add(&key, &value),
@@ -61,11 +61,11 @@ pub(crate) async fn run(verb: Verb, args: &Args, session: &mut Session) -> Outco
         (Verb::Replace, Some(cas)) => client.replace(&key, &value).cas(cas),
     };
     let change = command.ttl(args.ttl).flags(args.flags).await?;
-    conclude(&key, change, &mut session.output)
+    report_outcome(&key, change, &mut session.output)
 }
 
 /// Reports the outcome of the change of one item.
-pub(super) fn conclude(key: &[u8], change: WriteOutcome, output: &mut Output) -> Outcome {
+pub(super) fn report_outcome(key: &[u8], change: WriteOutcome, output: &mut Output) -> Outcome {
     let reason = match change {
         WriteOutcome::Applied(_) => None,
         WriteOutcome::NotFound => Some("there is no such key"),
@@ -74,14 +74,14 @@ pub(super) fn conclude(key: &[u8], change: WriteOutcome, output: &mut Output) ->
     };
     match (output.layout(), reason) {
         (Layout::Raw, None) => {}
-        (Layout::Text, None) => return_made(change, output)?,
+        (Layout::Text, None) => print_stored(change, output)?,
         (Layout::Raw | Layout::Text, Some(reason)) => output.notes().say(format_args!("not stored: {reason}")),
         _ => output.record(changes::COLUMNS, changes::record(key, &Ok(change), "stored"))?,
     }
     Ok(Exit::answer(change.is_applied()))
 }
 
-fn return_made(change: WriteOutcome, output: &mut Output) -> Result<(), Failure> {
+fn print_stored(change: WriteOutcome, output: &mut Output) -> Result<(), Failure> {
     let paint = output.paint();
     let cas = match change.cas() {
         Some(cas) if cas != 0 => paint.apply(TextStyle::Faint, format_args!("  cas {cas}")),

@@ -8,13 +8,13 @@ use crate::input::Keys;
 use crate::options::value;
 use crate::session::Session;
 
-/// Give items a new time to live
+/// Set a new time to live for items
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     keys: Keys,
 
-    /// How long the items live from now: 10m, never, or a date such as 2027-01-01T00:00Z
+    /// The time to live from now: 10m, never, or a date such as 2027-01-01T00:00Z
     #[arg(long, value_name = "TIME", value_parser = value::ttl)]
     ttl: Ttl,
 }
@@ -22,7 +22,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let mut blocks = args.keys.blocks()?;
     let client = session.client()?;
-    let interrupt = session.interrupt.expect();
+    let interrupt = session.interrupt.handled();
     let mut changes = Changes::begin(blocks.all().map(<[_]>::len), "touched", &mut session.output)?;
     while let Some(keys) = blocks.next(&interrupt).await? {
         for (key, changed) in client.touch_many(&keys, args.ttl).await {
@@ -30,6 +30,6 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
         }
     }
     let tally = changes.end()?;
-    tally.complain("keys", &mut session.output)?;
+    tally.report_failures("keys", &mut session.output)?;
     Ok(interrupt.unless_raised(tally.exit()))
 }

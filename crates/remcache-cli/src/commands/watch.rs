@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::event_log::{self, LogFailure};
-use crate::exit::{Failure, Outcome, complain};
+use crate::exit::{Failure, Outcome, print_error};
 use crate::options::value;
 use crate::output::{Layout, Output, Record, TextStyle, text};
 use crate::session::Session;
@@ -93,7 +93,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     if session.output.layout() == Layout::Json {
         return Err(Failure::usage("watch never ends a JSON document; use -f ndjson"));
     }
-    let interrupt = session.interrupt.expect();
+    let interrupt = session.interrupt.handled();
     let client = session.client()?;
     let servers = client.servers();
     let before = dropped_events(&client).await;
@@ -130,7 +130,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
             Some((_, Message::Failed(failure))) => {
                 // Reported at once: the other logs may go on for hours.
                 output.flush()?;
-                complain(&failure.message);
+                print_error(&failure.message);
                 failure.count(&mut tally);
             }
             None => break false,

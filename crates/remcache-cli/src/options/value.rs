@@ -39,7 +39,7 @@ pub(crate) fn ttl(text: &str) -> Result<Ttl, String> {
         Err(_) if text.contains('-') && !text.starts_with('-') => {
             Err("expected a date with its time zone such as 2027-01-01T00:00Z".into())
         }
-        Err(error) => Err(format!("{error}; or never, or a date such as 2027-01-01T00:00Z")),
+        Err(error) => Err(format!("{error}: write a duration such as 10m, never, or a date such as 2027-01-01T00:00Z")),
     }
 }
 

@@ -132,7 +132,7 @@ impl Table {
         let mut visible: Vec<bool> = widths.iter().map(|width| *width > 0).collect();
         let limit = limit.unwrap_or(usize::MAX);
         while self.total_width(&widths, &visible) > limit {
-            let Some(index) = self.most_dispensable(&visible) else { break };
+            let Some(index) = self.least_important(&visible) else { break };
             visible[index] = false;
         }
         self.shrink(&mut widths, &visible, limit);
@@ -204,7 +204,7 @@ impl Table {
     }
 
     /// The visible column that is left out next.
-    fn most_dispensable(&self, visible: &[bool]) -> Option<usize> {
+    fn least_important(&self, visible: &[bool]) -> Option<usize> {
         let optional = (0..self.columns.len()).filter(|&index| visible[index] && self.columns[index].optional > 0);
         optional.max_by_key(|&index| self.columns[index].optional)
     }

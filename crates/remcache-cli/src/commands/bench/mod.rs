@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use remcache::{Client, Ttl};
 
-use crate::exit::{Exit, Failure, Outcome, complain};
+use crate::exit::{Exit, Failure, Outcome, print_error};
 use crate::load::{LoadModel, LoadRun, Mix, Popularity, Sizes, Threshold, Workload, per_second};
 use crate::options::value;
 use crate::output::{Notes, Progress, number};
@@ -21,9 +21,9 @@ use report::Report;
 
 /// Measure throughput and latency under load
 ///
-/// By default --depth callers share one connection to each server, and each waits for its reply before the
-/// next request (a closed load). With --rate operations start at planned times, whatever the replies do (an
-/// open load), and latency counts from the planned time: a stall counts for every operation that it delays.
+/// By default --depth callers share one connection to each server, and each waits for its reply before its
+/// next request (a closed load). With --rate, operations start at planned times and wait for no replies (an
+/// open load); latency counts from the planned time, so a stall counts for every operation that it delays.
 /// The client runs on one thread, and so on one core; --threads adds more.
 ///
 /// All keys begin with remcache:load: and expire after --ttl.
@@ -33,7 +33,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = value::duration)]
     time: Duration,
 
-    /// Operations per second: an open load in place of a closed one
+    /// Operations per second: an open load instead of a closed one
     #[arg(long, value_name = "N", value_parser = value::count)]
     rate: Option<u64>,
 
@@ -103,7 +103,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     {
         return Ok(Exit::No);
     }
-    let interrupt = session.interrupt.expect();
+    let interrupt = session.interrupt.handled();
     let max_in_flight = args.depth.max(DEFAULT_IN_FLIGHT);
     let client = session.client_with(|config| config.connections(args.conns).max_in_flight(max_in_flight))?;
     let notes = session.output.notes();
@@ -113,7 +113,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
         () = interrupt.raised() => return Ok(Exit::Interrupted),
     };
     if stored.yes == 0 {
-        stored.complain("keys", &mut session.output)?;
+        stored.report_failures("keys", &mut session.output)?;
         return Ok(stored.exit());
     }
     let mut load = LoadRun::start(&client, &workload, args.pace(), args.time, args.threads());
@@ -133,8 +133,8 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
         notes.say(format_args!("saved: {}", saved.join(", ")));
     }
     let tally = report.tally();
-    tally.complain("operations", &mut session.output)?;
-    report.broken.iter().for_each(complain);
+    tally.report_failures("operations", &mut session.output)?;
+    report.broken.iter().for_each(print_error);
     Ok(match interrupt.is_raised() {
         true => Exit::Interrupted,
         false if report.broken.is_empty() => tally.exit(),

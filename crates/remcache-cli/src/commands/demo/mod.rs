@@ -26,7 +26,7 @@ use output::DemoOutput;
 pub(crate) struct Args {}
 
 pub(crate) async fn run(_: &Args, session: &mut Session) -> Outcome {
-    let interrupt = session.interrupt.expect();
+    let interrupt = session.interrupt.handled();
     let servers = Embedded::start(SERVERS, MEMORY).await?;
     let client = Client::with_config(servers.addresses(), Config::new().timeout(TIMEOUT))?;
     let mut out = DemoOutput::new(&mut session.output);

@@ -78,7 +78,7 @@ struct Collector {
 }
 
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
-    let interrupt = session.interrupt.expect();
+    let interrupt = session.interrupt.handled();
     let client = session.client()?;
     let servers = client.servers();
     let before = dropped_events(&client).await;
@@ -107,7 +107,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
         }
     };
     report.print(&mut session.output)?;
-    tally.complain("servers", &mut session.output)?;
+    tally.report_failures("servers", &mut session.output)?;
     Ok(interrupt.unless_raised(tally.exit_of_servers()))
 }
 

@@ -28,7 +28,7 @@ use tree::Tree;
 /// fetched. Items that are stored or removed during the command may be listed or not. With a namespace only
 /// its keys are listed, without the namespace.
 ///
-/// In a pipe keys are printed as they are, one a line; -0 ends each with a NUL byte instead, for keys that
+/// In a pipe keys are printed unchanged, one per line; -0 ends each with a NUL byte instead, for keys that
 /// contain line ends.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -60,7 +60,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 20, requires = "sort", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     top: u32,
 
-    /// End each key with a NUL byte in place of a line end
+    /// End each key with a NUL byte instead of a line end
     #[arg(short = '0', long)]
     null: bool,
 }
@@ -91,7 +91,7 @@ pub(super) struct Items<'c> {
 impl Items<'_> {
     /// Whether an item of a server belongs to the listing, apart from the selection.
     pub(super) fn includes(&self, item: &MetadumpItem, server: &ServerHandle) -> bool {
-        self.misplaced.is_none_or(|placement| !placement.is_home(self.scope.name_of(item), server))
+        self.misplaced.is_none_or(|placement| !placement.is_placed_on(self.scope.name_of(item), server))
     }
 }
 
@@ -111,7 +111,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
 
 /// Lists items and prints them; returns their number and the exit code.
 pub(super) async fn show(view: View, items: &Items<'_>, session: &mut Session) -> Result<(u64, Exit), Failure> {
-    let interrupt = session.interrupt.expect();
+    let interrupt = session.interrupt.handled();
     let begun = Instant::now();
     let output = &mut session.output;
     let servers = items.client.servers();
@@ -154,7 +154,7 @@ pub(super) async fn show(view: View, items: &Items<'_>, session: &mut Session) -
         let message = "a key that a line cannot hold was left out: use -0 or -f ndjson";
         tally.failures(message, Exit::No, unprintable);
     }
-    tally.complain(if unprintable > 0 { "keys" } else { "servers" }, output)?;
+    tally.report_failures(if unprintable > 0 { "keys" } else { "servers" }, output)?;
     Ok((summary.done_count(), interrupt.unless_raised(tally.exit())))
 }
 

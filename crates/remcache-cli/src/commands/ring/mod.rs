@@ -14,9 +14,9 @@ use crate::output::{Cell, Column, Record, Table, TextStyle};
 use crate::session::Session;
 use change::Change;
 
-/// Show how keys are spread over the servers, and what moves if the list changes
+/// Show how keys are distributed over the servers, and which keys move if the list changes
 ///
-/// It connects to nothing. Without a file of keys it takes as many made-up ones as --sample says.
+/// Nothing is connected to. Without a file of keys, --sample generated keys are used.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -26,36 +26,36 @@ pub(crate) struct Args {
 /// What to show.
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// The share of each server, now and after the change
+    /// Show the share of each server, now and after the change
     #[command(after_help = "Example: remcache ring balance -s cache1,cache2,cache3 --remove cache3")]
     Balance(Options),
-    /// How many keys move from which server to which
+    /// Show how many keys move from which server to which
     #[command(after_help = "Example: remcache ring diff -s cache1,cache2 --like pylibmc --to ketama")]
     Diff(Options),
-    /// The placements that there are, by name
+    /// List the names of the distributions
     Profiles,
 }
 
 /// The keys, and what changes.
 #[derive(Debug, clap::Args)]
 struct Options {
-    /// A server that joins
+    /// A server to add
     #[arg(long, value_name = "ADDR")]
     add: Vec<String>,
 
-    /// A server that leaves
+    /// A server to remove
     #[arg(long, value_name = "ADDR")]
     remove: Vec<String>,
 
-    /// The placement after the change
+    /// The distribution after the change
     #[arg(long, value_name = "NAME", value_parser = crate::options::distribution(), hide_possible_values = true)]
     to: Option<Distribution>,
 
-    /// A file with a key a line; - reads standard input
+    /// A file with one key per line; - reads standard input
     #[arg(long, value_name = "FILE")]
     keys: Option<PathBuf>,
 
-    /// How many made-up keys to place
+    /// Number of generated keys
     #[arg(long, value_name = "N", default_value = "1m", value_parser = value::count, conflicts_with = "keys")]
     sample: u64,
 }

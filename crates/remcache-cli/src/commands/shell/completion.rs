@@ -9,7 +9,7 @@ use rustyline::hint::Hinter;
 use rustyline::validate::Validator;
 use rustyline::{Context, Helper};
 
-use super::protocol::{META_FLAGS, WORDS, Word};
+use super::protocol::{COMMANDS, META_FLAGS, ProtocolCommand};
 use crate::context::STARTUP_ONLY;
 
 /// The commands of the shell itself.
@@ -77,7 +77,7 @@ impl Completion {
         let words: Vec<&str> = before.split_whitespace().collect();
         let all = match &words[..] {
             [] => self.commands(),
-            ["raw"] => WORDS.iter().map(|word| Candidate::new(word.name, word.help)).collect(),
+            ["raw"] => COMMANDS.iter().map(|word| Candidate::new(word.name, word.help)).collect(),
             ["help"] => self.commands(),
             ["raw", name, rest @ ..] => self.protocol(name, rest.len() + 1, current),
             [name, rest @ ..] => match self.commands.find_subcommand(name) {
@@ -92,14 +92,14 @@ impl Completion {
         let own = OWN.iter().map(|(name, help)| Candidate::new(*name, *help));
         let is_tools = |name: &str| self.commands.find_subcommand(name).is_some();
         let protocol =
-            WORDS.iter().filter(|word| !is_tools(word.name)).map(|word| Candidate::new(word.name, word.help));
+            COMMANDS.iter().filter(|word| !is_tools(word.name)).map(|word| Candidate::new(word.name, word.help));
         own.chain(subcommands(&self.commands)).chain(protocol).collect()
     }
 
     /// Returns the candidates for a word of a line of the protocol.
     fn protocol(&self, name: &str, place: usize, current: &str) -> Vec<Candidate> {
-        let Some(word) = WORDS.iter().find(|word| word.name == name) else { return Vec::new() };
-        let has_many_keys = |word: &Word| matches!(word.name, "get" | "gets" | "gat" | "gats");
+        let Some(word) = COMMANDS.iter().find(|word| word.name == name) else { return Vec::new() };
+        let has_many_keys = |word: &ProtocolCommand| matches!(word.name, "get" | "gets" | "gat" | "gats");
         match word.key {
             Some(key) if place == key || (place > key && has_many_keys(word)) => self.keys_beginning(current, ""),
             Some(_) if name.starts_with('m') && place > word.length.unwrap_or(1) => {
@@ -264,7 +264,7 @@ mod tests {
         let completion = Completion::new(crate::cli::command(), KnownKeys::default(), String::new());
         let (start, found) = completion.candidates("touch k --tt");
         assert_eq!((start, found[0].usage.as_str()), (8, "--ttl TIME"));
-        assert!(found[0].help.starts_with("How long"), "{found:?}");
+        assert!(found[0].help.starts_with("The time to live"), "{found:?}");
         assert!(cut(&"é".repeat(200)).chars().count() == MOST_COLUMNS + 1);
     }
 }

@@ -18,7 +18,7 @@ use crate::session::Prompter;
 
 /// An event of the input.
 #[derive(Debug)]
-pub(super) enum Typed {
+pub(super) enum InputEvent {
     /// A line, without its end.
     Line(Vec<u8>),
     /// Ctrl-C: the typed text is discarded.
@@ -30,39 +30,39 @@ pub(super) enum Typed {
 /// The source of lines.
 #[derive(Debug)]
 pub(super) struct Lines {
-    wanted: mpsc::Sender<Wanted>,
+    requests: mpsc::Sender<InputRequest>,
 }
 
 /// A request to the thread.
-enum Wanted {
+enum InputRequest {
     /// Read a line, with this before it on a terminal.
-    Line { prompt: String, typed: oneshot::Sender<io::Result<Typed>> },
+    Line { prompt: String, typed: oneshot::Sender<io::Result<InputEvent>> },
     /// Read the answer to a question.
-    Answer { question: String, typed: mpsc::Sender<io::Result<Typed>> },
-    /// Keep a line for later.
-    Keep(String),
+    Answer { question: String, typed: mpsc::Sender<io::Result<InputEvent>> },
+    /// Add a line to the history.
+    Remember(String),
 }
 
 impl Lines {
     /// Lines that are typed on a terminal.
-    pub(super) fn typed(LineEditor(mut editor): LineEditor, completion: Completion) -> Result<Self, Failure> {
+    pub(super) fn from_editor(LineEditor(mut editor): LineEditor, completion: Completion) -> Result<Self, Failure> {
         Self::start(move || {
             editor.set_helper(Some(completion));
             let history = History::of_user();
             for line in history.lines() {
                 editor.add_history_entry(line).map_err(failed)?;
             }
-            Ok(Typing { editor, history })
+            Ok(TerminalReader { editor, history })
         })
     }
 
     /// Lines from a pipe or a file.
-    pub(super) fn piped() -> Result<Self, Failure> {
-        Self::start(|| Ok(Piping))
+    pub(super) fn from_pipe() -> Result<Self, Failure> {
+        Self::start(|| Ok(PipeReader))
     }
 
-    fn start<R: Read>(begin: impl FnOnce() -> io::Result<R> + Send + 'static) -> Result<Self, Failure> {
-        let (wanted, wants) = mpsc::channel();
+    fn start<R: LineReader>(begin: impl FnOnce() -> io::Result<R> + Send + 'static) -> Result<Self, Failure> {
+        let (requests, received) = mpsc::channel();
         let reading = thread::Builder::new().name("lines".into()).spawn(move || {
             let mut reader = begin();
             let read = |reader: &mut io::Result<R>, prompt: &str| match reader {
@@ -70,44 +70,44 @@ impl Lines {
                 Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
             };
             // The thread ends when its answer is no longer awaited.
-            while let Ok(wanted) = wants.recv() {
-                match wanted {
-                    Wanted::Line { prompt, typed } => drop(typed.send(read(&mut reader, &prompt))),
-                    Wanted::Answer { question, typed } => drop(typed.send(read(&mut reader, &question))),
-                    Wanted::Keep(line) => {
+            while let Ok(request) = received.recv() {
+                match request {
+                    InputRequest::Line { prompt, typed } => drop(typed.send(read(&mut reader, &prompt))),
+                    InputRequest::Answer { question, typed } => drop(typed.send(read(&mut reader, &question))),
+                    InputRequest::Remember(line) => {
                         if let Ok(reader) = &mut reader {
-                            reader.keep(&line);
+                            reader.add_history(&line);
                         }
                     }
                 }
             }
         });
         reading.map_err(|error| Failure::Io("thread".into(), error))?;
-        Ok(Self { wanted })
+        Ok(Self { requests })
     }
 
     /// The next line.
-    pub(super) async fn next(&self, prompt: &str) -> Result<Typed, Failure> {
+    pub(super) async fn next(&self, prompt: &str) -> Result<InputEvent, Failure> {
         let (typed, waiting) = oneshot::channel();
-        let _ = self.wanted.send(Wanted::Line { prompt: prompt.to_owned(), typed });
-        waiting.await.unwrap_or(Ok(Typed::End)).map_err(|error| Failure::Io("standard input".into(), error))
+        let _ = self.requests.send(InputRequest::Line { prompt: prompt.to_owned(), typed });
+        waiting.await.unwrap_or(Ok(InputEvent::End)).map_err(|error| Failure::Io("standard input".into(), error))
     }
 
-    /// Keeps a line, so that it can be had again.
-    pub(super) fn keep(&self, line: &[u8]) {
-        let _ = self.wanted.send(Wanted::Keep(String::from_utf8_lossy(line).into_owned()));
+    /// Adds a line to the history.
+    pub(super) fn add_history(&self, line: &[u8]) {
+        let _ = self.requests.send(InputRequest::Remember(String::from_utf8_lossy(line).into_owned()));
     }
 
     /// Returns the prompter for questions of commands while this source reads the lines.
-    pub(super) fn asking(&self) -> Prompter {
-        let wanted = self.wanted.clone();
+    pub(super) fn prompter(&self) -> Prompter {
+        let requests = self.requests.clone();
         Prompter::new(move |question| {
             let (typed, answer) = mpsc::channel();
-            let _ = wanted.send(Wanted::Answer { question: format!("{question} "), typed });
-            match answer.recv().unwrap_or(Ok(Typed::End)) {
-                Ok(Typed::Line(line)) => Ok(String::from_utf8_lossy(&line).trim().to_owned()),
+            let _ = requests.send(InputRequest::Answer { question: format!("{question} "), typed });
+            match answer.recv().unwrap_or(Ok(InputEvent::End)) {
+                Ok(InputEvent::Line(line)) => Ok(String::from_utf8_lossy(&line).trim().to_owned()),
                 // Leaving a question means no.
-                Ok(Typed::Interrupted | Typed::End) => Ok(String::new()),
+                Ok(InputEvent::Interrupted | InputEvent::End) => Ok(String::new()),
                 Err(error) => Err(Failure::Io("standard input".into(), error)),
             }
         })
@@ -133,29 +133,29 @@ impl LineEditor {
 }
 
 /// Something that reads lines.
-trait Read {
-    fn read(&mut self, prompt: &str) -> io::Result<Typed>;
-    fn keep(&mut self, line: &str);
+trait LineReader {
+    fn read(&mut self, prompt: &str) -> io::Result<InputEvent>;
+    fn add_history(&mut self, line: &str);
 }
 
-struct Typing {
+struct TerminalReader {
     editor: Editor<Completion, MemHistory>,
     history: History,
 }
 
-impl Read for Typing {
-    fn read(&mut self, prompt: &str) -> io::Result<Typed> {
+impl LineReader for TerminalReader {
+    fn read(&mut self, prompt: &str) -> io::Result<InputEvent> {
         match self.editor.readline(prompt) {
-            Ok(line) => Ok(Typed::Line(line.into_bytes())),
-            Err(ReadlineError::Interrupted | ReadlineError::Signal(_)) => Ok(Typed::Interrupted),
-            Err(ReadlineError::Eof) => Ok(Typed::End),
+            Ok(line) => Ok(InputEvent::Line(line.into_bytes())),
+            Err(ReadlineError::Interrupted | ReadlineError::Signal(_)) => Ok(InputEvent::Interrupted),
+            Err(ReadlineError::Eof) => Ok(InputEvent::End),
             Err(error) => Err(failed(error)),
         }
     }
 
-    fn keep(&mut self, line: &str) {
+    fn add_history(&mut self, line: &str) {
         if !is_secret(line) {
-            // A line that cannot be kept was executed all the same.
+            // A failure to write the history does not affect the line.
             let _ = self.editor.add_history_entry(line);
             let _ = self.history.add(line);
         }
@@ -169,17 +169,17 @@ fn failed(error: ReadlineError) -> io::Error {
     }
 }
 
-struct Piping;
+struct PipeReader;
 
-impl Read for Piping {
-    fn read(&mut self, _: &str) -> io::Result<Typed> {
+impl LineReader for PipeReader {
+    fn read(&mut self, _: &str) -> io::Result<InputEvent> {
         let mut line = Vec::new();
         if io::stdin().lock().read_until(b'\n', &mut line)? == 0 {
-            return Ok(Typed::End);
+            return Ok(InputEvent::End);
         }
         line.pop_if(|byte| *byte == b'\n');
-        Ok(Typed::Line(line))
+        Ok(InputEvent::Line(line))
     }
 
-    fn keep(&mut self, _: &str) {}
+    fn add_history(&mut self, _: &str) {}
 }

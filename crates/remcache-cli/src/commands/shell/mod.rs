@@ -1,4 +1,4 @@
-//! `shell`: commands line by line, on connections that stay.
+//! `shell`: commands line by line, on connections that stay open.
 
 mod completion;
 mod history;
@@ -14,34 +14,34 @@ use std::time::{Duration, Instant};
 use clap::Command;
 use remcache::Client;
 
-use crate::exit::{Exit, Failure, Outcome, complain};
+use crate::exit::{Exit, Failure, Outcome, print_error};
 use crate::input;
 use crate::output::{Cell, Column, Output, Table, TextStyle};
 use crate::session::Session;
 use completion::{Completion, KnownKeys, OWN};
 pub(crate) use lines::LineEditor;
-use lines::{Lines, Typed};
-use protocol::{Sent, WORDS};
-use raw::Protocols;
+use lines::{InputEvent, Lines};
+use protocol::{COMMANDS, ProtocolLine};
+use raw::TextConnections;
 use terminal::Modes;
 
-/// Give commands line by line, on connections that stay
+/// Run commands interactively, on connections that stay open
 ///
-/// The commands are those of the tool, without its name before them, and those of the text and meta protocol,
-/// which are sent to a server as they are: mg user:42 v t. Tab completes commands, flags and keys. The options
-/// of the shell are those of its lines, unless a line gives others. In a pipe it reads a command a line, and
-/// exits with the code of the last one that failed.
+/// A line is a command of the tool, without its name, or a command of the text or meta protocol, which is sent
+/// to the server unchanged: mg user:42 v t. Tab completes commands, flags and keys. Global options of the shell
+/// apply to every line, which can override them. From a pipe the shell reads one command per line, and exits
+/// with the exit code of the last command that failed.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Lines:
   get user:42 --meta      a command of the tool
   mg user:42 v t          a command of the protocol
-  raw stats detail dump   the same where the tool has a command of that name
-  help, help get          what there is
+  raw stats detail dump   a command of the protocol whose name the tool has, too
+  help, help get          list the commands, or describe one
   quit                    or Ctrl-D
 
-Lines are kept in ~/.local/state/remcache/history, but those with a password in a URL, those that begin with
-a blank, values on lines of their own, and answers to questions.")]
+The history is ~/.local/state/remcache/history. Lines with a password in a URL, lines that begin with a blank,
+data of protocol commands, and answers to questions are not recorded.")]
 pub(crate) struct Args {}
 
 /// The number of keys of a server that are read for completion, and their maximum age.
@@ -57,7 +57,7 @@ pub(crate) fn editor() -> Result<Option<LineEditor>, Failure> {
 /// Runs the shell; `run_tool` runs the words of a line as a command of the tool.
 pub(crate) async fn run(editor: Option<LineEditor>, run_tool: impl RunTool, session: &mut Session) -> Outcome {
     input::take_stdin();
-    session.interrupt.outlive_commands();
+    session.interrupt.enter_shell();
     let client = session.client()?;
     let keys = KnownKeys::default();
     let is_interactive = editor.is_some();
@@ -65,18 +65,18 @@ pub(crate) async fn run(editor: Option<LineEditor>, run_tool: impl RunTool, sess
     let lines = match editor {
         Some(editor) => {
             let namespace = String::from_utf8_lossy(client.namespace()).into_owned();
-            Lines::typed(editor, Completion::new(session.definition(), keys.clone(), namespace))?
+            Lines::from_editor(editor, Completion::new(session.definition(), keys.clone(), namespace))?
         }
-        None => Lines::piped()?,
+        None => Lines::from_pipe()?,
     };
-    session.share(client.clone(), is_interactive.then(|| lines.asking()));
+    session.share(client.clone(), is_interactive.then(|| lines.prompter()));
     let prompt = match &session.context {
         Some(context) => format!("remcache {}> ", context.name),
         None => "remcache> ".into(),
     };
-    let (definition, protocols) = (session.definition(), Protocols::default());
+    let (definition, connections) = (session.definition(), TextConnections::default());
     let mut shell =
-        Shell { lines, prompt, is_interactive, client, keys, sampled_at: None, protocols, definition, run_tool };
+        Shell { lines, prompt, is_interactive, client, keys, sampled_at: None, connections, definition, run_tool };
     let outcome = tokio::select! {
         outcome = shell.run(session) => outcome,
         () = terminal::terminated() => Ok(Exit::Interrupted),
@@ -99,15 +99,15 @@ struct Shell<R> {
     keys: KnownKeys,
     /// When the keys for completion were looked at.
     sampled_at: Option<Instant>,
-    protocols: Protocols,
+    connections: TextConnections,
     /// The tool's commands.
     definition: Command,
     run_tool: R,
 }
 
 /// Whether the shell continues after a line.
-enum After {
-    Next(Exit),
+enum NextStep {
+    Continue(Exit),
     Quit,
 }
 
@@ -121,16 +121,16 @@ impl<R: RunTool> Shell<R> {
                 () = session.interrupt.raised(), if !self.is_interactive => return Ok(Exit::Interrupted),
             };
             let line = match typed {
-                Typed::Line(line) => line,
-                Typed::Interrupted => continue,
-                Typed::End => break,
+                InputEvent::Line(line) => line,
+                InputEvent::Interrupted => continue,
+                InputEvent::End => break,
             };
-            let exit = match self.follow(line.trim_ascii_end(), session).await {
-                Ok(After::Quit) => break,
-                Ok(After::Next(exit)) => exit,
+            let exit = match self.execute_unless_interrupted(line.trim_ascii_end(), session).await {
+                Ok(NextStep::Quit) => break,
+                Ok(NextStep::Continue(exit)) => exit,
                 Err(Failure::ClosedPipe) => return Err(Failure::ClosedPipe),
                 Err(failure) => {
-                    complain(&failure);
+                    print_error(&failure);
                     failure.exit()
                 }
             };
@@ -145,70 +145,72 @@ impl<R: RunTool> Shell<R> {
         Ok(if self.is_interactive { Exit::Yes } else { last_failure })
     }
 
-    /// Follows one line. An interrupt ends the command, and not the shell.
-    async fn follow(&mut self, line: &[u8], session: &mut Session) -> Result<After, Failure> {
+    /// Executes one line. An interrupt ends the command, and not the shell.
+    async fn execute_unless_interrupted(&mut self, line: &[u8], session: &mut Session) -> Result<NextStep, Failure> {
         if !line.trim_ascii().is_empty() {
-            self.lines.keep(line);
+            self.lines.add_history(line);
         }
-        // A signal that came while nothing was running meant nothing.
+        // A signal that arrived between two commands has no effect.
         session.interrupt.renew();
         let interrupt = session.interrupt.clone();
         tokio::select! {
-            after = self.obey(line.trim_ascii(), session) => after,
-            () = interrupt.insisted() => Ok(After::Next(Exit::Interrupted)),
+            next = self.execute(line.trim_ascii(), session) => next,
+            () = interrupt.forced() => Ok(NextStep::Continue(Exit::Interrupted)),
         }
     }
 
-    async fn obey(&mut self, line: &[u8], session: &mut Session) -> Result<After, Failure> {
+    async fn execute(&mut self, line: &[u8], session: &mut Session) -> Result<NextStep, Failure> {
         let words = words(line)?;
         let first = words.first().and_then(|word| word.to_str()).unwrap_or_default();
         let exit = match first {
             "" => Exit::Yes,
-            "quit" | "exit" => return Ok(After::Quit),
+            "quit" | "exit" => return Ok(NextStep::Quit),
             "help" | "?" => self.help(&words[1..], session).await?,
             "raw" => self.send(line.trim_ascii_start().strip_prefix(b"raw").unwrap_or_default(), session).await?,
-            name if self.is_of_tool(name) || Sent::parse(line).is_none() => self.obey_tool(words, session).await?,
+            name if self.is_tool_command(name) || ProtocolLine::parse(line).is_none() => {
+                self.run_tool_command(words, session).await?
+            }
             _ => self.send(line, session).await?,
         };
-        Ok(After::Next(exit))
+        Ok(NextStep::Continue(exit))
     }
 
     /// Sends a line of the protocol as it is, with the data that it announces.
     async fn send(&mut self, line: &[u8], session: &mut Session) -> Outcome {
         let line = line.trim_ascii();
-        let Some(sent) = Sent::parse(line) else {
-            let known: Vec<_> = WORDS.iter().map(|word| word.name).collect();
+        let Some(parsed) = ProtocolLine::parse(line) else {
+            let known: Vec<_> = COMMANDS.iter().map(|word| word.name).collect();
             return Err(Failure::usage(format!("no command of the protocol; known are {}", known.join(", "))));
         };
-        if sent.word.key.is_some() && sent.key().is_none() {
-            return Err(Failure::usage(format!("{} needs a key: {}", sent.word.name, sent.word.help)));
+        if parsed.command.key.is_some() && parsed.key().is_none() {
+            return Err(Failure::usage(format!("{} needs a key: {}", parsed.command.name, parsed.command.help)));
         }
-        if sent.is_grave() && !self.confirm(&sent, session)? {
+        if parsed.is_destructive() && !self.confirm(&parsed, session)? {
             return Ok(Exit::No);
         }
         let mut request = [line, b"\r\n"].concat();
-        match sent.data() {
+        match parsed.data() {
             Some(length) => {
                 request.extend(self.data(length).await?);
                 request.extend(b"\r\n");
             }
-            None if sent.word.length.is_some() => {
-                return Err(Failure::usage(format!("the length of the value is missing: {}", sent.word.help)));
+            None if parsed.command.length.is_some() => {
+                return Err(Failure::usage(format!("the length of the value is missing: {}", parsed.command.help)));
             }
             None => {}
         }
-        self.protocols.send(&sent, &request, session).await
+        self.connections.send(&parsed, &request, session).await
     }
 
-    fn confirm(&self, sent: &Sent<'_>, session: &Session) -> Result<bool, Failure> {
+    fn confirm(&self, parsed: &ProtocolLine<'_>, session: &Session) -> Result<bool, Failure> {
         if !self.is_interactive {
-            let instead = if sent.is_last() { "end the server by its process" } else { "say flush --yes" };
-            let name = sent.word.name;
+            let instead = if parsed.closes_connection() { "end the server by its process" } else { "say flush --yes" };
+            let name = parsed.command.name;
             return Err(Failure::usage(format!("{name} asks first, and there is no terminal to ask on; {instead}")));
         }
         let servers: Vec<_> = self.client.servers().iter().map(|server| server.name().to_owned()).collect();
-        let done = if sent.is_last() { "End the process of" } else { "Remove ALL items of" };
-        session.confirm(sent.word.name, &format!("{done} {}?", servers.join(", ")))
+        let done = if parsed.closes_connection() { "End the process of" } else { "Remove ALL items of" };
+        session.confirm(parsed.command.name, &format!("{done} {}?", servers.join(", ")))
     }
 
     /// Reads a value of the given length, on one line or on several.
@@ -216,7 +218,7 @@ impl<R: RunTool> Shell<R> {
         let mut data = Vec::new();
         let mut is_first = true;
         loop {
-            let Typed::Line(line) = self.lines.next("value> ").await? else {
+            let InputEvent::Line(line) = self.lines.next("value> ").await? else {
                 let got = data.len();
                 return Err(Failure::usage(format!("{got} of {length} bytes were given: nothing was sent")));
             };
@@ -265,12 +267,12 @@ impl<R: RunTool> Shell<R> {
         });
     }
 
-    fn is_of_tool(&self, name: &str) -> bool {
+    fn is_tool_command(&self, name: &str) -> bool {
         self.definition.find_subcommand(name).is_some()
     }
 
     /// Runs a command of the tool.
-    async fn obey_tool(&self, words: Vec<OsString>, session: &Session) -> Outcome {
+    async fn run_tool_command(&self, words: Vec<OsString>, session: &Session) -> Outcome {
         let name = words.first().and_then(|word| word.to_str()).unwrap_or_default().to_owned();
         let error = match (self.run_tool)(words, session).await {
             Ok(outcome) => return outcome,
@@ -278,7 +280,7 @@ impl<R: RunTool> Shell<R> {
         };
         // A closed stream cannot be written to.
         let _ = error.print();
-        if error.use_stderr() && WORDS.iter().any(|word| word.name == name) {
+        if error.use_stderr() && COMMANDS.iter().any(|word| word.name == name) {
             session.output.notes().print(format_args!("raw {name} … sends a line of the protocol as it is"));
         }
         Ok(if error.use_stderr() { Exit::Usage } else { Exit::Yes })
@@ -288,15 +290,15 @@ impl<R: RunTool> Shell<R> {
     async fn help(&self, words: &[OsString], session: &mut Session) -> Outcome {
         let Some(name) = words.first() else { return self.list(&mut session.output) };
         let is_name = |known: &str| name.to_str() == Some(known);
-        let protocol = WORDS.iter().find(|word| is_name(word.name)).map(|word| word.help);
+        let protocol = COMMANDS.iter().find(|word| is_name(word.name)).map(|word| word.help);
         let own = OWN.iter().find(|(known, _)| is_name(known)).map(|(_, help)| *help);
         match protocol.or(own) {
-            Some(help) if !name.to_str().is_some_and(|name| self.is_of_tool(name)) => {
+            Some(help) if !name.to_str().is_some_and(|name| self.is_tool_command(name)) => {
                 session.output.line(help)?;
                 session.output.flush()?;
                 Ok(Exit::Yes)
             }
-            _ => self.obey_tool([words, &["--help".into()]].concat(), session).await,
+            _ => self.run_tool_command([words, &["--help".into()]].concat(), session).await,
         }
     }
 
@@ -307,7 +309,7 @@ impl<R: RunTool> Shell<R> {
         for command in self.definition.get_subcommands().filter(|command| command.get_name() != "shell") {
             row(command.get_name(), &command.get_about().map(ToString::to_string).unwrap_or_default());
         }
-        WORDS.iter().filter(|word| !self.is_of_tool(word.name)).for_each(|word| row(word.name, word.help));
+        COMMANDS.iter().filter(|word| !self.is_tool_command(word.name)).for_each(|word| row(word.name, word.help));
         output.table(&table)?;
         output.flush()?;
         Ok(Exit::Yes)

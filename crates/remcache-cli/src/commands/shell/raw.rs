@@ -12,7 +12,7 @@ use remcache::transport::Stream;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use super::protocol::{Meaning, Next, Sent};
+use super::protocol::{Next, ProtocolLine, ReplyKind};
 use crate::commands::get;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::item_limit::MAX_VALUE_SIZE;
@@ -20,26 +20,26 @@ use crate::output::{TextStyle, text};
 use crate::session::Session;
 use crate::tally::Tally;
 
-/// Connections on the text protocol, kept over lines; those of lines that went wrong are not.
+/// Connections that use the text protocol, kept from one line to the next unless an exchange failed.
 #[derive(Default)]
-pub(super) struct Protocols(HashMap<String, Protocol>);
+pub(super) struct TextConnections(HashMap<String, TextConnection>);
 
-struct Protocol {
+struct TextConnection {
     stream: Box<dyn Stream>,
     /// Received data that is not parsed yet.
     input: Vec<u8>,
-    silence: Duration,
+    timeout: Duration,
 }
 
 /// A line of an answer is no longer than this.
 const LONGEST_LINE: usize = 1 << 20;
 
-impl Protocols {
+impl TextConnections {
     /// Sends a line with its data to the server of its key, or to all, and prints the answers.
-    pub(super) async fn send(&mut self, sent: &Sent<'_>, request: &[u8], session: &mut Session) -> Outcome {
+    pub(super) async fn send(&mut self, parsed: &ProtocolLine<'_>, request: &[u8], session: &mut Session) -> Outcome {
         let client = session.client()?;
-        let servers = match sent.key() {
-            Some(key) => vec![home(key, sent, &client)?],
+        let servers = match parsed.key() {
+            Some(key) => vec![server_of_key(key, parsed, &client)?],
             None => client.servers(),
         };
         let (mut tally, mut is_refused) = (Tally::default(), false);
@@ -48,9 +48,9 @@ impl Protocols {
                 let name = session.output.paint().apply(TextStyle::Title, server.name());
                 session.output.line(name)?;
             }
-            match self.ask(server, sent, request, session).await {
-                Ok(Meaning::Error) => is_refused = true,
-                Ok(meaning) => tally.answer(meaning == Meaning::Yes),
+            match self.ask(server, parsed, request, session).await {
+                Ok(ReplyKind::Error) => is_refused = true,
+                Ok(kind) => tally.answer(kind == ReplyKind::Success),
                 Err(Failure::Library(error)) => tally.error(&error),
                 Err(Failure::Io(_, error)) => {
                     tally.failures(&format!("{}: {error}", server.name()), Exit::Unreachable, 1);
@@ -58,43 +58,43 @@ impl Protocols {
                 Err(failure) => return Err(failure),
             }
         }
-        tally.complain("servers", &mut session.output)?;
+        tally.report_failures("servers", &mut session.output)?;
         Ok(if is_refused && tally.failed() == 0 { Exit::Server } else { tally.exit_of_servers() })
     }
 
     async fn ask(
         &mut self,
         server: &ServerHandle,
-        sent: &Sent<'_>,
+        parsed: &ProtocolLine<'_>,
         request: &[u8],
         session: &mut Session,
-    ) -> Result<Meaning, Failure> {
-        // A protocol whose line is dropped in the middle is not put back.
-        let mut kept = self.0.remove(server.name());
-        if let Some(protocol) = &mut kept
-            && !protocol.is_quiet().await
+    ) -> Result<ReplyKind, Failure> {
+        // A connection whose exchange is cancelled is not put back.
+        let mut idle = self.0.remove(server.name());
+        if let Some(connection) = &mut idle
+            && !connection.is_quiet().await
         {
-            kept = None;
+            idle = None;
         }
-        let mut protocol = match kept {
-            Some(protocol) => protocol,
-            None => Protocol {
+        let mut connection = match idle {
+            Some(connection) => connection,
+            None => TextConnection {
                 stream: server.open_text_connection().await?,
                 input: Vec::new(),
-                silence: session.options.timeout,
+                timeout: session.options.timeout,
             },
         };
-        let meaning = protocol.converse(sent, request, session).await?;
-        if meaning != Meaning::Error && !sent.is_last() {
-            self.0.insert(server.name().to_owned(), protocol);
+        let kind = connection.exchange(parsed, request, session).await?;
+        if kind != ReplyKind::Error && !parsed.closes_connection() {
+            self.0.insert(server.name().to_owned(), connection);
         }
-        Ok(meaning)
+        Ok(kind)
     }
 }
 
 /// The server that holds a key which is written as servers see it.
-fn home(key: &[u8], sent: &Sent<'_>, client: &Client) -> Result<ServerHandle, Failure> {
-    let decoded = sent.is_base64().then(|| STANDARD.decode(key).ok()).flatten();
+fn server_of_key(key: &[u8], parsed: &ProtocolLine<'_>, client: &Client) -> Result<ServerHandle, Failure> {
+    let decoded = parsed.is_base64().then(|| STANDARD.decode(key).ok()).flatten();
     let key = decoded.as_deref().unwrap_or(key);
     let name = client.locate(key.strip_prefix(client.namespace()).unwrap_or(key))?;
     let name = name.map(|server| server.name().to_owned());
@@ -102,50 +102,57 @@ fn home(key: &[u8], sent: &Sent<'_>, client: &Client) -> Result<ServerHandle, Fa
     server.ok_or_else(|| Failure::usage("there is no server"))
 }
 
-impl Protocol {
+impl TextConnection {
     /// Whether the connection is open and has no unexpected data.
     async fn is_quiet(&mut self) -> bool {
         let mut byte = [0];
         self.input.is_empty() && timeout(Duration::ZERO, self.stream.read(&mut byte)).await.is_err()
     }
 
-    /// Sends a request and prints the reply; returns the most severe meaning of its lines.
-    async fn converse(&mut self, sent: &Sent<'_>, request: &[u8], session: &mut Session) -> Result<Meaning, Failure> {
+    /// Sends a request and prints the reply; returns the most severe kind of its lines.
+    async fn exchange(
+        &mut self,
+        parsed: &ProtocolLine<'_>,
+        request: &[u8],
+        session: &mut Session,
+    ) -> Result<ReplyKind, Failure> {
         let fail = |error| Failure::Io(String::new(), error);
         self.stream.write_all(request).await.map_err(fail)?;
-        if sent.is_quiet() {
+        if parsed.is_quiet() {
             // The reply to this ends a sequence of quiet requests.
             self.stream.write_all(b"mn\r\n").await.map_err(fail)?;
         }
         self.stream.flush().await.map_err(fail)?;
-        let mut meaning = Meaning::Yes;
+        let mut kind = ReplyKind::Success;
         let mut has_value = false;
         loop {
             if !self.input.contains(&b'\n') {
                 session.output.flush()?;
             }
             let line = match self.line().await {
-                Err(error) if sent.is_last() && error.kind() == io::ErrorKind::UnexpectedEof => return Ok(meaning),
+                Err(error) if parsed.closes_connection() && error.kind() == io::ErrorKind::UnexpectedEof => {
+                    return Ok(kind);
+                }
                 line => line.map_err(fail)?,
             };
-            meaning = match Meaning::of(&line) {
-                Meaning::Yes => meaning,
-                graver => graver,
+            kind = match ReplyKind::of(&line) {
+                ReplyKind::Success => kind,
+                worse => worse,
             };
-            let next = Next::after(&line, sent);
-            if !(sent.is_quiet() && line == b"MN") {
+            let next = Next::after(&line, parsed);
+            if !(parsed.is_quiet() && line == b"MN") {
                 session.output.line(text::escaped(&line))?;
             }
             match next {
                 Next::Line => {}
-                Next::End if line == b"END" && sent.key().is_some() && !has_value => return Ok(Meaning::No),
-                Next::End => return Ok(meaning),
-                Next::Data { length, goes_on } => {
+                Next::End if line == b"END" && parsed.key().is_some() && !has_value => return Ok(ReplyKind::Negative),
+                Next::End => return Ok(kind),
+                Next::Data { length, more_follows } => {
                     has_value = true;
                     let value = self.value(length).await.map_err(fail)?;
                     show(&value, session)?;
-                    if !goes_on {
-                        return Ok(meaning);
+                    if !more_follows {
+                        return Ok(kind);
                     }
                 }
             }
@@ -161,7 +168,7 @@ impl Protocol {
             }
             seen = self.input.len();
             if seen > LONGEST_LINE {
-                return Err(io::Error::other("it answers with a line that has no end"));
+                return Err(io::Error::other("the line of the reply is too long"));
             }
             self.fill().await?;
         };
@@ -174,7 +181,7 @@ impl Protocol {
     /// The next `count` bytes and the line end after them.
     async fn value(&mut self, length: usize) -> io::Result<Vec<u8>> {
         if length > MAX_VALUE_SIZE {
-            return Err(io::Error::other(format!("it announces a value of {length} bytes")));
+            return Err(io::Error::other(format!("the reply announces a value of {length} bytes")));
         }
         while self.input.len() < length + 2 {
             self.fill().await?;
@@ -185,9 +192,9 @@ impl Protocol {
     }
 
     async fn fill(&mut self) -> io::Result<()> {
-        let read = timeout(self.silence, self.stream.read_buf(&mut self.input)).await;
+        let read = timeout(self.timeout, self.stream.read_buf(&mut self.input)).await;
         match read
-            .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {:?}", self.silence)))??
+            .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {:?}", self.timeout)))??
         {
             0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed the connection")),
             _ => Ok(()),

@@ -144,7 +144,7 @@ struct Printer<'s> {
 
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     args.check()?;
-    let interrupt = session.interrupt.expect();
+    let interrupt = session.interrupt.handled();
     let client = session.client()?;
     let limit = session.options.timeout;
     let output = &mut session.output;

@@ -6,8 +6,8 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Clear, Paragraph, Row, Table, Tabs};
 
+use super::cluster::Cluster;
 use super::details::{Details, Page};
-use super::fleet::Fleet;
 use super::log::LogTail;
 use super::overview;
 use super::prefixes::Prefixes;
@@ -18,7 +18,7 @@ use crate::output::number;
 /// The state that is drawn.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RenderState<'s> {
-    pub(super) fleet: &'s Fleet,
+    pub(super) cluster: &'s Cluster,
     pub(super) screen: &'s Screen,
     pub(super) details: &'s Details,
     pub(super) prefixes: &'s Prefixes,
@@ -30,14 +30,14 @@ pub(super) struct RenderState<'s> {
 /// Draws the whole screen.
 pub(super) fn draw(frame: &mut Frame<'_>, state: RenderState<'_>) {
     let theme = Theme { is_colored: state.is_colored };
-    let (fleet, screen) = (state.fleet, state.screen);
+    let (cluster, screen) = (state.cluster, state.screen);
     let [top, tabs, page, bottom] =
         Layout::vertical([Constraint::Length(1), Constraint::Length(1), Constraint::Min(0), Constraint::Length(1)])
             .areas(frame.area());
-    frame.render_widget(Paragraph::new(summary(fleet, top.width, theme)), top);
+    frame.render_widget(Paragraph::new(summary(cluster, top.width, theme)), top);
     draw_tabs(frame, tabs, screen);
     match screen.tab {
-        Tab::Overview => overview::draw(frame, page, fleet, screen, theme),
+        Tab::Overview => overview::draw(frame, page, cluster, screen, theme),
         Tab::Events => events(frame, page, state, theme),
         Tab::Prefixes => draw_page(frame, page, state, state.prefixes.page(), theme),
         _ => draw_page(frame, page, state, state.details.page(screen.tab), theme),
@@ -80,12 +80,12 @@ impl Theme {
     }
 }
 
-fn summary(fleet: &Fleet, width: u16, theme: Theme) -> Line<'static> {
-    let (alive, all) = (fleet.alive(), fleet.members.len());
-    let rate = |name: &'static str| number::rate(fleet.total(|member| member.rate(name)));
-    let sum = |name: &'static str| fleet.total(|member| Some(member.number(name)? as f64)) as u64;
+fn summary(cluster: &Cluster, width: u16, theme: Theme) -> Line<'static> {
+    let (alive, all) = (cluster.alive(), cluster.servers.len());
+    let rate = |name: &'static str| number::rate(cluster.total(|member| member.rate(name)));
+    let sum = |name: &'static str| cluster.total(|member| Some(member.number(name)? as f64)) as u64;
     let style = if alive < all { theme.bad() } else { theme.good() };
-    let hits = fleet.hit_percent().map_or_else(String::new, |percent| format!("  {percent:.1}% hit"));
+    let hits = cluster.hit_percent().map_or_else(String::new, |percent| format!("  {percent:.1}% hit"));
     let mut spans = vec![
         Span::styled(format!("{alive}/{all} up"), style),
         Span::raw(format!("  {} get/s  {} set/s{hits}", rate("cmd_get"), rate("cmd_set"))),
@@ -136,7 +136,7 @@ fn footer(screen: &Screen) -> String {
 
 /// Draws the events of all servers, and below them the log of the selected one.
 fn events(frame: &mut Frame<'_>, area: Rect, state: RenderState<'_>, theme: Theme) {
-    let happened = state.fleet.events.iter().map(|event| {
+    let happened = state.cluster.events.iter().map(|event| {
         let style = if event.is_bad { theme.bad() } else { theme.good() };
         Line::from(vec![
             Span::styled(format!("{}  ", event.time), theme.faint()),
@@ -166,7 +166,7 @@ fn events(frame: &mut Frame<'_>, area: Rect, state: RenderState<'_>, theme: Them
 impl<'s> RenderState<'s> {
     /// Returns the name of the selected server.
     fn selected(self) -> &'s str {
-        self.screen.selected_index(self.fleet).map(|index| &*self.fleet.members[index].name).unwrap_or_default()
+        self.screen.selected_index(self.cluster).map(|index| &*self.cluster.servers[index].name).unwrap_or_default()
     }
 }
 
@@ -249,30 +249,36 @@ fn help(frame: &mut Frame<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fleet::PollResult;
+    use super::super::cluster::PollResult;
     use super::*;
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
     use std::time::{Duration, Instant};
 
-    fn fleet() -> Fleet {
-        let mut fleet = Fleet::new(["cache1:11211", "cache2:11211"].map(str::to_owned));
+    fn cluster() -> Cluster {
+        let mut cluster = Cluster::new(["cache1:11211", "cache2:11211"].map(str::to_owned));
         for (second, gets) in [(0, 0), (1, 1000)] {
             let at = Instant::now() + Duration::from_secs(second);
             let stats =
                 [("cmd_get", gets), ("get_hits", gets), ("get_misses", 0), ("bytes", 50), ("limit_maxbytes", 100)];
             let stats = stats.iter().map(|(name, value)| (*name, value.to_string())).collect();
-            fleet.update(0, PollResult { at, stats: Ok(stats), ping: Some(Duration::from_micros(40)) });
+            cluster.update(0, PollResult { at, stats: Ok(stats), ping: Some(Duration::from_micros(40)) });
         }
-        fleet.update(1, PollResult { at: Instant::now(), stats: Err("connection refused".into()), ping: None });
-        fleet
+        cluster.update(1, PollResult { at: Instant::now(), stats: Err("connection refused".into()), ping: None });
+        cluster
     }
 
     fn drawn(width: u16, height: u16, screen: &Screen) -> String {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-        let (fleet, details, prefixes) = (fleet(), Details::default(), Prefixes::default());
-        let state =
-            RenderState { fleet: &fleet, screen, details: &details, prefixes: &prefixes, log: None, is_colored: false };
+        let (cluster, details, prefixes) = (cluster(), Details::default(), Prefixes::default());
+        let state = RenderState {
+            cluster: &cluster,
+            screen,
+            details: &details,
+            prefixes: &prefixes,
+            log: None,
+            is_colored: false,
+        };
         terminal.draw(|frame| draw(frame, state)).unwrap();
         let lines = terminal.backend().buffer().content.chunks(width.into());
         lines.map(|line| line.iter().map(ratatui::buffer::Cell::symbol).collect::<String>() + "\n").collect()

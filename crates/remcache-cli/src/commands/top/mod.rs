@@ -1,8 +1,8 @@
 //! `top`: a live view of the servers.
 
+mod cluster;
 mod details;
 mod draw;
-mod fleet;
 mod log;
 mod overview;
 mod prefixes;
@@ -26,9 +26,9 @@ use crate::options::value;
 use crate::output::{Record, is_colored};
 use crate::session::Session;
 use crate::stats::{self, reason};
+use cluster::{Cluster, PollResult, PolledServer, Window};
 use details::Details;
 use draw::RenderState;
-use fleet::{Fleet, Member, PollResult, Window};
 use log::LogFollower;
 use prefixes::{PrefixStats, Prefixes};
 use screen::{Action, Screen, Tab};
@@ -50,7 +50,7 @@ pub(crate) async fn run(args: &Args, session: &Session) -> Outcome {
         return Err(Failure::usage("top needs a terminal; in a pipe use remcache stats --watch 1s"));
     }
     let client = session.client()?;
-    let interrupt = session.interrupt.expect();
+    let interrupt = session.interrupt.handled();
     let mut top = Top::new(client, is_colored(session.options.color, true));
     let mut terminal = terminal::enter().map_err(terminal_failed)?;
     let outcome = tokio::select! {
@@ -76,7 +76,7 @@ fn terminal_failed(error: io::Error) -> Failure {
 /// State of the command.
 struct Top {
     client: Client,
-    fleet: Fleet,
+    cluster: Cluster,
     screen: Screen,
     details: Details,
     prefixes: Prefixes,
@@ -95,10 +95,10 @@ struct PollRound {
 
 impl Top {
     fn new(client: Client, is_colored: bool) -> Self {
-        let fleet = Fleet::new(client.servers().iter().map(|server| server.name().to_owned()));
+        let cluster = Cluster::new(client.servers().iter().map(|server| server.name().to_owned()));
         Self {
             client,
-            fleet,
+            cluster,
             screen: Screen::default(),
             details: Details::default(),
             prefixes: Prefixes::default(),
@@ -146,7 +146,7 @@ impl Top {
     fn draw(&self, terminal: &mut DefaultTerminal) -> io::Result<()> {
         let tail = self.log.as_ref().map(LogFollower::tail);
         let state = RenderState {
-            fleet: &self.fleet,
+            cluster: &self.cluster,
             screen: &self.screen,
             details: &self.details,
             prefixes: &self.prefixes,
@@ -161,7 +161,7 @@ impl Top {
         if key.kind == KeyEventKind::Release {
             return Action::None;
         }
-        let rows = self.screen.rows(&self.fleet).len();
+        let rows = self.screen.rows(&self.cluster).len();
         let (tab, selected) = (self.screen.tab, self.selected());
         let action = self.screen.handle_key(*key, rows);
         if self.screen.tab != tab || self.selected() != selected {
@@ -191,7 +191,7 @@ impl Top {
     }
 
     fn selected(&self) -> Option<usize> {
-        self.screen.selected_index(&self.fleet)
+        self.screen.selected_index(&self.cluster)
     }
 
     fn selected_server(&self) -> Option<ServerHandle> {
@@ -259,7 +259,7 @@ impl Top {
     /// Delay between the servers of a round: if hundreds were polled at once, their replies would queue up here,
     /// and PING would measure the load of the tool.
     fn stagger(&self, every: Duration) -> Duration {
-        let servers = u32::try_from(self.fleet.members.len().max(1)).unwrap_or(u32::MAX);
+        let servers = u32::try_from(self.cluster.servers.len().max(1)).unwrap_or(u32::MAX);
         (every / 2 / servers).min(MAX_STAGGER)
     }
 
@@ -294,7 +294,7 @@ impl Top {
         // A pause freezes the overview, but pages can be opened.
         let results = if self.screen.is_paused { Vec::new() } else { round.results };
         for (index, result) in results {
-            self.fleet.update(index, result);
+            self.cluster.update(index, result);
         }
         if let Some(details) = round.details {
             self.details = details;
@@ -306,7 +306,7 @@ impl Top {
 
     /// Writes the shown servers to a file; returns a message.
     fn export(&self) -> String {
-        let records = self.screen.rows(&self.fleet).into_iter().map(|index| record(&self.fleet.members[index]));
+        let records = self.screen.rows(&self.cluster).into_iter().map(|index| record(&self.cluster.servers[index]));
         let document: serde_json::Value = records.map(serde_json::Value::from).collect();
         let path = format!("remcache-top-{}.json", jiff::Zoned::now().strftime("%Y%m%d-%H%M%S"));
         match atomic_file::write(Path::new(&path), format!("{document:#}\n").as_bytes()) {
@@ -343,7 +343,7 @@ async fn details_of(server: &ServerHandle, group: &'static str) -> Details {
     }
 }
 
-fn record(member: &Member) -> Record {
+fn record(member: &PolledServer) -> Record {
     let record = Record::new().with("server", &*member.name).with_some("error", member.down.clone());
     record
         .with_some("version", member.stats().and_then(|stats| stats.text("version")))

@@ -8,8 +8,8 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Cell, Paragraph, Row, Table, TableState};
 
+use super::cluster::{Cluster, PolledServer, Trend, Window};
 use super::draw::Theme;
-use super::fleet::{Fleet, Member, Trend, Window};
 use super::screen::{Screen, Sort};
 use crate::escape::escape_line;
 use crate::output::{chart, number};
@@ -18,7 +18,7 @@ use crate::output::{chart, number};
 struct OverviewColumn {
     title: &'static str,
     width: u16,
-    figure: fn(&Member, Theme) -> ColumnText,
+    figure: fn(&PolledServer, Theme) -> ColumnText,
     trend: Option<Trend>,
 }
 
@@ -28,14 +28,14 @@ struct ColumnText {
     style: Style,
 }
 
-const fn plain(title: &'static str, width: u16, figure: fn(&Member, Theme) -> ColumnText) -> OverviewColumn {
+const fn plain(title: &'static str, width: u16, figure: fn(&PolledServer, Theme) -> ColumnText) -> OverviewColumn {
     OverviewColumn { title, width, figure, trend: None }
 }
 
 const fn curved(
     title: &'static str,
     width: u16,
-    figure: fn(&Member, Theme) -> ColumnText,
+    figure: fn(&PolledServer, Theme) -> ColumnText,
     trend: Trend,
 ) -> OverviewColumn {
     OverviewColumn { title, width, figure, trend: Some(trend) }
@@ -82,10 +82,10 @@ fn columns(mut room: u16) -> Vec<(&'static OverviewColumn, u16)> {
 }
 
 /// Draws the overview.
-pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, fleet: &Fleet, screen: &Screen, theme: Theme) {
-    let rows = screen.rows(fleet);
+pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, cluster: &Cluster, screen: &Screen, theme: Theme) {
+    let rows = screen.rows(cluster);
     let longest =
-        rows.iter().map(|&index| escape_line(&fleet.members[index].name).chars().count()).max().unwrap_or_default();
+        rows.iter().map(|&index| escape_line(&cluster.servers[index].name).chars().count()).max().unwrap_or_default();
     let name_width = (longest.max(6) as u16).min(area.width * 2 / 5).max(6);
     let columns = columns(area.width.saturating_sub(name_width));
     let titles = columns.iter().map(|(column, curve)| {
@@ -96,7 +96,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, fleet: &Fleet, screen: &Sc
     let widths = columns.iter().map(|(column, curve)| column.width + if *curve > 0 { curve + 1 } else { 0 });
     let selected = screen.selected.min(rows.len().saturating_sub(1));
     let lines = rows.iter().enumerate();
-    let lines = lines.map(|(line, &index)| row(&fleet.members[index], line == selected, &columns, theme));
+    let lines = lines.map(|(line, &index)| row(&cluster.servers[index], line == selected, &columns, theme));
     let table = Table::new(lines, std::iter::once(name_width).chain(widths).map(Constraint::Length))
         .header(Row::new(header).style(theme.title()));
     let mut state = TableState::new().with_selected(Some(selected));
@@ -105,7 +105,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, fleet: &Fleet, screen: &Sc
         let below = Rect { y: area.y + 1.min(area.height), height: area.height.saturating_sub(1), ..area };
         frame.render_widget(Paragraph::new("no server matches the filter"), below);
     }
-    reasons(frame, area, &rows, fleet, &state, name_width, theme);
+    reasons(frame, area, &rows, cluster, &state, name_width, theme);
 }
 
 /// Draws why servers are down, in place of their columns.
@@ -113,14 +113,14 @@ fn reasons(
     frame: &mut Frame<'_>,
     area: Rect,
     rows: &[usize],
-    fleet: &Fleet,
+    cluster: &Cluster,
     state: &TableState,
     name: u16,
     theme: Theme,
 ) {
     let shown = rows.iter().skip(state.offset()).take(usize::from(area.height.saturating_sub(1)));
     for (line, &index) in (area.y + 1..).zip(shown) {
-        if let Some(reason) = &fleet.members[index].down {
+        if let Some(reason) = &cluster.servers[index].down {
             let left = (area.x + name + 1).min(area.right());
             let rest = Rect { x: left, y: line, width: area.right() - left, height: 1 };
             frame.render_widget(Paragraph::new(format!("DOWN: {}", escape_line(reason))).style(theme.bad()), rest);
@@ -133,7 +133,7 @@ fn heading(title: String, is_sorted: bool) -> Cell<'static> {
     Cell::from(title).style(style)
 }
 
-fn row(member: &Member, is_selected: bool, columns: &[(&OverviewColumn, u16)], theme: Theme) -> Row<'static> {
+fn row(member: &PolledServer, is_selected: bool, columns: &[(&OverviewColumn, u16)], theme: Theme) -> Row<'static> {
     // Only the name is reversed: a reversed row would lose the meaning of its colours.
     let style = if is_selected { Style::new().add_modifier(Modifier::REVERSED) } else { Style::new() };
     let name = Cell::from(escape_line(&member.name).into_owned()).style(style);
@@ -144,7 +144,7 @@ fn row(member: &Member, is_selected: bool, columns: &[(&OverviewColumn, u16)], t
     Row::new(std::iter::once(name).chain(columns.iter().map(|(column, curve)| cell(member, column, *curve, theme))))
 }
 
-fn cell(member: &Member, column: &OverviewColumn, curve: u16, theme: Theme) -> Cell<'static> {
+fn cell(member: &PolledServer, column: &OverviewColumn, curve: u16, theme: Theme) -> Cell<'static> {
     let figure = (column.figure)(member, theme);
     let text = figure.text.unwrap_or_else(|| "-".into());
     let text = Span::styled(format!("{text:>width$}", width = usize::from(column.width)), figure.style);
@@ -158,17 +158,17 @@ fn figure(text: Option<String>) -> ColumnText {
     ColumnText { text, style: Style::new() }
 }
 
-fn rate(member: &Member, name: &str) -> ColumnText {
+fn rate(member: &PolledServer, name: &str) -> ColumnText {
     figure(member.rate(name).map(number::rate))
 }
 
-fn evictions(member: &Member, theme: Theme) -> ColumnText {
+fn evictions(member: &PolledServer, theme: Theme) -> ColumnText {
     let is_evicting = member.rate("evictions").is_some_and(|rate| rate > 0.0);
     let figure = rate(member, "evictions");
     if is_evicting { ColumnText { style: theme.warning(), ..figure } } else { figure }
 }
 
-fn hits(member: &Member, window: Window, theme: Theme) -> ColumnText {
+fn hits(member: &PolledServer, window: Window, theme: Theme) -> ColumnText {
     let percent = member.hit_percent(window);
     let style = match percent {
         Some(..50.0) => theme.bad(),
@@ -179,11 +179,11 @@ fn hits(member: &Member, window: Window, theme: Theme) -> ColumnText {
 }
 
 /// A full cache is normal, so it has no warning: evictions have a column of their own.
-fn memory(member: &Member) -> ColumnText {
+fn memory(member: &PolledServer) -> ColumnText {
     figure(member.share("bytes", "limit_maxbytes").map(|share| format!("{:.0}", 100.0 * share)))
 }
 
-fn connections(member: &Member, theme: Theme) -> ColumnText {
+fn connections(member: &PolledServer, theme: Theme) -> ColumnText {
     let style = match member.share("curr_connections", "max_connections") {
         Some(0.9..) => theme.bad(),
         Some(0.75..) => theme.warning(),
@@ -192,7 +192,7 @@ fn connections(member: &Member, theme: Theme) -> ColumnText {
     ColumnText { text: member.number("curr_connections").map(number::count), style }
 }
 
-fn ping(member: &Member, theme: Theme) -> ColumnText {
+fn ping(member: &PolledServer, theme: Theme) -> ColumnText {
     let style = match member.ping {
         Some(ping) if ping >= Duration::from_millis(100) => theme.bad(),
         Some(ping) if ping >= Duration::from_millis(10) => theme.warning(),

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-use super::fleet::{Fleet, Member, Window};
+use super::cluster::{Cluster, PolledServer, Window};
 
 /// State of the screen.
 #[derive(Debug, Default)]
@@ -162,7 +162,7 @@ impl Sort {
     }
 
     /// The number by which rows are sorted, the largest first.
-    fn figure(self, member: &Member) -> f64 {
+    fn figure(self, member: &PolledServer) -> f64 {
         let number = |number: Option<u64>| number.map(|number| number as f64);
         let figure = match self {
             Self::Given | Self::Name => None,
@@ -178,7 +178,7 @@ impl Sort {
         figure.unwrap_or(f64::NEG_INFINITY)
     }
 
-    fn compare(self, one: &Member, other: &Member) -> Ordering {
+    fn compare(self, one: &PolledServer, other: &PolledServer) -> Ordering {
         match self {
             Self::Given => Ordering::Equal,
             Self::Name => one.name.cmp(&other.name),
@@ -189,11 +189,11 @@ impl Sort {
 
 impl Screen {
     /// Returns the indexes of the shown servers, in the order of the rows.
-    pub(super) fn rows(&self, fleet: &Fleet) -> Vec<usize> {
+    pub(super) fn rows(&self, cluster: &Cluster) -> Vec<usize> {
         let filter = self.filter.to_lowercase();
-        let fits = |member: &Member| member.name.to_lowercase().contains(&filter);
-        let mut rows: Vec<usize> = (0..fleet.members.len()).filter(|&index| fits(&fleet.members[index])).collect();
-        rows.sort_by(|&one, &other| self.sort.compare(&fleet.members[one], &fleet.members[other]));
+        let fits = |member: &PolledServer| member.name.to_lowercase().contains(&filter);
+        let mut rows: Vec<usize> = (0..cluster.servers.len()).filter(|&index| fits(&cluster.servers[index])).collect();
+        rows.sort_by(|&one, &other| self.sort.compare(&cluster.servers[one], &cluster.servers[other]));
         if self.is_reversed {
             rows.reverse();
         }
@@ -201,8 +201,8 @@ impl Screen {
     }
 
     /// Returns the index of the selected server.
-    pub(super) fn selected_index(&self, fleet: &Fleet) -> Option<usize> {
-        let rows = self.rows(fleet);
+    pub(super) fn selected_index(&self, cluster: &Cluster) -> Option<usize> {
+        let rows = self.rows(cluster);
         rows.get(self.selected.min(rows.len().saturating_sub(1))).copied()
     }
 
@@ -286,18 +286,18 @@ impl Screen {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fleet::PollResult;
+    use super::super::cluster::PollResult;
     use super::*;
     use std::time::{Duration, Instant};
 
-    fn fleet() -> Fleet {
-        let mut fleet = Fleet::new(["b:1", "a:1", "c:1"].map(str::to_owned));
+    fn cluster() -> Cluster {
+        let mut cluster = Cluster::new(["b:1", "a:1", "c:1"].map(str::to_owned));
         for (index, items) in [(0, "5"), (1, "7")] {
             let stats = Ok([("curr_items", items)].into_iter().collect());
-            fleet.update(index, PollResult { at: Instant::now(), stats, ping: Some(Duration::from_millis(1)) });
+            cluster.update(index, PollResult { at: Instant::now(), stats, ping: Some(Duration::from_millis(1)) });
         }
-        fleet.update(2, PollResult { at: Instant::now(), stats: Err("refused".into()), ping: None });
-        fleet
+        cluster.update(2, PollResult { at: Instant::now(), stats: Err("refused".into()), ping: None });
+        cluster
     }
 
     fn press(screen: &mut Screen, keys: &str) {
@@ -309,16 +309,16 @@ mod tests {
     #[test]
     fn rows_are_sorted_and_filtered() {
         let mut screen = Screen::default();
-        assert_eq!(screen.rows(&fleet()), [0, 1, 2]);
+        assert_eq!(screen.rows(&cluster()), [0, 1, 2]);
         screen.sort = Sort::Name;
-        assert_eq!(screen.rows(&fleet()), [1, 0, 2]);
+        assert_eq!(screen.rows(&cluster()), [1, 0, 2]);
         screen.sort = Sort::Items;
-        assert_eq!(screen.rows(&fleet()), [1, 0, 2], "unknown values come last");
+        assert_eq!(screen.rows(&cluster()), [1, 0, 2], "unknown values come last");
         press(&mut screen, "r");
-        assert_eq!(screen.rows(&fleet()), [2, 0, 1]);
+        assert_eq!(screen.rows(&cluster()), [2, 0, 1]);
         press(&mut screen, "/A");
-        assert_eq!(screen.rows(&fleet()), [1]);
-        assert_eq!(screen.selected_index(&fleet()), Some(1));
+        assert_eq!(screen.rows(&cluster()), [1]);
+        assert_eq!(screen.selected_index(&cluster()), Some(1));
     }
 
     #[test]

@@ -9,15 +9,15 @@ use crate::stats::Stats;
 
 /// The servers, as the screen shows them.
 #[derive(Debug, Default)]
-pub(super) struct Fleet {
-    pub(super) members: Vec<Member>,
+pub(super) struct Cluster {
+    pub(super) servers: Vec<PolledServer>,
     /// Events, the newest first.
-    pub(super) events: VecDeque<FleetEvent>,
+    pub(super) events: VecDeque<Event>,
 }
 
 /// One server.
 #[derive(Debug, Default)]
-pub(super) struct Member {
+pub(super) struct PolledServer {
     pub(super) name: String,
     /// The latest statistics, the newest first; empty if the server has never responded.
     recent: VecDeque<TimedStats>,
@@ -50,7 +50,7 @@ impl Trend {
     const ALL: [Self; 6] = [Self::Hits, Self::Gets, Self::Sets, Self::Evictions, Self::Connections, Self::Ping];
 
     /// Height of the curve at the latest statistics.
-    fn height(self, member: &Member) -> u64 {
+    fn height(self, member: &PolledServer) -> u64 {
         let figure = match self {
             Self::Hits => member.hit_percent(Window::Latest),
             Self::Gets => member.rate("cmd_get"),
@@ -72,7 +72,7 @@ struct TimedStats {
 
 /// Something that happened to a server.
 #[derive(Debug)]
-pub(super) struct FleetEvent {
+pub(super) struct Event {
     pub(super) time: String,
     pub(super) server: String,
     pub(super) what: String,
@@ -95,25 +95,25 @@ const HISTORY: usize = 60;
 
 const MAX_EVENTS: usize = 1000;
 
-impl Fleet {
+impl Cluster {
     pub(super) fn new(names: impl IntoIterator<Item = String>) -> Self {
-        let members = names.into_iter().map(|name| Member { name, ..Member::default() }).collect();
-        Self { members, events: VecDeque::new() }
+        let servers = names.into_iter().map(|name| PolledServer { name, ..PolledServer::default() }).collect();
+        Self { servers, events: VecDeque::new() }
     }
 
     /// Updates the state of a server.
     pub(super) fn update(&mut self, index: usize, result: PollResult) {
-        let Some(member) = self.members.get_mut(index) else { return };
+        let Some(member) = self.servers.get_mut(index) else { return };
         for (what, is_bad) in member.update(result) {
             let time = Zoned::now().strftime("%H:%M:%S").to_string();
-            self.events.push_front(FleetEvent { time, server: member.name.clone(), what, is_bad });
+            self.events.push_front(Event { time, server: member.name.clone(), what, is_bad });
         }
         self.events.truncate(MAX_EVENTS);
     }
 
     /// Number of servers that respond.
     pub(super) fn alive(&self) -> usize {
-        self.members.iter().filter(|member| member.is_up()).count()
+        self.servers.iter().filter(|member| member.is_up()).count()
     }
 
     /// Hit ratio of all servers in percent, between the two latest polls.
@@ -124,12 +124,12 @@ impl Fleet {
     }
 
     /// Sum of a metric over the servers that respond.
-    pub(super) fn total(&self, figure: impl Fn(&Member) -> Option<f64>) -> f64 {
-        self.members.iter().filter(|member| member.is_up()).filter_map(figure).fold(0.0, |sum, figure| sum + figure)
+    pub(super) fn total(&self, figure: impl Fn(&PolledServer) -> Option<f64>) -> f64 {
+        self.servers.iter().filter(|member| member.is_up()).filter_map(figure).fold(0.0, |sum, figure| sum + figure)
     }
 }
 
-impl Member {
+impl PolledServer {
     pub(super) fn is_up(&self) -> bool {
         self.down.is_none() && !self.recent.is_empty()
     }
@@ -260,19 +260,19 @@ mod tests {
         PollResult { at, stats: Ok(stats), ping: None }
     }
 
-    fn fleet() -> Fleet {
-        Fleet::new(["a:1".to_owned()])
+    fn cluster() -> Cluster {
+        Cluster::new(["a:1".to_owned()])
     }
 
     #[test]
     fn rates_and_hit_ratios_are_between_polls() {
-        let (mut fleet, begun) = (fleet(), Instant::now());
+        let (mut cluster, begun) = (cluster(), Instant::now());
         let at = |seconds| begun + Duration::from_secs(seconds);
-        fleet.update(0, result(at(0), &[("cmd_get", 0), ("get_hits", 0), ("get_misses", 0)]));
-        assert_eq!(fleet.members[0].rate("cmd_get"), None);
-        fleet.update(0, result(at(2), &[("cmd_get", 100), ("get_hits", 100), ("get_misses", 0)]));
-        fleet.update(0, result(at(4), &[("cmd_get", 300), ("get_hits", 200), ("get_misses", 100)]));
-        let member = &fleet.members[0];
+        cluster.update(0, result(at(0), &[("cmd_get", 0), ("get_hits", 0), ("get_misses", 0)]));
+        assert_eq!(cluster.servers[0].rate("cmd_get"), None);
+        cluster.update(0, result(at(2), &[("cmd_get", 100), ("get_hits", 100), ("get_misses", 0)]));
+        cluster.update(0, result(at(4), &[("cmd_get", 300), ("get_hits", 200), ("get_misses", 100)]));
+        let member = &cluster.servers[0];
         assert_eq!(member.rate("cmd_get"), Some(100.0));
         assert_eq!(member.hit_percent(Window::Latest), Some(50.0));
         assert_eq!(member.hit_percent(Window::Long).map(f64::round), Some(67.0));
@@ -287,16 +287,16 @@ mod tests {
 
     #[test]
     fn each_event_is_reported_once() {
-        let (mut fleet, now) = (fleet(), Instant::now());
+        let (mut cluster, now) = (cluster(), Instant::now());
         let at = |seconds| now + Duration::from_secs(seconds);
         let down = || PollResult { at: now, stats: Err("refused".into()), ping: None };
-        fleet.update(0, down());
-        fleet.update(0, down());
-        fleet.update(0, result(at(1), &[("uptime", 9), ("evictions", 0)]));
-        fleet.update(0, result(at(2), &[("uptime", 10), ("evictions", 5)]));
-        fleet.update(0, result(at(3), &[("uptime", 11), ("evictions", 9)]));
-        fleet.update(0, result(at(4), &[("uptime", 0), ("evictions", 0)]));
-        let reported: Vec<_> = fleet.events.iter().rev().map(|event| &*event.what).collect();
+        cluster.update(0, down());
+        cluster.update(0, down());
+        cluster.update(0, result(at(1), &[("uptime", 9), ("evictions", 0)]));
+        cluster.update(0, result(at(2), &[("uptime", 10), ("evictions", 5)]));
+        cluster.update(0, result(at(3), &[("uptime", 11), ("evictions", 9)]));
+        cluster.update(0, result(at(4), &[("uptime", 0), ("evictions", 0)]));
+        let reported: Vec<_> = cluster.events.iter().rev().map(|event| &*event.what).collect();
         assert_eq!(
             reported,
             ["down: refused", "responds again", "starts to evict items", "was restarted: it is empty"]
