@@ -27,7 +27,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
         (None, _) => {
             while let Some(keys) = blocks.next(&interrupt).await? {
                 for (key, changed) in client.delete_many(&keys).await {
-                    changes.push(key, &changed)?;
+                    changes.push(key, &changed.map(Into::into))?;
                 }
             }
         }

@@ -26,7 +26,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let mut changes = Changes::begin(blocks.all().map(<[_]>::len), "touched", &mut session.output)?;
     while let Some(keys) = blocks.next(&interrupt).await? {
         for (key, changed) in client.touch_many(&keys, args.ttl).await {
-            changes.push(key, &changed)?;
+            changes.push(key, &changed.map(Into::into))?;
         }
     }
     let tally = changes.end()?;

@@ -80,7 +80,7 @@ impl Workload {
             let end = self.keys.min(first + per_call);
             let items = (first..end).map(|key| (KeyText::new(ITEMS, key), values.of(self.sizes.pick(&mut random))));
             for (_, stored) in client.set_many(items).ttl(self.ttl).await {
-                outcome(&stored);
+                outcome(&stored.map(WriteOutcome::from));
             }
             first = end;
             progress(first);
