@@ -9,7 +9,7 @@
 //! call_with, kept to the end: pid, …
 //! call_with, stopped: pid
 //! replies: …
-//! cast: queued
+//! without a reply: queued
 //! ```
 
 use std::error::Error;
@@ -31,7 +31,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     a_stream(&client).await;
 
     // Not awaited: the server executes it and its reply is discarded.
-    println!("cast: {}", if client.send_no_reply(Request::delete("Hello")) { "queued" } else { "refused" });
+    println!("without a reply: {}", if client.send_no_reply(Request::delete("Hello")) { "queued" } else { "refused" });
     client.close().await;
     Ok(())
 }
@@ -43,7 +43,7 @@ async fn outcomes_as_data(client: &Client) {
         match reply.status {
             Status::NoError => println!("call: {key} is {}, flags {}", reply.text(), reply.flags),
             Status::KeyNotFound => println!("call: {key}, {}", reply.status),
-            Status::Disconnected(delivery) => println!("call: {key}, the server is away, {delivery}"),
+            Status::Disconnected(delivery) => println!("call: {key}, the server is unavailable, {delivery}"),
             other => println!("call: {key}, {other}"),
         }
     }

@@ -11,7 +11,7 @@
 //! ok: garbage is no price
 //! ok: a reply to another request is not delivered
 //! ok: a server that hangs costs the timeout, no more
-//! ok: a server that is away costs a lookup, no more
+//! ok: a server that is unavailable costs a lookup, no more
 //! ok: a server that is back is used again
 //! ```
 
@@ -102,7 +102,7 @@ async fn away_and_back() -> Result<(), Box<dyn Error>> {
     let (server, prices) = stage().await?;
     server.stop().await;
     assert_eq!((prices.of("pear").await, prices.lookups()), (400, 1));
-    passed("a server that is away costs a lookup, no more")?;
+    passed("a server that is unavailable costs a lookup, no more")?;
 
     server.restart().await?;
     while !prices.cache.is_usable() {

@@ -1,4 +1,4 @@
-//! What a program does when the cache is away: it goes on without it, and knows what it may repeat.
+//! What a program does when the cache is unavailable: it goes on without it, and knows what it may repeat.
 //!
 //! `cargo run -p remcache --example failure` prints:
 //!

@@ -8,7 +8,7 @@
 //! the source changed, and the value is stale: version 1 for all, without waiting
 //! reloaded by one: version 2, 2 loads
 //! deleted while it was loaded: version 3 for who asked before, and nothing is stored
-//! the server is away: version 4, loaded without it
+//! the server is unavailable: version 4, loaded without it
 //! ```
 
 use std::error::Error;
@@ -85,7 +85,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     source.change();
     server.stop().await;
-    println!("the server is away: {}, loaded without it", page(one, source).await?);
+    println!("the server is unavailable: {}, loaded without it", page(one, source).await?);
     Ok(())
 }
 

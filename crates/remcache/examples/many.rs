@@ -1,4 +1,4 @@
-//! Many keys in one call: what was found, what is missing and what failed, a key each, with one server away.
+//! Many keys in one call: what was found, what is missing and what failed, a key each, with one server unavailable.
 //!
 //! `cargo run -p remcache --example many` prints:
 //!

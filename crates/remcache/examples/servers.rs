@@ -83,7 +83,7 @@ async fn items(client: &Client) -> Result<Vec<String>, remcache::Error> {
     Ok(counts)
 }
 
-/// Asks every server for a sign of life; one that is away spoils only its own answer.
+/// Asks every server for a sign of life; one that is unavailable spoils only its own answer.
 async fn answers(client: &Client) -> String {
     let answers = client.noop().await.into_iter().map(|(_, answer)| match answer.map_err(|error| error.kind()) {
         Ok(()) => "yes",

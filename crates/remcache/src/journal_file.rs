@@ -128,7 +128,7 @@ impl JournalFile {
 }
 
 impl State {
-    /// Whether most lines are obsolete.
+    /// Returns whether most lines are obsolete.
     fn is_obsolete(&self) -> bool {
         let keys: usize = self.keys.values().map(HashSet::len).sum();
         self.lines > 2 * keys + SPARE_LINES

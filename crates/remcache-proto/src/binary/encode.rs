@@ -163,8 +163,8 @@ pub fn decode_request(packet: &Packet) -> Option<Request<'static>> {
         Operation::Append => Request::append(key, value),
         Operation::Prepend => Request::prepend(key, value),
         Operation::Delete => Request::delete(key),
-        Operation::Increment => counted(Request::increment(key, extras.try_get_u64().ok()?), &mut extras)?,
-        Operation::Decrement => counted(Request::decrement(key, extras.try_get_u64().ok()?), &mut extras)?,
+        Operation::Increment => arithmetic(Request::increment(key, extras.try_get_u64().ok()?), &mut extras)?,
+        Operation::Decrement => arithmetic(Request::decrement(key, extras.try_get_u64().ok()?), &mut extras)?,
         Operation::Touch => Request::touch(key, ttl(&mut extras)?),
         Operation::Flush if extras.is_empty() => Request::flush(),
         Operation::Flush => Request::flush().ttl(ttl(&mut extras)?),
@@ -190,7 +190,7 @@ fn stored(request: Request<'static>, extras: &mut Bytes) -> Option<Request<'stat
     Some(request.ttl(ttl(extras)?))
 }
 
-fn counted(request: Request<'static>, extras: &mut Bytes) -> Option<Request<'static>> {
+fn arithmetic(request: Request<'static>, extras: &mut Bytes) -> Option<Request<'static>> {
     let initial = extras.try_get_u64().ok()?;
     match extras.try_get_u32().ok()? {
         DO_NOT_CREATE => Some(request),

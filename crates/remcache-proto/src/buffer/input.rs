@@ -52,7 +52,7 @@ impl InputBuffer {
 
     /// Returns the buffer with spare capacity, for a socket to fill.
     pub fn spare_capacity(&mut self) -> &mut BytesMut {
-        self.give_up_consumed();
+        self.drop_consumed();
         if self.expected > 0 {
             self.make_room_for_frame();
         } else if self.bytes.capacity().saturating_sub(self.bytes.len()) < self.chunk / 2 {
@@ -104,7 +104,7 @@ impl InputBuffer {
             return Bytes::new();
         }
         if count >= Self::MIN_SHARED_LEN && count.saturating_mul(2) >= self.allocated {
-            self.give_up_consumed();
+            self.drop_consumed();
             return self.bytes.split_to(count).freeze();
         }
         let copy = Bytes::copy_from_slice(self.as_slice().get(..count).unwrap_or_default());
@@ -127,7 +127,7 @@ impl InputBuffer {
         copy
     }
 
-    fn give_up_consumed(&mut self) {
+    fn drop_consumed(&mut self) {
         let consumed = std::mem::take(&mut self.consumed);
         if consumed == self.bytes.len() {
             self.bytes.clear();

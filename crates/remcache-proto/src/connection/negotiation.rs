@@ -25,7 +25,7 @@ impl Backlog {
             request.key()?;
         }
         request.time_to_live().seconds()?;
-        self.bytes = self.bytes.saturating_add(weight(request));
+        self.bytes = self.bytes.saturating_add(backlog_bytes(request));
         self.requests.push_back(request.clone().into_owned());
         Ok(())
     }
@@ -39,13 +39,13 @@ impl Backlog {
     pub(crate) fn revoke(&mut self, is_revoked: impl Iterator<Item = bool>) {
         for (request, _) in self.requests.iter_mut().zip(is_revoked).filter(|(_, revoked)| *revoked) {
             let noop = Request::noop();
-            self.bytes = self.bytes.saturating_sub(weight(request)).saturating_add(weight(&noop));
+            self.bytes = self.bytes.saturating_sub(backlog_bytes(request)).saturating_add(backlog_bytes(&noop));
             *request = noop;
         }
     }
 }
 
-fn weight(request: &Request<'_>) -> u64 {
+fn backlog_bytes(request: &Request<'_>) -> u64 {
     let key = request.key().map_or(0, |key| key.as_bytes().len());
     key.saturating_add(request.value().len()).saturating_add(HEAD) as u64
 }
@@ -68,7 +68,7 @@ impl Connection {
         for (mut entry, request) in entries.into_iter().zip(requests) {
             let opaque = self.in_flight.next_opaque();
             let encoded = self.encode(&request, opaque).or_else(|invalid| {
-                self.refuse(&mut entry, &invalid);
+                self.reject(&mut entry, &invalid);
                 self.encode(&Request::noop(), opaque)
             });
             // A no-op is never refused.
@@ -78,7 +78,7 @@ impl Connection {
         }
     }
 
-    fn refuse(&mut self, entry: &mut Entry, invalid: &InvalidRequest) {
+    fn reject(&mut self, entry: &mut Entry, invalid: &InvalidRequest) {
         let owner = std::mem::replace(&mut entry.owner, Owner::None);
         self.forget_abandoned(owner);
         if let Owner::Caller(tag) = owner {

@@ -266,7 +266,7 @@ impl InFlight {
         if entry.opcode != opcode {
             return Err(ProtocolError::WrongOpcode { expected: entry.opcode.0, found: opcode.0 });
         }
-        self.check_turn(index)
+        self.check_order(index)
     }
 
     /// Returns the index of the request with this opaque, if it may be answered now: for replies without an opcode.
@@ -276,11 +276,11 @@ impl InFlight {
         if index >= self.entries.len() {
             return Err(ProtocolError::UnknownOpaque(opaque));
         }
-        self.check_turn(index)
+        self.check_order(index)
     }
 
     #[inline]
-    fn check_turn(&self, index: usize) -> Result<usize, ProtocolError> {
+    fn check_order(&self, index: usize) -> Result<usize, ProtocolError> {
         if index < self.cursor {
             return Err(ProtocolError::LateReply);
         }

@@ -61,7 +61,7 @@ impl Connection {
         match self.protocol {
             Some(Protocol::Meta) => self.poll_meta(input),
             Some(Protocol::Text) if input.is_empty() => Ok(Step::Incomplete),
-            Some(Protocol::Text) => self.answer_in_order(input, 0),
+            Some(Protocol::Text) => self.attribute_in_order(input, 0),
             _ => Ok(Step::Incomplete),
         }
     }
@@ -71,9 +71,9 @@ impl Connection {
         let Some(peeked) = meta::peek(input, self.limits.max_value_size)? else { return Ok(Step::Incomplete) };
         let head = match peeked {
             Peeked::Item(head) => head,
-            Peeked::Line { is_error } => return self.answer_non_quiet(input, is_error),
+            Peeked::Line { is_error } => return self.attribute_non_quiet(input, is_error),
         };
-        let Some(opaque) = head.opaque else { return self.answer_non_quiet(input, false) };
+        let Some(opaque) = head.opaque else { return self.attribute_non_quiet(input, false) };
         let index = self.in_flight.index_in_order(opaque)?;
         let expected = self.expected_at(index);
         // Checked before the reply has any effect.
@@ -105,13 +105,13 @@ impl Connection {
     }
 
     /// Attributes a line without an opaque to the first non-quiet request.
-    fn answer_non_quiet(&mut self, input: &mut InputBuffer, is_error: bool) -> Result<Step, ProtocolError> {
+    fn attribute_non_quiet(&mut self, input: &mut InputBuffer, is_error: bool) -> Result<Step, ProtocolError> {
         let cursor = self.in_flight.cursor();
         let Some(index) = self.in_flight.first_non_quiet() else {
             return Err(self.unattributable(input, cursor < self.in_flight.len()));
         };
         if is_error && index > cursor {
-            return self.answer_quiet(input, cursor, index);
+            return self.attribute_quiet(input, cursor, index);
         }
         if let Some(begin) = self.in_flight.first_multiget().filter(|begin| *begin <= index) {
             // Any of the quiet requests before it may have been refused.
@@ -121,7 +121,7 @@ impl Connection {
             };
         }
         let expected = self.expected_at(index);
-        let has_opaque = meta::verb_answers(expected.operation) && expected.operation != Operation::Debug;
+        let has_opaque = meta::has_meta_reply(expected.operation) && expected.operation != Operation::Debug;
         if has_opaque && !is_error {
             return Err(self.unattributable(input, false));
         }
@@ -130,15 +130,15 @@ impl Connection {
             self.confirmed = index;
             return Ok(Step::QuietFirst);
         }
-        self.answer_in_order(input, index)
+        self.attribute_in_order(input, index)
     }
 
     /// Attributes an error line while quiet requests are pending from `cursor` on and a non-quiet one at `index`.
-    fn answer_quiet(&mut self, input: &mut InputBuffer, cursor: usize, index: usize) -> Result<Step, ProtocolError> {
+    fn attribute_quiet(&mut self, input: &mut InputBuffer, cursor: usize, index: usize) -> Result<Step, ProtocolError> {
         // A no-op is never refused, so if there is a single request before it, that was refused; of several, any may
         // have been.
         match index.saturating_sub(cursor) == 1 && self.expected_at(index).is_noop() {
-            true => self.answer_in_order(input, cursor),
+            true => self.attribute_in_order(input, cursor),
             false => Err(self.unattributable(input, true)),
         }
     }
@@ -151,7 +151,7 @@ impl Connection {
     }
 
     /// Consumes the lines that answer the oldest request.
-    fn answer_in_order(&mut self, input: &mut InputBuffer, index: usize) -> Result<Step, ProtocolError> {
+    fn attribute_in_order(&mut self, input: &mut InputBuffer, index: usize) -> Result<Step, ProtocolError> {
         let Some(expected) = self.in_flight.get(index).map(|entry| entry.expected) else {
             return match line::peek(input.as_slice())? {
                 Some(_) => Err(self.unattributable(input, false)),

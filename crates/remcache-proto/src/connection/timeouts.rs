@@ -140,11 +140,11 @@ impl Connection {
                 continue;
             }
             let end = entries.peek().map_or(old.end, |(_, next)| next.start);
-            self.push_again(entry, key, &old, end);
+            self.push_rewritten(entry, key, &old, end);
         }
     }
 
-    fn push_again(&mut self, entry: Entry, key: Option<&[u8]>, old: &Rewritten, end: u64) {
+    fn push_rewritten(&mut self, entry: Entry, key: Option<&[u8]>, old: &Rewritten, end: u64) {
         let encoded = match (entry.key_tracking, key) {
             _ if entry.expected.is_noop() => match self.encode(&Request::noop(), self.in_flight.next_opaque()) {
                 Ok(encoded) => encoded,

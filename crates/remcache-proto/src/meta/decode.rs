@@ -40,7 +40,7 @@ pub struct Frame {
 pub fn decode(input: &mut InputBuffer, expected: ReplyShape, max_value: usize) -> Result<Option<Frame>, ProtocolError> {
     match peek(input, max_value)? {
         None => Ok(None),
-        Some(Peeked::Item(head)) if verb_answers(expected.operation) => {
+        Some(Peeked::Item(head)) if has_meta_reply(expected.operation) => {
             let status = check(input, &head, expected)?;
             let reply = take(input, &head, status, expected)?;
             Ok(Some(Frame { opaque: head.opaque, last: true, reply }))
@@ -53,7 +53,7 @@ pub fn decode(input: &mut InputBuffer, expected: ReplyShape, max_value: usize) -
 }
 
 /// Returns whether the operation is a meta command.
-pub(crate) fn verb_answers(operation: Operation) -> bool {
+pub(crate) fn has_meta_reply(operation: Operation) -> bool {
     operation.has_key()
 }
 

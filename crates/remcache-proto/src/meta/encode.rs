@@ -258,7 +258,7 @@ mod tests {
     use super::*;
     use crate::types::ttl::Ttl;
 
-    fn said(request: &Request<'_>) -> Result<String, InvalidRequest> {
+    fn encoded_text(request: &Request<'_>) -> Result<String, InvalidRequest> {
         let mut output = Output::new();
         encode(request, 7, ServerVersion::parse("1.6.45"), &mut output)?;
         Ok(output.copy_to_bytes(output.remaining()).escape_ascii().to_string())
@@ -266,7 +266,7 @@ mod tests {
 
     #[track_caller]
     fn check(request: &Request<'_>, expected: &str) {
-        assert_eq!(said(request).unwrap(), expected.replace("O7", "O00000007"));
+        assert_eq!(encoded_text(request).unwrap(), expected.replace("O7", "O00000007"));
     }
 
     fn with(change: impl FnOnce(&mut MetaOptions)) -> MetaOptions {
@@ -302,10 +302,10 @@ mod tests {
         check(&Request::get("a b").with_key(), "mg YSBi b v f c O7\\r\\n");
         check(&Request::debug("a b"), "me YSBi b b\\r\\n");
         check(&Request::get("\u{43a}"), r"mg \xd0\xba v f c O7\r\n");
-        assert!(said(&Request::get(vec![b' '; 186])).is_ok());
-        let error = said(&Request::get(vec![b' '; 187])).unwrap_err();
+        assert!(encoded_text(&Request::get(vec![b' '; 186])).is_ok());
+        let error = encoded_text(&Request::get(vec![b' '; 187])).unwrap_err();
         assert_eq!(error, InvalidRequest::Key(InvalidKey::TooLongEncoded(187)));
-        assert!(said(&Request::get(vec![b'k'; 250])).is_ok());
+        assert!(encoded_text(&Request::get(vec![b'k'; 250])).is_ok());
     }
 
     #[test]
@@ -353,11 +353,11 @@ mod tests {
         };
         let fetch =
             Request::get_and_touch("a b", far).quiet().with_key().meta(MetaOptions { without_value: false, ..all });
-        assert!(said(&fetch).unwrap().ends_with("q O00000007\\r\\n"));
+        assert!(encoded_text(&fetch).unwrap().ends_with("q O00000007\\r\\n"));
         let counter =
             MetaOptions { update_ttl: Some(far), return_ttl: true, new_cas: Some(u64::MAX), ..MetaOptions::default() };
         let count = Request::decrement("a b", u64::MAX).initial(u64::MAX).ttl(far).cas(u64::MAX).quiet().meta(counter);
-        assert!(said(&count).unwrap().ends_with("q O00000007\\r\\n"));
+        assert!(encoded_text(&count).unwrap().ends_with("q O00000007\\r\\n"));
     }
 
     #[test]

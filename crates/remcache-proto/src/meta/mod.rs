@@ -9,6 +9,6 @@ pub(crate) mod encode;
 pub mod server;
 
 pub use crate::meta::decode::{Frame, decode};
-pub(crate) use crate::meta::decode::{Peeked, check, is_miss, peek, take, take_miss, verb_answers};
+pub(crate) use crate::meta::decode::{Peeked, check, has_meta_reply, is_miss, peek, take, take_miss};
 pub(crate) use crate::meta::encode::cannot_return_key;
 pub use crate::meta::encode::encode;

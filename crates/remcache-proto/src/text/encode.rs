@@ -161,7 +161,7 @@ pub(crate) fn encode_command(request: &Request<'_>, output: &mut Output) -> Resu
         Operation::ClusterConfig => output.put(b"config get cluster\r\n"),
         Operation::Shutdown => output.put(b"shutdown\r\n"),
         _ => {
-            let command = worded(operation)?;
+            let command = command_name(operation)?;
             put_line(command, Argument::Words(arguments(request)?), output);
         }
     }
@@ -169,7 +169,7 @@ pub(crate) fn encode_command(request: &Request<'_>, output: &mut Output) -> Resu
 }
 
 /// Returns the command of an operation whose arguments are provided by the caller.
-fn worded(operation: Operation) -> Result<&'static [u8], InvalidRequest> {
+fn command_name(operation: Operation) -> Result<&'static [u8], InvalidRequest> {
     Ok(match operation {
         Operation::Metadump => b"lru_crawler metadump",
         Operation::Mgdump => b"lru_crawler mgdump",
@@ -259,7 +259,7 @@ mod tests {
     use super::*;
     use crate::types::meta_options::MetaOptions;
 
-    fn said(request: &Request<'_>) -> Result<String, InvalidRequest> {
+    fn encoded_text(request: &Request<'_>) -> Result<String, InvalidRequest> {
         let mut output = Output::new();
         let encoded = encode(request, &mut output);
         let bytes = output.copy_to_bytes(output.remaining());
@@ -305,7 +305,7 @@ mod tests {
             (Request::cluster_config(), r"config get cluster\r\n"),
             (Request::shutdown(), r"shutdown\r\n"),
         ] {
-            assert_eq!(said(&request).as_deref(), Ok(expected));
+            assert_eq!(encoded_text(&request).as_deref(), Ok(expected));
         }
     }
 
@@ -335,7 +335,7 @@ mod tests {
             Request::authenticate("user", ""),
             Request::authenticate("user", "secret\r\nflush_all"),
         ] {
-            said(&request).unwrap_err();
+            encoded_text(&request).unwrap_err();
         }
     }
 }

@@ -138,14 +138,14 @@ type Group = fn(Operation) -> bool;
 
 /// An option: whether it is set, the operations that support it, and since which version.
 struct Row {
-    is_asked: fn(&MetaOptions) -> bool,
-    fits: Group,
+    is_set: fn(&MetaOptions) -> bool,
+    supports: Group,
     since: Feature,
     refusal: &'static str,
 }
 
-const fn row(is_asked: fn(&MetaOptions) -> bool, fits: Group, since: Feature, refusal: &'static str) -> Row {
-    Row { is_asked, fits, since, refusal }
+const fn row(is_set: fn(&MetaOptions) -> bool, supports: Group, since: Feature, refusal: &'static str) -> Row {
+    Row { is_set, supports, since, refusal }
 }
 
 fn fetches(operation: Operation) -> bool {
@@ -240,9 +240,9 @@ impl MetaOptions {
 
     /// Checks that an operation supports these options on a server.
     pub(crate) fn check(&self, operation: Operation, server_version: ServerVersion) -> Result<(), InvalidRequest> {
-        let asked = OPTIONS.iter().filter(|row| (row.is_asked)(self));
-        for row in asked {
-            if !(row.fits)(operation) || !server_version.has(row.since) {
+        let set_options = OPTIONS.iter().filter(|row| (row.is_set)(self));
+        for row in set_options {
+            if !(row.supports)(operation) || !server_version.has(row.since) {
                 return Err(InvalidRequest::Unsupported(row.refusal));
             }
         }

@@ -55,27 +55,27 @@ impl<'a> Request<'a> {
     }
 
     #[inline]
-    fn keyed(operation: Operation, key: impl IntoCowBytes<'a>) -> Self {
+    fn with_operation_and_key(operation: Operation, key: impl IntoCowBytes<'a>) -> Self {
         Self { key: Key::new(key), ..Self::new(operation) }
     }
 
     fn storing(operation: Operation, key: impl IntoCowBytes<'a>, value: impl IntoCowBytes<'a>) -> Self {
-        Self { value: value.into_cow_bytes(), ..Self::keyed(operation, key) }
+        Self { value: value.into_cow_bytes(), ..Self::with_operation_and_key(operation, key) }
     }
 
     fn counting(operation: Operation, key: impl IntoCowBytes<'a>, delta: u64) -> Self {
-        Self { delta, ..Self::keyed(operation, key) }
+        Self { delta, ..Self::with_operation_and_key(operation, key) }
     }
 
     /// Fetches an item.
     #[inline]
     pub fn get(key: impl IntoCowBytes<'a>) -> Self {
-        Self::keyed(Operation::Get, key)
+        Self::with_operation_and_key(Operation::Get, key)
     }
 
     /// Fetches an item and sets its TTL.
     pub fn get_and_touch(key: impl IntoCowBytes<'a>, ttl: impl Into<Ttl>) -> Self {
-        Self::keyed(Operation::GetAndTouch, key).ttl(ttl)
+        Self::with_operation_and_key(Operation::GetAndTouch, key).ttl(ttl)
     }
 
     /// Stores an item, whether or not it exists.
@@ -106,7 +106,7 @@ impl<'a> Request<'a> {
 
     /// Deletes an item.
     pub fn delete(key: impl IntoCowBytes<'a>) -> Self {
-        Self::keyed(Operation::Delete, key)
+        Self::with_operation_and_key(Operation::Delete, key)
     }
 
     /// Increments a counter by `delta`; it wraps at 2^64.
@@ -121,7 +121,7 @@ impl<'a> Request<'a> {
 
     /// Sets the TTL of an item.
     pub fn touch(key: impl IntoCowBytes<'a>, ttl: impl Into<Ttl>) -> Self {
-        Self::keyed(Operation::Touch, key).ttl(ttl)
+        Self::with_operation_and_key(Operation::Touch, key).ttl(ttl)
     }
 
     /// Removes all items of a server, at once or, with [`Request::ttl`], at a later time.
@@ -149,7 +149,7 @@ impl<'a> Request<'a> {
 
     /// Fetches statistics; `group` is empty for the general ones, or `items`, `slabs`, `settings`, `sizes`, …
     pub fn stat(group: impl IntoCowBytes<'a>) -> Self {
-        Self::keyed(Operation::Stat, group)
+        Self::with_operation_and_key(Operation::Stat, group)
     }
 
     /// Closes the connection.
@@ -187,7 +187,7 @@ impl<'a> Request<'a> {
 
     /// Fetches an item's metadata as a line of text. Meta protocol only.
     pub fn debug(key: impl IntoCowBytes<'a>) -> Self {
-        Self::keyed(Operation::Debug, key)
+        Self::with_operation_and_key(Operation::Debug, key)
     }
 
     /// Lists items of slab classes (`all`, `hash`, or comma-separated numbers), each in a reply whose value

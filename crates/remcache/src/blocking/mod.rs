@@ -22,8 +22,8 @@
 
 pub(crate) mod recipes;
 
+mod operation;
 mod runtime;
-mod wait;
 
 use std::fmt;
 use std::future::IntoFuture;
@@ -39,8 +39,8 @@ use crate::ops::multi_builder::{
 use crate::proto::{IntoCowBytes, Reply, Request, Ttl};
 use crate::server::handle::ServerHandle;
 use crate::server_list::ServerList;
+pub use operation::BlockingOperation;
 use runtime::Runner;
-pub use wait::BlockingOperation;
 
 /// A client whose operations block the thread until they complete.
 ///

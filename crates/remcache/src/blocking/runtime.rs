@@ -27,7 +27,7 @@ impl Runner {
         Ok(runner)
     }
 
-    /// The runtime of the connections. In the child of a fork they begin again, on a thread of the child's.
+    /// Returns the runtime of the connections. In the child of a fork they begin again, on a thread of the child's.
     fn handle(&self) -> Result<Handle, Error> {
         let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
         if *process != process::id() {

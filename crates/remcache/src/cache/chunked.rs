@@ -67,13 +67,13 @@ impl Manifest {
         numbers.next().is_none().then_some(manifest)
     }
 
-    /// The keys of the chunks.
+    /// Returns the keys of the chunks.
     pub(crate) fn keys<'a>(&self, key: &'a [u8]) -> impl Iterator<Item = Vec<u8>> + use<'a> {
         let Self { count, suffix, .. } = *self;
         (0..count).map(move |place| [key, format!(":{place}:{suffix}").as_bytes()].concat())
     }
 
-    /// Whether the value is within the limit; the numbers are untrusted.
+    /// Returns whether the value is within the limit; the numbers are untrusted.
     pub(crate) fn check_length(&self, key: &[u8]) -> Result<(), Error> {
         if self.length <= LIMIT && self.count <= self.length {
             return Ok(());

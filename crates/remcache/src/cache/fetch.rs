@@ -241,8 +241,8 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
     {
         let fail = |error| self.store.client.fail::<E>(error);
         #[cfg(feature = "local-cache")]
-        let (copy, epoch) = match &self.store.near {
-            Some(near) => near.peek(key).await,
+        let (copy, epoch) = match &self.store.local {
+            Some(local) => local.peek(key).await,
             None => (None, 0),
         };
         #[cfg(feature = "local-cache")]
@@ -252,8 +252,8 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
         }
         let Some(item) = self.load(key, freshness, timeout, loader).await? else { return Ok(None) };
         #[cfg(feature = "local-cache")]
-        if let Some(near) = &self.store.near {
-            near.keep(key, epoch, Fresh { item: item.clone(), ttl: Some(freshness.stored_ttl()) }).await;
+        if let Some(local) = &self.store.local {
+            local.keep(key, epoch, Fresh { item: item.clone(), ttl: Some(freshness.stored_ttl()) }).await;
         }
         Ok(Some(self.decode(key, item).map_err(fail)?))
     }

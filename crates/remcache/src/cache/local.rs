@@ -25,7 +25,7 @@ use crate::result::Item;
 /// use remcache::cache::LocalCache;
 ///
 /// // At most 16 MiB, for two seconds, of keys that were read five times within ten seconds.
-/// let near = LocalCache::new(16 << 20, Duration::from_secs(2)).min_reads(5, Duration::from_secs(10));
+/// let local = LocalCache::new(16 << 20, Duration::from_secs(2)).min_reads(5, Duration::from_secs(10));
 /// ```
 #[derive(Clone, Copy, Debug)]
 #[must_use = "pass it to `Cache::local_cache`"]

@@ -75,14 +75,14 @@ impl<T, B: ?Sized> Cache<T, B> {
         Self { store: Store::new(client.clone(), prefix), codec }
     }
 
-    /// TTL of values (default: none).
+    /// Sets the TTL of values (default: none).
     #[must_use]
     pub fn ttl(mut self, ttl: impl Into<Ttl>) -> Self {
         self.store.ttl = ttl.into();
         self
     }
 
-    /// Timeout of each request, instead of the client's [`timeout`](crate::config::Config::timeout).
+    /// Sets the timeout of each request, instead of the client's [`timeout`](crate::config::Config::timeout).
     ///
     /// Cloning a cache is cheap: `cache.clone().timeout(…)` is a handle with another timeout.
     #[must_use]
@@ -91,7 +91,7 @@ impl<T, B: ?Sized> Cache<T, B> {
         self.with_client(client)
     }
 
-    /// The same cache on another handle of its client.
+    /// Returns the same cache on another handle of its client.
     fn with_client(&self, client: Client) -> Self {
         let mut cache = self.clone();
         cache.store.client = client;
@@ -119,7 +119,7 @@ impl<T, B: ?Sized> Cache<T, B> {
     #[cfg(feature = "local-cache")]
     #[must_use]
     pub fn local_cache(mut self, local_cache: LocalCache) -> Self {
-        self.store.near = Some(Arc::new(local_cache.open()));
+        self.store.local = Some(Arc::new(local_cache.open()));
         self
     }
 

@@ -32,7 +32,7 @@ pub(crate) struct Store {
     pub(crate) ttl: Ttl,
     pub(crate) chunking: Option<Chunking>,
     #[cfg(feature = "local-cache")]
-    pub(crate) near: Option<Arc<LocalStore>>,
+    pub(crate) local: Option<Arc<LocalStore>>,
 }
 
 /// Condition of a store.
@@ -45,7 +45,7 @@ pub(crate) enum Condition {
 }
 
 impl Condition {
-    /// What observers know a store under this condition by.
+    /// Returns the name by which observers know a store under this condition.
     pub(crate) fn operation(self) -> OperationName {
         match self {
             Self::None | Self::Cas(_) => OperationName::Set,
@@ -66,7 +66,7 @@ impl Store {
             ttl: Ttl::Never,
             chunking: None,
             #[cfg(feature = "local-cache")]
-            near: None,
+            local: None,
         }
     }
 
@@ -83,7 +83,7 @@ impl Store {
         }
     }
 
-    /// The same for an operation on many keys.
+    /// Starts to observe an operation on many keys.
     pub(crate) fn observe_many(&self, name: OperationName, keys: usize) -> (Cow<'_, Self>, OperationGuard) {
         match self.client.is_observed() && keys > 0 {
             true => self.within(self.client.observe_many(name, keys)),
@@ -99,8 +99,8 @@ impl Store {
     /// Returns the item of a key, from the in-process cache if allowed.
     pub(crate) async fn get(&self, key: &[u8]) -> Fetched {
         #[cfg(feature = "local-cache")]
-        if let Some(near) = &self.near {
-            return near.get(key, || self.fetch_fresh(key)).await;
+        if let Some(local) = &self.local {
+            return local.get(key, || self.fetch_fresh(key)).await;
         }
         self.fetch(key).await
     }
@@ -138,7 +138,7 @@ impl Store {
         Ok(self.assemble(key, Some(item)).await?.map(|item| Fresh { item, ttl }))
     }
 
-    /// Whether the server of a full key reports the remaining TTL of items.
+    /// Returns whether the server of a full key reports the remaining TTL of items.
     #[cfg(feature = "local-cache")]
     fn reports_ttl(&self, key: &[u8]) -> bool {
         self.client.protocol_of(key) == Some(Protocol::Meta)
@@ -159,9 +159,9 @@ impl Store {
     /// Returns the items of many keys, in their order.
     pub(crate) async fn get_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Vec<Fetched> {
         #[cfg(feature = "local-cache")]
-        if let Some(near) = &self.near {
+        if let Some(local) = &self.local {
             let keys: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
-            return near.get_many(&keys, |missing| self.fetch_many_fresh(missing)).await;
+            return local.get_many(&keys, |missing| self.fetch_many_fresh(missing)).await;
         }
         self.fetch_many(keys.iter().map(AsRef::as_ref).collect()).await
     }
@@ -398,8 +398,8 @@ impl Store {
     /// Records the TTL with which an item is stored, so that no local copy outlives the item.
     pub(crate) async fn record_ttl(&self, key: &[u8], ttl: Ttl) {
         #[cfg(feature = "local-cache")]
-        if let Some(near) = &self.near {
-            near.record_ttl(key, remaining(ttl)).await;
+        if let Some(local) = &self.local {
+            local.record_ttl(key, remaining(ttl)).await;
         }
         #[cfg(not(feature = "local-cache"))]
         let _ = (key, ttl);
@@ -409,8 +409,8 @@ impl Store {
     /// no concurrent read does.
     pub(crate) fn forget(&self, key: &[u8]) {
         #[cfg(feature = "local-cache")]
-        if let Some(near) = &self.near {
-            near.forget(key);
+        if let Some(local) = &self.local {
+            local.forget(key);
         }
         #[cfg(not(feature = "local-cache"))]
         let _ = key;
@@ -423,7 +423,7 @@ fn with_ttl(key: CowBytes<'_>) -> Request<'_> {
     Request::get(key).meta(MetaOptions::new().return_ttl())
 }
 
-/// The time until an item with this TTL expires; `None` if it does not.
+/// Returns the time until an item with this TTL expires; `None` if it does not.
 #[cfg(feature = "local-cache")]
 pub(crate) fn remaining(ttl: Ttl) -> Option<Duration> {
     match ttl {

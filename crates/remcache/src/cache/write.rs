@@ -32,12 +32,12 @@ impl<'a, O> CacheWrite<'a, O> {
         Self { store, condition, key, value, ttl, outcome: PhantomData }
     }
 
-    /// TTL of this value, instead of the [cache's](super::Cache::ttl).
+    /// Sets the TTL of this value, instead of the [cache's](super::Cache::ttl).
     pub fn ttl(self, ttl: impl Into<Ttl>) -> Self {
         Self { ttl: ttl.into(), ..self }
     }
 
-    /// Timeout of each request, instead of the client's [`timeout`](crate::config::Config::timeout).
+    /// Sets the timeout of each request, instead of the client's [`timeout`](crate::config::Config::timeout).
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.store.client = self.store.client.with_timeout(timeout);
         self
@@ -82,12 +82,12 @@ impl<'a, K> CacheWriteMany<'a, K> {
         Self { store: store.clone(), keys, values, ttl: store.ttl }
     }
 
-    /// TTL of these values, instead of the [cache's](super::Cache::ttl).
+    /// Sets the TTL of these values, instead of the [cache's](super::Cache::ttl).
     pub fn ttl(self, ttl: impl Into<Ttl>) -> Self {
         Self { ttl: ttl.into(), ..self }
     }
 
-    /// How long to wait for the next reply, instead of the client's [`timeout`](crate::config::Config::timeout).
+    /// Sets how long to wait for the next reply, instead of the client's [`timeout`](crate::config::Config::timeout).
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.store.client = self.store.client.with_timeout(timeout);
         self

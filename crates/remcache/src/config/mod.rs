@@ -239,7 +239,7 @@ impl Config {
         Self { check_item_size_from: bytes, ..self }
     }
 
-    /// How many keys per server are kept of deletes that failed, to be repeated before a new connection to the server
+    /// Sets how many keys per server are kept of deletes that failed, to be repeated before a new connection to the server
     /// is used (default: 0, none).
     ///
     /// A delete that fails may leave an outdated value: if the server returns with its memory, callers would read it

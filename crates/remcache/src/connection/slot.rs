@@ -15,7 +15,7 @@ pub(crate) enum Slot {
     /// Several replies to one request.
     Many(Box<Many>),
     /// The replies to a batch of requests.
-    Run(Box<Run>),
+    Batch(Box<Batch>),
 }
 
 /// Several replies to one request, in the order of their arrival.
@@ -31,7 +31,7 @@ pub(crate) struct Many {
 /// The caller is woken with the first reply of each read, so that it works on one part while the
 /// server works on the next.
 #[derive(Debug)]
-pub(crate) struct Run {
+pub(crate) struct Batch {
     pub(crate) replies: Vec<(u32, Reply)>,
     pub(crate) unanswered: u32,
     pub(crate) waker: Option<Waker>,
@@ -57,9 +57,9 @@ const REPLIES_AT_ONCE: u32 = 128;
 const MAX_REPLIES: usize = 100_000;
 
 impl Slot {
-    pub(crate) fn run(unanswered: u32) -> Self {
+    pub(crate) fn batch(unanswered: u32) -> Self {
         let replies = Vec::with_capacity(unanswered.min(REPLIES_AT_ONCE) as usize);
-        Self::Run(Box::new(Run { replies, unanswered, waker: None }))
+        Self::Batch(Box::new(Batch { replies, unanswered, waker: None }))
     }
 
     /// Returns whether a reply is available; registers the waker if not.
@@ -74,10 +74,10 @@ impl Slot {
                 false
             }
             Self::Many(_) => true,
-            Self::Run(run) => {
-                let ready = run.unanswered == 0 || !run.replies.is_empty();
+            Self::Batch(batch) => {
+                let ready = batch.unanswered == 0 || !batch.replies.is_empty();
                 if !ready {
-                    run.waker = Some(waker.clone());
+                    batch.waker = Some(waker.clone());
                 }
                 ready
             }
@@ -87,7 +87,7 @@ impl Slot {
     /// Stores a reply; returns the waker to wake.
     // Not inlined, the reply is copied once more, which costs as much as everything else here.
     #[inline(always)]
-    pub(crate) fn settle(&mut self, place: u32, reply: Reply, last: bool) -> Option<Waker> {
+    pub(crate) fn store_reply(&mut self, index: u32, reply: Reply, last: bool) -> Option<Waker> {
         match self {
             Self::Waiting(_) => match std::mem::replace(self, Self::Ready(reply)) {
                 Self::Waiting(waker) => Some(waker),
@@ -101,10 +101,10 @@ impl Slot {
                 }
                 many.waker.take()
             }
-            Self::Run(run) => {
-                run.replies.push((place, reply));
-                run.unanswered = run.unanswered.saturating_sub(u32::from(last));
-                run.waker.take()
+            Self::Batch(batch) => {
+                batch.replies.push((index, reply));
+                batch.unanswered = batch.unanswered.saturating_sub(u32::from(last));
+                batch.waker.take()
             }
         }
     }

@@ -91,7 +91,7 @@ macro_rules! settings {
                 self
             }
 
-            /// Time limit of a lookup, for all its queries together (default: 5 s).
+            /// Sets the time limit of a lookup, for all its queries together (default: 5 s).
             #[must_use]
             pub fn timeout(mut self, timeout: Duration) -> Self {
                 self.resolver_settings.timeout = timeout;

@@ -82,13 +82,13 @@ impl ElastiCache {
         })
     }
 
-    /// Polling interval (default: 60 s), with 10 % jitter.
+    /// Sets the polling interval (default: 60 s), with 10 % jitter.
     #[must_use]
     pub fn interval(self, interval: Duration) -> Self {
         Self { interval, ..self }
     }
 
-    /// Time limit of a lookup, including the connect (default: 5 s).
+    /// Sets the time limit of a lookup, including the connect (default: 5 s).
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }

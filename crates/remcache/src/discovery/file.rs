@@ -34,7 +34,7 @@ impl WatchedFile {
         Self { path: path.into(), interval: Duration::from_secs(1), settled: None }
     }
 
-    /// Polling interval (default: 1 s).
+    /// Sets the polling interval (default: 1 s).
     #[must_use]
     pub fn interval(self, interval: Duration) -> Self {
         Self { interval, ..self }

@@ -123,7 +123,7 @@ pub type DiscoverError = Box<dyn std::error::Error + Send + Sync>;
 /// }
 /// ```
 pub trait Discover: Send + 'static {
-    /// Name of this source in logs and errors.
+    /// Returns the name of this source in logs and errors.
     fn name(&self) -> String;
 
     /// Returns the polling interval after a successful lookup; zero if [`fetch_servers`](Discover::fetch_servers) itself waits for a change.

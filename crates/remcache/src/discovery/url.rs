@@ -146,7 +146,7 @@ pub async fn resolve_url(url: &str, config: Config) -> Result<String, Error> {
     Ok(with_servers(url, &list))
 }
 
-/// The URL without its source, with these servers.
+/// Returns the URL without its source, with these servers.
 fn with_servers(url: &str, list: &List) -> String {
     let rest = split(url).map_or(url, |(_, rest)| rest);
     // A slash before an address would begin the namespace.
@@ -159,7 +159,7 @@ fn with_servers(url: &str, list: &List) -> String {
     format!("{scheme}://{user_info}{servers}{path}")
 }
 
-/// The kind of source, and the rest of the URL.
+/// Returns the kind of source, and the rest of the URL.
 fn split(url: &str) -> Option<(&str, &str)> {
     let (kind, rest) = url.trim().split_once('+')?;
     KINDS.contains(&kind).then_some((kind, rest))

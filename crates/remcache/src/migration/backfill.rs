@@ -3,7 +3,7 @@
 use tokio::time::timeout_at;
 
 use super::Migration;
-use super::rules::key_of;
+use super::operations::key_of;
 use crate::error::Error;
 use crate::migration::builder::{Limit, send};
 use crate::ops::builder::kind::{FetchWithSentinels, Store};
@@ -19,7 +19,7 @@ pub(crate) enum BackfillResult {
     /// The item is in the new placement, with this CAS value.
     There(Item),
     /// Another client had written the key to the new placement.
-    Overtaken,
+    Superseded,
     /// The item was read, but could not be copied or was removed again.
     Left(Item),
     /// The item was read and must not be copied.
@@ -65,7 +65,7 @@ impl Migration {
             Ok(WriteOutcome::Applied(cas)) => Ok(Some(cas)),
             Ok(_) => {
                 self.tallies.superseded.add(1);
-                return Ok(BackfillResult::Overtaken);
+                return Ok(BackfillResult::Superseded);
             }
             Err(error) => {
                 self.tallies.failed.add(1);
@@ -84,7 +84,7 @@ impl Migration {
             // Another client has replaced the copy, or its state is unknown: do not remove it.
             Ok(None) => {
                 self.tallies.superseded.add(1);
-                return Ok(BackfillResult::Overtaken);
+                return Ok(BackfillResult::Superseded);
             }
             Err(_) => return Ok(left),
         };
@@ -112,13 +112,13 @@ impl Migration {
         }
     }
 
-    /// Whether the old item is unchanged; `false` if that is unknown.
+    /// Returns whether the old item is unchanged; `false` if that is unknown.
     async fn is_unchanged(&self, key: &[u8], item: &Item) -> bool {
         let now = send::<FetchWithSentinels>(&self.old, &Request::get(key), self.limit()).await;
         matches!(now, Ok(Some(now)) if now.cas == item.cas)
     }
 
-    /// Deadline of a check, independent of the caller's.
+    /// Returns the deadline of a check, independent of the caller's.
     fn limit(&self) -> Limit {
         Limit::after(self.new.timeout())
     }

@@ -50,7 +50,7 @@ impl Limit {
         Self(crate::time::after(Instant::now(), timeout))
     }
 
-    /// Remaining time; never zero, which the client rejects as a timeout.
+    /// Returns the remaining time; never zero, which the client rejects as a timeout.
     pub(crate) fn left(self) -> Duration {
         self.0.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
     }
@@ -62,7 +62,7 @@ impl<'a, K: Kind> MigrationCommand<'a, K> {
         Self { migration, request, timeout, kind: PhantomData }
     }
 
-    /// Timeout of the operation, instead of the new client's [`timeout`](crate::config::Config::timeout).
+    /// Sets the timeout of the operation, instead of the new client's [`timeout`](crate::config::Config::timeout).
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
     }
@@ -78,7 +78,7 @@ macro_rules! options {
         impl MigrationCommand<'_, $kind> { $(options!(@$option);)* }
     )*};
     (@ttl) => {
-        /// TTL of an item that is stored (default: none).
+        /// Sets the TTL of an item that is stored (default: none).
         pub fn ttl(self, ttl: impl Into<Ttl>) -> Self {
             self.map(|request| request.ttl(ttl))
         }
@@ -96,7 +96,7 @@ macro_rules! options {
         }
     };
     (@initial) => {
-        /// Initial value if neither placement has the counter (default: it is not created).
+        /// Sets the initial value if neither placement has the counter (default: it is not created).
         pub fn initial(self, initial: u64) -> Self {
             self.map(|request| request.initial(initial))
         }
@@ -152,7 +152,7 @@ pub(crate) async fn send<K: Kind>(client: &Client, request: &Request<'_>, limit:
     Command::<K>::new(client.call(request.clone())).timeout(limit.left()).await
 }
 
-/// What the result of an operation means to observers.
+/// Classifies the result of an operation for observers.
 fn classify<K: Kind>(result: &Result<K::Output, Error>) -> (Outcome, Counts) {
     match result.as_ref().map(K::is_found) {
         Ok(Some(is_hit)) => (if is_hit { Outcome::Hit } else { Outcome::Miss }, Counts::found(is_hit)),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use super::Migration;
-use super::rules::{ends_the_old_value, partially_applied};
+use super::operations::{ends_the_old_value, partially_applied};
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::migration::backfill::BackfillResult;
@@ -187,7 +187,7 @@ pub struct SetMany<'a, K, V> {
 }
 
 impl<K, V> SetMany<'_, K, V> {
-    /// TTL of the items (default: none).
+    /// Sets the TTL of the items (default: none).
     pub fn ttl(self, ttl: impl Into<Ttl>) -> Self {
         Self { ttl: ttl.into(), ..self }
     }
@@ -197,7 +197,7 @@ impl<K, V> SetMany<'_, K, V> {
         Self { flags, ..self }
     }
 
-    /// How long to wait for the next reply, instead of the new client's [`timeout`](crate::config::Config::timeout).
+    /// Sets how long to wait for the next reply, instead of the new client's [`timeout`](crate::config::Config::timeout).
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
     }

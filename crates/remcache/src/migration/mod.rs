@@ -103,8 +103,8 @@ pub(crate) mod backfill;
 pub(crate) mod builder;
 
 mod many;
+mod operations;
 mod report;
-mod rules;
 mod ttl;
 
 use std::borrow::Cow;
@@ -155,7 +155,7 @@ impl Migration {
         Self { old, new, ttl, old_unavailable: OldUnavailable::default(), tallies: Arc::default() }
     }
 
-    /// TTL of copies whose remaining TTL the old servers do not report (default: 5 minutes): on the binary
+    /// Sets the TTL of copies whose remaining TTL the old servers do not report (default: 5 minutes): on the binary
     /// and text protocols, or if the query fails.
     ///
     /// An item may outlive its TTL by this much. With a shorter value, items that are only read are copied
@@ -185,18 +185,18 @@ impl Migration {
         Self { ttl: Arc::new(source), ..self }
     }
 
-    /// How to handle unavailable old servers (default: the operation fails).
+    /// Sets how to handle unavailable old servers (default: the operation fails).
     #[must_use]
     pub fn on_old_unavailable(self, old_unavailable: OldUnavailable) -> Self {
         Self { old_unavailable, ..self }
     }
 
-    /// The client of the old placement.
+    /// Returns the client of the old placement.
     pub fn old_client(&self) -> &Client {
         &self.old
     }
 
-    /// The client of the new placement.
+    /// Returns the client of the new placement.
     pub fn new_client(&self) -> &Client {
         &self.new
     }
@@ -306,7 +306,7 @@ impl Migration {
         }
     }
 
-    /// The same for an operation on many keys.
+    /// Starts to observe an operation on many keys.
     fn observe_many(&self, name: OperationName, keys: usize) -> (Cow<'_, Self>, OperationGuard) {
         let client = self.observed_client();
         match client.is_observed() && keys > 0 {
@@ -315,7 +315,7 @@ impl Migration {
         }
     }
 
-    /// The client whose observers receive the reports.
+    /// Returns the client whose observers receive the reports.
     fn observed_client(&self) -> &Client {
         if self.new.is_observed() { &self.new } else { &self.old }
     }

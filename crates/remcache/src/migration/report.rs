@@ -53,7 +53,7 @@ tallies! {
 }
 
 impl Report {
-    /// Share of the hits that came from the old placement, from 0 to 1; 0 if there were none.
+    /// Returns the share of the hits that came from the old placement, from 0 to 1; 0 if there were none.
     pub fn old_hit_ratio(&self) -> f64 {
         match self.from_new + self.from_old {
             0 => 0.0,

@@ -118,9 +118,9 @@ pub struct ConnectionChanged<'a> {
     pub connection: usize,
     /// What it was.
     pub before: &'a ConnectionState,
-    /// What it is: being opened, open, down for a reason, idle or closed.
+    /// The new state: being opened, open, down for a reason, idle or closed.
     pub after: &'a ConnectionState,
-    /// How long it was what it was.
+    /// How long it was in the previous state.
     pub before_duration: Duration,
 }
 
@@ -161,12 +161,12 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// A label: `ok`, `hit`, `miss`, `stale`, `loaded`, `followed`, or the [type of the error](Self::error_type).
+    /// Returns a label: `ok`, `hit`, `miss`, `stale`, `loaded`, `followed`, or the [type of the error](Self::error_type).
     pub const fn label(self) -> &'static str {
         Self::LABELS[self.label_index()]
     }
 
-    /// What went wrong, if something did: the name of the [`ErrorKind`], `timeout`, `LoaderFailed` or `cancelled`.
+    /// Returns what went wrong, if anything did: the name of the [`ErrorKind`], `timeout`, `LoaderFailed` or `cancelled`.
     pub const fn error_type(self) -> Option<&'static str> {
         match self {
             Self::Failed(_) | Self::LoaderFailed | Self::Cancelled => Some(self.label()),
@@ -203,7 +203,7 @@ impl Outcome {
         "Discovery",
     ];
 
-    /// The index of the label in [`LABELS`](Self::LABELS).
+    /// Returns the index of the label in [`LABELS`](Self::LABELS).
     pub const fn label_index(self) -> usize {
         match self {
             Self::Ok => 0,
@@ -254,7 +254,7 @@ pub(crate) struct Established {
 }
 
 impl Established {
-    /// How long a request that was submitted at this instant waited for the connection to be opened.
+    /// Returns how long a request that was submitted at this instant waited for the connection to be opened.
     pub(crate) fn wait_of(&self, submitted: Instant) -> Duration {
         self.since.map_or(Duration::ZERO, |since| since.saturating_duration_since(submitted))
     }
@@ -269,12 +269,12 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    /// The result of a read of one key.
+    /// Returns the result of a read of one key.
     pub(crate) fn found(is_hit: bool) -> Self {
         Self { hits: usize::from(is_hit), misses: usize::from(!is_hit), failed: 0 }
     }
 
-    /// The results of keys that all failed.
+    /// Returns the results of keys that all failed.
     pub(crate) fn failed(keys: usize) -> Self {
         Self { failed: keys, ..Self::default() }
     }

@@ -28,7 +28,7 @@ impl OperationGuard {
         }
     }
 
-    /// What its requests are parts of.
+    /// Returns the operation that its requests are parts of.
     pub(crate) fn scope(&self) -> Option<&Arc<Scope>> {
         self.scope.as_ref()
     }
@@ -62,7 +62,7 @@ impl OperationGuard {
         self.end(outcome, Counts::failed(usize::from(!is_queued)));
     }
 
-    /// Whether its end is to be reported.
+    /// Returns whether its end is to be reported.
     pub(crate) fn is_open(&self) -> bool {
         self.is_open
     }
@@ -128,7 +128,7 @@ impl Drop for OperationGuard {
     }
 }
 
-/// What the results of many keys mean to observers: each with whether it was found if the operation reads.
+/// Classifies the results of many keys for observers: each with whether it was found if the operation reads.
 pub(crate) fn sum(results: impl Iterator<Item = Result<Option<bool>, ErrorKind>>) -> (Outcome, Counts) {
     let mut tally = Tally::default();
     results.for_each(|result| tally.add(result));
@@ -138,7 +138,7 @@ pub(crate) fn sum(results: impl Iterator<Item = Result<Option<bool>, ErrorKind>>
 /// What the result of an operation means to observers. The keys of one that failed count as failed.
 pub(crate) type Classify<T, E> = fn(&Result<T, E>) -> (Outcome, Counts);
 
-/// What the result of an operation that does not read means to observers.
+/// Classifies the result of an operation that does not read for observers.
 pub(crate) fn done<T>(result: &Result<T, Error>) -> (Outcome, Counts) {
     match result {
         Ok(_) => (Outcome::Ok, Counts::default()),
@@ -146,7 +146,7 @@ pub(crate) fn done<T>(result: &Result<T, Error>) -> (Outcome, Counts) {
     }
 }
 
-/// What the result of a read of one key means to observers.
+/// Classifies the result of a read of one key for observers.
 pub(crate) fn found<T>(result: &Result<Option<T>, Error>) -> (Outcome, Counts) {
     match result {
         Ok(Some(_)) => (Outcome::Hit, Counts::found(true)),
@@ -155,18 +155,18 @@ pub(crate) fn found<T>(result: &Result<Option<T>, Error>) -> (Outcome, Counts) {
     }
 }
 
-/// What the result of a fetch means to observers, whatever the type of the loader's error: the fetch itself
+/// Classifies the result of a fetch for observers, whatever the type of the loader's error: the fetch itself
 /// [notes](Scope::note) what the result does not show.
 pub(crate) fn loaded<T, E>(result: &Result<T, E>) -> (Outcome, Counts) {
     (if result.is_ok() { Outcome::Ok } else { Outcome::LoaderFailed }, Counts::default())
 }
 
-/// The result of one key of a read of many.
+/// Returns the result of one key of a read of many.
 pub(crate) fn found_each<T>(result: &Result<Option<T>, Error>) -> Result<Option<bool>, ErrorKind> {
     result.as_ref().map(|found| Some(found.is_some())).map_err(Error::kind)
 }
 
-/// The result of one key or server of a change of many.
+/// Returns the result of one key or server of a change of many.
 pub(crate) fn done_each<T>(result: &Result<T, Error>) -> Result<Option<bool>, ErrorKind> {
     result.as_ref().map(|_| None).map_err(Error::kind)
 }

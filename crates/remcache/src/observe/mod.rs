@@ -87,7 +87,7 @@ use std::sync::Arc;
 ///
 /// Every method has an empty default.
 pub trait Observer: Send + Sync + 'static {
-    /// An operation starts. What is returned receives its exchanges and its end.
+    /// Is called when an operation starts. The returned value receives its exchanges and its end.
     ///
     /// An observer that needs to know nothing but the end returns `None`, which costs no allocation, and implements
     /// [`operation_finished`](Self::operation_finished).
@@ -96,17 +96,17 @@ pub trait Observer: Send + Sync + 'static {
         None
     }
 
-    /// An operation has ended.
+    /// Is called when an operation has ended.
     fn operation_finished(&self, operation: &OperationFinished<'_>) {
         let _ = operation;
     }
 
-    /// The state of a connection has changed.
+    /// Is called when the state of a connection has changed.
     fn connection_changed(&self, change: &ConnectionChanged<'_>) {
         let _ = change;
     }
 
-    /// The state of a server has changed: it is up as long as one of its connections is.
+    /// Is called when the state of a server has changed: it is up as long as one of its connections is.
     fn server_changed(&self, change: &ServerChanged<'_>) {
         let _ = change;
     }
@@ -114,7 +114,7 @@ pub trait Observer: Send + Sync + 'static {
 
 /// What an observer keeps of an operation that has started.
 pub trait ActiveOperation: Send + Sync {
-    /// A part of the operation is sent to one server: a request, or the requests of a call with many keys that go there.
+    /// Is called when a part of the operation is sent to one server: a request, or the requests of a call with many keys that go there.
     ///
     /// Operations that consist of one request to one server have no exchange of their own.
     fn exchange_started(&self, exchange: &ExchangeStarted<'_>) -> Option<Box<dyn ActiveExchange>> {
@@ -122,7 +122,7 @@ pub trait ActiveOperation: Send + Sync {
         None
     }
 
-    /// The operation has ended; this is dropped afterwards.
+    /// Is called when the operation has ended; this is dropped afterwards.
     fn finished(&self, operation: &OperationFinished<'_>) {
         let _ = operation;
     }
@@ -130,7 +130,7 @@ pub trait ActiveOperation: Send + Sync {
 
 /// What an observer keeps of an exchange that has started.
 pub trait ActiveExchange: Send + Sync {
-    /// The exchange has ended; this is dropped afterwards.
+    /// Is called when the exchange has ended; this is dropped afterwards.
     fn finished(&self, exchange: &ExchangeFinished<'_>) {
         let _ = exchange;
     }

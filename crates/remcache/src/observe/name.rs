@@ -17,21 +17,21 @@ macro_rules! names {
             /// All names.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
 
-            /// The name: `get`, `set_many`, `fetch`.
+            /// Returns the name: `get`, `set_many`, `fetch`.
             pub const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$variant => $name,)*
                 }
             }
 
-            /// Whether the operation reads items, so that its keys are hits or misses.
+            /// Returns whether the operation reads items, so that its keys are hits or misses.
             pub const fn is_read(self) -> bool {
                 match self {
                     $(Self::$variant => names!(@read $($kind)*),)*
                 }
             }
 
-            /// Whether the operation consists of separate operations, one for each key. Reading many keys is one
+            /// Returns whether the operation consists of separate operations, one for each key. Reading many keys is one
             /// operation.
             pub const fn is_batch(self) -> bool {
                 match self {
@@ -142,7 +142,7 @@ names! {
 }
 
 impl OperationName {
-    /// The name of one request.
+    /// Returns the name of one request.
     pub(crate) const fn of(operation: Operation) -> Self {
         match operation {
             Operation::Get => Self::Get,
@@ -167,7 +167,7 @@ impl OperationName {
         }
     }
 
-    /// The name of a call with many keys.
+    /// Returns the name of a call with many keys.
     pub(crate) const fn of_many(operation: Operation) -> Self {
         match operation {
             Operation::Get => Self::GetMany,

@@ -26,21 +26,21 @@ pub(crate) enum Parent {
 }
 
 impl Parent {
-    /// A part of this operation, if there is one.
+    /// Returns a part of this operation, if there is one.
     pub(crate) fn of(scope: Option<&Arc<Scope>>) -> Self {
         scope.cloned().map_or(Self::None, Self::Operation)
     }
 }
 
 impl<'a> OperationStarted<'a> {
-    /// An operation on a number of keys.
+    /// Creates an operation on a number of keys.
     pub(crate) fn new(operation: OperationName, keys: usize, namespace: &'a [u8]) -> Self {
         Self { operation, server: None, keys, key: None, namespace }
     }
 }
 
 impl OperationFinished<'_> {
-    /// The end of an operation, of which nothing was sent.
+    /// Creates the end of an operation, of which nothing was sent.
     pub(crate) fn new(operation: OperationName, keys: usize, outcome: Outcome, duration: Duration) -> Self {
         Self {
             operation,
@@ -240,7 +240,7 @@ impl Scope {
     }
 }
 
-/// What was noted of an operation, if that agrees with its result.
+/// Returns what was noted of an operation, if that agrees with its result.
 fn refined(outcome: Outcome, counts: Counts, noted: Option<(Outcome, Counts)>) -> (Outcome, Counts) {
     match (outcome, noted) {
         (Outcome::Ok, Some(noted)) => noted,

@@ -20,7 +20,7 @@ impl ServerId {
     /// How many servers of one process have an id of their own: the next ones share the last one.
     pub const MAX_INDEX: usize = 1024;
 
-    /// A server of this name, at this host and port, or at this path.
+    /// Creates a server of this name, at this host and port, or at this path.
     pub(crate) fn new(name: Arc<str>, address: &str, port: Option<u16>) -> Self {
         let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
         let id = match known.get(&name) {
@@ -38,22 +38,22 @@ impl ServerId {
 
     const OTHER: u16 = Self::MAX_INDEX as u16;
 
-    /// The name as errors and lists show it: `host:port`, or a path.
+    /// Returns the name as errors and lists show it: `host:port`, or a path.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The host, or the path of a Unix socket.
+    /// Returns the host, or the path of a Unix socket.
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// The port; `None` for a Unix socket.
+    /// Returns the port; `None` for a Unix socket.
     pub fn port(&self) -> Option<u16> {
         self.port
     }
 
-    /// A number from 0 to [`MAX_INDEX`](Self::MAX_INDEX), the same for all clients of the process that have a server of this name.
+    /// Returns a number from 0 to [`MAX_INDEX`](Self::MAX_INDEX), the same for all clients of the process that have a server of this name.
     ///
     /// It is an index into tables of counters that need neither a lock nor a hash. The last number stands for all servers
     /// that came too late for one of their own, so that the number of labels is bounded.
@@ -61,7 +61,7 @@ impl ServerId {
         self.id.into()
     }
 
-    /// The address, and the port unless it is the default one; `other` for a server without an id of its own.
+    /// Returns the address, and the port unless it is the default one; `other` for a server without an id of its own.
     #[cfg(feature = "opentelemetry")]
     pub(super) fn bounded(&self) -> (&str, Option<u16>) {
         match self.id {
@@ -70,13 +70,13 @@ impl ServerId {
         }
     }
 
-    /// The port, unless it is the default one.
+    /// Returns the port, unless it is the default one.
     #[cfg(any(feature = "spans", feature = "opentelemetry"))]
     pub(super) fn non_default_port(&self) -> Option<u16> {
         self.port.filter(|port| *port != DEFAULT_PORT)
     }
 
-    /// The name, or `other` for a server without an id of its own: a label of bounded cardinality.
+    /// Returns the name, or `other` for a server without an id of its own: a label of bounded cardinality.
     pub fn label(&self) -> &str {
         if self.id == Self::OTHER { "other" } else { &self.name }
     }

@@ -50,7 +50,7 @@ impl Spans {
         Self::default()
     }
 
-    /// What is exported of the keys of operations on one key, as `memcached.key` (default: nothing).
+    /// Sets what is exported of the keys of operations on one key, as `memcached.key` (default: nothing).
     #[must_use]
     pub fn keys(self, keys: KeyVisibility) -> Self {
         Self { keys, ..self }
@@ -85,7 +85,7 @@ impl Spans {
     }
 }
 
-/// The seed of the process for the hashes of keys.
+/// Returns the seed of the process for the hashes of keys.
 fn seed() -> &'static RandomState {
     static SEED: std::sync::LazyLock<RandomState> = std::sync::LazyLock::new(RandomState::new);
     &SEED

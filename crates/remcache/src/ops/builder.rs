@@ -269,14 +269,14 @@ options! {
 }
 
 impl<'a> Set<'a> {
-    /// Only if the item's CAS value is this one; 0 is no item's.
+    /// Makes the write conditional on this CAS value of the item; 0 is no item's.
     pub fn cas(self, cas: u64) -> ConditionalSet<'a> {
         self.with_kind().with_cas(cas)
     }
 }
 
 impl<'a> Delete<'a> {
-    /// Only if the item's CAS value is this one; 0 is no item's.
+    /// Makes the write conditional on this CAS value of the item; 0 is no item's.
     pub fn cas(self, cas: u64) -> ConditionalDelete<'a> {
         self.with_kind().with_cas(cas)
     }

@@ -134,12 +134,12 @@ impl<'a, N: Kind, Q: Entry> ManyStream<'a, N, Q> {
         }
     }
 
-    /// How long each key may take, instead of the client's [`timeout`](crate::config::Config::timeout).
+    /// Sets how long each key may take, instead of the client's [`timeout`](crate::config::Config::timeout).
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
     }
 
-    /// How many keys may be without a result at a time (default: 1,024; at least 1).
+    /// Sets how many keys may be without a result at a time (default: 1,024; at least 1).
     pub fn in_flight(self, keys: usize) -> Self {
         Self { in_flight: keys.max(1), ..self }
     }

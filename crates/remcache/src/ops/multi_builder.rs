@@ -151,7 +151,7 @@ impl<'a, N: Kind, Q: Entry> Many<'a, N, Q> {
         Self { client, items, options: Options::default(), timeout, kind: PhantomData }
     }
 
-    /// How long to wait for the next reply, instead of the client's [`timeout`](crate::config::Config::timeout).
+    /// Sets how long to wait for the next reply, instead of the client's [`timeout`](crate::config::Config::timeout).
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
     }

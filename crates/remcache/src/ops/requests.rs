@@ -26,7 +26,7 @@ impl Client {
     /// match reply.status {
     ///     Status::NoError => println!("{}", reply.text()),
     ///     Status::KeyNotFound => println!("a miss"),
-    ///     Status::Disconnected(delivery) => println!("away, {delivery}"),
+    ///     Status::Disconnected(delivery) => println!("unavailable, {delivery}"),
     ///     other => println!("{other}"),
     /// }
     /// # assert_eq!(reply.status, Status::KeyNotFound);

@@ -47,7 +47,7 @@ pub(crate) fn follow_up(step: Step, request: &Request<'_>, status: Status, retri
     }
 }
 
-/// Whether the outcome of a step is reported in place of the outcome before it.
+/// Returns whether the outcome of a step is reported in place of the outcome before it.
 pub(crate) fn replaces(step: Step, request: &Request<'_>, before: Status, after: Status) -> bool {
     match (step, replica_policy(request)) {
         (Step::DeleteOthers, _) => false,

@@ -26,14 +26,14 @@ pub struct Retries {
 }
 
 impl Retries {
-    /// No request is repeated on the same server (the default).
+    /// Creates settings by which no request is repeated on the same server (the default).
     ///
     /// The budget still applies to requests that [`Failover`](super::Failover) and replicas send to another server.
     pub fn none() -> Self {
         Self::up_to(0)
     }
 
-    /// A request is repeated on the same server at most this number of times: on another of its connections, or on
+    /// Creates settings by which a request is repeated on the same server at most this number of times: on another of its connections, or on
     /// the same one if the next attempt to connect succeeds.
     pub fn up_to(attempts: u32) -> Self {
         Self { attempts, attempt_timeout: None, sets: false, deletes: false, budget: BUDGET }

@@ -16,7 +16,7 @@ impl RoundTrip {
         self.0 = Some(smoothed);
     }
 
-    /// The estimate; `None` before the first sample.
+    /// Returns the estimate; `None` before the first sample.
     pub(crate) fn estimate(&self) -> Option<Duration> {
         self.0
     }

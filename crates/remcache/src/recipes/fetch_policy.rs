@@ -73,7 +73,7 @@ impl FetchPolicy {
         Self { negative: Some(ttl), ..self }
     }
 
-    /// How long a loader may take before the next may start (default: 5 s).
+    /// Sets how long a loader may take before the next may start (default: 5 s).
     ///
     /// A loader that finishes, fails, panics or is dropped releases the others at once; this limit is for
     /// processes that die. Servers count whole seconds, so a lease may last up to one second longer.
@@ -81,7 +81,7 @@ impl FetchPolicy {
         Self { lease, ..self }
     }
 
-    /// How long a caller waits for another caller's loader before it loads by itself (default: 1 s).
+    /// Sets how long a caller waits for another caller's loader before it loads by itself (default: 1 s).
     ///
     /// This bounds how long a caller is held up by a process that died while it was loading. Set it above the time
     /// that the loader usually takes: callers that have waited for longer load in parallel.
@@ -89,7 +89,7 @@ impl FetchPolicy {
         Self { wait, ..self }
     }
 
-    /// How long each command of a fetch may take: the lookup, the lease and the fill (default: the client's
+    /// Sets how long each command of a fetch may take: the lookup, the lease and the fill (default: the client's
     /// [`timeout`](crate::config::Config::timeout)).
     ///
     /// It limits the time that an unavailable cache adds to a load.
@@ -115,18 +115,18 @@ impl FetchPolicy {
         Ok(())
     }
 
-    /// TTL of the value on the server.
+    /// Returns the TTL of the value on the server.
     pub(crate) fn stored_ttl(&self) -> Duration {
         self.ttl.saturating_add(self.stale_for)
     }
 
-    /// Remaining TTL below which a value is due, in whole seconds; zero if it never is.
+    /// Returns the remaining TTL below which a value is due, in whole seconds; zero if it never is.
     pub(crate) fn due_below(&self) -> Duration {
         let left = self.stale_for.saturating_add(self.refresh_ahead);
         Duration::from_secs(left.as_secs().saturating_add(u64::from(left.subsec_nanos() > 0)))
     }
 
-    /// Time from the load until the value is due.
+    /// Returns the time from the load until the value is due.
     pub(crate) fn due_after(&self) -> Duration {
         self.ttl.saturating_sub(self.refresh_ahead)
     }

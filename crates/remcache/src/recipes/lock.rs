@@ -72,21 +72,21 @@ pub struct LockBuilder<'a> {
 }
 
 impl LockBuilder<'_> {
-    /// How long to wait while another client holds the lock (default: not at all).
+    /// Sets how long to wait while another client holds the lock (default: not at all).
     ///
     /// The lock is retried with a jittered backoff of up to 200 ms; waiters are not queued.
     pub fn wait_up_to(self, wait: Duration) -> Self {
         Self { wait, ..self }
     }
 
-    /// What to do when the cache is unavailable (default: [`FailClosed`](OnUnavailable::FailClosed), which returns the error).
+    /// Sets what to do when the cache is unavailable (default: [`FailClosed`](OnUnavailable::FailClosed), which returns the error).
     ///
     /// [`FailOpen`](OnUnavailable::FailOpen) returns a lock that holds nothing and has no fencing token.
     pub fn on_unavailable(self, on_unavailable: OnUnavailable) -> Self {
         Self { on_unavailable, ..self }
     }
 
-    /// How long acquiring the lock may take in addition to [waiting](LockBuilder::wait_up_to) for another holder
+    /// Sets how long acquiring the lock may take in addition to [waiting](LockBuilder::wait_up_to) for another holder
     /// (default: each request has the client's [`timeout`](crate::config::Config::timeout)).
     ///
     /// The cache counts as unavailable after that.
@@ -149,7 +149,7 @@ pub enum LockOutcome {
 }
 
 impl LockOutcome {
-    /// Whether the caller holds the lock.
+    /// Returns whether the caller holds the lock.
     pub fn is_acquired(&self) -> bool {
         matches!(self, Self::Acquired(_))
     }

@@ -107,7 +107,7 @@ impl<'a, T, E> Recipe<'a, T, E> {
         Self(State::Created { client: client.clone(), timeout: None, start, report })
     }
 
-    /// How long the operation may take, with all its requests, retries and waits (default: each request has the
+    /// Sets how long the operation may take, with all its requests, retries and waits (default: each request has the
     /// client's [`timeout`](crate::config::Config::timeout)).
     pub fn timeout(self, timeout: Duration) -> Self {
         match self.0 {

@@ -32,7 +32,7 @@ pub(crate) struct ServerBatch {
     submitted: usize,
     /// Indices of keys to submit again.
     resubmit: Vec<u32>,
-    runs: VecDeque<Run>,
+    batches: VecDeque<InFlightBatch>,
     /// Buffer for replies taken out of a slot.
     replies: Vec<(u32, Reply)>,
     turn: Option<Turn>,
@@ -47,12 +47,12 @@ pub(crate) struct ServerBatch {
 }
 
 /// A batch in flight: its slot, and its range in `indices`.
-struct Run {
+struct InFlightBatch {
     slot: usize,
     first: usize,
     count: usize,
     /// The connection's epoch when the batch was submitted.
-    ends: u32,
+    epoch: u32,
 }
 
 /// The most keys in a batch.
@@ -100,7 +100,7 @@ impl ServerBatch {
             indices: Vec::new(),
             submitted: 0,
             resubmit: Vec::new(),
-            runs: VecDeque::new(),
+            batches: VecDeque::new(),
             replies: Vec::new(),
             turn: None,
             settings: None,
@@ -121,14 +121,14 @@ impl ServerBatch {
         loop {
             self.collect(cx.waker(), sink);
             let more = self.submitted < self.indices.len();
-            if !more || self.runs.len() >= MAX_IN_FLIGHT {
+            if !more || self.batches.len() >= MAX_IN_FLIGHT {
                 break;
             }
             if !self.submit_next(cx, now, sink) {
                 break;
             }
         }
-        if !(self.runs.is_empty() && self.submitted == self.indices.len()) {
+        if !(self.batches.is_empty() && self.submitted == self.indices.len()) {
             return Poll::Pending;
         }
         if let Some(exchange) = self.exchange.take() {
@@ -155,11 +155,11 @@ impl ServerBatch {
 
     /// Completes the keys whose replies have arrived.
     fn collect(&mut self, waker: &Waker, sink: &mut impl BatchSink) {
-        let Self { server, conn, indices, resubmit, runs, replies, given_up, exchange, .. } = self;
+        let Self { server, conn, indices, resubmit, batches, replies, given_up, exchange, .. } = self;
         let connection = server.connection(*conn);
-        while let Some(run) = runs.front() {
-            let Poll::Ready(ended) = connection.poll_run(run.slot, replies, waker) else { break };
-            let keys = indices.get(run.first..run.first + run.count).unwrap_or_default();
+        while let Some(batch) = batches.front() {
+            let Poll::Ready(ended) = connection.poll_batch(batch.slot, replies, waker) else { break };
+            let keys = indices.get(batch.first..batch.first + batch.count).unwrap_or_default();
             for (position, reply) in replies.drain(..) {
                 if let (Some(exchange), true) = (&mut *exchange, reply.is_ok()) {
                     exchange.bytes_in += reply.value.len() as u64;
@@ -177,14 +177,15 @@ impl ServerBatch {
                 let Some(index) = keys.get(position as usize) else { continue };
                 let may_repeat = || may_repeat(&sink.request(*index as usize), &Retries::none());
                 // If the connection's runtime has ended, requests that may be repeated continue on this one.
-                match connection.is_interrupted(run.ends, &reply) && (!reply.status.may_have_executed() || may_repeat())
+                match connection.is_interrupted(batch.epoch, &reply)
+                    && (!reply.status.may_have_executed() || may_repeat())
                 {
                     true => resubmit.push(*index),
                     false => complete(server, *index as usize, reply, sink),
                 }
             }
             if ended {
-                runs.pop_front();
+                batches.pop_front();
             }
         }
         indices.append(resubmit);
@@ -272,35 +273,35 @@ impl ServerBatch {
         };
         let extend_by = self.timeout;
         let deadline = Deadline { at: after(now, extend_by).into_std(), extend_by };
-        let run = server.connection(self.conn).submit_run(keys.len(), request, deadline, now, request_id);
-        for (position, reply) in run.refused {
+        let batch = server.connection(self.conn).submit_batch(keys.len(), request, deadline, now, request_id);
+        for (position, reply) in batch.refused {
             if let Some(index) = keys.get(position as usize) {
                 complete(server, *index as usize, reply, sink);
             }
         }
-        let count = run.taken as usize;
+        let count = batch.taken as usize;
         if let Some(exchange) = &mut self.exchange {
             let sent = keys.iter().take(count).map(|index| length(&sink.request(*index as usize)));
             exchange.bytes_out += sent.sum::<usize>() as u64;
         }
-        if let Some(slot) = run.slot {
-            self.runs.push_back(Run { slot, first: *submitted, count, ends: run.ends });
+        if let Some(slot) = batch.slot {
+            self.batches.push_back(InFlightBatch { slot, first: *submitted, count, epoch: batch.epoch });
         }
         *submitted += count;
-        if run.attend
+        if batch.needs_attention
             && let Err(reply) = server.ensure_task(self.conn)
         {
-            self.refuse_last_run(&reply, sink);
+            self.refuse_last_batch(&reply, sink);
         }
-        run.taken
+        batch.taken
     }
 
     /// Fails the batch that was just submitted and all remaining keys, because the connection cannot have a task.
     #[cold]
-    fn refuse_last_run(&mut self, reply: &Reply, sink: &mut impl BatchSink) {
-        if let Some(run) = self.runs.pop_back() {
-            self.server.connection(self.conn).abandon_run(run.slot);
-            self.submitted = run.first;
+    fn refuse_last_batch(&mut self, reply: &Reply, sink: &mut impl BatchSink) {
+        if let Some(batch) = self.batches.pop_back() {
+            self.server.connection(self.conn).abandon_batch(batch.slot);
+            self.submitted = batch.first;
         }
         for index in self.indices.iter().skip(self.submitted) {
             complete(&self.server, *index as usize, reply.clone(), sink);
@@ -312,7 +313,7 @@ impl ServerBatch {
     fn queue(&self, length: usize, now: Instant, waker: &Waker) -> Turn {
         let limit = match self.server.overload() {
             Overload::Wait => self.timeout,
-            Overload::Fail if self.runs.is_empty() => Duration::ZERO,
+            Overload::Fail if self.batches.is_empty() => Duration::ZERO,
             // The call's own batches will free capacity.
             Overload::Fail => self.timeout,
         };
@@ -352,8 +353,8 @@ fn to_quiet(request: Request<'_>) -> Request<'_> {
 
 impl Drop for ServerBatch {
     fn drop(&mut self) {
-        for run in &self.runs {
-            self.server.connection(self.conn).abandon_run(run.slot);
+        for batch in &self.batches {
+            self.server.connection(self.conn).abandon_batch(batch.slot);
         }
     }
 }

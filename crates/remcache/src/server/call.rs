@@ -136,7 +136,7 @@ impl<'a> ServerCall<'a> {
         let Ok((deadline, now)) = self.prepare() else { return false };
         let conn = server.next_conn();
         match server.connection(conn).send_no_reply(&self.request, deadline, now) {
-            Submitted::NoReply { attend } => !attend || server.ensure_task(conn).is_ok(),
+            Submitted::NoReply { needs_attention } => !needs_attention || server.ensure_task(conn).is_ok(),
             _ => false,
         }
     }
@@ -251,7 +251,7 @@ impl<'a> ServerCall<'a> {
         let Some(server) = &self.server else { return self.finish(no_server()) };
         let slot = Slot::Waiting(waker.clone());
         match server.connection(self.conn).submit(&self.request, deadline, slot, now, None) {
-            Submitted::InFlight { flight, attend } => self.in_flight(flight, attend, waker),
+            Submitted::InFlight { flight, needs_attention } => self.in_flight(flight, needs_attention, waker),
             Submitted::Full if server.overload() == Overload::Wait => self.wait(deadline, waker),
             Submitted::Full | Submitted::NoReply { .. } => self.overloaded(),
             Submitted::Refused(reply) => self.refused(reply, deadline, now, waker),
@@ -259,9 +259,9 @@ impl<'a> ServerCall<'a> {
     }
 
     #[inline]
-    fn in_flight(&mut self, flight: Flight, attend: bool, waker: &Waker) -> Poll<Reply> {
+    fn in_flight(&mut self, flight: Flight, needs_attention: bool, waker: &Waker) -> Poll<Reply> {
         self.state = State::InFlight(flight);
-        if attend { self.ensure_task(waker) } else { Poll::Pending }
+        if needs_attention { self.ensure_task(waker) } else { Poll::Pending }
     }
 
     /// Starts the connection's task or registers the deadline with the watchdog, once the request is in flight.
@@ -357,9 +357,9 @@ impl<'a> ServerCall<'a> {
         let Some(other) = server.other_conn(self.conn) else { return self.finish(reply) };
         let slot = Slot::Waiting(waker.clone());
         match server.connection(other).submit(&self.request, deadline, slot, now, None) {
-            Submitted::InFlight { flight, attend } => {
+            Submitted::InFlight { flight, needs_attention } => {
                 self.conn = other;
-                self.in_flight(flight, attend, waker)
+                self.in_flight(flight, needs_attention, waker)
             }
             _ => self.finish(reply),
         }
@@ -392,7 +392,9 @@ impl<'a> ServerCall<'a> {
             let (slot, now) = (Slot::Waiting(waker.clone()), Instant::now());
             self.observation.submitted(now);
             match server.connection(self.conn).submit(&self.request, deadline, slot, now, request_id) {
-                Submitted::InFlight { flight, attend } => return self.in_flight(flight, attend, waker),
+                Submitted::InFlight { flight, needs_attention } => {
+                    return self.in_flight(flight, needs_attention, waker);
+                }
                 Submitted::Refused(reply) => return self.refused(reply, deadline, now, waker),
                 // Another caller was faster.
                 Submitted::Full | Submitted::NoReply { .. } => {}

@@ -230,7 +230,7 @@ impl Server {
         let now = Instant::now();
         let deadline = Deadline { at: after(now, self.config.timeout).into_std(), extend_by: Duration::ZERO };
         for (conn, connection) in self.connections.iter().enumerate() {
-            if let Submitted::NoReply { attend: true } = connection.send_no_reply(request, deadline, now) {
+            if let Submitted::NoReply { needs_attention: true } = connection.send_no_reply(request, deadline, now) {
                 // If no task can run, the journal keeps the delete.
                 let _ = self.ensure_task(conn);
             }

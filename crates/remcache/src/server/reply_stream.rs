@@ -113,8 +113,8 @@ impl ReplyStream {
         let deadline = *self.deadline.get_or_insert_with(|| Deadline { extend_by, ..fixed_deadline(now, extend_by) });
         let (connection, slot) = (server.connection(self.conn), Slot::Many(Box::<Many>::default()));
         match connection.submit(&self.request, deadline, slot, now, request_id) {
-            Submitted::InFlight { flight, attend } => {
-                if attend && let Err(reply) = server.ensure_task(self.conn) {
+            Submitted::InFlight { flight, needs_attention } => {
+                if needs_attention && let Err(reply) = server.ensure_task(self.conn) {
                     connection.abandon(flight);
                     return Some(reply);
                 }
@@ -139,7 +139,7 @@ impl ReplyStream {
         let Ok(server) = &self.server else { return false };
         let is_safe = !reply.status.may_have_executed() || is_read(self.request.operation());
         let in_time = self.deadline.is_some_and(|deadline| Instant::now().into_std() < deadline.at);
-        !self.has_replies && is_safe && in_time && server.connection(self.conn).is_interrupted(flight.ends, reply)
+        !self.has_replies && is_safe && in_time && server.connection(self.conn).is_interrupted(flight.epoch, reply)
     }
 
     /// Returns this reply as the last.

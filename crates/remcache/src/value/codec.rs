@@ -214,7 +214,7 @@ impl<T, B: ?Sized> Codec<T, B> {
         Self { compression: Some((compression, threshold)), ..self }
     }
 
-    /// Maximum decompressed length of a value, in bytes (default: 16 MiB).
+    /// Sets the maximum decompressed length of a value, in bytes (default: 16 MiB).
     #[must_use]
     pub fn max_decompressed_size(self, bytes: usize) -> Self {
         Self { limit: bytes, ..self }

@@ -99,7 +99,7 @@ impl fmt::Display for ValueError {
 }
 
 impl std::error::Error for ValueError {
-    /// The error of the library that encodes or decodes the format, for instance of serde_json.
+    /// Returns the error of the library that encodes or decodes the format, for instance of serde_json.
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Corrupt(_, reason) | Self::Malformed { reason, .. } | Self::Unwritable { reason, .. } => {

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod chunked;
-mod near;
+mod local;
 mod typed;
 mod update;
 

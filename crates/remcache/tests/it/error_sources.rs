@@ -25,7 +25,7 @@ fn assert_caused_by<E: StdError + 'static>(error: &Error) {
 }
 
 #[tokio::test]
-async fn a_server_that_is_away() {
+async fn an_unavailable_server() {
     // Its port is free again when it has ended.
     let mut server = Memcached::start(&[]);
     server.kill();

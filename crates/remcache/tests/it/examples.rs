@@ -49,8 +49,8 @@ fn expected_lines_match_the_output() {
     for (expected, line, is_match) in [
         ("a = 1", "a = 1", true),
         ("a = 1", "a = 2", false),
-        ("… is away", "127.0.0.1:4711 is away", true),
-        ("… is away", " is away", true),
+        ("… is unavailable", "127.0.0.1:4711 is unavailable", true),
+        ("… is unavailable", " is unavailable", true),
         ("took … of … s", "took 3 of 4 s", true),
         ("took … of … s", "took 3 of 4 ms", false),
         ("took …", "had 3", false),

@@ -33,13 +33,13 @@ mod ketama_libmemcached;
 mod lifetime;
 mod limits;
 mod listing;
+#[cfg(feature = "local-cache")]
+mod local_cache_fill;
 mod locks;
 mod many;
 mod many_stream;
 mod migration;
 mod migration_undo;
-#[cfg(feature = "local-cache")]
-mod near_filling;
 mod negotiation;
 mod observe;
 mod operations;

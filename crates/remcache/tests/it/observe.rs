@@ -15,7 +15,7 @@ mod otel;
 mod recorder;
 #[cfg(feature = "spans")]
 mod spans;
-mod sums;
+mod totals;
 
 use std::time::{Duration, SystemTime};
 

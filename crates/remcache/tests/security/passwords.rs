@@ -127,7 +127,7 @@ async fn first_requests(protocol: ProtocolSetting, address: &str) {
     if matches!(protocol, ProtocolSetting::Auto | ProtocolSetting::Meta) {
         check(client().inspect("k").await.unwrap_err());
     }
-    // A cast has no caller, and quiet requests cannot be attributed.
+    // A request without a reply has no caller, and quiet requests cannot be attributed.
     let casting = client();
     assert!(casting.send_no_reply(Request::noop()));
     check(error_of(&casting).await);

@@ -228,7 +228,7 @@ const OPERATIONS: usize = Operation::Shutdown as usize + 1;
 const MAX_CODE: usize = 0x86;
 
 /// Statuses by word and operation.
-static MEANINGS: [[Option<Status>; OPERATIONS]; Word::COUNT] = meanings();
+static MEANINGS: [[Option<Status>; OPERATIONS]; Word::COUNT] = status_of_words();
 /// Statuses by code.
 static BY_CODE: [Status; MAX_CODE + 1] = by_code();
 
@@ -237,7 +237,7 @@ static BY_CODE: [Status; MAX_CODE + 1] = by_code();
     clippy::arithmetic_side_effects,
     reason = "it runs when it is compiled, and what would be out of bounds does not compile"
 )]
-const fn meanings() -> [[Option<Status>; OPERATIONS]; Word::COUNT] {
+const fn status_of_words() -> [[Option<Status>; OPERATIONS]; Word::COUNT] {
     let mut table = [[None; OPERATIONS]; Word::COUNT];
     let mut at = 0;
     while at < ROWS.len() {

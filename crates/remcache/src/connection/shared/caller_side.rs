@@ -5,7 +5,7 @@ use std::task::{Poll, Waker};
 use tokio::time::Instant;
 
 use super::{ConnectionHandle, wake};
-use crate::connection::shared::flight::{Flight, Submitted, TakenRun, refused, slot_and_place, tag};
+use crate::connection::shared::flight::{Flight, Submitted, SubmittedBatch, refused, slot_and_index, tag};
 use crate::connection::slot::Slot;
 use crate::connection::wait_queue;
 use crate::observe::Established;
@@ -35,10 +35,10 @@ impl ConnectionHandle {
             Ok(request_id) => {
                 state.slots.insert(slot);
                 state.counters.submitted(tag(entry, 0), now);
-                let attend = state.needs_attention(deadline, now);
-                let flight = Flight { slot: entry, request_id, ends: state.ends };
+                let needs_attention = state.needs_attention(deadline, now);
+                let flight = Flight { slot: entry, request_id, epoch: state.epoch };
                 wake(state);
-                Submitted::InFlight { flight, attend }
+                Submitted::InFlight { flight, needs_attention }
             }
             Err(rejected) => refused(rejected),
         }
@@ -55,9 +55,9 @@ impl ConnectionHandle {
         }
         match state.connection.submit(request, None, deadline, now.into_std()) {
             Ok(_) => {
-                let attend = !state.is_attended();
+                let needs_attention = !state.is_attended();
                 wake(state);
-                Submitted::NoReply { attend }
+                Submitted::NoReply { needs_attention }
             }
             Err(rejected) => refused(rejected),
         }
@@ -65,43 +65,44 @@ impl ConnectionHandle {
 
     /// Submits up to `count` requests as one batch, as many as there is capacity for; all replies go to one slot.
     #[inline]
-    pub(crate) fn submit_run<'r>(
+    pub(crate) fn submit_batch<'r>(
         &self,
         count: usize,
         request: impl Fn(usize) -> Request<'r>,
         deadline: Deadline,
         now: Instant,
         request_id: Option<wait_queue::RequestId>,
-    ) -> TakenRun {
+    ) -> SubmittedBatch {
         let mut state = self.lock();
         let slot = state.slots.vacant_key();
-        let mut run = TakenRun { taken: 0, refused: Vec::new(), slot: None, attend: false, ends: state.ends };
+        let mut batch =
+            SubmittedBatch { taken: 0, refused: Vec::new(), slot: None, needs_attention: false, epoch: state.epoch };
         if state.refusal.is_none() && self.has_to_queue(&state, request_id, now) {
-            return run;
+            return batch;
         }
         state.connection.begin_batch(count);
-        for place in 0..count {
-            let request = request(place);
+        for index in 0..count {
+            let request = request(index);
             if let Err(reply) = state.admit() {
-                run.refused.push((run.taken, reply));
+                batch.refused.push((batch.taken, reply));
             } else {
-                match state.connection.submit(&request, Some(tag(slot, run.taken)), deadline, now.into_std()) {
+                match state.connection.submit(&request, Some(tag(slot, batch.taken)), deadline, now.into_std()) {
                     Ok(_) => {}
-                    Err(Rejected::Invalid(invalid)) => run.refused.push((run.taken, Reply::invalid(&invalid))),
+                    Err(Rejected::Invalid(invalid)) => batch.refused.push((batch.taken, Reply::invalid(&invalid))),
                     Err(_) => break,
                 }
             }
-            run.taken += 1;
+            batch.taken += 1;
         }
         state.connection.begin_batch(0);
-        let sent = run.taken - u32::try_from(run.refused.len()).unwrap_or(run.taken);
+        let sent = batch.taken - u32::try_from(batch.refused.len()).unwrap_or(batch.taken);
         if sent > 0 {
-            run.slot = Some(state.slots.insert(Slot::run(sent)));
+            batch.slot = Some(state.slots.insert(Slot::batch(sent)));
             state.counters.submitted(tag(slot, 0), now);
-            run.attend = state.needs_attention(deadline, now);
+            batch.needs_attention = state.needs_attention(deadline, now);
             wake(state);
         }
-        run
+        batch
     }
 
     /// Polls for the reply to a single request, passes it to `take`, and frees the slot.
@@ -118,7 +119,7 @@ impl ConnectionHandle {
     ) -> Poll<T> {
         let mut state = self.lock();
         let state = &mut *state;
-        let has_task_ended = state.has_task_ended(flight.ends);
+        let has_task_ended = state.has_task_ended(flight.epoch);
         let Some(slot) = state.slots.get_mut(flight.slot) else {
             return Poll::Ready(take(&mut missing_reply(), &state.established));
         };
@@ -137,22 +138,22 @@ impl ConnectionHandle {
         taken
     }
 
-    /// Returns whether a request that was submitted in epoch `ends` failed because the connection's task ended.
-    pub(crate) fn is_interrupted(&self, ends: u32, reply: &Reply) -> bool {
-        is_disconnected(reply) && self.lock().has_task_ended(ends)
+    /// Returns whether a request that was submitted in `epoch` failed because the connection's task ended.
+    pub(crate) fn is_interrupted(&self, epoch: u32, reply: &Reply) -> bool {
+        is_disconnected(reply) && self.lock().has_task_ended(epoch)
     }
 
     /// Polls for replies to a batch, and swaps them with the empty list; returns whether they are the last, after which
     /// the slot is free.
-    pub(crate) fn poll_run(&self, slot: usize, replies: &mut Vec<(u32, Reply)>, waker: &Waker) -> Poll<bool> {
+    pub(crate) fn poll_batch(&self, slot: usize, replies: &mut Vec<(u32, Reply)>, waker: &Waker) -> Poll<bool> {
         let mut state = self.lock();
         let Some(entry) = state.slots.get_mut(slot) else { return Poll::Ready(true) };
         if !entry.poll(waker) {
             return Poll::Pending;
         }
-        let Slot::Run(run) = entry else { return Poll::Ready(true) };
-        std::mem::swap(&mut run.replies, replies);
-        let ended = run.unanswered == 0;
+        let Slot::Batch(batch) = entry else { return Poll::Ready(true) };
+        std::mem::swap(&mut batch.replies, replies);
+        let ended = batch.unanswered == 0;
         if ended {
             state.slots.try_remove(slot);
         }
@@ -176,24 +177,24 @@ impl ConnectionHandle {
     pub(crate) fn abandon(&self, flight: Flight) {
         let mut state = self.lock();
         state.connection.abandon(flight.request_id, Instant::now().into_std());
-        state.counters.abandoned(|tag| slot_and_place(tag).0 == flight.slot);
+        state.counters.abandoned(|tag| slot_and_index(tag).0 == flight.slot);
         state.slots.try_remove(flight.slot);
         // The I/O loop may need a timeout for the number of abandoned requests.
         wake(state);
     }
 
     /// Abandons the unanswered requests of a batch.
-    pub(crate) fn abandon_run(&self, slot: usize) {
+    pub(crate) fn abandon_batch(&self, slot: usize) {
         let mut state = self.lock();
         let now = Instant::now().into_std();
-        state.connection.abandon_where(|tag| slot_and_place(tag).0 == slot, now);
-        state.counters.abandoned(|tag| slot_and_place(tag).0 == slot);
+        state.connection.abandon_where(|tag| slot_and_index(tag).0 == slot, now);
+        state.counters.abandoned(|tag| slot_and_index(tag).0 == slot);
         state.slots.try_remove(slot);
         wake(state);
     }
 }
 
-/// Whether a reply says that the connection was lost.
+/// Returns whether a reply says that the connection was lost.
 #[inline]
 fn is_disconnected(reply: &Reply) -> bool {
     matches!(reply.status, Status::Disconnected(_))

@@ -10,12 +10,12 @@ pub(crate) enum Submitted {
         /// Identifies the request.
         flight: Flight,
         /// Whether the caller has to start the connection's task or register the deadline with the watchdog.
-        attend: bool,
+        needs_attention: bool,
     },
     /// The request is in flight; its reply will be discarded.
     NoReply {
         /// Whether the caller has to start the connection's task.
-        attend: bool,
+        needs_attention: bool,
     },
     /// The request failed without being sent.
     Refused(Reply),
@@ -29,12 +29,12 @@ pub(crate) struct Flight {
     pub(crate) slot: usize,
     pub(super) request_id: RequestId,
     /// The connection's epoch: how many of its tasks had ended.
-    pub(crate) ends: u32,
+    pub(crate) epoch: u32,
 }
 
 /// The result of submitting a batch.
 #[derive(Debug)]
-pub(crate) struct TakenRun {
+pub(crate) struct SubmittedBatch {
     /// Accepted requests, refused ones included.
     pub(crate) taken: u32,
     /// Requests that failed without being sent, by their index in the batch.
@@ -42,17 +42,17 @@ pub(crate) struct TakenRun {
     /// The slot that receives the replies, if any request was submitted.
     pub(crate) slot: Option<usize>,
     /// Whether the caller has to start the connection's task or register the deadline with the watchdog.
-    pub(crate) attend: bool,
+    pub(crate) needs_attention: bool,
     /// The connection's epoch: how many of its tasks had ended.
-    pub(crate) ends: u32,
+    pub(crate) epoch: u32,
 }
 
 /// Encodes a tag: the slot in the low half, the index within a batch in the high half.
-pub(super) fn tag(slot: usize, place: u32) -> Tag {
-    Tag(slot as u64 | u64::from(place) << 32)
+pub(super) fn tag(slot: usize, index: u32) -> Tag {
+    Tag(slot as u64 | u64::from(index) << 32)
 }
 
-pub(super) fn slot_and_place(tag: Tag) -> (usize, u32) {
+pub(super) fn slot_and_index(tag: Tag) -> (usize, u32) {
     ((tag.0 & u64::from(u32::MAX)) as usize, (tag.0 >> 32) as u32)
 }
 

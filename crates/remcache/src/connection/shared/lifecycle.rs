@@ -10,7 +10,7 @@ use tokio::runtime;
 use tokio::time::{Instant, timeout_at};
 
 use super::task_side::TaskHandle;
-use super::{ConnectionHandle, ConnectionState, Inner, Unattended, Watched, slot_and_place};
+use super::{ConnectionHandle, ConnectionState, Inner, WatchdogTimeouts, Watched, slot_and_index};
 use crate::connection::sync::MutexGuard;
 use crate::connection::watchdog;
 use crate::proto::{Event, Status};
@@ -37,7 +37,7 @@ impl ConnectionHandle {
             return None;
         }
         (state.task, state.process, state.runtime) = (TaskState::Running, process, runtime);
-        Some(TaskHandle::new(Arc::clone(self), state.ends))
+        Some(TaskHandle::new(Arc::clone(self), state.epoch))
     }
 
     /// Records that the task has ended and fails the requests in flight: the next request starts another task.
@@ -67,7 +67,7 @@ impl ConnectionHandle {
 
     /// Ends the task although it does not run. If it runs again, its handle has no effect any more.
     fn give_up_task(&self, mut state: MutexGuard<'_, Inner>) {
-        let task = state.driver.take();
+        let task = state.task_waker.take();
         // The task may have written the output that it has taken.
         state.connection.assume_written();
         self.task_ended(state, "the tokio runtime that the connection lived on does not run");
@@ -85,7 +85,7 @@ impl ConnectionHandle {
         if state.task == TaskState::None || state.process == process {
             return;
         }
-        let driver = state.driver.take();
+        let task_waker = state.task_waker.take();
         let mut wakers = Vec::new();
         state.connection.assume_written();
         self.end_task(&mut state, "the connection belongs to the process that this one was forked from", &mut wakers);
@@ -94,7 +94,7 @@ impl ConnectionHandle {
             wakers.iter().for_each(Waker::wake_by_ref);
             self.notify_all();
         }
-        std::mem::forget((driver, wakers));
+        std::mem::forget((task_waker, wakers));
     }
 
     /// Ends the task and fails the requests in flight, under one lock: a caller that is woken finds no task, so that
@@ -104,15 +104,15 @@ impl ConnectionHandle {
         state.connection.close(&Bytes::copy_from_slice(reason.as_bytes()), now.into_std());
         state.settle_uncaused(None, now, wakers);
         state.task = TaskState::None;
-        state.ends = state.ends.wrapping_add(1);
-        state.driver = None;
-        (state.watched, state.unattended, state.acts_by) = (None, None, None);
-        if state.condition != ConnectionState::Closed && state.condition != ConnectionState::Idle {
+        state.epoch = state.epoch.wrapping_add(1);
+        state.task_waker = None;
+        (state.watched, state.watchdog_timeouts, state.acts_by) = (None, None, None);
+        if state.connection_state != ConnectionState::Closed && state.connection_state != ConnectionState::Idle {
             // Without a task nothing would connect to a server that is down, and it would stay down.
-            state.condition = ConnectionState::Idle;
+            state.connection_state = ConnectionState::Idle;
             state.since = SystemTime::now();
             (state.refusal, state.refused_as) = (None, None);
-            self.watch.changed(self.place, ConnectionState::Idle);
+            self.health.changed(self.index, ConnectionState::Idle);
         }
         self.notify_queue(state, now, wakers);
     }
@@ -120,7 +120,7 @@ impl ConnectionHandle {
     /// Wakes callers that wait for anything other than a reply.
     fn notify_all(&self) {
         self.ended.notify_waiters();
-        self.turned.notify_waiters();
+        self.state_changed.notify_waiters();
     }
 
     /// Waits until the task has ended.
@@ -185,7 +185,7 @@ impl ConnectionHandle {
             // Recorded for the task's circuit breaker, which judges the server if the task runs soon.
             let timeouts = state.counters.errors.timeouts - before;
             if timeouts > 0 {
-                state.unattended.get_or_insert(Unattended { since, timeouts: 0 }).timeouts += timeouts;
+                state.watchdog_timeouts.get_or_insert(WatchdogTimeouts { since, timeouts: 0 }).timeouts += timeouts;
             }
             if state.task == TaskState::Running {
                 state.task = TaskState::Stalled { since: now.into_std() };
@@ -237,13 +237,13 @@ impl Inner {
     /// closed. `status` replaces that of the latter.
     pub(super) fn settle_uncaused(&mut self, status: Option<Status>, now: Instant, wakers: &mut Vec<Waker>) {
         while let Some(Event { tag, mut reply, last, .. }) = self.connection.poll_local_event() {
-            let (slot, place) = slot_and_place(tag);
+            let (slot, index) = slot_and_index(tag);
             if let (Some(status), Status::Disconnected(_)) = (status, reply.status) {
                 reply.status = status;
             }
             self.counters.settled(tag, reply.status, now);
             if let Some(slot) = self.slots.get_mut(slot) {
-                wakers.extend(slot.settle(place, reply, last));
+                wakers.extend(slot.store_reply(index, reply, last));
             }
         }
     }

@@ -31,7 +31,7 @@ use self::lifecycle::TaskState;
 use super::slot::Slot;
 use super::wait_queue::WaitQueue;
 use crate::config::{Config, Overload};
-use crate::connection::shared::flight::slot_and_place;
+use crate::connection::shared::flight::slot_and_index;
 use crate::connection::sync::{Mutex, MutexGuard, lock};
 use crate::health::events::HealthMonitor;
 use crate::health::metrics::ConnCounters;
@@ -53,10 +53,10 @@ pub(crate) struct ConnectionHandle {
     /// Whether later callers queue behind those that wait for capacity.
     is_queued: bool,
     /// Its index among the connections of its server, and the monitor of the server's health.
-    place: usize,
-    watch: Arc<HealthMonitor>,
+    index: usize,
+    health: Arc<HealthMonitor>,
     /// Wakes callers that wait until requests are accepted again.
-    turned: Notify,
+    state_changed: Notify,
     /// Wakes callers that wait for the connection's task to end.
     ended: Notify,
 }
@@ -67,8 +67,8 @@ pub(crate) struct Inner {
     connection: Connection,
     slots: Slab<Slot>,
     /// The task's waker while it is parked.
-    driver: Option<Waker>,
-    condition: ConnectionState,
+    task_waker: Option<Waker>,
+    connection_state: ConnectionState,
     since: SystemTime,
     /// Why requests are refused, if they are.
     refusal: Option<Bytes>,
@@ -84,11 +84,11 @@ pub(crate) struct Inner {
     /// The instant by which the task promised to run, while the server is down and there are no deadlines.
     acts_by: Option<std::time::Instant>,
     /// The epoch: how many tasks have ended.
-    ends: u32,
+    epoch: u32,
     /// The deadline registered with the watchdog; `None` if nothing is in flight.
     watched: Option<Watched>,
     /// Timeouts that the watchdog enforced because the task was late.
-    unattended: Option<Unattended>,
+    watchdog_timeouts: Option<WatchdogTimeouts>,
     /// Callers that wait for capacity.
     queue: WaitQueue,
     /// Whether any reply was received since the connection was opened.
@@ -115,7 +115,7 @@ struct Watched {
 
 /// Deadlines that the watchdog enforced in the task's place.
 #[derive(Clone, Copy, Debug)]
-struct Unattended {
+struct WatchdogTimeouts {
     /// The first of these deadlines.
     since: std::time::Instant,
     timeouts: u64,
@@ -123,7 +123,7 @@ struct Unattended {
 
 impl ConnectionHandle {
     /// Creates the shared half of a connection; if the protocol is negotiated, requests wait for that.
-    pub(crate) fn new(config: &Config, first_opaque: u32, place: usize, watch: Arc<HealthMonitor>) -> Self {
+    pub(crate) fn new(config: &Config, first_opaque: u32, index: usize, health: Arc<HealthMonitor>) -> Self {
         let now = Instant::now().into_std();
         let state = Inner {
             connection: match config.protocol.forced() {
@@ -133,8 +133,8 @@ impl ConnectionHandle {
                 None => Connection::detecting(config.limits, first_opaque, now),
             },
             slots: Slab::new(),
-            driver: None,
-            condition: ConnectionState::Idle,
+            task_waker: None,
+            connection_state: ConnectionState::Idle,
             since: SystemTime::now(),
             refusal: None,
             refused_as: None,
@@ -143,13 +143,13 @@ impl ConnectionHandle {
             process: 0,
             runtime: None,
             acts_by: None,
-            ends: 0,
+            epoch: 0,
             watched: None,
-            unattended: None,
+            watchdog_timeouts: None,
             queue: WaitQueue::default(),
             replied: false,
             answered: false,
-            breaker: Breaker::new(config.breaker, config.timeout, watch.timeout_streak()),
+            breaker: Breaker::new(config.breaker, config.timeout, health.timeout_streak()),
             counters: ConnCounters::default(),
             failures: 0,
             established: Established::default(),
@@ -160,10 +160,10 @@ impl ConnectionHandle {
             max_keys_per_multiget: config.max_keys_per_multiget,
             limits: (config.limits.max_in_flight, config.limits.max_output),
             is_queued: config.overload == Overload::Wait,
-            place,
-            watch,
+            index,
+            health,
             ended: Notify::new(),
-            turned: Notify::new(),
+            state_changed: Notify::new(),
         }
     }
 
@@ -179,19 +179,19 @@ impl ConnectionHandle {
 
     /// Returns whether the connection was closed.
     pub(crate) fn is_closed(&self) -> bool {
-        self.lock().condition == ConnectionState::Closed
+        self.lock().connection_state == ConnectionState::Closed
     }
 
     /// Changes the connection's state: see [`TaskHandle::set_state`]. Requests refused from now on have the given status.
     fn change(&self, mut state: MutexGuard<'_, Inner>, condition: ConnectionState, refused_as: Option<Status>) -> bool {
         if condition.is_down() {
             state.failures += 1;
-            self.turned.notify_waiters();
+            self.state_changed.notify_waiters();
         }
-        if state.condition == ConnectionState::Closed || state.condition == condition {
+        if state.connection_state == ConnectionState::Closed || state.connection_state == condition {
             return false;
         }
-        let is_news = !(state.condition.is_down() && condition.is_down());
+        let is_news = !(state.connection_state.is_down() && condition.is_down());
         if is_news {
             state.since = SystemTime::now();
         }
@@ -200,14 +200,14 @@ impl ConnectionHandle {
         if !condition.is_down() {
             state.acts_by = None;
         }
-        state.condition = condition.clone();
+        state.connection_state = condition.clone();
         // Callers that wait for capacity are refused as well.
         let mut wakers = Vec::new();
         self.notify_queue(&mut state, Instant::now(), &mut wakers);
         wake(state);
         wakers.into_iter().for_each(Waker::wake);
-        self.turned.notify_waiters();
-        self.watch.changed(self.place, condition);
+        self.state_changed.notify_waiters();
+        self.health.changed(self.index, condition);
         is_news
     }
 
@@ -221,18 +221,18 @@ impl ConnectionHandle {
     pub(crate) async fn wait_for_return(&self) -> bool {
         let failures = self.lock().failures;
         loop {
-            let mut turned = std::pin::pin!(self.turned.notified());
-            turned.as_mut().enable();
+            let mut state_changed = std::pin::pin!(self.state_changed.notified());
+            state_changed.as_mut().enable();
             {
                 let state = self.lock();
                 if state.refusal.is_none() {
                     return true;
                 }
-                if state.condition == ConnectionState::Closed || state.failures != failures {
+                if state.connection_state == ConnectionState::Closed || state.failures != failures {
                     return false;
                 }
             }
-            turned.await;
+            state_changed.await;
         }
     }
 
@@ -254,7 +254,7 @@ impl ConnectionHandle {
     /// Returns the connection's state, and since when it has it.
     pub(crate) fn status(&self) -> ServerStatus {
         let state = self.lock();
-        ServerStatus { state: state.condition.clone(), since: state.since }
+        ServerStatus { state: state.connection_state.clone(), since: state.since }
     }
 
     /// Passes the counters to a function.
@@ -275,11 +275,11 @@ impl ConnectionHandle {
 }
 
 impl Inner {
-    /// Whether a task of the connection has ended since `ends` had. A connection that was lost just before its task
+    /// Returns whether a task of the connection has ended since `epoch` began. A connection that was lost just before its task
     /// ended looks the same.
     #[inline]
-    fn has_task_ended(&self, ends: u32) -> bool {
-        self.ends != ends && self.condition != ConnectionState::Closed
+    fn has_task_ended(&self, epoch: u32) -> bool {
+        self.epoch != epoch && self.connection_state != ConnectionState::Closed
     }
 
     /// Returns whether the caller has to start the task or to register its deadline with the watchdog.
@@ -311,18 +311,23 @@ impl Inner {
     }
 
     #[inline]
-    fn settle(&mut self, input: &mut InputBuffer, now: Instant, wakers: &mut Vec<Waker>) -> Result<(), ProtocolError> {
+    fn deliver_replies(
+        &mut self,
+        input: &mut InputBuffer,
+        now: Instant,
+        wakers: &mut Vec<Waker>,
+    ) -> Result<(), ProtocolError> {
         let from_server = !input.is_empty();
         while let Some(Event { tag, mut reply, last, .. }) = self.connection.poll_event(input)? {
             self.answered |= from_server;
-            let (slot, place) = slot_and_place(tag);
+            let (slot, index) = slot_and_index(tag);
             self.counters.settled(tag, reply.status, now);
             if reply.status == Status::AuthError {
                 self.auth_required = true;
                 reply.value = Bytes::from_static(NO_CREDENTIALS.as_bytes());
             }
             if let Some(slot) = self.slots.get_mut(slot) {
-                wakers.extend(slot.settle(place, reply, last));
+                wakers.extend(slot.store_reply(index, reply, last));
             }
         }
         Ok(())
@@ -336,9 +341,9 @@ pub(crate) const NO_CREDENTIALS: &str =
 /// Releases the lock, then wakes the task if it is parked.
 #[inline]
 fn wake(mut state: impl DerefMut<Target = Inner>) {
-    let driver = state.driver.take();
+    let task_waker = state.task_waker.take();
     drop(state);
-    if let Some(driver) = driver {
-        driver.wake();
+    if let Some(task_waker) = task_waker {
+        task_waker.wake();
     }
 }

@@ -45,18 +45,18 @@ pub(crate) enum Parked {
 pub(crate) struct TaskHandle {
     shared: Arc<ConnectionHandle>,
     /// How many tasks of the connection had ended when this one started.
-    ends: u32,
+    epoch: u32,
 }
 
 impl Clone for TaskHandle {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared), ends: self.ends }
+        Self { shared: Arc::clone(&self.shared), epoch: self.epoch }
     }
 }
 
 impl TaskHandle {
-    pub(super) fn new(shared: Arc<ConnectionHandle>, ends: u32) -> Self {
-        Self { shared, ends }
+    pub(super) fn new(shared: Arc<ConnectionHandle>, epoch: u32) -> Self {
+        Self { shared, epoch }
     }
 
     /// Returns the connection that the task serves.
@@ -68,7 +68,7 @@ impl TaskHandle {
     #[inline]
     fn lock(&self) -> Option<MutexGuard<'_, Inner>> {
         let mut state = self.shared.lock();
-        if state.ends != self.ends {
+        if state.epoch != self.epoch {
             return None;
         }
         // The task runs, so it is not stalled any more.
@@ -102,11 +102,11 @@ impl TaskHandle {
     /// Polls for requests to connect for, or the end of the task; registers the waker if there is neither.
     pub(crate) fn poll_demand(&self, waker: &Waker) -> Poll<Demand> {
         let Some(mut state) = self.lock() else { return Poll::Ready(Demand::Stop) };
-        match (&state.condition, state.connection.in_flight()) {
+        match (&state.connection_state, state.connection.in_flight()) {
             (ConnectionState::Closed, 0) => Poll::Ready(Demand::Stop),
             (_, 1..) => Poll::Ready(Demand::Connect),
             _ => {
-                state.driver = Some(waker.clone());
+                state.task_waker = Some(waker.clone());
                 Poll::Pending
             }
         }
@@ -114,7 +114,7 @@ impl TaskHandle {
 
     /// Returns whether the client closed the connection, or another task has taken it over.
     pub(crate) fn is_closed(&self) -> bool {
-        self.lock().is_none_or(|state| state.condition == ConnectionState::Closed)
+        self.lock().is_none_or(|state| state.connection_state == ConnectionState::Closed)
     }
 
     /// Returns whether any caller waits for a reply.
@@ -137,14 +137,14 @@ impl TaskHandle {
         if state.connection.protocol().is_none() {
             state.connection.set_protocol(negotiated.protocol, negotiated.server_version);
             // Requests that this protocol does not support fail here.
-            state.settle(&mut InputBuffer::new(), now, &mut wakers).ok();
+            state.deliver_replies(&mut InputBuffer::new(), now, &mut wakers).ok();
         }
         state.established = Established { since: Some(now), peer, protocol: Some(negotiated.protocol) };
         state.certificate = certificate;
         state.replied = false;
         state.answered = false;
         state.auth_required = false;
-        state.unattended = None;
+        state.watchdog_timeouts = None;
         state.breaker.begin();
         state.counters.connects += 1;
         state.connection.handle_received(now.into_std());
@@ -154,12 +154,12 @@ impl TaskHandle {
 
     /// Records that the server responded, even if only by refusing the connection.
     pub(crate) fn mark_alive(&self) {
-        self.shared.watch.mark_alive();
+        self.shared.health.mark_alive();
     }
 
     /// Records why the connection failed.
     pub(crate) fn record_failure(&self, failure: &Failure) {
-        self.shared.watch.record_failure(failure);
+        self.shared.health.record_failure(failure);
     }
 
     /// Submits the no-op that the server must answer before requests are let through.
@@ -251,16 +251,16 @@ impl TaskHandle {
         let Some(mut state) = self.lock() else { return Ok((0, 0)) };
         state.connection.handle_received(now.into_std());
         let before = state.connection.in_flight();
-        let outcome = state.settle(input, now, wakers);
+        let outcome = state.deliver_replies(input, now, wakers);
         let in_flight = state.connection.in_flight();
         let freed = before.saturating_sub(in_flight);
         if freed > 0 {
             state.replied = true;
-            state.unattended = None;
-            let was_unresponsive = self.shared.watch.is_unresponsive();
+            state.watchdog_timeouts = None;
+            let was_unresponsive = self.shared.health.is_unresponsive();
             state.breaker.answered();
             if was_unresponsive {
-                self.shared.watch.recheck();
+                self.shared.health.recheck();
             }
         }
         state.counters.errors.protocol += u64::from(outcome.is_err());
@@ -277,10 +277,12 @@ impl TaskHandle {
     ) -> Result<Option<Tripped>, ProtocolError> {
         let Some(mut state) = self.lock() else { return Ok(None) };
         // Timeouts that the watchdog enforced count here, because a task that is only a little late is not stalled.
-        let unattended = state.unattended.take();
+        let watchdog_timeouts = state.watchdog_timeouts.take();
         let connection = &mut state.connection;
-        let due =
-            [unattended.map(|unattended| unattended.since), connection.poll_timeout()].into_iter().flatten().min();
+        let due = [watchdog_timeouts.map(|watchdog_timeouts| watchdog_timeouts.since), connection.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min();
         let late = due.map_or(Duration::ZERO, |due| now.into_std().saturating_duration_since(due));
         let silence = now.into_std().saturating_duration_since(connection.no_reply_since());
         // This task was stalled, not the server, whose replies may be waiting in the socket.
@@ -289,13 +291,14 @@ impl TaskHandle {
         }
         let before = state.counters.errors.timeouts;
         let outcome = state.connection.handle_timeout(now.into_std());
-        state.settle(&mut InputBuffer::new(), now, wakers)?;
+        state.deliver_replies(&mut InputBuffer::new(), now, wakers)?;
         outcome?;
-        let timeouts = state.counters.errors.timeouts - before + unattended.map_or(0, |unattended| unattended.timeouts);
+        let timeouts = state.counters.errors.timeouts - before
+            + watchdog_timeouts.map_or(0, |watchdog_timeouts| watchdog_timeouts.timeouts);
         let timeouts = u32::try_from(timeouts).unwrap_or(u32::MAX);
         let tripped = state.breaker.timed_out(timeouts, silence, late).err();
-        if self.shared.watch.is_unresponsive() {
-            self.shared.watch.recheck();
+        if self.shared.health.is_unresponsive() {
+            self.shared.health.recheck();
         }
         Ok(tripped)
     }
@@ -305,7 +308,7 @@ impl TaskHandle {
         let mut state = self.lock()?;
         if state.connection.earliest_deadline().is_some_and(|at| at <= now.into_std()) {
             state.connection.expire_due(now.into_std());
-            state.settle(&mut InputBuffer::new(), now, wakers).ok();
+            state.deliver_replies(&mut InputBuffer::new(), now, wakers).ok();
         }
         state.connection.earliest_deadline().map(Instant::from_std)
     }
@@ -316,12 +319,12 @@ impl TaskHandle {
         if can_write && state.connection.has_output() {
             return Parked::HasOutput;
         }
-        if state.condition == ConnectionState::Closed && state.connection.in_flight() == 0 {
+        if state.connection_state == ConnectionState::Closed && state.connection.in_flight() == 0 {
             return Parked::Finished;
         }
-        match &mut state.driver {
+        match &mut state.task_waker {
             Some(known) if known.will_wake(waker) => {}
-            driver => *driver = Some(waker.clone()),
+            task_waker => *task_waker = Some(waker.clone()),
         }
         Parked::Until(state.connection.poll_timeout().map(Instant::from_std))
     }

@@ -43,7 +43,7 @@ pub(super) enum Unit {
 }
 
 impl Unit {
-    /// The unit as OpenTelemetry writes it.
+    /// Returns the unit as OpenTelemetry writes it.
     #[cfg(any(feature = "opentelemetry", test))]
     pub(super) fn ucum(self) -> &'static str {
         match self {

@@ -28,7 +28,7 @@ impl<S, O> Table<S, O> {
         Self { rows: (0..=ServerId::MAX_INDEX + 1).map(|_| OnceLock::new()).collect() }
     }
 
-    /// The row of a server.
+    /// Returns the row of a server.
     #[inline]
     pub(super) fn row(&self, server: Option<&ServerId>, make: impl FnOnce(Option<&ServerId>) -> S) -> &Row<S, O> {
         let index = server.map_or(ServerId::MAX_INDEX + 1, ServerId::index);
@@ -42,7 +42,7 @@ impl<S, O> Row<S, O> {
         Self { name: name.cloned(), server: make(name), operations: operations.collect() }
     }
 
-    /// What is kept for an operation with this outcome.
+    /// Returns the instruments of an operation with this outcome.
     #[inline]
     pub(super) fn operation(
         &self,

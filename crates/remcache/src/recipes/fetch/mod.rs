@@ -153,13 +153,13 @@ impl Client {
 }
 
 impl Loaded {
-    /// A value without flags.
+    /// Creates a value without flags.
     fn of(value: impl Into<Bytes>) -> Self {
         Self { flags: 0, bytes: value.into() }
     }
 }
 
-/// The error of a load that returned no value although it must.
+/// Returns the error of a load that returned no value although it must.
 #[cold]
 pub(crate) fn no_value(key: &[u8]) -> Error {
     Error::new(ErrorKind::Conflict, format!("key {}: the loader returned no value", key.escape_ascii()))

@@ -82,12 +82,12 @@ impl Limiter {
         Ok(Self { client: client.clone(), prefix, rule, on_unavailable: OnUnavailable::FailOpen, timeout: None })
     }
 
-    /// What to do when the cache is unavailable (default: [`FailOpen`](OnUnavailable::FailOpen)).
+    /// Sets what to do when the cache is unavailable (default: [`FailOpen`](OnUnavailable::FailOpen)).
     pub fn on_unavailable(self, on_unavailable: OnUnavailable) -> Self {
         Self { on_unavailable, ..self }
     }
 
-    /// How long a decision may take, all attempts included (default: each request has the client's
+    /// Sets how long a decision may take, all attempts included (default: each request has the client's
     /// [`timeout`](crate::config::Config::timeout)).
     ///
     /// The cache counts as unavailable after that.
@@ -221,7 +221,7 @@ impl Decision {
         Self { is_allowed: false, limit, remaining, retry_after, reset_after, is_counted: true }
     }
 
-    /// Decision of a limiter that fails open.
+    /// Returns the decision of a limiter that fails open.
     fn not_counted(limit: u64) -> Self {
         Self { is_counted: false, ..Self::allowed(limit, 0, Duration::ZERO) }
     }

@@ -50,7 +50,7 @@ impl Gcra {
         Self { limit, period, burst: limit }
     }
 
-    /// Number of actions that are allowed at once (default: the limit).
+    /// Sets the number of actions that are allowed at once (default: the limit).
     pub fn burst(self, burst: u64) -> Self {
         Self { burst, ..self }
     }
@@ -73,7 +73,7 @@ impl From<Gcra> for Rule {
 }
 
 impl Rule {
-    /// Maximum number of actions at once.
+    /// Returns the maximum number of actions at once.
     pub(super) fn at_once(self) -> u64 {
         match self {
             Self::FixedWindow(FixedWindow { limit, .. }) => limit,

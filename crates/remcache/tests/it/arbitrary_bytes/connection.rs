@@ -183,7 +183,7 @@ impl Simulation {
     fn abandon(&mut self, number: u8) {
         if let Some(&request_id) = self.request_ids.get(usize::from(number)) {
             self.connection.abandon(request_id, self.now);
-            // Tickets are in the order of the tags.
+            // Request ids are in the order of the tags.
             self.mark_abandoned(u64::from(number));
         }
     }

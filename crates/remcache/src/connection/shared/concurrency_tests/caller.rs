@@ -106,9 +106,9 @@ impl Caller {
         let keys = [0, 1].map(|place| format!("{key}-{place}"));
         let connection = Arc::clone(&self.scene.connection);
         let now = Instant::now();
-        let run =
-            connection.submit_run(keys.len(), |place| Request::get(keys[place].as_str()), deadline(now), now, None);
-        self.attend(run.attend);
+        let batch =
+            connection.submit_batch(keys.len(), |place| Request::get(keys[place].as_str()), deadline(now), now, None);
+        self.start_task_if(batch.needs_attention);
         let mut outcomes = [0, 0];
         let mut count = |this: &mut Self, replies: &mut Vec<(u32, Reply)>| {
             for (place, reply) in replies.drain(..) {
@@ -116,19 +116,19 @@ impl Caller {
                 this.check(&keys[place as usize], &reply);
             }
         };
-        let mut replies = run.refused;
+        let mut replies = batch.refused;
         count(self, &mut replies);
-        if let Some(slot) = run.slot {
+        if let Some(slot) = batch.slot {
             if !self.waits().await {
-                return connection.abandon_run(slot);
+                return connection.abandon_batch(slot);
             }
-            while !poll_fn(|cx| connection.poll_run(slot, &mut replies, cx.waker())).await {
+            while !poll_fn(|cx| connection.poll_batch(slot, &mut replies, cx.waker())).await {
                 count(self, &mut replies);
             }
             count(self, &mut replies);
         }
         // Requests beyond the connection's capacity were not accepted and have no result.
-        let expected = [0, 1].map(|place| u32::from(place < run.taken));
+        let expected = [0, 1].map(|place| u32::from(place < batch.taken));
         assert_eq!(outcomes, expected, "one result for each accepted request");
     }
 
@@ -140,8 +140,8 @@ impl Caller {
             let (now, request_id) = (Instant::now(), queued.as_ref().map(Queued::request_id));
             let submit = |waker: &Waker| connection.submit(request, deadline(now), slot(waker), now, request_id);
             match poll_fn(|cx| Poll::Ready(submit(cx.waker()))).await {
-                Submitted::InFlight { flight, attend } => {
-                    self.attend(attend);
+                Submitted::InFlight { flight, needs_attention } => {
+                    self.start_task_if(needs_attention);
                     return Some(flight);
                 }
                 Submitted::Refused(reply) => {
@@ -180,8 +180,8 @@ impl Caller {
     }
 
     /// Starts the connection's task and the watchdog's, as `Server` does.
-    fn attend(&self, attend: bool) {
-        if !attend {
+    fn start_task_if(&self, needs_attention: bool) {
+        if !needs_attention {
             return;
         }
         if self.scene.may_stall && random().bool() {

@@ -37,7 +37,7 @@ impl<T> Outcome for Option<T> {
 }
 
 impl Migration {
-    /// Whether the key has the same server, and hence the same item, in both placements.
+    /// Returns whether the key has the same server, and hence the same item, in both placements.
     pub(crate) fn is_unmoved(&self, request: &Request<'_>) -> bool {
         request.key().is_ok_and(|key| self.has_same_server(key.as_bytes()))
     }
@@ -103,7 +103,7 @@ impl Migration {
         limit: Limit,
     ) -> Result<Option<Item>, Error> {
         match (copied, request.operation()) {
-            (BackfillResult::Nothing | BackfillResult::Overtaken, _) => Ok(None),
+            (BackfillResult::Nothing | BackfillResult::Superseded, _) => Ok(None),
             (BackfillResult::There(_), Operation::GetAndTouch) => self.fetch_from_new(request, limit).await,
             (BackfillResult::Left(_) | BackfillResult::Kept(_), Operation::GetAndTouch) => {
                 let item = self.send_to_old::<FetchWithSentinels>(request, limit).await?.flatten();
@@ -286,7 +286,7 @@ pub(crate) fn key_of<'r>(
     Ok(build(request.key()?.as_bytes()))
 }
 
-/// Whether a failed `set` invalidates the previous value: it may have been executed, or the server
+/// Returns whether a failed `set` invalidates the previous value: it may have been executed, or the server
 /// has dropped the previous value.
 pub(crate) fn ends_the_old_value(error: &Error) -> bool {
     error.may_have_executed() || matches!(error.kind(), ErrorKind::ValueTooLarge | ErrorKind::OutOfMemory)

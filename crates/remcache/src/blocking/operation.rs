@@ -63,14 +63,14 @@ options! {
 }
 
 impl<'a, 'c> BlockingOperation<'a, Set<'c>> {
-    /// Only if the item's CAS value is this one.
+    /// Makes the write conditional on this CAS value of the item.
     pub fn cas(self, cas: u64) -> BlockingOperation<'a, ConditionalSet<'c>> {
         BlockingOperation::new(self.runner, self.operation.cas(cas))
     }
 }
 
 impl<'a, 'c> BlockingOperation<'a, Delete<'c>> {
-    /// Only if the item's CAS value is this one.
+    /// Makes the write conditional on this CAS value of the item.
     pub fn cas(self, cas: u64) -> BlockingOperation<'a, ConditionalDelete<'c>> {
         BlockingOperation::new(self.runner, self.operation.cas(cas))
     }
@@ -87,7 +87,7 @@ impl BlockingOperation<'_, FlushAll<'_>> {
         self.map(|operation| operation.after(delay))
     }
 
-    /// How long each server may take to reply, instead of the client's
+    /// Sets how long each server may take to reply, instead of the client's
     /// [`timeout`](crate::config::Config::timeout).
     pub fn timeout(self, timeout: Duration) -> Self {
         self.map(|operation| operation.timeout(timeout))
@@ -95,24 +95,24 @@ impl BlockingOperation<'_, FlushAll<'_>> {
 }
 
 impl BlockingOperation<'_, LockBuilder<'_>> {
-    /// How long to wait while others hold the lock (default: not at all).
+    /// Sets how long to wait while others hold the lock (default: not at all).
     pub fn wait_up_to(self, wait: Duration) -> Self {
         self.map(|operation| operation.wait_up_to(wait))
     }
 
-    /// How long acquiring the lock may take in addition to waiting for another holder.
+    /// Sets how long acquiring the lock may take in addition to waiting for another holder.
     pub fn timeout(self, timeout: Duration) -> Self {
         self.map(|operation| operation.timeout(timeout))
     }
 
-    /// What to do when the cache is unavailable (default: [`FailClosed`](OnUnavailable::FailClosed)).
+    /// Sets what to do when the cache is unavailable (default: [`FailClosed`](OnUnavailable::FailClosed)).
     pub fn on_unavailable(self, on_unavailable: OnUnavailable) -> Self {
         self.map(|operation| operation.on_unavailable(on_unavailable))
     }
 }
 
 impl<T, E> BlockingOperation<'_, Recipe<'_, T, E>> {
-    /// How long the operation may take, with all its requests, retries and waits (default: each request has the
+    /// Sets how long the operation may take, with all its requests, retries and waits (default: each request has the
     /// client's [`timeout`](crate::config::Config::timeout)).
     pub fn timeout(self, timeout: Duration) -> Self {
         self.map(|operation| operation.timeout(timeout))
@@ -120,14 +120,14 @@ impl<T, E> BlockingOperation<'_, Recipe<'_, T, E>> {
 }
 
 impl<K: Kind> BlockingOperation<'_, Command<'_, K>> {
-    /// Timeout of this operation, instead of the client's [`timeout`](crate::config::Config::timeout).
+    /// Sets the timeout of this operation, instead of the client's [`timeout`](crate::config::Config::timeout).
     pub fn timeout(self, timeout: Duration) -> Self {
         self.map(|operation| operation.timeout(timeout))
     }
 }
 
 impl<K: Kind, Q: Entry> BlockingOperation<'_, Many<'_, K, Q>> {
-    /// How long to wait for the next reply, instead of the client's [`timeout`](crate::config::Config::timeout).
+    /// Sets how long to wait for the next reply, instead of the client's [`timeout`](crate::config::Config::timeout).
     pub fn timeout(self, timeout: Duration) -> Self {
         self.map(|operation| operation.timeout(timeout))
     }

@@ -14,7 +14,7 @@ use crate::support::{patient_config, stat, wait_until};
 /// Longer than any test.
 const LONG: Duration = Duration::from_secs(3600);
 
-fn near_cache(client: &Client, near: LocalCache) -> Cache<remcache::value::ByteString, str> {
+fn local_cache(client: &Client, near: LocalCache) -> Cache<remcache::value::ByteString, str> {
     Cache::new(client, "near", Codec::text()).local_cache(near)
 }
 
@@ -26,7 +26,7 @@ async fn gets(client: &Client) -> u64 {
 async fn a_copy_saves_requests() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
-    let cache = near_cache(&client, LocalCache::new(1 << 20, LONG));
+    let cache = local_cache(&client, LocalCache::new(1 << 20, LONG));
     cache.set("key", "value").await.unwrap();
     for _ in 0..100 {
         assert_eq!(cache.get("key").await.unwrap().as_deref(), Some("value"));
@@ -45,7 +45,7 @@ async fn a_copy_does_not_outlive_its_item() {
     let second = Duration::from_secs(1);
     for protocol in [ProtocolSetting::Binary, ProtocolSetting::Meta, ProtocolSetting::Text] {
         let client = Client::with_config([server.addr()], patient_config().protocol(protocol)).unwrap();
-        let cache = near_cache(&client, LocalCache::new(1 << 20, LONG));
+        let cache = local_cache(&client, LocalCache::new(1 << 20, LONG));
         let short = cache.clone().ttl(second);
         short.set("default", "value").await.unwrap();
         cache.set("call", "value").ttl(second).await.unwrap();
@@ -79,7 +79,7 @@ async fn a_copy_does_not_outlive_its_item() {
 async fn a_miss_is_not_cached() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
-    let cache = near_cache(&client, LocalCache::new(1 << 20, LONG));
+    let cache = local_cache(&client, LocalCache::new(1 << 20, LONG));
     assert_eq!(cache.get("key").await.unwrap(), None);
     client.set("near:key", "value").await.unwrap();
     assert_eq!(cache.get("key").await.unwrap().as_deref(), Some("value"));
@@ -89,7 +89,7 @@ async fn a_miss_is_not_cached() {
 async fn writes_of_this_process_are_visible_immediately() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
-    let cache = near_cache(&client, LocalCache::new(1 << 20, LONG));
+    let cache = local_cache(&client, LocalCache::new(1 << 20, LONG));
     let clone = cache.clone();
     for number in 0..50 {
         let text = number.to_string();
@@ -109,7 +109,7 @@ async fn writes_of_this_process_are_visible_immediately() {
 async fn writes_of_others_are_visible_after_the_copy_has_expired() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
-    let cache = near_cache(&client, LocalCache::new(1 << 20, Duration::from_millis(300)));
+    let cache = local_cache(&client, LocalCache::new(1 << 20, Duration::from_millis(300)));
     cache.set("key", "old").await.unwrap();
     cache.get("key").await.unwrap();
     client.set("near:key", "new").await.unwrap();
@@ -122,7 +122,7 @@ async fn concurrent_misses_send_one_request() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     client.set("near:key", "value").await.unwrap();
-    let cache = near_cache(&client, LocalCache::new(1 << 20, LONG));
+    let cache = local_cache(&client, LocalCache::new(1 << 20, LONG));
     let callers: Vec<_> = (0..100)
         .map(|_| {
             let cache = cache.clone();
@@ -139,7 +139,7 @@ async fn concurrent_misses_send_one_request() {
 async fn only_hot_keys_are_copied_if_configured() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
-    let cache = near_cache(&client, LocalCache::new(1 << 20, LONG).min_reads(5, LONG));
+    let cache = local_cache(&client, LocalCache::new(1 << 20, LONG).min_reads(5, LONG));
     let _ = cache.set_many([("hot", "1"), ("cold", "2")]).await;
     for _ in 0..4 {
         cache.get("cold").await.unwrap();
@@ -156,7 +156,7 @@ async fn only_hot_keys_are_copied_if_configured() {
 async fn a_concurrent_get_does_not_restore_the_old_value() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
-    let cache = near_cache(&client, LocalCache::new(1 << 20, LONG));
+    let cache = local_cache(&client, LocalCache::new(1 << 20, LONG));
     cache.set("key", "0").await.unwrap();
     let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let readers: Vec<_> = (0..4)
@@ -186,7 +186,7 @@ async fn a_concurrent_get_does_not_restore_the_old_value() {
 async fn errors_are_not_cached() {
     let mut server = Memcached::start(&[]);
     let client = client_of(&server);
-    let cache = near_cache(&client, LocalCache::new(1 << 20, LONG));
+    let cache = local_cache(&client, LocalCache::new(1 << 20, LONG));
     server.kill();
     assert!(cache.get("key").await.unwrap_err().is_unavailable());
     server.restart();
