@@ -57,6 +57,25 @@ fn unpack(packages: &[String], folder: &Path) -> Result<(), Failure> {
     fs::copy(root().join("Cargo.lock"), folder.join("Cargo.lock")).map(drop).map_err(failed)
 }
 
+/// Fails if the tag in the argument is not that of the version, or the changelog has no section of it.
+pub(crate) fn check_release(args: &[String]) -> Result<(), Failure> {
+    let [tag] = args else { return Err("usage: cargo xtask check-release TAG".to_owned()) };
+    let changelog =
+        fs::read_to_string(root().join("CHANGELOG.md")).map_err(|error| format!("CHANGELOG.md: {error}"))?;
+    check_tag(tag, &version()?, &changelog)
+}
+
+fn check_tag(tag: &str, version: &str, changelog: &str) -> Result<(), Failure> {
+    if tag.strip_prefix('v') != Some(version) {
+        return Err(format!("the tag {tag} is not that of the packages, whose version is {version}: v{version}"));
+    }
+    let heading = format!("## [{version}]");
+    if !changelog.lines().any(|line| line.starts_with(&heading)) {
+        return Err(format!("CHANGELOG.md has no section {heading}: rename [Unreleased], and add the date"));
+    }
+    Ok(())
+}
+
 /// Builds the tool for release, and makes its archive and, with cargo-deb, its Debian package in `target/release-assets`.
 ///
 /// Arguments: `--profile NAME` in place of `dist`.
@@ -168,6 +187,16 @@ mod tests {
     }
 
     #[test]
+    fn a_release_needs_the_tag_of_its_version_and_a_section_of_the_changelog() {
+        let changelog = "# Changelog\n\n## [Unreleased]\n\n## [1.2.3] - 2027-01-31\n";
+        check_tag("v1.2.3", "1.2.3", changelog).unwrap();
+        for tag in ["1.2.3", "v1.2", "v1.2.3-rc.1", "vv1.2.3"] {
+            assert!(check_tag(tag, "1.2.3", changelog).unwrap_err().contains("v1.2.3"), "{tag}");
+        }
+        assert!(check_tag("v1.2", "1.2", changelog).unwrap_err().contains("[1.2]"));
+    }
+
+    #[test]
     fn cargo_binstall_downloads_what_the_release_workflow_uploads() {
         let release = read(".github/workflows/release.yml");
         assert!(release.contains("tags: [\"v*\"]") && release.contains("target/release-assets/*.tar.gz"));
@@ -187,16 +216,22 @@ mod tests {
     }
 
     #[test]
-    fn the_container_file_copies_what_exists() {
+    fn the_container_file_builds_copies_and_starts_what_exists() {
         let file = read("Containerfile");
-        for line in file.lines().filter_map(|line| line.strip_prefix("COPY ")) {
-            let mut words: Vec<&str> = line.split_whitespace().collect();
+        let instructions = |name| file.lines().filter_map(move |line| line.strip_prefix(name)?.strip_prefix(' '));
+        for arguments in instructions("COPY") {
+            let mut words: Vec<&str> = arguments.split_whitespace().collect();
             words.pop();
             match words[..] {
                 ["--from=build", program] => assert_eq!(program, format!("/src/{}", crate::TOOL)),
-                _ => assert!(words.iter().all(|path| root().join(path).exists()), "{line}"),
+                _ => assert!(words.iter().all(|path| root().join(path).exists()), "{arguments}"),
             }
         }
-        assert!(file.contains("--profile dist -p remcache-cli"));
+        let build = instructions("RUN").find(|command| command.starts_with("cargo "));
+        assert_eq!(build, Some("cargo build --locked --profile dist -p remcache-cli --features full"));
+        assert_eq!(instructions("ENTRYPOINT").collect::<Vec<_>>(), [r#"["remcache"]"#]);
+        // What the build reads is in its context.
+        let ignored = read(".dockerignore");
+        assert!(ignored.lines().all(|line| ["/target", "/target-*", "/.git"].contains(&line)), "{ignored}");
     }
 }

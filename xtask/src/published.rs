@@ -154,6 +154,31 @@ mod tests {
     }
 
     #[test]
+    fn packages_have_what_crates_io_and_docs_rs_show() {
+        const KEYS: &[&str] = &[
+            "description",
+            "license",
+            "repository",
+            "homepage",
+            "documentation",
+            "readme",
+            "keywords",
+            "categories",
+            "rust-version",
+        ];
+        for package in packages().unwrap() {
+            let manifest = fs::read_to_string(folder(&package).join("Cargo.toml")).unwrap();
+            let has = |key| {
+                manifest.lines().any(|line| line.strip_prefix(key).is_some_and(|rest| rest.starts_with([' ', '.'])))
+            };
+            let missing: Vec<_> = KEYS.iter().filter(|&&key| !has(key)).collect();
+            assert!(missing.is_empty(), "{package} lacks {missing:?}");
+            let docs = "[package.metadata.docs.rs]\nall-features = true\n";
+            assert!(package == "remcache-cli" || manifest.contains(docs), "{package}");
+        }
+    }
+
+    #[test]
     fn packages_with_features_are_listed() {
         for package in packages().unwrap() {
             let text = fs::read_to_string(folder(&package).join("Cargo.toml")).unwrap();
