@@ -119,6 +119,25 @@ fn a_context_may_name_a_source() {
 }
 
 #[test]
+fn copy_takes_contexts_that_name_sources() {
+    let (old, new) = (nodes(), nodes());
+    let endpoints = [endpoint(&old), endpoint(&new)];
+    let [from, to] = endpoints.each_ref().map(elasticache);
+    for number in 0..20 {
+        run(&from, &["set", &format!("shop:{number}"), "value"]).exits(0);
+    }
+    let home = scratch();
+    let home = home.path().to_str().expect("a path in UTF-8");
+    let remcache = |args: &[&str]| remcache(args).env("HOME", home).run().exits(0);
+    remcache(&["context", "add", "old", "-s", &from, "--namespace", "shop:"]);
+    remcache(&["context", "add", "new", "-s", &to, "--namespace", "store:"]);
+    remcache(&["copy", "--timeout", "20s", "--from", "old", "--to", "new"]);
+    let all = addresses(&new).join(",");
+    let keys = run(&all, &["keys"]).exits(0);
+    assert!(keys.lines().len() == 20 && keys.lines().iter().all(|key| key.starts_with("store:")), "{keys:?}");
+}
+
+#[test]
 fn a_source_that_cannot_be_asked_is_named() {
     let address = format!("127.0.0.1:{}", unused_port());
     let url = format!("elasticache+memcached://{address}");
