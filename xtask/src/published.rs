@@ -50,7 +50,14 @@ pub(crate) fn check_windows() -> Result<(), Failure> {
 /// Checks dependencies with cargo-deny, by the rules of `deny.toml`: all checks, or those that the arguments name.
 pub(crate) fn check_dependencies(checks: &[String]) -> Result<(), Failure> {
     ensure_installed("cargo-deny", &["deny", "--version"])?;
-    Step::cargo("dependencies", ["deny", "check"]).args(checks.iter().cloned()).run()
+    let checked = Step::cargo("dependencies", ["deny", "check"]).args(checks.iter().cloned()).run();
+    checked.map_err(|failure| match checks {
+        [] => format!(
+            "{failure}\nwithout access to the database of advisories, run the other checks:\n  \
+             cargo xtask check-dependencies bans licenses sources"
+        ),
+        _ => failure,
+    })
 }
 
 /// Compares the public API of the libraries with a Git revision, by default `origin/main`.
