@@ -44,6 +44,21 @@ pub(crate) fn escape_json(json: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
+/// Text for Prometheus with unsafe characters as `\\x1b`. They can only be in labels, where a backslash is doubled.
+#[cfg(feature = "serve-metrics")]
+pub(crate) fn escape_prometheus(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            c if is_unsafe(c) && c != '\n' => {
+                escaped.push_str(&escape_line(c.encode_utf8(&mut [0; 4])).replace('\\', "\\\\"));
+            }
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
 fn escape_if(text: &str, is_escaped: impl Fn(char) -> bool) -> Cow<'_, str> {
     if !text.contains(&is_escaped) {
         return Cow::Borrowed(text);

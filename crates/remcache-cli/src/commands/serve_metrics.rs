@@ -15,6 +15,7 @@ use remcache::Client;
 use remcache::observe::{DURATION_BUCKETS, Metrics};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::escape::escape_prometheus;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::metrics;
 use crate::session::Session;
@@ -89,7 +90,7 @@ async fn serve(stream: TcpStream, client: Client, own: &'static PrometheusHandle
 async fn answer(request: &Request<Incoming>, client: &Client, own: &PrometheusHandle) -> Response<Full<Bytes>> {
     let (status, kind, body) = match (request.method(), request.uri().path()) {
         (&Method::GET | &Method::HEAD, "/metrics") => {
-            let text = metrics::scrape(client).await.text + &own.render();
+            let text = metrics::scrape(client).await.text + &escape_prometheus(&own.render());
             (StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
         }
         (&Method::GET | &Method::HEAD, "/") => {

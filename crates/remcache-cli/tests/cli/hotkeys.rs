@@ -102,9 +102,10 @@ fn events_that_a_server_drops_are_counted() {
     assert!(lines[0].starts_with("key,key_b64,server,gets,"), "{run:?}");
     let cells: Vec<_> = lines[1].split(',').collect();
     let (gets, rate): (u64, f64) = (cells[3].parse().unwrap(), cells[5].parse().unwrap());
-    // The worker is faster than its log: few events are reported, and the rate is that of all.
+    // The worker is faster than its log: few events are reported, and the rate is that of all. The log has a few other
+    // events, which are skipped like these.
     assert!(cells[0] == "hot" && gets < GETS as u64, "{run:?}");
-    assert!(rate <= GETS as f64 / 4.0 && rate > gets as f64 / 4.0, "{run:?}");
+    assert!(rate <= 1.1 * GETS as f64 / 4.0 && rate > gets as f64 / 4.0, "{run:?}");
     assert!(run.stderr.contains("skipped by the server's log buffer: the rates are estimates"), "{run:?}");
 }
 
