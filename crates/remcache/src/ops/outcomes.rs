@@ -55,7 +55,7 @@ impl<K, T> Outcomes<K, T> {
     ///
     /// # Errors
     /// The first key's that failed. A write that the server refused is a value: see
-    /// [`refused`](Outcomes::refused).
+    /// [`not_applied`](Outcomes::not_applied).
     pub fn into_result(self) -> Result<Vec<(K, T)>, Error> {
         self.0.into_iter().map(|(key, result)| Ok((key, result?))).collect()
     }

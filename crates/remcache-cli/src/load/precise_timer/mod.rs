@@ -2,7 +2,6 @@
 
 #[cfg(not(target_os = "linux"))]
 mod thread;
-#[cfg(target_os = "linux")]
 mod timerfd;
 
 #[cfg(not(target_os = "linux"))]

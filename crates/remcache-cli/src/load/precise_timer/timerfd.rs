@@ -1,4 +1,5 @@
 //! A precise timer of the Linux kernel, which wakes the runtime as a socket does: no other thread is involved.
+#![cfg(target_os = "linux")]
 
 use std::io;
 use std::os::fd::OwnedFd;
