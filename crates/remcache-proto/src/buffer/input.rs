@@ -34,7 +34,7 @@ impl InputBuffer {
     /// Smallest value, in bytes, that may share the read buffer instead of being copied.
     pub(crate) const MIN_SHARED_LEN: usize = 4096;
 
-    /// Creates an empty buffer, which allocates on the first call of [`InputBuffer::spare`].
+    /// Creates an empty buffer, which allocates on the first call of [`InputBuffer::spare_capacity`].
     pub fn new() -> Self {
         Self::default()
     }

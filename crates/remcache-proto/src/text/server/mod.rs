@@ -1,8 +1,8 @@
 //! The text protocol for servers: parses a line into a command, as memcached 1.6.18 or a newer version does.
 //!
-//! [`line`](fn@line) splits a line off the input, [`parse`] parses it: classic commands, meta commands
+//! [`split_line`] splits a line off the input, [`parse`] parses it: classic commands, meta commands
 //! ([`meta::server`](crate::meta::server)), and administrative ones, whose arguments are left to the server.
-//! [`value`] splits off the data block of a storage command.
+//! [`split_value`] splits off the data block of a storage command.
 //!
 //! ```
 //! use remcache_proto::text::server::{self, Command};
