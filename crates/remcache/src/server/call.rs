@@ -214,9 +214,6 @@ impl<'a> ServerCall<'a> {
     #[cold]
     fn check_size(&mut self, deadline: Deadline, waker: &Waker) -> Poll<Reply> {
         let Some(server) = self.server.clone() else { return self.finish(no_server()) };
-        if let Some(settings) = server.known_item_settings() {
-            return self.submit_if_accepted(settings, deadline, Instant::now(), waker);
-        }
         let until = Instant::from_std(deadline.at);
         self.state = State::CheckingSize(Box::pin(async move { server.item_settings(until).await }));
         self.poll_size(waker)
@@ -227,22 +224,10 @@ impl<'a> ServerCall<'a> {
         let settings = ready!(settings.as_mut().poll(&mut Context::from_waker(waker)));
         let now = Instant::now();
         self.observation.submitted(now);
-        match self.deadline {
-            Some(deadline) => self.submit_if_accepted(settings, deadline, now, waker),
-            None => self.overloaded(),
-        }
-    }
-
-    fn submit_if_accepted(
-        &mut self,
-        settings: ItemSettings,
-        deadline: Deadline,
-        now: Instant,
-        waker: &Waker,
-    ) -> Poll<Reply> {
-        match settings.refuse(&self.request) {
-            Some(refusal) => self.finish(refusal),
-            None => self.submit(deadline, now, waker),
+        match (settings.refuse(&self.request), self.deadline) {
+            (Some(refusal), _) => self.finish(refusal),
+            (None, Some(deadline)) => self.submit(deadline, now, waker),
+            (None, None) => self.overloaded(),
         }
     }
 
