@@ -28,48 +28,45 @@ pub(crate) fn escape_line(text: &str) -> Cow<'_, str> {
 pub(crate) fn escape_json(json: &str) -> Cow<'_, str> {
     // The document itself may be laid out over lines; within strings, line ends are escaped already.
     let is_escaped = |c: char| is_unsafe(c) && !matches!(c, '\n' | '\r' | '\t');
-    if !json.contains(is_escaped) {
-        return Cow::Borrowed(json);
-    }
-    let mut escaped = String::with_capacity(json.len() + 8);
-    for c in json.chars() {
-        match c {
-            c if is_escaped(c) => {
-                let units = c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect::<String>();
-                escaped.push_str(&units);
-            }
-            c => escaped.push(c),
-        }
-    }
-    Cow::Owned(escaped)
+    replace(json, is_escaped, |c, escaped| {
+        let units = c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect::<String>();
+        escaped.push_str(&units);
+    })
 }
 
 /// Text for Prometheus with unsafe characters as `\\x1b`. They can only be in labels, where a backslash is doubled.
 #[cfg(feature = "serve-metrics")]
-pub(crate) fn escape_prometheus(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            c if is_unsafe(c) && c != '\n' => {
-                escaped.push_str(&escape_line(c.encode_utf8(&mut [0; 4])).replace('\\', "\\\\"));
-            }
-            c => escaped.push(c),
-        }
-    }
-    escaped
+pub(crate) fn escape_prometheus(text: &str) -> Cow<'_, str> {
+    replace(
+        text,
+        |c| is_unsafe(c) && c != '\n',
+        |c, escaped| {
+            escaped.push('\\');
+            push_escape(c, escaped);
+        },
+    )
 }
 
 fn escape_if(text: &str, is_escaped: impl Fn(char) -> bool) -> Cow<'_, str> {
+    replace(text, is_escaped, push_escape)
+}
+
+/// Appends a character as `\n`, `\x1b` or `\u{202e}`.
+fn push_escape(c: char, escaped: &mut String) {
+    match c.is_ascii() {
+        true => escaped.extend(std::ascii::escape_default(c as u8).map(char::from)),
+        false => escaped.extend(c.escape_unicode()),
+    }
+}
+
+/// Returns the text with the characters that `is_escaped` selects written by `push`.
+fn replace(text: &str, is_escaped: impl Fn(char) -> bool, push: impl Fn(char, &mut String)) -> Cow<'_, str> {
     if !text.contains(&is_escaped) {
         return Cow::Borrowed(text);
     }
     let mut escaped = String::with_capacity(text.len() + 8);
     for c in text.chars() {
-        match c {
-            c if !is_escaped(c) => escaped.push(c),
-            c if c.is_ascii() => escaped.extend(std::ascii::escape_default(c as u8).map(char::from)),
-            c => escaped.extend(c.escape_unicode()),
-        }
+        if is_escaped(c) { push(c, &mut escaped) } else { escaped.push(c) }
     }
     Cow::Owned(escaped)
 }
@@ -90,5 +87,12 @@ mod tests {
         assert_eq!(json, "\"\\u202e\\udb40\\udc41\"");
         assert_eq!(serde_json::from_str::<String>(&json).unwrap(), "\u{202e}\u{e0041}");
         assert!(matches!(escape("plain"), Cow::Borrowed("plain")));
+    }
+
+    #[cfg(feature = "serve-metrics")]
+    #[test]
+    fn a_backslash_that_escapes_is_doubled_for_prometheus() {
+        let text = "up{server=\"a\\\\b\x1b\u{202e}\"} 1\n";
+        assert_eq!(escape_prometheus(text), "up{server=\"a\\\\b\\\\x1b\\\\u{202e}\"} 1\n");
     }
 }

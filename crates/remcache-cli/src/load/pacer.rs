@@ -15,7 +15,7 @@ pub(super) struct Pacer {
 }
 
 impl Pacer {
-    /// A pacer in the current runtime.
+    /// Creates a pacer in the current runtime.
     pub(super) fn new() -> Self {
         Self { timer: PreciseTimer::new().ok(), lead: Lead::default() }
     }
