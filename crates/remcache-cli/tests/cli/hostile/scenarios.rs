@@ -1,12 +1,12 @@
 //! Commands that need more than arguments: files, terminals, an end.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::io::{BufRead as _, BufReader};
 use std::process::Child;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use remcache_testkit::prometheus::http_get;
 use remcache_testkit::{Memcached, scratch};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -177,11 +177,7 @@ pub(super) fn serve_metrics(hostile: &Hostile) {
         let mut child = Running(remcache(args).spawn());
         let line = first_line(&mut child.0);
         let address = line.trim().trim_start_matches("http://").trim_end_matches("/metrics");
-        let mut stream = TcpStream::connect(address).unwrap_or_else(|error| panic!("{error}: {line:?}"));
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").expect("it listens");
-        let mut response = String::new();
-        stream.read_to_string(&mut response).expect("it is UTF-8");
-        let body = response.split_once("\r\n\r\n").expect("a body").1;
+        let (_, body) = http_get(address, "/metrics").unwrap_or_else(|| panic!("no answer: {line:?}"));
         assert!(body.contains("memcached_version{") && body.contains("\\\\x1b[2J"), "{}", body.escape_debug());
         let body = body.replace('\r', "");
         assert!(!body.contains(is_unsafe), "{}", body.escape_debug());

@@ -1,12 +1,12 @@
 //! Metrics of operations, in Prometheus format.
 
-use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::path::Path;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusRecorder};
 use remcache::observe::{DURATION_BUCKETS, Metrics, Outcome};
 use remcache::{Client, Config};
 use remcache_server::Server;
+use remcache_testkit::prometheus::promtool;
 
 use crate::support::patient_config;
 
@@ -57,32 +57,23 @@ fn counters_match_the_operations() {
     assert!(!text.contains("absent") && !text.contains("missing"), "no key is a label");
 }
 
-/// Runs `promtool`, of the package prometheus, and asserts that it accepts its input.
+/// Asserts that `promtool` accepts its input.
 #[track_caller]
-fn promtool(arguments: &[&str], input: &str) {
-    let mut promtool = Command::new("promtool")
-        .args(arguments)
-        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/monitoring"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap_or_else(|error| panic!("promtool: {error}: install it with `apt-get install prometheus`"));
-    promtool.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-    let output = promtool.wait_with_output().unwrap();
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{stdout}{stderr}{input}");
+fn accepts(arguments: &[&str], input: &str) {
+    let directory = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/monitoring"));
+    let result = promtool(arguments, directory, input);
+    assert!(result.is_ok(), "{result:?}{input}");
 }
 
 #[test]
 fn promtool_accepts_the_metrics() {
-    promtool(&["check", "metrics"], &rendered(patient_config()).0);
+    accepts(&["check", "metrics"], &rendered(patient_config()).0);
 }
 
 #[test]
 fn promtool_accepts_the_alert_rules_and_their_tests_pass() {
-    promtool(&["check", "rules", "alerts.yml"], "");
-    promtool(&["test", "rules", "alerts-test.yml"], "");
+    accepts(&["check", "rules", "alerts.yml"], "");
+    accepts(&["test", "rules", "alerts-test.yml"], "");
 }
 
 /// An operation without an error must not count as one.
