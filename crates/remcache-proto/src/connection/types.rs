@@ -1,4 +1,4 @@
-//! Public types of a connection: tags, request_ids, events, deadlines, limits.
+//! Public types of a connection: tags, request IDs, events, deadlines, limits.
 
 use std::time::{Duration, Instant};
 

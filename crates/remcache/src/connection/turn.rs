@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::connection::shared::{ConnectionHandle, Queued};
-use crate::connection::wait_queue::RequestId;
+use crate::connection::wait_queue::Ticket;
 use crate::time::after;
 
 /// A position in the queue for capacity, held until a deadline.
@@ -33,8 +33,8 @@ impl Turn {
         self.length
     }
 
-    /// Polls for the request_id to submit with; `None` if the deadline passes first.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<RequestId>> {
+    /// Polls for the ticket to submit with; `None` if the deadline passes first.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Ticket>> {
         loop {
             let now = Instant::now();
             // The deadline wins even if capacity is available: a server that is marked down frees it at that time.
@@ -42,7 +42,7 @@ impl Turn {
                 return Poll::Ready(None);
             }
             if self.queued.poll(cx.waker(), now) {
-                return Poll::Ready(Some(self.queued.request_id()));
+                return Poll::Ready(Some(self.queued.ticket()));
             }
             ready!(self.timer.as_mut().poll(cx));
             self.timer.as_mut().reset(self.deadline.min(after(Instant::now(), RECHECK)));

@@ -13,9 +13,9 @@ use tokio::time::Instant;
 #[derive(Debug, Default)]
 pub(super) struct WaitQueue {
     entries: VecDeque<Entry>,
-    /// The request_id of the first entry; request_ids are consecutive.
+    /// The ticket of the first entry; tickets are consecutive.
     first: u64,
-    /// The first request_id that may not have been notified.
+    /// The first ticket that may not have been notified.
     next: u64,
     waiting: usize,
     /// Notified callers, and the bytes of their values.
@@ -40,7 +40,7 @@ enum State {
 
 /// A caller's position in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RequestId(u64);
+pub(crate) struct Ticket(u64);
 
 impl WaitQueue {
     #[inline]
@@ -49,16 +49,16 @@ impl WaitQueue {
     }
 
     /// Appends a caller that needs capacity for a value of this length.
-    pub(super) fn push(&mut self, length: usize, waker: &Waker) -> RequestId {
-        let request_id = self.first + self.entries.len() as u64;
+    pub(super) fn push(&mut self, length: usize, waker: &Waker) -> Ticket {
+        let ticket = self.first + self.entries.len() as u64;
         self.entries.push_back(Entry { length, state: State::Waiting(waker.clone()) });
         self.waiting += 1;
-        RequestId(request_id)
+        Ticket(ticket)
     }
 
     /// Removes a caller that has used its turn or stopped waiting.
-    pub(super) fn remove(&mut self, request_id: RequestId) {
-        let Some(entry) = self.entry(request_id) else { return };
+    pub(super) fn remove(&mut self, ticket: Ticket) {
+        let Some(entry) = self.entry(ticket) else { return };
         let length = entry.length;
         match std::mem::replace(&mut entry.state, State::Gone) {
             State::Waiting(_) => {}
@@ -77,28 +77,28 @@ impl WaitQueue {
     }
 
     /// Returns the length of a caller's value.
-    pub(super) fn length_of(&self, request_id: RequestId) -> usize {
-        self.index(request_id).and_then(|index| self.entries.get(index)).map_or(0, |entry| entry.length)
+    pub(super) fn length_of(&self, ticket: Ticket) -> usize {
+        self.index(ticket).and_then(|index| self.entries.get(index)).map_or(0, |entry| entry.length)
     }
 
     /// Makes the caller wait again at its old position, because there is no capacity or it is not its turn.
-    pub(super) fn requeue(&mut self, request_id: RequestId, waker: &Waker) {
-        let Some(entry) = self.entry(request_id) else { return };
+    pub(super) fn requeue(&mut self, ticket: Ticket, waker: &Waker) {
+        let Some(entry) = self.entry(ticket) else { return };
         let length = entry.length;
         match &mut entry.state {
             State::Waiting(known) => known.clone_from(waker),
             State::Notified(_) => {
                 entry.state = State::Waiting(waker.clone());
                 self.end_turn(length);
-                self.next = self.next.min(request_id.0);
+                self.next = self.next.min(ticket.0);
             }
             State::Gone => {}
         }
     }
 
-    /// Returns whether it is the turn of this caller, or of a new one without a request_id.
-    pub(super) fn is_turn_of(&self, request_id: Option<RequestId>, now: Instant) -> bool {
-        let own = request_id.and_then(|request_id| self.entries.get(self.index(request_id)?));
+    /// Returns whether it is the turn of this caller, or of a new one without a ticket.
+    pub(super) fn is_turn_of(&self, ticket: Option<Ticket>, now: Instant) -> bool {
+        let own = ticket.and_then(|ticket| self.entries.get(self.index(ticket)?));
         let has_turn = own.is_some_and(|entry| matches!(entry.state, State::Notified(_)));
         has_turn || self.is_empty() || self.has_expired_turn(now)
     }
@@ -119,7 +119,7 @@ impl WaitQueue {
         now: Instant,
         wakers: &mut Vec<Waker>,
     ) {
-        while let Some(index) = self.index(RequestId(self.next)) {
+        while let Some(index) = self.index(Ticket(self.next)) {
             let Some(entry) = self.entries.get_mut(index) else { return };
             if matches!(entry.state, State::Waiting(_)) {
                 let bytes = self.notified_bytes.saturating_add(entry.length);
@@ -141,13 +141,13 @@ impl WaitQueue {
         self.notified_bytes = self.notified_bytes.saturating_sub(length);
     }
 
-    fn entry(&mut self, request_id: RequestId) -> Option<&mut Entry> {
-        let index = self.index(request_id)?;
+    fn entry(&mut self, ticket: Ticket) -> Option<&mut Entry> {
+        let index = self.index(ticket)?;
         self.entries.get_mut(index)
     }
 
-    fn index(&self, request_id: RequestId) -> Option<usize> {
-        request_id.0.checked_sub(self.first).and_then(|index| usize::try_from(index).ok())
+    fn index(&self, ticket: Ticket) -> Option<usize> {
+        ticket.0.checked_sub(self.first).and_then(|index| usize::try_from(index).ok())
     }
 }
 
@@ -185,7 +185,7 @@ mod tests {
             Self { queue: WaitQueue::default(), free, now: Instant::now() }
         }
 
-        fn push(&mut self) -> RequestId {
+        fn push(&mut self) -> Ticket {
             self.queue.push(0, Waker::noop())
         }
 
@@ -196,25 +196,25 @@ mod tests {
             wakers.len()
         }
 
-        fn has_turn(&self, request_id: RequestId) -> bool {
-            self.queue.is_turn_of(Some(request_id), self.now)
+        fn has_turn(&self, ticket: Ticket) -> bool {
+            self.queue.is_turn_of(Some(ticket), self.now)
         }
     }
 
     #[test]
     fn turns_are_given_in_order_and_as_many_as_there_is_capacity_for() {
         let mut scene = Scene::new(2);
-        let request_ids: Vec<_> = (0..4).map(|_| scene.push()).collect();
+        let tickets: Vec<_> = (0..4).map(|_| scene.push()).collect();
         assert_eq!(scene.notify(), 2);
         assert_eq!(
-            request_ids.iter().map(|request_id| scene.has_turn(*request_id)).collect::<Vec<_>>(),
+            tickets.iter().map(|ticket| scene.has_turn(*ticket)).collect::<Vec<_>>(),
             [true, true, false, false]
         );
         assert!(!scene.queue.is_turn_of(None, scene.now), "a caller that comes later");
         assert_eq!(scene.notify(), 0);
-        scene.queue.remove(request_ids[1]);
+        scene.queue.remove(tickets[1]);
         assert_eq!(scene.notify(), 1);
-        assert!(scene.has_turn(request_ids[2]) && !scene.has_turn(request_ids[3]));
+        assert!(scene.has_turn(tickets[2]) && !scene.has_turn(tickets[3]));
     }
 
     #[test]
@@ -256,14 +256,14 @@ mod tests {
     #[test]
     fn large_values_wait_for_their_bytes() {
         let mut scene = Scene::new(0);
-        let request_ids = [10, 20, 30].map(|length| scene.queue.push(length, Waker::noop()));
+        let tickets = [10, 20, 30].map(|length| scene.queue.push(length, Waker::noop()));
         let mut wakers = Vec::new();
         scene.queue.notify(|_, bytes| bytes <= 30, scene.now, &mut wakers);
         assert_eq!(wakers.len(), 2);
-        scene.queue.remove(request_ids[0]);
+        scene.queue.remove(tickets[0]);
         scene.queue.notify(|_, bytes| bytes <= 30, scene.now, &mut wakers);
         assert_eq!(wakers.len(), 2, "20 bytes are still to come");
-        scene.queue.remove(request_ids[1]);
+        scene.queue.remove(tickets[1]);
         scene.queue.notify(|_, bytes| bytes <= 30, scene.now, &mut wakers);
         assert_eq!(wakers.len(), 3);
     }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::config::Overload;
 use crate::connection::turn::Turn;
-use crate::connection::wait_queue::RequestId;
+use crate::connection::wait_queue::Ticket;
 use crate::error::ErrorKind;
 use crate::observe::{Exchange, OperationName, Outcome, Scope};
 use crate::policy::{Retries, may_repeat};
@@ -199,11 +199,11 @@ impl ServerBatch {
             }
             self.settings = None;
         }
-        let mut request_id = None;
+        let mut ticket = None;
         if let Some(turn) = &mut self.turn {
             match turn.poll(cx) {
                 Poll::Pending => return false,
-                Poll::Ready(Some(own)) => request_id = Some(own),
+                Poll::Ready(Some(own)) => ticket = Some(own),
                 Poll::Ready(None) => self.given_up = Some(Status::Overloaded),
             }
         }
@@ -215,7 +215,7 @@ impl ServerBatch {
         let end = self.indices.len().min(self.submitted + BATCH_LEN);
         let end = if sink.may_store() { self.checked_end(end, now, sink) } else { Some(end) };
         let Some(end) = end else { return true };
-        match self.submit(end, now, request_id, sink) {
+        match self.submit(end, now, ticket, sink) {
             0 => {
                 let next = self.indices.get(self.submitted);
                 let length = next.map_or(0, |index| sink.request(*index as usize).value().len());
@@ -259,7 +259,7 @@ impl ServerBatch {
         Some(end)
     }
 
-    fn submit(&mut self, end: usize, now: Instant, request_id: Option<RequestId>, sink: &mut impl BatchSink) -> u32 {
+    fn submit(&mut self, end: usize, now: Instant, ticket: Option<Ticket>, sink: &mut impl BatchSink) -> u32 {
         let Self { server, indices, submitted, .. } = self;
         let keys = indices.get(*submitted..end).unwrap_or_default();
         let last = keys.len().saturating_sub(1);
@@ -273,7 +273,7 @@ impl ServerBatch {
         };
         let extend_by = self.timeout;
         let deadline = Deadline { at: after(now, extend_by).into_std(), extend_by };
-        let batch = server.connection(self.conn).submit_batch(keys.len(), request, deadline, now, request_id);
+        let batch = server.connection(self.conn).submit_batch(keys.len(), request, deadline, now, ticket);
         for (position, reply) in batch.refused {
             if let Some(index) = keys.get(position as usize) {
                 complete(server, *index as usize, reply, sink);

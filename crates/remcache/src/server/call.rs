@@ -372,11 +372,11 @@ impl<'a> ServerCall<'a> {
             let (Some(server), State::WaitingForCapacity(turn)) = (&self.server, &mut self.state) else {
                 return Poll::Pending;
             };
-            let request_id = ready!(turn.poll(&mut Context::from_waker(waker)));
-            let (Some(deadline), Some(_)) = (self.deadline, request_id) else { return self.overloaded() };
+            let ticket = ready!(turn.poll(&mut Context::from_waker(waker)));
+            let (Some(deadline), Some(_)) = (self.deadline, ticket) else { return self.overloaded() };
             let (slot, now) = (Slot::Waiting(waker.clone()), Instant::now());
             self.observation.submitted(now);
-            match server.connection(self.conn).submit(&self.request, deadline, slot, now, request_id) {
+            match server.connection(self.conn).submit(&self.request, deadline, slot, now, ticket) {
                 Submitted::InFlight { flight, needs_attention } => {
                     return self.in_flight(flight, needs_attention, waker);
                 }

@@ -14,7 +14,7 @@ use crate::config::Overload;
 use crate::connection::shared::{Flight, Submitted};
 use crate::connection::slot::{Many, Slot};
 use crate::connection::turn::Turn;
-use crate::connection::wait_queue::RequestId;
+use crate::connection::wait_queue::Ticket;
 use crate::error::Error;
 use crate::observe::Parent;
 use crate::proto::{Deadline, Operation, Reply, Request, Status};
@@ -101,9 +101,9 @@ impl ReplyStream {
         self.server.as_ref().map_or_else(|_| Error::from(reply), |server| server.error(reply))
     }
 
-    /// Submits the request, with a request_id if it has waited for capacity; returns the reply that ends the stream if it
+    /// Submits the request, with a ticket if it has waited for capacity; returns the reply that ends the stream if it
     /// cannot be submitted.
-    fn submit(&mut self, request_id: Option<RequestId>, waker: &Waker) -> Option<Reply> {
+    fn submit(&mut self, ticket: Option<Ticket>, waker: &Waker) -> Option<Reply> {
         let server = match &self.server {
             Ok(server) => server,
             Err(reply) => return Some(reply.clone()),
@@ -112,7 +112,7 @@ impl ReplyStream {
         let extend_by = server.timeout();
         let deadline = *self.deadline.get_or_insert_with(|| Deadline { extend_by, ..fixed_deadline(now, extend_by) });
         let (connection, slot) = (server.connection(self.conn), Slot::Many(Box::<Many>::default()));
-        match connection.submit(&self.request, deadline, slot, now, request_id) {
+        match connection.submit(&self.request, deadline, slot, now, ticket) {
             Submitted::InFlight { flight, needs_attention } => {
                 if needs_attention && let Err(reply) = server.ensure_task(self.conn) {
                     connection.abandon(flight);
@@ -124,7 +124,7 @@ impl ReplyStream {
             }
             Submitted::Refused(reply) => Some(reply),
             // Another caller was faster.
-            Submitted::Full if request_id.is_some() => None,
+            Submitted::Full if ticket.is_some() => None,
             Submitted::Full if server.overload() == Overload::Wait => {
                 let (length, until) = (self.request.value().len(), Instant::from_std(deadline.at));
                 self.progress = Progress::WaitingForCapacity(Turn::new(connection, length, until, waker));
@@ -164,7 +164,7 @@ impl Stream for ReplyStream {
                 }
                 Progress::Call(call) => Some(ready!(call.as_mut().poll(cx))),
                 Progress::WaitingForCapacity(turn) => match ready!(turn.poll(cx)) {
-                    Some(request_id) => replies.submit(Some(request_id), cx.waker()),
+                    Some(ticket) => replies.submit(Some(ticket), cx.waker()),
                     None => Some(Reply::new(Status::Overloaded)),
                 },
                 Progress::InFlight(flight) => {

@@ -13,7 +13,7 @@ use crate::proto::{Deadline, Rejected, Reply, Request, Status};
 use crate::result::take_reply;
 
 impl ConnectionHandle {
-    /// Submits a request whose reply goes to a slot; a caller that has waited for capacity passes its request_id.
+    /// Submits a request whose reply goes to a slot; a caller that has waited for capacity passes its ticket.
     #[inline]
     pub(crate) fn submit(
         &self,
@@ -21,14 +21,14 @@ impl ConnectionHandle {
         deadline: Deadline,
         slot: Slot,
         now: Instant,
-        request_id: Option<wait_queue::RequestId>,
+        ticket: Option<wait_queue::Ticket>,
     ) -> Submitted {
         let mut state = self.lock();
         let entry = match state.admit() {
             Ok(()) => state.slots.vacant_key(),
             Err(reply) => return Submitted::Refused(reply),
         };
-        if self.has_to_queue(&state, request_id, now) {
+        if self.has_to_queue(&state, ticket, now) {
             return Submitted::Full;
         }
         match state.connection.submit(request, Some(tag(entry, 0)), deadline, now.into_std()) {
@@ -71,13 +71,13 @@ impl ConnectionHandle {
         request: impl Fn(usize) -> Request<'r>,
         deadline: Deadline,
         now: Instant,
-        request_id: Option<wait_queue::RequestId>,
+        ticket: Option<wait_queue::Ticket>,
     ) -> SubmittedBatch {
         let mut state = self.lock();
         let slot = state.slots.vacant_key();
         let mut batch =
             SubmittedBatch { taken: 0, refused: Vec::new(), slot: None, needs_attention: false, epoch: state.epoch };
-        if state.refusal.is_none() && self.has_to_queue(&state, request_id, now) {
+        if state.refusal.is_none() && self.has_to_queue(&state, ticket, now) {
             return batch;
         }
         state.connection.begin_batch(count);

@@ -15,19 +15,19 @@ impl ConnectionHandle {
     /// The turn of a caller that leaves passes to the next one.
     pub(crate) fn queue(self: &Arc<Self>, length: usize, waker: &Waker) -> Queued {
         let mut state = self.lock();
-        let request_id = state.queue.push(length, waker);
+        let ticket = state.queue.push(length, waker);
         let mut wakers = Vec::new();
         // Capacity may have become free since the caller was refused.
         self.notify_queue(&mut state, Instant::now(), &mut wakers);
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
-        Queued { link: Arc::clone(self), request_id }
+        Queued { link: Arc::clone(self), ticket }
     }
 
     /// Returns whether a caller must wait for others that came earlier.
     #[inline]
-    pub(super) fn has_to_queue(&self, state: &Inner, request_id: Option<wait_queue::RequestId>, now: Instant) -> bool {
-        !state.queue.is_empty() && (self.is_queued || request_id.is_some()) && !state.queue.is_turn_of(request_id, now)
+    pub(super) fn has_to_queue(&self, state: &Inner, ticket: Option<wait_queue::Ticket>, now: Instant) -> bool {
+        !state.queue.is_empty() && (self.is_queued || ticket.is_some()) && !state.queue.is_turn_of(ticket, now)
     }
 
     /// Notifies waiting callers if there is capacity for them.
@@ -51,13 +51,13 @@ impl ConnectionHandle {
 #[derive(Debug)]
 pub(crate) struct Queued {
     link: Arc<ConnectionHandle>,
-    request_id: wait_queue::RequestId,
+    ticket: wait_queue::Ticket,
 }
 
 impl Queued {
-    /// Returns the request_id to submit with.
-    pub(crate) fn request_id(&self) -> wait_queue::RequestId {
-        self.request_id
+    /// Returns the ticket to submit with.
+    pub(crate) fn ticket(&self) -> wait_queue::Ticket {
+        self.ticket
     }
 
     /// Returns whether to submit now, because it is this caller's turn or because requests are refused; registers
@@ -65,10 +65,10 @@ impl Queued {
     pub(crate) fn poll(&self, waker: &Waker, now: Instant) -> bool {
         let mut state = self.link.lock();
         let is_ready = state.refusal.is_some()
-            || state.queue.is_turn_of(Some(self.request_id), now)
-                && state.connection.has_capacity(state.queue.length_of(self.request_id));
+            || state.queue.is_turn_of(Some(self.ticket), now)
+                && state.connection.has_capacity(state.queue.length_of(self.ticket));
         if !is_ready {
-            state.queue.requeue(self.request_id, waker);
+            state.queue.requeue(self.ticket, waker);
         }
         is_ready
     }
@@ -77,7 +77,7 @@ impl Queued {
 impl Drop for Queued {
     fn drop(&mut self) {
         let mut state = self.link.lock();
-        state.queue.remove(self.request_id);
+        state.queue.remove(self.ticket);
         let mut wakers = Vec::new();
         self.link.notify_queue(&mut state, Instant::now(), &mut wakers);
         drop(state);

@@ -137,8 +137,8 @@ impl Caller {
         let connection = Arc::clone(&self.scene.connection);
         let mut queued: Option<Queued> = None;
         loop {
-            let (now, request_id) = (Instant::now(), queued.as_ref().map(Queued::request_id));
-            let submit = |waker: &Waker| connection.submit(request, deadline(now), slot(waker), now, request_id);
+            let (now, ticket) = (Instant::now(), queued.as_ref().map(Queued::ticket));
+            let submit = |waker: &Waker| connection.submit(request, deadline(now), slot(waker), now, ticket);
             match poll_fn(|cx| Poll::Ready(submit(cx.waker()))).await {
                 Submitted::InFlight { flight, needs_attention } => {
                     self.start_task_if(needs_attention);
