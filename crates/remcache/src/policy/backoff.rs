@@ -5,9 +5,9 @@ use std::time::Duration;
 /// The delays before attempts to reconnect.
 ///
 /// If only one connection was lost, reconnecting succeeds at once, so the first attempt comes soon. If it fails, the
-/// server is unavailable to all its clients since the same moment: each picks a random instant of the next `spread_interval`,
-/// and keeps its distance from the others by waiting a whole spread_interval before the next attempt. However long the outage
-/// lasts, the clients then reconnect over one spread_interval instead of all at once. Later attempts are rarer.
+/// server is unavailable to all its clients since the same moment: each picks a random instant of the next interval,
+/// and keeps its distance from the others by waiting a whole interval before the next attempt. However long the outage
+/// lasts, the clients then reconnect over one interval instead of all at once. Later attempts are rarer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Backoff {
     /// The longest delay before the first attempt.
