@@ -15,7 +15,7 @@ pub(crate) enum Slot {
     /// Several replies to one request.
     Many(Box<Many>),
     /// The replies to a batch of requests.
-    Batch(Box<Batch>),
+    Batch(Box<BatchReplies>),
 }
 
 /// Several replies to one request, in the order of their arrival.
@@ -31,7 +31,7 @@ pub(crate) struct Many {
 /// The caller is woken with the first reply of each read, so that it works on one part while the
 /// server works on the next.
 #[derive(Debug)]
-pub(crate) struct Batch {
+pub(crate) struct BatchReplies {
     pub(crate) replies: Vec<(u32, Reply)>,
     pub(crate) unanswered: u32,
     pub(crate) waker: Option<Waker>,
@@ -59,7 +59,7 @@ const MAX_REPLIES: usize = 100_000;
 impl Slot {
     pub(crate) fn batch(unanswered: u32) -> Self {
         let replies = Vec::with_capacity(unanswered.min(REPLIES_AT_ONCE) as usize);
-        Self::Batch(Box::new(Batch { replies, unanswered, waker: None }))
+        Self::Batch(Box::new(BatchReplies { replies, unanswered, waker: None }))
     }
 
     /// Returns whether a reply is available; registers the waker if not.
