@@ -37,6 +37,9 @@ struct CommandLine {
     /// With --pipelines: divide the numbers of keys and values by this
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     share: u32,
+    /// Run the callers of the mixed load on Tokio runtimes of their own that start and end all the time, and drop some calls
+    #[arg(long, conflicts_with_all = ["flapping", "pipelines"])]
+    runtimes: bool,
     /// The timeout of each request, in seconds
     #[arg(long, default_value_t = 1.0)]
     timeout: f64,
@@ -65,7 +68,7 @@ fn main() -> ExitCode {
                 runtime.block_on(flapping::run(settings, line.servers as usize, pause))
             }
             (_, true) => runtime.block_on(pipelines::run(settings, line.share as usize)),
-            _ => runtime.block_on(mixed::run(settings)),
+            _ => runtime.block_on(mixed::run(settings, line.runtimes)),
         }
     });
     match result {

@@ -23,11 +23,12 @@ const WORKERS: usize = 16;
 /// The interval of progress reports.
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Runs the load for the given duration, with all protocols at the same time.
+/// Runs the load for the given duration, with all protocols at the same time: on this runtime, or with
+/// `short_runtimes` on many that start and end.
 ///
 /// # Errors
 /// The first wrong result.
-pub(crate) async fn run(settings: Settings) -> Result<(), String> {
+pub(crate) async fn run(settings: Settings, short_runtimes: bool) -> Result<(), String> {
     let mut rng = Rng::with_seed(settings.seed);
     let servers: Vec<_> = (0..SERVERS).map(|_| (Memcached::start(&[]), Epoch::default())).collect();
     let epochs: Vec<_> = servers.iter().map(|(server, epoch)| (server.addr(), epoch.clone())).collect();
@@ -36,9 +37,12 @@ pub(crate) async fn run(settings: Settings) -> Result<(), String> {
     let shared = Arc::new(Shared {
         history: History::default(),
         end: start + settings.duration,
-        patience: settings.timeout * 3 + Duration::from_secs(20),
+        timeout: settings.timeout,
         operations: AtomicU64::new(0),
         errors: AtomicU64::new(0),
+        dropped: AtomicU64::new(0),
+        runtimes: AtomicU64::new(0),
+        lateness: AtomicU64::new(0),
     });
     let mut clients = Vec::new();
     let mut workers = JoinSet::new();
@@ -58,7 +62,10 @@ pub(crate) async fn run(settings: Settings) -> Result<(), String> {
                 rng: rng.fork(),
                 can_create_counters: protocol != ProtocolSetting::Text,
             };
-            workers.spawn(worker.run());
+            match short_runtimes {
+                true => workers.spawn_blocking(|| worker.run_on_short_runtimes()),
+                false => workers.spawn(worker.run()),
+            };
         }
         clients.push(client);
     }
@@ -75,6 +82,11 @@ pub(crate) async fn run(settings: Settings) -> Result<(), String> {
     println!("operations:    {operations} in {seconds:.0} s, {:.0} per second", operations as f64 / seconds);
     println!("wrong values:  0");
     println!("errors:        {}", count(&shared.errors));
+    println!("late:          at most {} ms after the deadline", count(&shared.lateness));
+    if short_runtimes {
+        println!("runtimes:      {}", count(&shared.runtimes));
+        println!("dropped calls: {}", count(&shared.dropped));
+    }
     println!("faults:        {} kills, {} stops", faults.kills, faults.stops);
     println!("reconnects:    {reconnects}");
     match (memory.last(), memory.slope()) {

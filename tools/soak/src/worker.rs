@@ -1,6 +1,7 @@
 //! A caller that makes random calls of every kind, and checks their results.
 
 use std::future::IntoFuture;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,10 +18,14 @@ use remcache_testkit::history::{Baseline, History, WriteStatus, value};
 pub(crate) struct Shared {
     pub(crate) history: History,
     pub(crate) end: Instant,
-    /// A call that takes longer than this hangs.
-    pub(crate) patience: Duration,
+    /// The timeout of the client.
+    pub(crate) timeout: Duration,
     pub(crate) operations: AtomicU64,
     pub(crate) errors: AtomicU64,
+    pub(crate) dropped: AtomicU64,
+    pub(crate) runtimes: AtomicU64,
+    /// The longest time between the deadline of a call for one key and its end, in milliseconds.
+    pub(crate) lateness: AtomicU64,
 }
 
 /// A caller, which is the only one that writes its keys.
@@ -40,6 +45,11 @@ pub(crate) struct Worker {
 }
 
 const KEYS: usize = 20;
+/// How long a short runtime runs, in milliseconds.
+const RUNTIME_MILLIS: RangeInclusive<u64> = 1..=200;
+/// A call that ends this much later than its timeout allows hangs. Calls with many keys, and retries on a new connection,
+/// extend the deadline.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Worker {
     /// Makes calls until the end.
@@ -48,18 +58,69 @@ impl Worker {
     /// The first wrong result.
     pub(crate) async fn run(mut self) -> Result<(), String> {
         while Instant::now() < self.shared.end {
-            match self.rng.u8(..100) {
-                0..40 => self.get().await?,
-                40..50 => self.get_many().await?,
-                50..68 => self.set().await?,
-                68..74 => self.set_many().await?,
-                74..80 => self.increment().await?,
-                80..94 => self.modify().await?,
-                94..97 => self.get_and_touch().await?,
-                _ => self.call_server().await?,
-            }
+            self.call_any().await?;
         }
         Ok(())
+    }
+
+    /// Makes calls on one runtime after the other until the end, and drops some of them.
+    ///
+    /// A runtime that ends takes the connections with it that were opened on it, of which other callers wait for replies.
+    ///
+    /// # Errors
+    /// The first wrong result, or a runtime that could not be started.
+    pub(crate) fn run_on_short_runtimes(mut self) -> Result<(), String> {
+        while Instant::now() < self.shared.end {
+            let mut builder = match self.rng.u8(..4) {
+                0 => tokio::runtime::Builder::new_multi_thread(),
+                _ => tokio::runtime::Builder::new_current_thread(),
+            };
+            let runtime = builder.worker_threads(1).enable_all().build();
+            let runtime = runtime.map_err(|error| format!("cannot start a runtime: {error}"))?;
+            self.shared.runtimes.fetch_add(1, Ordering::Relaxed);
+            let end = Instant::now() + Duration::from_millis(self.rng.u64(RUNTIME_MILLIS));
+            runtime.block_on(async {
+                while Instant::now() < end {
+                    match self.rng.u8(..20) {
+                        0 => self.drop_a_call().await,
+                        _ => self.call_any().await?,
+                    }
+                }
+                Ok::<_, String>(())
+            })?;
+        }
+        Ok(())
+    }
+
+    async fn call_any(&mut self) -> Result<(), String> {
+        match self.rng.u8(..100) {
+            0..40 => self.get().await,
+            40..50 => self.get_many().await,
+            50..68 => self.set().await,
+            68..74 => self.set_many().await,
+            74..80 => self.increment().await,
+            80..94 => self.modify().await,
+            94..97 => self.get_and_touch().await,
+            _ => self.call_server().await,
+        }
+    }
+
+    /// Drops a call after a short time, unless it has ended: a get, or a set that may be executed nevertheless.
+    async fn drop_a_call(&mut self) {
+        self.shared.dropped.fetch_add(1, Ordering::Relaxed);
+        let after = Duration::from_micros(self.rng.u64(..2_000));
+        if self.rng.bool() {
+            let key = self.any_key();
+            let _ = timeout(after, self.client.get(&key)).await;
+        } else {
+            let key = self.own_key();
+            let (n, epoch) = (self.shared.history.begin(&key), self.epoch(&key));
+            let status = match timeout(after, self.client.set(&key, value(&key, n))).await {
+                Ok(Ok(_)) => WriteStatus::Executed,
+                _ => WriteStatus::MaybeSent,
+            };
+            self.record(&key, n, status, epoch);
+        }
     }
 
     fn own_key(&mut self) -> String {
@@ -81,8 +142,14 @@ impl Worker {
     /// Waits for a call, and counts its operations.
     async fn call<T>(&self, what: &str, operations: u64, call: impl IntoFuture<Output = T>) -> Result<T, String> {
         self.shared.operations.fetch_add(operations, Ordering::Relaxed);
-        let patience = self.shared.patience;
-        timeout(patience, call.into_future()).await.map_err(|_| format!("{what} did not return within {patience:?}"))
+        let patience = self.shared.timeout * 3 + PATIENCE;
+        let begun = Instant::now();
+        let result = timeout(patience, call.into_future()).await;
+        if operations == 1 {
+            let late = begun.elapsed().saturating_sub(self.shared.timeout);
+            self.shared.lateness.fetch_max(u64::try_from(late.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        }
+        result.map_err(|_| format!("{what} did not return within {patience:?}"))
     }
 
     /// Returns what an error says about the request's execution. Only a failed server may be the cause of an error.

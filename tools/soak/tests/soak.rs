@@ -28,6 +28,16 @@ fn a_mixed_load_with_faults_gets_no_wrong_value() {
 }
 
 #[test]
+fn callers_on_short_runtimes_get_no_wrong_value() {
+    let text = run(&["--runtimes", "--seconds", "10"]);
+    assert!(text.contains("wrong values:  0"), "{text}");
+    for counted in ["runtimes:", "dropped calls:"] {
+        let line = text.lines().find(|line| line.starts_with(counted)).expect("a line");
+        assert!(!line.ends_with(" 0"), "{text}");
+    }
+}
+
+#[test]
 fn row_21_pipelines_complete_on_each_protocol_with_and_without_tls() {
     let text = run(&["--pipelines", "--share", "100"]);
     assert!(text.contains("wrong values:  0") && text.contains("reconnects:    0"), "{text}");
