@@ -18,7 +18,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::config::Config;
 use crate::connection::busy_poll::{BusyPoll, ReadStats};
-use crate::connection::shared::{Parked, TaskHandle};
+use crate::connection::shared::{ParkResult, TaskHandle};
 use crate::connection::tls_records::RecordWriter;
 use crate::health::state::ConnectionState;
 use crate::policy::Tripped;
@@ -218,9 +218,9 @@ impl IoLoop {
     /// Registers for the next submission or timeout, unless there is output to write or a timeout is due.
     fn park(&mut self, cx: &mut Context<'_>, can_write: bool) -> Result<Iteration, CloseReason> {
         let until = match self.handle.park(cx.waker(), can_write) {
-            Parked::HasOutput => return Ok(Iteration::Again),
-            Parked::Finished => return Err(CloseReason::Finished),
-            Parked::Until(until) => [until, self.probe_deadline].into_iter().flatten().min(),
+            ParkResult::HasOutput => return Ok(Iteration::Again),
+            ParkResult::Finished => return Err(CloseReason::Finished),
+            ParkResult::Until(until) => [until, self.probe_deadline].into_iter().flatten().min(),
         };
         let Some(until) = until else { return Ok(Iteration::Pending) };
         // The timer may fire early: most deadlines are met, and moving it for each request is expensive.

@@ -11,7 +11,7 @@ use tokio::task::coop::consume_budget;
 use tokio::time::Instant;
 
 use crate::config::Overload;
-use crate::connection::turn::Turn;
+use crate::connection::capacity_wait::CapacityWait;
 use crate::connection::wait_queue::Ticket;
 use crate::error::ErrorKind;
 use crate::observe::{Exchange, OperationName, Outcome, Scope};
@@ -35,7 +35,7 @@ pub(crate) struct ServerBatch {
     batches: VecDeque<InFlightBatch>,
     /// Buffer for replies taken out of a slot.
     replies: Vec<(u32, Reply)>,
-    turn: Option<Turn>,
+    capacity_wait: Option<CapacityWait>,
     /// The pending request for the server's item size limit.
     settings: Option<Pin<Box<dyn Future<Output = ItemSettings> + Send>>>,
     /// Whether the server was asked for its item size limit.
@@ -102,7 +102,7 @@ impl ServerBatch {
             resubmit: Vec::new(),
             batches: VecDeque::new(),
             replies: Vec::new(),
-            turn: None,
+            capacity_wait: None,
             settings: None,
             has_asked_limit: false,
             given_up: None,
@@ -200,15 +200,15 @@ impl ServerBatch {
             self.settings = None;
         }
         let mut ticket = None;
-        if let Some(turn) = &mut self.turn {
-            match turn.poll(cx) {
+        if let Some(wait) = &mut self.capacity_wait {
+            match wait.poll(cx) {
                 Poll::Pending => return false,
                 Poll::Ready(Some(own)) => ticket = Some(own),
                 Poll::Ready(None) => self.given_up = Some(Status::Overloaded),
             }
         }
         if let Some(status) = self.given_up {
-            self.turn = None;
+            self.capacity_wait = None;
             self.fail_all(status, sink);
             return true;
         }
@@ -220,11 +220,11 @@ impl ServerBatch {
                 let next = self.indices.get(self.submitted);
                 let length = next.map_or(0, |index| sink.request(*index as usize).value().len());
                 // If there was a turn for this length, another caller was faster; the queue position is kept.
-                if self.turn.as_ref().is_none_or(|turn| turn.length() != length) {
-                    self.turn = Some(self.queue(length, now, cx.waker()));
+                if self.capacity_wait.as_ref().is_none_or(|wait| wait.length() != length) {
+                    self.capacity_wait = Some(self.queue(length, now, cx.waker()));
                 }
             }
-            _ => self.turn = None,
+            _ => self.capacity_wait = None,
         }
         true
     }
@@ -310,14 +310,14 @@ impl ServerBatch {
     }
 
     /// Queues for capacity for a value of this length.
-    fn queue(&self, length: usize, now: Instant, waker: &Waker) -> Turn {
+    fn queue(&self, length: usize, now: Instant, waker: &Waker) -> CapacityWait {
         let limit = match self.server.overload() {
             Overload::Wait => self.timeout,
             Overload::Fail if self.batches.is_empty() => Duration::ZERO,
             // The call's own batches will free capacity.
             Overload::Fail => self.timeout,
         };
-        Turn::new(self.server.connection(self.conn), length, after(now, limit), waker)
+        CapacityWait::new(self.server.connection(self.conn), length, after(now, limit), waker)
     }
 
     /// Fails every key that was not submitted.

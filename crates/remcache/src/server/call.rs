@@ -10,9 +10,9 @@ use tokio::task::coop::poll_proceed;
 use tokio::time::Instant;
 
 use crate::config::Overload;
+use crate::connection::capacity_wait::CapacityWait;
 use crate::connection::shared::{Flight, Submitted};
 use crate::connection::slot::Slot;
-use crate::connection::turn::Turn;
 use crate::observe::{Established, OperationName, Parent};
 use crate::policy::{Retries, may_repeat};
 use crate::proto::{Deadline, Delivery, Operation, Reply, Request, Status};
@@ -47,7 +47,7 @@ pub(crate) struct ServerCall<'a> {
 enum State {
     Start,
     /// Waits for capacity on a connection that has none.
-    WaitingForCapacity(Box<Turn>),
+    WaitingForCapacity(Box<CapacityWait>),
     /// Waits for the server's item size limit: a value above it must not be sent.
     CheckingSize(Pin<Box<dyn Future<Output = ItemSettings> + Send>>),
     /// Waits for the reply.
@@ -362,17 +362,17 @@ impl<'a> ServerCall<'a> {
     fn wait(&mut self, deadline: Deadline, waker: &Waker) -> Poll<Reply> {
         let Some(server) = &self.server else { return self.finish(no_server()) };
         let length = self.request.value().len();
-        let turn = Turn::new(server.connection(self.conn), length, Instant::from_std(deadline.at), waker);
-        self.state = State::WaitingForCapacity(Box::new(turn));
+        let wait = CapacityWait::new(server.connection(self.conn), length, Instant::from_std(deadline.at), waker);
+        self.state = State::WaitingForCapacity(Box::new(wait));
         self.poll_capacity(waker)
     }
 
     fn poll_capacity(&mut self, waker: &Waker) -> Poll<Reply> {
         loop {
-            let (Some(server), State::WaitingForCapacity(turn)) = (&self.server, &mut self.state) else {
+            let (Some(server), State::WaitingForCapacity(wait)) = (&self.server, &mut self.state) else {
                 return Poll::Pending;
             };
-            let ticket = ready!(turn.poll(&mut Context::from_waker(waker)));
+            let ticket = ready!(wait.poll(&mut Context::from_waker(waker)));
             let (Some(deadline), Some(_)) = (self.deadline, ticket) else { return self.overloaded() };
             let (slot, now) = (Slot::Waiting(waker.clone()), Instant::now());
             self.observation.submitted(now);

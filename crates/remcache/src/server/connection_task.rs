@@ -13,7 +13,7 @@ use crate::address::{Address, Endpoint};
 use crate::config::Config;
 use crate::connection::handshake::{Established, ProtocolCache, ReconnectState, Refused, establish};
 use crate::connection::io::{CloseReason, IoLoop};
-use crate::connection::shared::{Demand, NO_CREDENTIALS, TaskHandle};
+use crate::connection::shared::{NO_CREDENTIALS, TaskAction, TaskHandle};
 use crate::connection::watchdog;
 use crate::failure::Failure;
 use crate::health::state::ConnectionState;
@@ -88,7 +88,7 @@ impl Task {
     pub(crate) async fn run(mut self) {
         loop {
             self.handle.set_state(ConnectionState::Idle);
-            if poll_fn(|cx| self.handle.poll_demand(cx.waker())).await == Demand::Stop {
+            if poll_fn(|cx| self.handle.poll_action(cx.waker())).await == TaskAction::Stop {
                 return;
             }
             self.handle.set_state(ConnectionState::Connecting);
@@ -260,8 +260,8 @@ impl Task {
         let until = after(self.retry_from, wait);
         self.register_takeover_deadline(until);
         let mut wait = pin!(sleep_until(until));
-        poll_fn(|cx| match self.handle.poll_demand(cx.waker()) {
-            Poll::Ready(Demand::Stop) => Poll::Ready(true),
+        poll_fn(|cx| match self.handle.poll_action(cx.waker()) {
+            Poll::Ready(TaskAction::Stop) => Poll::Ready(true),
             _ => wait.as_mut().poll(cx).map(|()| false),
         })
         .await

@@ -102,12 +102,14 @@ impl ServerHandle {
         self.server.load().0
     }
 
-    /// Returns the number of failed deletes that will be repeated: see [`Config::delete_journal`](crate::config::Config::delete_journal).
+    /// Returns the number of failed deletes that will be repeated: see
+    /// [`Config::delete_journal`](crate::config::Config::delete_journal).
     pub fn pending_deletes(&self) -> usize {
         self.server.journal().pending()
     }
 
-    /// Returns the number of failed deletes that will not be repeated, because the journal was full or the server refused them.
+    /// Returns the number of failed deletes that will not be repeated, because the journal was full or the server
+    /// refused them.
     pub fn dropped_deletes(&self) -> u64 {
         self.server.journal().dropped()
     }

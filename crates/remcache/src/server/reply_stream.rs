@@ -11,9 +11,9 @@ use futures_core::Stream;
 use tokio::time::Instant;
 
 use crate::config::Overload;
+use crate::connection::capacity_wait::CapacityWait;
 use crate::connection::shared::{Flight, Submitted};
 use crate::connection::slot::{Many, Slot};
-use crate::connection::turn::Turn;
 use crate::connection::wait_queue::Ticket;
 use crate::error::Error;
 use crate::observe::Parent;
@@ -52,7 +52,7 @@ enum Progress {
     Start,
     /// Another future produces the only reply.
     Call(Pin<Box<dyn Future<Output = Reply> + Send>>),
-    WaitingForCapacity(Turn),
+    WaitingForCapacity(CapacityWait),
     InFlight(Flight),
     Ended,
 }
@@ -127,7 +127,7 @@ impl ReplyStream {
             Submitted::Full if ticket.is_some() => None,
             Submitted::Full if server.overload() == Overload::Wait => {
                 let (length, until) = (self.request.value().len(), Instant::from_std(deadline.at));
-                self.progress = Progress::WaitingForCapacity(Turn::new(connection, length, until, waker));
+                self.progress = Progress::WaitingForCapacity(CapacityWait::new(connection, length, until, waker));
                 None
             }
             Submitted::Full | Submitted::NoReply { .. } => Some(Reply::new(Status::Overloaded)),
@@ -163,7 +163,7 @@ impl Stream for ReplyStream {
                     replies.submit(None, cx.waker())
                 }
                 Progress::Call(call) => Some(ready!(call.as_mut().poll(cx))),
-                Progress::WaitingForCapacity(turn) => match ready!(turn.poll(cx)) {
+                Progress::WaitingForCapacity(wait) => match ready!(wait.poll(cx)) {
                     Some(ticket) => replies.submit(Some(ticket), cx.waker()),
                     None => Some(Reply::new(Status::Overloaded)),
                 },

@@ -55,7 +55,7 @@ impl ConnectionHandle {
         }
         match state.connection.submit(request, None, deadline, now.into_std()) {
             Ok(_) => {
-                let needs_attention = !state.is_attended();
+                let needs_attention = !state.has_running_task();
                 wake(state);
                 Submitted::NoReply { needs_attention }
             }

@@ -21,7 +21,7 @@ impl ConnectionHandle {
         self.notify_queue(&mut state, Instant::now(), &mut wakers);
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
-        Queued { link: Arc::clone(self), ticket }
+        Queued { connection: Arc::clone(self), ticket }
     }
 
     /// Returns whether a caller must wait for others that came earlier.
@@ -50,7 +50,7 @@ impl ConnectionHandle {
 /// A caller's position in the queue for capacity; dropping it leaves the queue.
 #[derive(Debug)]
 pub(crate) struct Queued {
-    link: Arc<ConnectionHandle>,
+    connection: Arc<ConnectionHandle>,
     ticket: wait_queue::Ticket,
 }
 
@@ -63,7 +63,7 @@ impl Queued {
     /// Returns whether to submit now, because it is this caller's turn or because requests are refused; registers
     /// the waker otherwise.
     pub(crate) fn poll(&self, waker: &Waker, now: Instant) -> bool {
-        let mut state = self.link.lock();
+        let mut state = self.connection.lock();
         let is_ready = state.refusal.is_some()
             || state.queue.is_turn_of(Some(self.ticket), now)
                 && state.connection.has_capacity(state.queue.length_of(self.ticket));
@@ -76,10 +76,10 @@ impl Queued {
 
 impl Drop for Queued {
     fn drop(&mut self) {
-        let mut state = self.link.lock();
+        let mut state = self.connection.lock();
         state.queue.remove(self.ticket);
         let mut wakers = Vec::new();
-        self.link.notify_queue(&mut state, Instant::now(), &mut wakers);
+        self.connection.notify_queue(&mut state, Instant::now(), &mut wakers);
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
     }

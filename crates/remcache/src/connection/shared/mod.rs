@@ -25,7 +25,7 @@ use tokio::time::Instant;
 
 pub(crate) use crate::connection::shared::capacity::Queued;
 pub(crate) use crate::connection::shared::flight::{Flight, Submitted};
-pub(crate) use crate::connection::shared::task_side::{Demand, Parked, TaskHandle};
+pub(crate) use crate::connection::shared::task_side::{ParkResult, TaskAction, TaskHandle};
 
 use self::lifecycle::TaskState;
 use super::slot::Slot;
@@ -182,32 +182,33 @@ impl ConnectionHandle {
         self.lock().connection_state == ConnectionState::Closed
     }
 
-    /// Changes the connection's state: see [`TaskHandle::set_state`]. Requests refused from now on have the given status.
-    fn change(&self, mut state: MutexGuard<'_, Inner>, condition: ConnectionState, refused_as: Option<Status>) -> bool {
-        if condition.is_down() {
+    /// Changes the connection's state: see [`TaskHandle::set_state`]. Requests refused from now on have the given
+    /// status.
+    fn change(&self, mut state: MutexGuard<'_, Inner>, new_state: ConnectionState, refused_as: Option<Status>) -> bool {
+        if new_state.is_down() {
             state.failures += 1;
             self.state_changed.notify_waiters();
         }
-        if state.connection_state == ConnectionState::Closed || state.connection_state == condition {
+        if state.connection_state == ConnectionState::Closed || state.connection_state == new_state {
             return false;
         }
-        let is_news = !(state.connection_state.is_down() && condition.is_down());
+        let is_news = !(state.connection_state.is_down() && new_state.is_down());
         if is_news {
             state.since = SystemTime::now();
         }
-        state.refusal = condition.refusal();
+        state.refusal = new_state.refusal();
         state.refused_as = refused_as;
-        if !condition.is_down() {
+        if !new_state.is_down() {
             state.acts_by = None;
         }
-        state.connection_state = condition.clone();
+        state.connection_state = new_state.clone();
         // Callers that wait for capacity are refused as well.
         let mut wakers = Vec::new();
         self.notify_queue(&mut state, Instant::now(), &mut wakers);
         wake(state);
         wakers.into_iter().for_each(Waker::wake);
         self.state_changed.notify_waiters();
-        self.health.changed(self.index, condition);
+        self.health.changed(self.index, new_state);
         is_news
     }
 
@@ -275,8 +276,8 @@ impl ConnectionHandle {
 }
 
 impl Inner {
-    /// Returns whether a task of the connection has ended since `epoch` began. A connection that was lost just before its task
-    /// ended looks the same.
+    /// Returns whether a task of the connection has ended since `epoch` began. A connection that was lost just before
+    /// its task ended looks the same.
     #[inline]
     fn has_task_ended(&self, epoch: u32) -> bool {
         self.epoch != epoch && self.connection_state != ConnectionState::Closed
@@ -289,12 +290,12 @@ impl Inner {
     fn needs_attention(&self, deadline: Deadline, now: Instant) -> bool {
         let is_watched =
             self.watched.is_some_and(|watched| watched.due <= deadline.at && now.into_std() <= watched.stale);
-        !(self.is_attended() && is_watched)
+        !(self.has_running_task() && is_watched)
     }
 
     /// Returns whether the connection has a task that runs.
     #[inline]
-    fn is_attended(&self) -> bool {
+    fn has_running_task(&self) -> bool {
         matches!(self.task, TaskState::Running)
     }
 

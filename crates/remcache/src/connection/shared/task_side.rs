@@ -19,7 +19,7 @@ use crate::proto::{Deadline, InputBuffer, Output, ProtocolError, Request, Status
 
 /// What a task without an open connection has to do.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Demand {
+pub(crate) enum TaskAction {
     /// Requests wait to be sent.
     Connect,
     /// The client closed the connection and nothing is in flight, or another task has taken it over.
@@ -28,7 +28,7 @@ pub(crate) enum Demand {
 
 /// The result of parking the I/O loop.
 #[derive(Debug)]
-pub(crate) enum Parked {
+pub(crate) enum ParkResult {
     /// It was not parked: there is output to write.
     HasOutput,
     /// The client closed the connection and nothing is in flight, or another task has taken it over.
@@ -100,11 +100,11 @@ impl TaskHandle {
     }
 
     /// Polls for requests to connect for, or the end of the task; registers the waker if there is neither.
-    pub(crate) fn poll_demand(&self, waker: &Waker) -> Poll<Demand> {
-        let Some(mut state) = self.lock() else { return Poll::Ready(Demand::Stop) };
+    pub(crate) fn poll_action(&self, waker: &Waker) -> Poll<TaskAction> {
+        let Some(mut state) = self.lock() else { return Poll::Ready(TaskAction::Stop) };
         match (&state.connection_state, state.connection.in_flight()) {
-            (ConnectionState::Closed, 0) => Poll::Ready(Demand::Stop),
-            (_, 1..) => Poll::Ready(Demand::Connect),
+            (ConnectionState::Closed, 0) => Poll::Ready(TaskAction::Stop),
+            (_, 1..) => Poll::Ready(TaskAction::Connect),
             _ => {
                 state.task_waker = Some(waker.clone());
                 Poll::Pending
@@ -172,12 +172,12 @@ impl TaskHandle {
     /// Changes the connection's state, unless it is closed.
     ///
     /// Returns whether that is a change; down for another reason is still down.
-    pub(crate) fn set_state(&self, condition: ConnectionState) -> bool {
-        self.set_state_with(condition, None)
+    pub(crate) fn set_state(&self, new_state: ConnectionState) -> bool {
+        self.set_state_with(new_state, None)
     }
 
-    fn set_state_with(&self, condition: ConnectionState, refused_as: Option<Status>) -> bool {
-        self.lock().is_some_and(|state| self.shared.change(state, condition, refused_as))
+    fn set_state_with(&self, new_state: ConnectionState, refused_as: Option<Status>) -> bool {
+        self.lock().is_some_and(|state| self.shared.change(state, new_state, refused_as))
     }
 
     /// Fails all requests in flight because the connection is lost; returns whether callers waited for any.
@@ -314,19 +314,19 @@ impl TaskHandle {
     }
 
     /// Registers the I/O loop's waker, unless there is output to write.
-    pub(crate) fn park(&self, waker: &Waker, can_write: bool) -> Parked {
-        let Some(mut state) = self.lock() else { return Parked::Finished };
+    pub(crate) fn park(&self, waker: &Waker, can_write: bool) -> ParkResult {
+        let Some(mut state) = self.lock() else { return ParkResult::Finished };
         if can_write && state.connection.has_output() {
-            return Parked::HasOutput;
+            return ParkResult::HasOutput;
         }
         if state.connection_state == ConnectionState::Closed && state.connection.in_flight() == 0 {
-            return Parked::Finished;
+            return ParkResult::Finished;
         }
         match &mut state.task_waker {
             Some(known) if known.will_wake(waker) => {}
             task_waker => *task_waker = Some(waker.clone()),
         }
-        Parked::Until(state.connection.poll_timeout().map(Instant::from_std))
+        ParkResult::Until(state.connection.poll_timeout().map(Instant::from_std))
     }
 
     /// Returns whether any reply was received since the connection was opened.

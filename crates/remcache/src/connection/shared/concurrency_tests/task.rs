@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::caller::TIMEOUT;
 use super::{Scene, TaskHandle, pause, random};
 use crate::connection::handshake::Negotiated;
-use crate::connection::shared::{Demand, Parked};
+use crate::connection::shared::{ParkResult, TaskAction};
 use crate::health::state::ConnectionState;
 use crate::proto::binary::{Opcode, Packet, encode_reply};
 use crate::proto::{Deadline, InputBuffer, Output, Protocol, Reply, ServerVersion, Status};
@@ -76,7 +76,7 @@ impl Task {
     async fn serve(&mut self, handle: &TaskHandle) {
         loop {
             handle.set_state(ConnectionState::Idle);
-            if poll_fn(|cx| handle.poll_demand(cx.waker())).await == Demand::Stop {
+            if poll_fn(|cx| handle.poll_action(cx.waker())).await == TaskAction::Stop {
                 return;
             }
             handle.set_state(ConnectionState::Connecting);
@@ -260,14 +260,14 @@ impl Future for Connection<'_> {
             }
             let can_write = !this.output.has_remaining();
             match this.handle.park(cx.waker(), can_write) {
-                Parked::HasOutput => {}
-                Parked::Finished => return Poll::Ready(Outcome::Finished),
+                ParkResult::HasOutput => {}
+                ParkResult::Finished => return Poll::Ready(Outcome::Finished),
                 // The socket accepts the rest later.
-                Parked::Until(_) if !can_write => {
+                ParkResult::Until(_) if !can_write => {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                Parked::Until(_) => return Poll::Pending,
+                ParkResult::Until(_) => return Poll::Pending,
             }
         }
     }

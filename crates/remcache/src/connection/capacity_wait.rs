@@ -14,17 +14,17 @@ use crate::time::after;
 
 /// A position in the queue for capacity, held until a deadline.
 #[derive(Debug)]
-pub(crate) struct Turn {
+pub(crate) struct CapacityWait {
     queued: Queued,
     length: usize,
     deadline: Instant,
     timer: Pin<Box<Sleep>>,
 }
 
-impl Turn {
+impl CapacityWait {
     /// Queues for the capacity that a value of this length needs.
-    pub(crate) fn new(link: &Arc<ConnectionHandle>, length: usize, deadline: Instant, waker: &Waker) -> Self {
-        let queued = link.queue(length, waker);
+    pub(crate) fn new(connection: &Arc<ConnectionHandle>, length: usize, deadline: Instant, waker: &Waker) -> Self {
+        let queued = connection.queue(length, waker);
         Self { queued, length, deadline, timer: Box::pin(sleep_until(deadline.min(after(Instant::now(), RECHECK)))) }
     }
 
