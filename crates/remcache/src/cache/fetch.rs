@@ -98,8 +98,8 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
     /// `None` means that the loader found no value, which the cache remembers for
     /// [`FetchPolicy::negative_ttl`]. In everything else it is [`fetch`](Cache::fetch).
     ///
-    /// An [in-process cache](Cache::local_cache) is consulted first, so a value that is due is noticed when the local copy
-    /// has expired.
+    /// An [in-process cache](Cache::local_cache) is consulted first, so a value that is due is noticed when the local
+    /// copy has expired.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -290,9 +290,9 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
             };
             let found =
                 recipes::fetch_within::<E, _, _>(&self.store.client, &full_key, freshness, timeout, load).await?;
-            match self.store.whole(&full_key, found).await.map_err(fail)? {
-                Completeness::Yes(item) => return Ok(item),
-                Completeness::No => self.store.remove_broken(&full_key).await,
+            match self.store.reassembled(&full_key, found).await.map_err(fail)? {
+                Reassembled::Complete(item) => return Ok(item),
+                Reassembled::ChunkMissing => self.store.remove_broken(&full_key).await,
             }
         }
         Err(fail(chunk_is_gone(&full_key)))
@@ -304,11 +304,11 @@ fn encoded<T, B: ?Sized>(codec: &Codec<T, B>, key: &[u8], value: &B) -> Result<L
     Ok(Loaded { flags: encoded.flags, bytes: encoded.bytes.into_bytes() })
 }
 
-/// Whether a value is complete.
-enum Completeness {
-    Yes(Option<Item>),
-    /// One of its chunks is missing.
-    No,
+/// A value put together from its chunks.
+enum Reassembled {
+    Complete(Option<Item>),
+    /// A chunk of the value is missing.
+    ChunkMissing,
 }
 
 impl Store {
@@ -326,23 +326,23 @@ impl Store {
         Ok(Loaded { flags: flags | chunked::MARK, bytes: manifest.to_string().into() })
     }
 
-    async fn whole(&self, key: &[u8], found: Found) -> Result<Completeness, Error> {
-        let Some(Loaded { flags, bytes }) = found else { return Ok(Completeness::Yes(None)) };
+    async fn reassembled(&self, key: &[u8], found: Found) -> Result<Reassembled, Error> {
+        let Some(Loaded { flags, bytes }) = found else { return Ok(Reassembled::Complete(None)) };
         let item = Item { value: bytes, flags, cas: 0 };
         match self.manifest(&item) {
-            None => Ok(Completeness::Yes(Some(item))),
+            None => Ok(Reassembled::Complete(Some(item))),
             Some(manifest) => {
                 let item = self.reassemble(key, Some(item), manifest).await?;
-                Ok(item.map_or(Completeness::No, |item| Completeness::Yes(Some(item))))
+                Ok(item.map_or(Reassembled::ChunkMissing, |item| Reassembled::Complete(Some(item))))
             }
         }
     }
 
     /// Reassembles a value of a batch; one with a missing chunk is a miss.
     async fn reassemble_or_miss(&self, key: &[u8], found: Result<Found, Error>) -> Result<Option<Item>, Error> {
-        match self.whole(key, found?).await? {
-            Completeness::Yes(item) => Ok(item),
-            Completeness::No => {
+        match self.reassembled(key, found?).await? {
+            Reassembled::Complete(item) => Ok(item),
+            Reassembled::ChunkMissing => {
                 self.remove_broken(key).await;
                 Ok(None)
             }

@@ -176,7 +176,8 @@ impl<T: 'static, B: ?Sized + 'static> Generation<T, B> {
     /// began after it. Negative results are not cached, regardless of [`FetchPolicy::negative_ttl`].
     ///
     /// # Errors
-    /// As [`Cache::fetch_optional`], and [`ErrorKind::Conflict`] if the tag was invalidated again during each of 64 tries.
+    /// As [`Cache::fetch_optional`], and [`ErrorKind::Conflict`] if the tag was invalidated again during each of 64
+    /// tries.
     ///
     /// # Cancellation
     /// As [`Cache::fetch_optional`].

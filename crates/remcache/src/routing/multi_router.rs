@@ -33,12 +33,15 @@ pub(crate) async fn run<R: Requests>(
     let copies = shared.config.replicas.min(cluster.servers.len());
     let mut outcomes = Vec::new();
     outcomes.resize_with(source.len(), || None);
-    let mut router = MultiRouter { shared, source, outcomes, pass: Pass::Replica(0) };
-    let passes = (0..copies).map(Pass::Replica).chain([Pass::Fallback]).chain((0..copies).map(Pass::Delete));
+    let mut router = MultiRouter { shared, source, outcomes, pass: RoutingPass::Replica(0) };
+    let passes = (0..copies)
+        .map(RoutingPass::Replica)
+        .chain([RoutingPass::Fallback])
+        .chain((0..copies).map(RoutingPass::Delete));
     for pass in passes {
         router.pass = pass;
         let batches = router.assign(cluster, timeout).await;
-        if let (Some(scope), Pass::Fallback, false) = (scope, pass, batches.is_empty()) {
+        if let (Some(scope), RoutingPass::Fallback, false) = (scope, pass, batches.is_empty()) {
             scope.failed_over();
         }
         batch::drive(batches, &mut router, scope).await;
@@ -50,7 +53,7 @@ pub(crate) async fn run<R: Requests>(
 
 /// One round of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Pass {
+enum RoutingPass {
     /// To the n-th replica of each key.
     Replica(usize),
     /// To the fallback of keys whose servers are down.
@@ -59,7 +62,7 @@ enum Pass {
     Delete(usize),
 }
 
-impl Pass {
+impl RoutingPass {
     fn step(self) -> Step {
         match self {
             Self::Replica(_) => Step::Replica,
@@ -73,7 +76,7 @@ struct MultiRouter<'a, R> {
     shared: &'a ClientShared,
     source: &'a R,
     outcomes: Vec<Option<KeyResult>>,
-    pass: Pass,
+    pass: RoutingPass,
 }
 
 impl<R: Requests> MultiRouter<'_, R> {
@@ -96,14 +99,16 @@ impl<R: Requests> MultiRouter<'_, R> {
 
     /// Returns whether this pass may concern a key, by its outcome so far; without placing the key.
     fn may_include(&self, index: usize) -> bool {
-        self.follow_up(index).map_or_else(|| self.pass == Pass::Replica(0), |follow_up| follow_up != FollowUp::No)
+        self.follow_up(index)
+            .map_or_else(|| self.pass == RoutingPass::Replica(0), |follow_up| follow_up != FollowUp::No)
     }
 
     /// Returns whether this pass sends a key to this server, and withdraws the retry tokens that it costs.
     fn includes(&self, index: usize, server: &Server) -> bool {
         let Some(result) = self.outcomes.get(index).and_then(Option::as_ref) else { return true };
         // The server that was changed keeps its item.
-        let is_changed = matches!(self.pass, Pass::Delete(_)) && result.server.endpoint.name == server.endpoint.name;
+        let is_changed =
+            matches!(self.pass, RoutingPass::Delete(_)) && result.server.endpoint.name == server.endpoint.name;
         !is_changed && self.follow_up(index).is_none_or(|follow_up| self.shared.allows(follow_up))
     }
 
@@ -124,26 +129,26 @@ impl<R: Requests> MultiRouter<'_, R> {
             route = route.in_read_order();
         }
         match self.pass {
-            Pass::Replica(copy) | Pass::Delete(copy) if copy < route.copies.len() => {
+            RoutingPass::Replica(copy) | RoutingPass::Delete(copy) if copy < route.copies.len() => {
                 Some(route.copies.swap_remove(copy))
             }
-            Pass::Replica(_) | Pass::Delete(_) => None,
-            Pass::Fallback => route.fallback,
+            RoutingPass::Replica(_) | RoutingPass::Delete(_) => None,
+            RoutingPass::Fallback => route.fallback,
         }
     }
 }
 
 impl<R: Requests> BatchSink for MultiRouter<'_, R> {
     fn may_store(&self) -> bool {
-        !matches!(self.pass, Pass::Delete(_)) && self.source.may_store()
+        !matches!(self.pass, RoutingPass::Delete(_)) && self.source.may_store()
     }
 
     fn request(&self, index: usize) -> Request<'_> {
         let request = self.source.request(index);
         match self.pass {
-            Pass::Replica(_) => request,
-            Pass::Fallback => fallback_request(&request, &self.shared.config),
-            Pass::Delete(_) => delete_request(&request).unwrap_or(request),
+            RoutingPass::Replica(_) => request,
+            RoutingPass::Fallback => fallback_request(&request, &self.shared.config),
+            RoutingPass::Delete(_) => delete_request(&request).unwrap_or(request),
         }
     }
 
