@@ -23,19 +23,19 @@ use crate::stored::{Read, StoredResponse, decode, encode, read};
 /// Executes requests with the same `Idempotency-Key` once, in all processes together.
 ///
 /// While the cache is unavailable, requests are executed without this protection after at most the
-/// [budget](IdempotencyLayer::budget), unless [`on_unavailable`](IdempotencyLayer::on_unavailable) is set to reject them.
-/// memcached may evict items: the layer prevents accidental repetitions, but does not replace a unique constraint in a
-/// database.
+/// [budget](IdempotencyLayer::budget), unless [`on_unavailable`](IdempotencyLayer::on_unavailable) is set to reject
+/// them. memcached may evict items: the layer prevents accidental repetitions, but does not replace a unique constraint
+/// in a database.
 ///
-/// It applies to `POST` and `PATCH` requests with the field. The first one calls the handler in a separate task, so that
-/// a client that disconnects does not interrupt it. Another request with the same key gets
+/// It applies to `POST` and `PATCH` requests with the field. The first one calls the handler in a separate task, so
+/// that a client that disconnects does not interrupt it. Another request with the same key gets
 ///
 /// - the same response with `Idempotency-Replayed: true`, if the first has completed;
 /// - `409 Conflict` with `Retry-After: 1` while the first is executed, and if its response could not be stored;
 /// - `422 Unprocessable Content` if it differs in method, URI, content type or body.
 ///
-/// Responses with a status of 500 and above are not stored, so that the client can try again. Keys of different users are
-/// different: see [`scope`](IdempotencyLayer::scope).
+/// Responses with a status of 500 and above are not stored, so that the client can try again. Keys of different users
+/// are different: see [`scope`](IdempotencyLayer::scope).
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), remcache::Error> {
@@ -100,8 +100,8 @@ impl IdempotencyLayer {
         }
     }
 
-    /// Sets the scope of keys (default: the `Authorization` field of the request): requests of different scopes never get
-    /// each other's responses. Applications that authenticate by a cookie have to name the user here.
+    /// Sets the scope of keys (default: the `Authorization` field of the request): requests of different scopes never
+    /// get each other's responses. Applications that authenticate by a cookie have to name the user here.
     #[must_use]
     pub fn scope(self, scope: impl Fn(&Parts) -> Vec<u8> + Send + Sync + 'static) -> Self {
         Self { scope: Arc::new(scope), ..self }
@@ -116,7 +116,8 @@ impl IdempotencyLayer {
         Self { on_unavailable, ..self }
     }
 
-    /// Sets the maximum time that the cache adds to a request (default: 300 ms). A single command may take a third of it.
+    /// Sets the maximum time that the cache adds to a request (default: 300 ms). A single command may take a third of
+    /// it.
     #[must_use]
     pub fn budget(self, budget: Duration) -> Self {
         Self { budget, ..self }

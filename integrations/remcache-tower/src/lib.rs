@@ -1,7 +1,7 @@
 //! [tower] middleware on memcached. By default no request fails because the cache is unavailable: a
 //! [rate limit](RateLimitLayer) lets requests pass uncounted, a [response cache](ResponseCacheLayer) calls the handler,
-//! and [idempotency keys](IdempotencyLayer) are ignored, each after at most its time budget. Rate limits and idempotency
-//! keys can [fail closed](remcache::recipes::OnUnavailable::FailClosed) instead.
+//! and [idempotency keys](IdempotencyLayer) are ignored, each after at most its time budget. Rate limits and
+//! idempotency keys can [fail closed](remcache::recipes::OnUnavailable::FailClosed) instead.
 //!
 //! The layers work with any service of HTTP requests: axum, tonic, hyper. All processes that use the same servers share
 //! the state.
@@ -32,14 +32,14 @@
 //!
 //! # Time budgets
 //!
-//! Each layer limits the time that it adds to a request while the cache is slow or unavailable: see its `budget` method. A
-//! client with an equally short [`timeout`](remcache::Config::timeout) detects an unresponsive server sooner; requests do
-//! not wait for a server that is down.
+//! Each layer limits the time that it adds to a request while the cache is slow or unavailable: see its `budget`
+//! method. A client with an equally short [`timeout`](remcache::Config::timeout) detects an unresponsive server sooner;
+//! requests do not wait for a server that is down.
 //!
 //! # Keys
 //!
-//! Keys are SHA-256 hashes of the parts that identify a request: they are always valid, a client cannot choose them, and
-//! they do not reveal tokens.
+//! Keys are SHA-256 hashes of the parts that identify a request: they are always valid, a client cannot choose them,
+//! and they do not reveal tokens.
 //!
 //! [tower]: https://docs.rs/tower
 

@@ -67,8 +67,8 @@ pub struct RateLimit<S> {
 impl RateLimitLayer {
     /// Creates a layer that counts each request under the key that `key` returns, and lets requests without a key pass.
     ///
-    /// A key can be any text: an address, a user, a token. The limiter's setting for an unavailable cache is replaced by
-    /// that of the layer.
+    /// A key can be any text: an address, a user, a token. The limiter's setting for an unavailable cache is replaced
+    /// by that of the layer.
     pub fn new(limiter: Limiter, key: impl Fn(&Parts) -> Option<String> + Send + Sync + 'static) -> Self {
         Self {
             // The layer must receive failures to apply its own setting.
@@ -79,7 +79,8 @@ impl RateLimitLayer {
         }
     }
 
-    /// Sets what happens to requests that cannot be counted (default: [`FailOpen`](OnUnavailable::FailOpen), they pass).
+    /// Sets what happens to requests that cannot be counted (default: [`FailOpen`](OnUnavailable::FailOpen), they
+    /// pass).
     ///
     /// With [`FailClosed`](OnUnavailable::FailClosed) they get `503 Service Unavailable` with `Retry-After: 1`.
     #[must_use]
@@ -87,8 +88,8 @@ impl RateLimitLayer {
         Self { on_unavailable, ..self }
     }
 
-    /// Sets the maximum time that the limiter adds to a request (default: 100 ms). A request that is not counted within it
-    /// is treated as if the cache were [unavailable](RateLimitLayer::on_unavailable); it may be counted later.
+    /// Sets the maximum time that the limiter adds to a request (default: 100 ms). A request that is not counted within
+    /// it is treated as if the cache were [unavailable](RateLimitLayer::on_unavailable); it may be counted later.
     #[must_use]
     pub fn budget(self, budget: Duration) -> Self {
         Self { budget, ..self }

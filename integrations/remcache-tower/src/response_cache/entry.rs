@@ -31,7 +31,7 @@ pub(crate) enum Content {
     /// The response depends on these fields of the request, and is stored under [`variant_key`].
     Variants { names: Vec<String>, id: u64 },
     /// Responses are not stored, so requests do not wait for each other.
-    Pass,
+    HitForPass,
 }
 
 impl Entry {
@@ -41,8 +41,8 @@ impl Entry {
     }
 
     /// Returns the entry of a URI whose responses are not stored.
-    pub(crate) fn pass() -> Self {
-        Self::new(Content::Pass, PASS_FOR)
+    pub(crate) fn hit_for_pass() -> Self {
+        Self::new(Content::HitForPass, HIT_FOR_PASS_TTL)
     }
 
     /// Returns the entry of a response that is stored.
@@ -90,7 +90,7 @@ fn milliseconds(duration: Duration) -> u64 {
 }
 
 /// How long a URI whose response was not storable is passed on without waiting.
-const PASS_FOR: Duration = Duration::from_secs(5);
+const HIT_FOR_PASS_TTL: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
@@ -116,9 +116,9 @@ mod tests {
 
     #[test]
     fn an_entry_expires_with_its_lifetime() {
-        let entry = Entry::new(Content::Pass, Duration::from_secs(60));
+        let entry = Entry::new(Content::HitForPass, Duration::from_secs(60));
         assert!(!entry.is_expired() && entry.ttl() <= Duration::from_secs(60));
-        assert!(Entry::new(Content::Pass, Duration::ZERO).is_expired());
-        assert!(!Entry::new(Content::Pass, Duration::MAX).is_expired());
+        assert!(Entry::new(Content::HitForPass, Duration::ZERO).is_expired());
+        assert!(!Entry::new(Content::HitForPass, Duration::MAX).is_expired());
     }
 }

@@ -225,7 +225,7 @@ impl ResponseCacheLayer {
     where
         R: Body<Data = Bytes> + From<Bytes>,
     {
-        let pass = || Prepared { entry: Entry::pass(), vary: Vec::new() };
+        let pass = || Prepared { entry: Entry::hit_for_pass(), vary: Vec::new() };
         let storable = storable(response.status(), response.headers());
         let Some(storable) = storable.filter(|storable| storable.is_for_all || !is_authorized) else {
             return (response, pass());

@@ -26,25 +26,27 @@ use lookup::Lookup;
 
 /// Stores responses in memcached, and answers later requests with them.
 ///
-/// While the cache is unavailable, every request reaches the handler after at most the [budget](ResponseCacheLayer::budget).
+/// While the cache is unavailable, every request reaches the handler after at most the
+/// [budget](ResponseCacheLayer::budget).
 ///
 /// - **Only what the handler allows is stored**: responses to `GET` that name their lifetime, by `Cache-Control:
 ///   max-age=…` or `s-maxage=…` or by `Expires`, unless they have `no-store`, `no-cache`, `private`, `Vary: *` or
 ///   `Set-Cookie`.
 /// - **`Vary`**: requests get the response to a request with the same values of the fields that it names.
 /// - **`Authorization`**: requests that have it only get responses to such requests that have `public`, `s-maxage` or
-///   `must-revalidate`, and only these are stored from them. Handlers that read cookies have to send `private` or `Vary: Cookie`.
+///   `must-revalidate`, and only these are stored from them. Handlers that read cookies have to send `private` or
+///   `Vary: Cookie`.
 /// - **One call for many misses**: of all requests that miss a response, in all processes, one calls the handler; the
 ///   others wait for its response. A URI whose response was not storable is passed on without waiting for some seconds.
-/// - **`no-store`, `no-cache`, `max-age` and `only-if-cached`** of requests are honoured, and `If-None-Match` is answered
-///   with `304 Not Modified`.
+/// - **`no-store`, `no-cache`, `max-age` and `only-if-cached`** of requests are honoured, and `If-None-Match` is
+///   answered with `304 Not Modified`.
 /// - **Changes**: a successful `POST`, `PUT`, `PATCH` or `DELETE` of a URI removes its responses.
 ///
 /// Responses from the cache have `Age` and `Cache-Status: remcache; hit`. Bodies without a known length, such as event
 /// streams, are passed on and not stored. The clocks of all processes must agree to a second.
 ///
-/// Responses are stored under a hash of host, path and query as the layer sees them: inside of a nested router that strips
-/// a prefix, give each its own [`prefix`](ResponseCacheLayer::prefix).
+/// Responses are stored under a hash of host, path and query as the layer sees them: inside of a nested router that
+/// strips a prefix, give each its own [`prefix`](ResponseCacheLayer::prefix).
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), remcache::Error> {
@@ -97,7 +99,8 @@ impl ResponseCacheLayer {
         Self { budget, ..self }
     }
 
-    /// Sets the maximum length of a stored body, in bytes (default: 512 KiB). Keep it below the servers' item size limit.
+    /// Sets the maximum length of a stored body, in bytes (default: 512 KiB). Keep it below the servers' item size
+    /// limit.
     #[must_use]
     pub fn max_body(self, bytes: u64) -> Self {
         Self { max_body: bytes, ..self }
@@ -120,8 +123,8 @@ impl ResponseCacheLayer {
         policy.lease(self.handler_timeout).wait_up_to(self.handler_timeout)
     }
 
-    /// Returns the key of a request's responses. Requests with credentials have a different key, so that a private response
-    /// does not prevent others from being stored.
+    /// Returns the key of a request's responses. Requests with credentials have a different key, so that a private
+    /// response does not prevent others from being stored.
     fn key<B>(&self, request: &Request<B>, is_authorized: bool) -> String {
         let uri = request.uri();
         let host = request.headers().get(HOST).map_or(&b""[..], |host| host.as_bytes());
