@@ -27,7 +27,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Writes the tests of http-cache that use a manager, and all of http-cache-tower. The manager is `crate::CACacheManager`.
+/// Writes the tests of http-cache that use a manager, and all of http-cache-tower. The manager is
+/// `crate::CACacheManager`.
 fn write_http_cache(packages: &[Value], out: &Path) -> Result<(), Box<dyn Error>> {
     let tests = fs::read_to_string(source(packages, "http-cache")?.join("src/test.rs"))?;
     let modules =

@@ -76,7 +76,8 @@ fn check_tag(tag: &str, version: &str, changelog: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Builds the tool for release, and makes its archive and, with cargo-deb, its Debian package in `target/release-assets`.
+/// Builds the tool for release, and makes its archive and, with cargo-deb, its Debian package in
+/// `target/release-assets`.
 ///
 /// Arguments: `--profile NAME` in place of `dist`.
 pub(crate) fn dist(args: &[String]) -> Result<(), Failure> {

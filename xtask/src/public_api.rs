@@ -1,7 +1,7 @@
 //! Lists the public API of the published crates, so that each change is visible in a diff.
 //!
-//! The list is generated from the source text: every `pub` item with its signature. Items that are visible only in their
-//! crate are `pub(crate)`, which a lint ensures.
+//! The list is generated from the source text: every `pub` item with its signature. Items that are visible only in
+//! their crate are `pub(crate)`, which a lint ensures.
 
 mod listing;
 

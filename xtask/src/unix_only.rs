@@ -1,7 +1,7 @@
 //! Checks that Unix-only APIs are compiled on Unix only: Unix sockets, signals, file modes.
 //!
-//! The code is formatted by rustfmt, so its indentation shows its structure: a use is conditional if an attribute precedes
-//! its statement or item, or an enclosing one.
+//! The code is formatted by rustfmt, so its indentation shows its structure: a use is conditional if an attribute
+//! precedes its statement or item, or an enclosing one.
 
 use crate::{Failure, published, root};
 use std::fs;

@@ -16,7 +16,8 @@ pub struct Candidates<'a> {
 }
 
 impl Ring {
-    /// Returns every server once: the one that holds `key`, then those that take it over while servers are down, in order.
+    /// Returns every server once: the one that holds `key`, then those that take it over while servers are down, in
+    /// order.
     ///
     /// The order is that of the imitated client if it has one, or else that of the ring: the next points, scores or
     /// buckets. The first step does not allocate.

@@ -26,8 +26,8 @@ pub struct Explanation {
     pub hashed: Vec<u8>,
     /// The hash function.
     pub hash: Hash,
-    /// The hash as the imitated client would print it: an integer, which may be negative with folsom; with rendezvous the
-    /// score of the server.
+    /// The hash as the imitated client would print it: an integer, which may be negative with folsom; with rendezvous
+    /// the score of the server.
     pub value: String,
     /// The point that the hash belongs to, if the distribution has points.
     pub point: Option<ServerPoint>,

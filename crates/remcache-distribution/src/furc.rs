@@ -5,8 +5,8 @@ use crate::hash::murmur::murmur64a;
 
 /// Returns the bucket of a key, below `buckets`.
 ///
-/// Each level of the tree decides whether the key is in the upper half of the buckets that the level adds; if it is, the
-/// next bits select one of them.
+/// Each level of the tree decides whether the key is in the upper half of the buckets that the level adds; if it is,
+/// the next bits select one of them.
 /// A bucket that does not exist, because their number is not a power of two, is drawn again.
 pub(crate) fn bucket(key: &[u8], buckets: usize) -> usize {
     if buckets <= 1 {

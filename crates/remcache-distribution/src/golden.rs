@@ -47,8 +47,8 @@ fn check(name: &str, distribution: &str) {
     }
 }
 
-/// Parses a server of the vectors: a list of name, port and weight, of address and weight, or an address; a name alone is a
-/// ring name.
+/// Parses a server of the vectors: a list of name, port and weight, of address and weight, or an address; a name alone
+/// is a ring name.
 fn node(server: &Value) -> Node {
     if let Some(parts) = server.as_array().filter(|parts| parts.len() == 3) {
         let number = |at: usize| parts[at].as_u64().unwrap();

@@ -99,8 +99,8 @@ impl Distribution {
     /// `OPT_LIBKETAMA_COMPATIBLE`, pylibmc's `ketama_weighted`), point for point; libmemcached 1.1.4 is the reference.
     /// Adding or removing one server of n moves about one key in n.
     ///
-    /// A server is hashed by its configured name and port: `name` for port 11211, `name:port` for any other, `path:0` for
-    /// a Unix socket.
+    /// A server is hashed by its configured name and port: `name` for port 11211, `name:port` for any other, `path:0`
+    /// for a Unix socket.
     /// A server whose weight is below about 1/40 of the average gets no points and hence no keys, as in libmemcached.
     ///
     /// ```
@@ -138,10 +138,10 @@ impl Distribution {
 
     /// The placement of the Ruby gem `remcached` 0.4.1: `remcached`.
     ///
-    /// The bytes of the key as one big-endian number, modulo the number of connected servers; the remainder is the index
-    /// among those servers, in the order of the list.
-    /// Every change of liveness moves most keys, and with 2, 4, 8, … servers only the last byte of a key matters: use it
-    /// to share a cache with the gem.
+    /// The bytes of the key as one big-endian number, modulo the number of connected servers; the remainder is the
+    /// index among those servers, in the order of the list.
+    /// Every change of liveness moves most keys, and with 2, 4, 8, … servers only the last byte of a key matters: use
+    /// it to share a cache with the gem.
     /// It ignores weights.
     ///
     /// ```
@@ -201,7 +201,8 @@ impl Distribution {
 
     /// Sets the hash function of keys.
     ///
-    /// [`ring`](Self::ring) refuses a hash that the client does not offer; [`hashes`](Self::hashes) lists those that it does.
+    /// [`ring`](Self::ring) refuses a hash that the client does not offer; [`hashes`](Self::hashes) lists those that it
+    /// does.
     ///
     /// ```
     /// use remcache_distribution::{Distribution, Hash, Node};
@@ -322,13 +323,13 @@ impl Distribution {
     /// Prepares lookups for this list of servers; [`Ring::locate`] returns indices into it.
     ///
     /// Weights have the same effect as in the imitated client, and none if it has no weights.
-    /// A server that is listed twice is refused if servers are hashed, because one of the two would hold nothing; it counts
-    /// as two servers if only indices matter, such as with `libmemcached` and `remcached`.
+    /// A server that is listed twice is refused if servers are hashed, because one of the two would hold nothing; it
+    /// counts as two servers if only indices matter, such as with `libmemcached` and `remcached`.
     ///
     /// # Errors
     ///
-    /// [`RingError`] if the list is invalid: a weight of 0, a duplicate, a missing address, weights for `jump`, weights that
-    /// are too large; or the distribution: a hash that the client does not offer.
+    /// [`RingError`] if the list is invalid: a weight of 0, a duplicate, a missing address, weights for `jump`, weights
+    /// that are too large; or the distribution: a hash that the client does not offer.
     ///
     /// ```
     /// use remcache_distribution::{Distribution, Node};

@@ -7,7 +7,8 @@ pub(crate) fn locate(key: &[u8], servers: usize, alive: impl Fn(usize) -> bool) 
     among(key, &live).map(|index| live[index])
 }
 
-/// Returns all servers: the one that holds `key` while all are alive, then the one that holds it without that, and so on.
+/// Returns all servers: the one that holds `key` while all are alive, then the one that holds it without that, and so
+/// on.
 pub(crate) fn order(key: &[u8], servers: usize) -> Vec<usize> {
     let mut live: Vec<usize> = (0..servers).collect();
     let mut order = Vec::with_capacity(servers);

@@ -21,8 +21,8 @@ pub struct Node {
     pub name: String,
     /// The port, or `None` for a Unix socket.
     ///
-    /// libmemcached uses port 0 for a socket (`memcached_server_add_unix_socket`, list and configuration strings), and so
-    /// does this crate.
+    /// libmemcached uses port 0 for a socket (`memcached_server_add_unix_socket`, list and configuration strings), and
+    /// so does this crate.
     /// Clients that pass a path to `memcached_server_add` use port 11211: `Some(11211)` describes such a server.
     pub port: Option<u16>,
     /// The share of keys relative to the other servers (default: 1); 0 is refused.

@@ -69,12 +69,13 @@ impl Ring {
         Ok(Self { distribution, keys, part: distribution.part(), placement, nodes: nodes.into(), texts: texts.into() })
     }
 
-    /// Returns the index of the server that holds `key`; `None` if the list is empty, or if no relevant server is usable.
+    /// Returns the index of the server that holds `key`; `None` if the list is empty, or if no relevant server is
+    /// usable.
     ///
-    /// `is_usable` is called for distributions that [need liveness](Self::needs_liveness), once for each server in order;
-    /// others never call it, so a server that is down keeps its keys: for fallbacks see [`candidates`](Self::candidates).
-    /// The key is hashed as given; [`Distribution::hashes_namespace`] returns whether the imitated client includes the
-    /// namespace.
+    /// `is_usable` is called for distributions that [need liveness](Self::needs_liveness), once for each server in
+    /// order; others never call it, so a server that is down keeps its keys: for fallbacks see
+    /// [`candidates`](Self::candidates). The key is hashed as given; [`Distribution::hashes_namespace`] returns whether
+    /// the imitated client includes the namespace.
     ///
     /// ```
     /// use remcache_distribution::{Distribution, Node};

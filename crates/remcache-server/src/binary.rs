@@ -181,7 +181,8 @@ impl BinarySession {
     }
 }
 
-/// Returns the bytes to discard for a rejected request, with its reply, and the number of bytes that it consumes itself.
+/// Returns the bytes to discard for a rejected request, with its reply, and the number of bytes that it consumes
+/// itself.
 fn reject(rejection: Rejection<'_>, store: &mut Store) -> (Discard, usize) {
     let Rejection { opcode, opaque, status, mode, key, consumed, skipped, close } = rejection;
     let reply = match status {

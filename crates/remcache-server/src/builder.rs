@@ -56,8 +56,8 @@ impl Builder {
         Self { unix_path: Some(path.into()), ..self }
     }
 
-    /// Does not listen on any address: connections come from [`Server::serve`](crate::Server::serve) only. The server then
-    /// needs no I/O driver and runs on a simulated network too.
+    /// Does not listen on any address: connections come from [`Server::serve`](crate::Server::serve) only. The server
+    /// then needs no I/O driver and runs on a simulated network too.
     pub fn without_listener(self) -> Self {
         Self { listens: false, ..self }
     }
@@ -221,7 +221,8 @@ impl Builder {
 
     /// Emulates a managed service. The default is a plain memcached.
     ///
-    /// This also sets the [`version`](Builder::version) that the service reports. Call `version` afterwards to change it.
+    /// This also sets the [`version`](Builder::version) that the service reports. Call `version` afterwards to change
+    /// it.
     pub fn profile(mut self, profile: Profile) -> Self {
         self.settings.restrictions = profile.restrictions();
         self.version(profile.version())

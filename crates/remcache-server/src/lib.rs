@@ -44,8 +44,8 @@
 //! # }
 //! ```
 //!
-//! The server runs on the current Tokio runtime. One thread is enough, so it works in a plain `#[tokio::test]`. A client
-//! that blocks its thread, like the one above, needs a multi-threaded runtime.
+//! The server runs on the current Tokio runtime. One thread is enough, so it works in a plain `#[tokio::test]`. A
+//! client that blocks its thread, like the one above, needs a multi-threaded runtime.
 //!
 //! # Where to start
 //!
@@ -72,21 +72,22 @@
 //!   `verbosity`, `lru_crawler metadump`, `watch`, and `shutdown` if it is [allowed](Builder::allow_shutdown);
 //!   authentication by a first `set` if there are [users](Builder::text_user). Commands that tune slabs or LRU segments
 //!   are answered but have no effect.
-//! - **Meta**: `mg`, `ms`, `md`, `ma`, `me`, `mn` with all flags of the version: base64 keys, opaques, quiet mode, early
-//!   recaching, and stale items with a single winner.
+//! - **Meta**: `mg`, `ms`, `md`, `ma`, `me`, `mn` with all flags of the version: base64 keys, opaques, quiet mode,
+//!   early recaching, and stale items with a single winner.
 //! - **Clusters**: `config get cluster` as ElastiCache's configuration endpoint answers it, with a
 //!   [list of nodes](Builder::cluster) that can be [changed](Server::set_cluster) while the server runs; opcode 0x60 in
 //!   binary.
 //!
 //! It reproduces the bugs of memcached that clients must cope with: a set that is refused as too large deletes the old
-//! item, an unknown opcode with a key desynchronizes the connection, the data block after an unknown command is parsed as
-//! a command, and without CAS values an item that is stored in the same second after a flush is lost. It passes `memccapable` completely and answers thousands of random commands exactly like a real
-//! memcached (`tests/same_as_memcached.rs`).
+//! item, an unknown opcode with a key desynchronizes the connection, the data block after an unknown command is parsed
+//! as a command, and without CAS values an item that is stored in the same second after a flush is lost. It passes
+//! `memccapable` completely and answers thousands of random commands exactly like a real memcached
+//! (`tests/same_as_memcached.rs`).
 //!
 //! # Differences from memcached
 //!
-//! Of 652 exchanges recorded from a real server it reproduces 648 byte for byte, except for what varies from run to run,
-//! 8 of them as 1.6.45 answers; `tests/vectors.rs` lists the others with reasons.
+//! Of 652 exchanges recorded from a real server it reproduces 648 byte for byte, except for what varies from run to
+//! run, 8 of them as 1.6.45 answers; `tests/vectors.rs` lists the others with reasons.
 //!
 //! | difference | reason |
 //! |---|---|

@@ -9,9 +9,9 @@ pub enum Profile {
     Memcached,
     /// Amazon ElastiCache Serverless for Memcached.
     ///
-    /// It speaks TLS only, so [`Builder::tls`](crate::Builder) is required, and closes connections that speak the binary
-    /// protocol. Of the administrative commands only `stats` and `stats reset` exist, and of the meta commands all but
-    /// `me`. The line of a `get` is limited to 16 KiB, and `flush_all` cannot be delayed.
+    /// It speaks TLS only, so [`Builder::tls`](crate::Builder) is required, and closes connections that speak the
+    /// binary protocol. Of the administrative commands only `stats` and `stats reset` exist, and of the meta commands
+    /// all but `me`. The line of a `get` is limited to 16 KiB, and `flush_all` cannot be delayed.
     ///
     /// The texts of its errors are not documented by the service. Tests should not depend on them.
     ElastiCacheServerless,

@@ -84,8 +84,8 @@ impl Server {
         std::mem::replace(&mut *self.accept_task.lock().unwrap_or_else(PoisonError::into_inner), task)
     }
 
-    /// Returns the address that the server listens on: `127.0.0.1:PORT`, the path of its Unix socket, or an empty string
-    /// if it [does not listen](Builder::without_listener).
+    /// Returns the address that the server listens on: `127.0.0.1:PORT`, the path of its Unix socket, or an empty
+    /// string if it [does not listen](Builder::without_listener).
     pub fn address(&self) -> String {
         match self.listener.address() {
             Address::Tcp(address) => address.to_string(),
@@ -160,8 +160,8 @@ impl Server {
 
     /// Stops listening and closes all connections. Items and counters are kept; see [`Server::restart_with_items`].
     ///
-    /// Connections that [`Server::serve`] serves are closed when their tasks run next. Stopping a server that is stopped
-    /// does nothing.
+    /// Connections that [`Server::serve`] serves are closed when their tasks run next. Stopping a server that is
+    /// stopped does nothing.
     ///
     /// # Cancel safety
     /// The server stops even if the future is dropped; only waiting for the connections to close ends early.
@@ -279,8 +279,8 @@ impl Builder {
     /// GiB, or if the [profile](Builder::profile) requires a TLS configuration and has none.
     ///
     /// # Panics
-    /// Panics outside of a Tokio runtime, or if the runtime's time driver is disabled, or its I/O driver unless there is
-    /// [no listener](Builder::without_listener).
+    /// Panics outside of a Tokio runtime, or if the runtime's time driver is disabled, or its I/O driver unless there
+    /// is [no listener](Builder::without_listener).
     ///
     /// # Cancel safety
     /// Does not wait, so it cannot be cancelled halfway.

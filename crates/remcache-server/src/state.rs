@@ -25,7 +25,8 @@ pub(crate) struct ServerState {
     cluster: Mutex<Option<ClusterConfig>>,
     /// Notified when a client shuts the server down.
     pub(crate) shutdown: Notify,
-    /// Whether the server runs. Every change closes the connections that [`Server::serve`](crate::Server::serve) serves.
+    /// Whether the server runs. Every change closes the connections that [`Server::serve`](crate::Server::serve)
+    /// serves.
     pub(crate) running: watch::Sender<bool>,
 }
 

@@ -191,8 +191,8 @@ impl Store {
         if self.limits.cas || !self.limits.flush_consumes_cas {
             return self.clear();
         }
-        // Before 1.6.25, memcached compares CAS values to find the items stored before a flush. Without them it compares
-        // seconds, and then also loses items that are stored in the same second after the flush.
+        // Before 1.6.25, memcached compares CAS values to find the items stored before a flush. Without them it
+        // compares seconds, and then also loses items that are stored in the same second after the flush.
         self.flushed_until = at.at().map_or(self.now, |at| at - 1);
         let (until, limits, bytes) = (self.flushed_until, &self.limits, &mut self.bytes);
         self.items.retain(|key, item| {

@@ -61,8 +61,8 @@ impl Stream {
 
     fn reset_on_drop(&self) {
         match self {
-            // With a linger time of zero, closing a TCP socket sends a reset. If the option cannot be set, the socket is
-            // already disconnected.
+            // With a linger time of zero, closing a TCP socket sends a reset. If the option cannot be set, the socket
+            // is already disconnected.
             Self::Tcp(socket) => drop(SockRef::from(socket).set_linger(Some(Duration::ZERO))),
             #[cfg(feature = "tls")]
             Self::Tls(stream) => stream.get_ref().0.reset_on_drop(),

@@ -80,8 +80,8 @@ fn replies_are_the_same_as_those_of_memcached() {
     }
 }
 
-/// memcached ignores times before its start, which is about a minute before that of the process; other past times flush at
-/// once.
+/// memcached ignores times before its start, which is about a minute before that of the process; other past times flush
+/// at once.
 #[test]
 fn a_flush_with_a_past_time_has_the_same_effect_as_in_memcached() {
     let runtime = Runtime::new().expect("a runtime");

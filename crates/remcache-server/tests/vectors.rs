@@ -1,5 +1,5 @@
-//! Replays all vectors against the embedded server as 1.6.18 and as 1.6.45. It must answer byte for byte like memcached,
-//! except for the differences in the tables.
+//! Replays all vectors against the embedded server as 1.6.18 and as 1.6.45. It must answer byte for byte like
+//! memcached, except for the differences in the tables.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -97,8 +97,8 @@ fn the_newer_version_answers_differently_where_it_is_followed() {
     }
 }
 
-/// Compares more strictly than [`Vector::check`]: if nothing in the reply varies, it must have the exact bytes, including
-/// CAS values, of 1.6.18, or of the newer version where the table says so.
+/// Compares more strictly than [`Vector::check`]: if nothing in the reply varies, it must have the exact bytes,
+/// including CAS values, of 1.6.18, or of the newer version where the table says so.
 fn compare(vector: &Vector, replayed: &Replayed) -> Result<(), String> {
     vector.check(replayed)?;
     let newer = AS_NEWER.iter().any(|(name, _)| *name == vector.name).then_some(vector.newer.as_ref()).flatten();

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-/// Returns the `-c` value with which memcached, as a child of this process, has `wanted` free file descriptors, including
-/// the standard three.
+/// Returns the `-c` value with which memcached, as a child of this process, has `wanted` free file descriptors,
+/// including the standard three.
 ///
 /// memcached limits the numbers of its file descriptors, not of its connections, so descriptors that it inherits from a
 /// terminal or build tool leave fewer for connections.

@@ -53,8 +53,8 @@ impl History {
         })
     }
 
-    /// Records the result of a write. The epoch is that of the server when the write began; a restart of the server starts a
-    /// new one.
+    /// Records the result of a write. The epoch is that of the server when the write began; a restart of the server
+    /// starts a new one.
     pub fn end(&self, key: &str, n: u64, status: WriteStatus, epoch: u64) {
         self.with(key, |writes| {
             if status != WriteStatus::MaybeSent {

@@ -1,4 +1,5 @@
-//! A program without a runtime: threads that share one connection, with the names and options of the asynchronous client.
+//! A program without a runtime: threads that share one connection, with the names and options of the asynchronous
+//! client.
 //!
 //! `cargo run -p remcache --features blocking --example blocking` prints:
 //!

@@ -1,4 +1,5 @@
-//! A counter that many tasks raise by compare-and-swap: fetch, compute, store on condition, again if another was faster.
+//! A counter that many tasks raise by compare-and-swap: fetch, compute, store on condition, again if another was
+//! faster.
 //!
 //! memcached's own `increment` needs no such loop; this is for changes that the server cannot compute.
 //!

@@ -1,4 +1,5 @@
-//! The servers of a client: their states, versions and statistics, the place of a key, a list that changes while running.
+//! The servers of a client: their states, versions and statistics, the place of a key, a list that changes while
+//! running.
 //!
 //! `cargo run -p remcache --example servers` prints:
 //!

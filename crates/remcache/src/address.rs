@@ -54,9 +54,8 @@ impl Endpoint {
     /// An IPv6 address without brackets has no port. A number after the last colon of a socket's path is a weight; in
     /// a `unix://` URL colons of the path are written `%3A`.
     ///
-    /// A name for the ring precedes the address, `name=host:port`; an IP address that the ring hashes in addition to the
-    /// host follows the host, `host/10.0.0.1:port`: see
-    /// [`Node`].
+    /// A name for the ring precedes the address, `name=host:port`; an IP address that the ring hashes in addition to
+    /// the host follows the host, `host/10.0.0.1:port`: see [`Node`].
     ///
     /// # Errors
     /// [`ErrorKind::Config`](crate::error::ErrorKind::Config), which names the address and the problem.

@@ -67,8 +67,8 @@ struct Shared {
 impl Client {
     /// Creates a client of these servers, with the default settings.
     ///
-    /// Each of them, or the only one, is an address (`host`, `host:port`, `host:port:weight`, `[v6]:port`, `/path/to.sock`), a
-    /// comma list of them, or a URL whose options apply to the client: see [`Config::from_url`].
+    /// Each of them, or the only one, is an address (`host`, `host:port`, `host:port:weight`, `[v6]:port`,
+    /// `/path/to.sock`), a comma list of them, or a URL whose options apply to the client: see [`Config::from_url`].
     ///
     /// ```
     /// let client = remcache::Client::new(["localhost", "localhost:11212", "localhost:11213"])?;

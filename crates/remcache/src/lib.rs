@@ -1,4 +1,5 @@
-//! An asynchronous memcached client: many callers share one pipelined connection per server, and every request resolves exactly once, within its deadline.
+//! An asynchronous memcached client: many callers share one pipelined connection per server, and every request resolves
+//! exactly once, within its deadline.
 //!
 //! Ambiguous outcomes are reported, never guessed, and requests are never retried unless you enable retries.
 //!
@@ -36,34 +37,39 @@
 //! - [`Client`] is a handle that is cheap to clone and shared by all tasks.
 //!   Its methods build operations, which are futures with named options.
 //! - [`ServerHandle`] is one server of a client, for operations without a key: its state, version, statistics, a flush.
-//! - [`Request`] and [`Reply`] are the low-level interface: [`Client::call`] sends any request and returns its reply as data.
+//! - [`Request`] and [`Reply`] are the low-level interface: [`Client::call`] sends any request and returns its reply as
+//!   data.
 //! - [`Outcomes`] are the results of a multi-key call, one per key.
-//! - [`Cache`] holds values of one Rust type under a namespace; [`value`] has its codecs, including the formats of other clients.
-//! - [`recipes`] are multi-command operations: [`Client::fetch`] loads a missing value once for all callers; [`Client::lock`] and [`recipes::Limiter`] are locks and rate limits for the whole fleet.
+//! - [`Cache`] holds values of one Rust type under a namespace; [`value`] has its codecs, including the formats of
+//!   other clients.
+//! - [`recipes`] are multi-command operations: [`Client::fetch`] loads a missing value once for all callers;
+//!   [`Client::lock`] and [`recipes::Limiter`] are locks and rate limits for the whole fleet.
 //! - [`Config`] has the settings, each with its default and the cost of changing it.
 //! - [`distribution`] places keys on servers; [`proto`] is the protocol without any I/O.
 //! - [`discovery`] updates a client's server list; [`migration`] moves a cache from one placement to another.
 //!
 //! The cluster, its servers, their `ConnectionHandle`s and the I/O loops are private.
-//! A `ConnectionHandle` holds the [state machine](proto::Connection) that attributes replies to requests, and a slot for each waiting caller; the I/O loop is the task that moves bytes between the socket and the state machine.
+//! A `ConnectionHandle` holds the [state machine](proto::Connection) that attributes replies to requests, and a slot
+//! for each waiting caller; the I/O loop is the task that moves bytes between the socket and the state machine.
 //!
 //! A client needs a Tokio runtime with I/O and time enabled.
-//! Its connections run on the runtime of the first request, and move to another when that runtime shuts down; [`Config`] can set a runtime or a dedicated thread.
-//! A client must not be used on both sides of a `fork`.
+//! Its connections run on the runtime of the first request, and move to another when that runtime shuts down;
+//! [`Config`] can set a runtime or a dedicated thread. A client must not be used on both sides of a `fork`.
 //!
 //! # Behaviour
 //!
 //! **When a request is sent.**
 //! Building an operation does nothing; it is queued when it is first polled.
 //! The first request to a server opens its connection and waits for it.
-//! Requests that are queued while the I/O loop is busy leave in one write: with many callers, many requests share one system call, and no timer delays the first of them.
+//! Requests that are queued while the I/O loop is busy leave in one write: with many callers, many requests share one
+//! system call, and no timer delays the first of them.
 //!
 //! **Order.**
 //! Requests to one server are executed, and answered, in the order in which they were first polled.
 //! There is no order between servers, nor on one server if [`Config::connections`] is above 1.
 //!
-//! **Dropping a future** does not cancel the request: its reply is read and discarded, and no other request is affected.
-//! The request may have been executed.
+//! **Dropping a future** does not cancel the request: its reply is read and discarded, and no other request is
+//! affected. The request may have been executed.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -79,17 +85,20 @@
 //! ```
 //!
 //! **Timeouts.**
-//! A request has one absolute deadline, set by [`Config::timeout`] (1 s) or `.timeout(…)` of the operation: it covers queueing, connecting, sending and the reply.
-//! [`Config::connect_timeout`] (1 s) is separate, because callers share connections: a caller with a short timeout must not abort an attempt that others wait for.
-//! The timeout of a multi-key call, and of a stream of statistics, restarts with each reply: they take as long as replies keep arriving.
+//! A request has one absolute deadline, set by [`Config::timeout`] (1 s) or `.timeout(…)` of the operation: it covers
+//! queueing, connecting, sending and the reply. [`Config::connect_timeout`] (1 s) is separate, because callers share
+//! connections: a caller with a short timeout must not abort an attempt that others wait for. The timeout of a
+//! multi-key call, and of a stream of statistics, restarts with each reply: they take as long as replies keep arriving.
 //! There is no setting for "no deadline"; a timeout of zero is refused.
 //!
 //! **Requests are never retried** unless [`Config::retries`] or related settings enable it, and never kept for later.
-//! A request to a server that is known to be down fails at once, as [`Disconnected`](Status::Disconnected) with [`NotSent`](Delivery::NotSent).
+//! A request to a server that is known to be down fails at once, as [`Disconnected`](Status::Disconnected) with
+//! [`NotSent`](Delivery::NotSent).
 //!
 //! **Limits.**
 //! A connection accepts 16,384 unanswered requests and 8 MiB of output.
-//! Beyond that a call waits for capacity until its deadline, or fails as [`Overloaded`](ErrorKind::Overloaded) at once: [`Config::overload`].
+//! Beyond that a call waits for capacity until its deadline, or fails as [`Overloaded`](ErrorKind::Overloaded) at once:
+//! [`Config::overload`].
 //!
 //! # Outcomes and errors
 //!
@@ -104,7 +113,8 @@
 //! | `increment`, `decrement` | `Option<`[`Counter`]`>`: `None` if the key does not exist and there is no `initial` value |
 //! | `call` | [`Reply`], with a [`Status`] for everything, including errors |
 //!
-//! An [`Error`] has a kind ([`Error::kind`]) and a server ([`Error::server`]), and answers the questions that decide what to do next:
+//! An [`Error`] has a kind ([`Error::kind`]) and a server ([`Error::server`]), and answers the questions that decide
+//! what to do next:
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -132,7 +142,8 @@
 //! | `Discovery` | no | check the source of the list: see [`discovery`] |
 //!
 //! The low-level interface returns all of this as one value and cannot fail.
-//! [`Client::call_with`] takes a callback for requests with several replies, which is called until it returns [`ControlFlow::Break`](std::ops::ControlFlow::Break); [`Client::send_no_reply`] does not wait for a reply.
+//! [`Client::call_with`] takes a callback for requests with several replies, which is called until it returns
+//! [`ControlFlow::Break`](std::ops::ControlFlow::Break); [`Client::send_no_reply`] does not wait for a reply.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -155,7 +166,8 @@
 //! # Many keys
 //!
 //! Every operation has a form for many keys: `get_many`, `set_many`, `delete_many`, `increment_many` and so on.
-//! The keys are sent to their servers in pipelined batches, to all servers in parallel, with one result per key: a server that is down fails only its own keys.
+//! The keys are sent to their servers in pipelined batches, to all servers in parallel, with one result per key: a
+//! server that is down fails only its own keys.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -173,38 +185,47 @@
 //!
 //! - **Reads are not quiet**: a miss is the server's reply for that key, not the absence of one.
 //!   Nor are increments and decrements, whose replies have the new values.
-//! - **Writes are quiet**: the server reports only those that it refused, and a non-quiet request at the end of each batch confirms the others.
-//!   Successful quiet writes have no CAS value: [`WriteOutcome::Applied`] has 0 then.
-//! - Any number of keys may be given; some thousands are in flight at a time, and the call times out when no reply arrives for its timeout.
+//! - **Writes are quiet**: the server reports only those that it refused, and a non-quiet request at the end of each
+//!   batch confirms the others. Successful quiet writes have no CAS value: [`WriteOutcome::Applied`] has 0 then.
+//! - Any number of keys may be given; some thousands are in flight at a time, and the call times out when no reply
+//!   arrives for its timeout.
 //!
 //! # Several servers
 //!
 //! A key belongs to one server.
-//! [`Distribution::KETAMA`](distribution::Distribution::KETAMA), the default, is libmemcached's weighted ring, point for point: clients that use it find each other's items.
-//! [`Distribution::REMCACHED`](distribution::Distribution::REMCACHED) is the placement of the Ruby gem remcached: the key as a number, modulo the connected servers.
-//! There is [one for each client in wide use](https://github.com/remcache/remcache/blob/main/docs/placement.md), by its name: `distribution=twemproxy`.
+//! [`Distribution::KETAMA`](distribution::Distribution::KETAMA), the default, is libmemcached's weighted ring, point
+//! for point: clients that use it find each other's items.
+//! [`Distribution::REMCACHED`](distribution::Distribution::REMCACHED) is the placement of the Ruby gem remcached: the
+//! key as a number, modulo the connected servers. There is
+//! [one for each client in wide use](https://github.com/remcache/remcache/blob/main/docs/placement.md), by its name:
+//! `distribution=twemproxy`.
 //!
 //! **When a server goes down**, its keys fail as `Disconnected` immediately; other keys are not affected.
-//! With ketama no key moves, so there are no stale values when the server returns; with `remcached` nearly all keys move, as with the gem.
-//! The client reconnects automatically: once within 50 ms, and if that fails at random times up to 5 s apart, so that many clients do not reconnect at once.
-//! It lets requests through again after the server has answered a no-op: accepting connections is not enough.
+//! With ketama no key moves, so there are no stale values when the server returns; with `remcached` nearly all keys
+//! move, as with the gem. The client reconnects automatically: once within 50 ms, and if that fails at random times up
+//! to 5 s apart, so that many clients do not reconnect at once. It lets requests through again after the server has
+//! answered a no-op: accepting connections is not enough.
 //!
-//! A server is marked down when it cannot be reached, after three consecutive timeouts ([`Config::breaker`]), or when it violates the protocol.
+//! A server is marked down when it cannot be reached, after three consecutive timeouts ([`Config::breaker`]), or when
+//! it violates the protocol.
 //!
-//! **Other settings for servers that are down**, each at a cost in staleness: the next server of the ring or a gutter pool ([`Config::failover`]), replicas on several servers ([`Config::replicas`]), retries within a budget ([`Config::retries`]), a second server for slow reads ([`Config::hedge`]).
-//! See [`policy`].
+//! **Other settings for servers that are down**, each at a cost in staleness: the next server of the ring or a gutter
+//! pool ([`Config::failover`]), replicas on several servers ([`Config::replicas`]), retries within a budget
+//! ([`Config::retries`]), a second server for slow reads ([`Config::hedge`]). See [`policy`].
 //!
-//! [`Client::servers`] returns each server's state and [metrics](ServerHandle::metrics), [`Client::events`] the state changes.
-//! [`ops::Command::routing_key`] keeps related keys together on one server.
+//! [`Client::servers`] returns each server's state and [metrics](ServerHandle::metrics), [`Client::events`] the state
+//! changes. [`ops::Command::routing_key`] keeps related keys together on one server.
 //!
-//! [`Client::set_servers`] replaces the list at run time: servers in both lists keep their connections, and requests to removed servers complete normally.
-//! [`discovery`] does so when a file, DNS, a configuration endpoint or your own stream provides another list; [`migration`] moves to another placement and keeps the cache warm.
-//! [`Client::locate`] returns the server of a key, [`Client::servers`] the state of each, [`Client::is_usable`] whether any may answer.
+//! [`Client::set_servers`] replaces the list at run time: servers in both lists keep their connections, and requests to
+//! removed servers complete normally. [`discovery`] does so when a file, DNS, a configuration endpoint or your own
+//! stream provides another list; [`migration`] moves to another placement and keeps the cache warm. [`Client::locate`]
+//! returns the server of a key, [`Client::servers`] the state of each, [`Client::is_usable`] whether any may answer.
 //!
 //! # The protocol layer alone
 //!
-//! [`proto`] is a crate of its own, `remcache-proto`: requests, replies, the protocols in both directions, and the [state machine](proto::Connection) that attributes replies.
-//! Its only dependency is `bytes`, and it opens no socket, reads no clock and takes no lock.
+//! [`proto`] is a crate of its own, `remcache-proto`: requests, replies, the protocols in both directions, and the
+//! [state machine](proto::Connection) that attributes replies. Its only dependency is `bytes`, and it opens no socket,
+//! reads no clock and takes no lock.
 //!
 //! ```
 //! use std::io::{Read, Write};
@@ -256,7 +277,8 @@
 //!
 //! # More
 //!
-//! [Ten recipes](cookbook): axum, sessions, rate limits, feature flags, locks, idempotency keys, warm deploys, big values, tests with faults, shutdown ·
+//! [Ten recipes](cookbook): axum, sessions, rate limits, feature flags, locks, idempotency keys, warm deploys, big
+//! values, tests with faults, shutdown ·
 //! [What is guaranteed, and which test proves it](https://github.com/remcache/remcache/blob/main/docs/guarantees.md) ·
 //! [where keys live, and how to share a cache with other clients](https://github.com/remcache/remcache/blob/main/docs/placement.md) ·
 //! [other clients on the same servers, live](https://github.com/remcache/remcache/blob/main/docs/interop.md) ·

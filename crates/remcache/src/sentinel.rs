@@ -9,8 +9,8 @@ pub(crate) const TOMBSTONE: u32 = SENTINEL | 2;
 /// Refresh item: holds the time at which another key's value is due for a refresh.
 pub(crate) const REFRESH_ITEM: u32 = SENTINEL | 3;
 
-/// "re", with the bit of a custom format and an unassigned compression number, which no codec of this crate and no other
-/// client uses.
+/// "re", with the bit of a custom format and an unassigned compression number, which no codec of this crate and no
+/// other client uses.
 const SENTINEL: u32 = 0x7265_7f00;
 
 /// Returns whether these are the flags of a sentinel item.

@@ -1,4 +1,5 @@
-//! Single flight: one loader per key in this process. The leader loads, and followers share its result if it is recent enough.
+//! Single flight: one loader per key in this process. The leader loads, and followers share its result if it is recent
+//! enough.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

@@ -1,5 +1,5 @@
-//! A memcached store for [actix-session]. While the cache is unavailable, visitors are logged out and requests succeed: a
-//! session that cannot be loaded within the store's [budget](MemcachedSessionStore::budget) counts as absent, and one
+//! A memcached store for [actix-session]. While the cache is unavailable, visitors are logged out and requests succeed:
+//! a session that cannot be loaded within the store's [budget](MemcachedSessionStore::budget) counts as absent, and one
 //! that cannot be stored is lost. Both are logged; [`on_unavailable`](MemcachedSessionStore::on_unavailable) makes them
 //! errors.
 //!
@@ -42,8 +42,9 @@
 //! - memcached keys are SHA-256 hashes of session keys: access to the cache does not reveal session keys.
 //! - Extending a session sends its new TTL, not its state. TTLs above a year are shortened to a year.
 //! - A session above the item size limit of the server (1 MiB by default) is an error.
-//! - A logout while the cache is unavailable removes the visitor's cookie, but not the session: someone who has copied the
-//!   cookie can use it when the cache is available again. Use [`FailClosed`](OnUnavailable::FailClosed) if that matters.
+//! - A logout while the cache is unavailable removes the visitor's cookie, but not the session: someone who has copied
+//!   the cookie can use it when the cache is available again. Use [`FailClosed`](OnUnavailable::FailClosed) if that
+//!   matters.
 //!
 //! [actix-session]: https://docs.rs/actix-session
 

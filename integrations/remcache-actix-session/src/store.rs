@@ -58,7 +58,8 @@ impl MemcachedSessionStore {
         Self { budget, ..self }
     }
 
-    /// Sets the behaviour while the cache is unavailable (default: [`FailOpen`](OnUnavailable::FailOpen), visitors are logged out).
+    /// Sets the behaviour while the cache is unavailable (default: [`FailOpen`](OnUnavailable::FailOpen), visitors are
+    /// logged out).
     ///
     /// With [`FailClosed`](OnUnavailable::FailClosed) operations return errors, which the middleware answers with
     /// `500 Internal Server Error`.

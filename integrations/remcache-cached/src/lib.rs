@@ -26,11 +26,11 @@
 //! # Stored items
 //!
 //! A value is stored under the text of its key, after the name of the cache and a colon; text that is not a valid
-//! memcached key is hashed. A value that the codec cannot decode, for example of an older version of a program, counts as
-//! missing and is replaced.
+//! memcached key is hashed. A value that the codec cannot decode, for example of an older version of a program, counts
+//! as missing and is replaced.
 //!
-//! Storing and removing return the previous value, as the trait requires. That takes a second command, and another process
-//! may change the value in between. The macro does not use it.
+//! Storing and removing return the previous value, as the trait requires. That takes a second command, and another
+//! process may change the value in between. The macro does not use it.
 //!
 //! [cached]: https://docs.rs/cached
 // Marks items of features in the documentation of docs.rs, which is built by a nightly toolchain.

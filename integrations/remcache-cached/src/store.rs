@@ -25,8 +25,8 @@ pub struct MemcachedCache<K, V> {
 }
 
 impl<K, V> MemcachedCache<K, V> {
-    /// Creates a store on the client's servers. Its name is the prefix of all keys, hashed if it is not a valid one; stores
-    /// with the same name share values.
+    /// Creates a store on the client's servers. Its name is the prefix of all keys, hashed if it is not a valid one;
+    /// stores with the same name share values.
     pub fn new(client: &Client, name: impl Into<String>, codec: Codec<V>) -> Self {
         let name = key(name.into());
         let cache = Cache::new(client, &name, codec);
@@ -51,14 +51,15 @@ impl<K, V> MemcachedCache<K, V> {
         Self { budget, ..self }
     }
 
-    /// Stores values longer than `length` bytes in several items: see [`Cache::chunked`] (default: they are not stored).
+    /// Stores values longer than `length` bytes in several items: see [`Cache::chunked`] (default: they are not
+    /// stored).
     #[must_use]
     pub fn chunked(self, length: usize) -> Self {
         Self { cache: self.cache.chunked(length), ..self }
     }
 
-    /// Sets the behaviour while the cache is unavailable (default: [`FailOpen`](OnUnavailable::FailOpen), nothing is found and nothing
-    /// is stored).
+    /// Sets the behaviour while the cache is unavailable (default: [`FailOpen`](OnUnavailable::FailOpen), nothing is
+    /// found and nothing is stored).
     ///
     /// With [`FailClosed`](OnUnavailable::FailClosed) operations return errors.
     #[must_use]

@@ -1,5 +1,5 @@
-//! A memcached manager for [http-cache]. While the cache is unavailable, requests go to their servers, after at most the
-//! manager's [budget](MemcachedManager::budget) for each of its operations;
+//! A memcached manager for [http-cache]. While the cache is unavailable, requests go to their servers, after at most
+//! the manager's [budget](MemcachedManager::budget) for each of its operations;
 //! [`on_unavailable`](MemcachedManager::on_unavailable) makes them fail.
 //!
 //! ```

@@ -76,8 +76,8 @@ impl MemcachedManager {
         Self { budget, ..self }
     }
 
-    /// Sets the behaviour while the cache is unavailable (default: [`FailOpen`](OnUnavailable::FailOpen), nothing is found and nothing
-    /// is stored).
+    /// Sets the behaviour while the cache is unavailable (default: [`FailOpen`](OnUnavailable::FailOpen), nothing is
+    /// found and nothing is stored).
     ///
     /// With [`FailClosed`](OnUnavailable::FailClosed) operations return errors, and requests fail.
     #[must_use]

@@ -81,8 +81,8 @@ impl Memcached {
         self
     }
 
-    /// Sets the length, in bytes, from which objects are stored in several items (default: 512 KiB). It must be some hundred
-    /// bytes below the item size limit of the servers.
+    /// Sets the length, in bytes, from which objects are stored in several items (default: 512 KiB). It must be some
+    /// hundred bytes below the item size limit of the servers.
     #[must_use]
     pub fn chunk_size(mut self, bytes: usize) -> Self {
         self.config.chunk_size = Some(bytes);
@@ -96,8 +96,8 @@ impl Memcached {
         self
     }
 
-    /// Sets the behaviour while the cache is unavailable (default: [`FailClosed`](OnUnavailable::FailClosed), they fail with a
-    /// temporary error).
+    /// Sets the behaviour while the cache is unavailable (default: [`FailClosed`](OnUnavailable::FailClosed), they fail
+    /// with a temporary error).
     ///
     /// With [`FailOpen`](OnUnavailable::FailOpen) nothing is found, and writes and deletes are dropped.
     #[must_use]

@@ -1,7 +1,7 @@
 //! A memcached service for [OpenDAL]. While the cache is unavailable, operations fail within the
-//! [timeout](Memcached::timeout), with [temporary](opendal_core::Error::is_temporary) errors, which OpenDAL's layers and
-//! programs such as sccache handle. With [`FailOpen`](OnUnavailable::FailOpen) no operation fails: reads find nothing and
-//! writes are dropped.
+//! [timeout](Memcached::timeout), with [temporary](opendal_core::Error::is_temporary) errors, which OpenDAL's layers
+//! and programs such as sccache handle. With [`FailOpen`](OnUnavailable::FailOpen) no operation fails: reads find
+//! nothing and writes are dropped.
 //!
 //! ```
 //! use opendal_core::Operator;
@@ -14,8 +14,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! In contrast to OpenDAL's own service of the same name it has TLS (feature `tls`), several servers, passwords for all of
-//! them, a timeout for each operation, no limit of 1 MB, and one pipelined connection instead of a pool. Objects are
+//! In contrast to OpenDAL's own service of the same name it has TLS (feature `tls`), several servers, passwords for all
+//! of them, a timeout for each operation, no limit of 1 MB, and one pipelined connection instead of a pool. Objects are
 //! compatible with that service up to the length of a chunk.
 //!
 //! # By URI or by map
@@ -34,8 +34,8 @@
 //! # Items
 //!
 //! A path is stored under its percent-encoded form, as by OpenDAL's own service. Paths whose encoded form has more than
-//! 200 bytes are stored under a hash. Objects longer than a [chunk](Memcached::chunk_size) are stored in several items; a
-//! reader gets the old content or the new one, never a mixture, and nothing if a chunk was evicted.
+//! 200 bytes are stored under a hash. Objects longer than a [chunk](Memcached::chunk_size) are stored in several items;
+//! a reader gets the old content or the new one, never a mixture, and nothing if a chunk was evicted.
 //!
 //! [OpenDAL]: https://docs.rs/opendal
 // Marks items of features in the documentation of docs.rs, which is built by a nightly toolchain.

@@ -1,6 +1,7 @@
-//! A memcached store for [tower-sessions]. While the cache is unavailable, visitors are logged out and requests succeed: a
-//! session that cannot be loaded within the store's [budget](MemcachedStore::budget) counts as absent, and one that cannot
-//! be stored is lost. Both are logged; [`on_unavailable`](MemcachedStore::on_unavailable) makes them errors.
+//! A memcached store for [tower-sessions]. While the cache is unavailable, visitors are logged out and requests
+//! succeed: a session that cannot be loaded within the store's [budget](MemcachedStore::budget) counts as absent, and
+//! one that cannot be stored is lost. Both are logged; [`on_unavailable`](MemcachedStore::on_unavailable) makes them
+//! errors.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -31,8 +32,9 @@
 //! - Keys are SHA-256 hashes of IDs, and items do not contain the ID: access to the cache does not reveal session IDs.
 //! - A session may have any expiry; the store keeps it for at most a year after it was saved.
 //! - A session above the item size limit of the server (1 MiB by default) is an error.
-//! - A logout while the cache is unavailable removes the visitor's cookie, but not the session: someone who has copied the
-//!   cookie can use it when the cache is available again. Use [`FailClosed`](OnUnavailable::FailClosed) if that matters.
+//! - A logout while the cache is unavailable removes the visitor's cookie, but not the session: someone who has copied
+//!   the cookie can use it when the cache is available again. Use [`FailClosed`](OnUnavailable::FailClosed) if that
+//!   matters.
 //!
 //! [tower-sessions]: https://docs.rs/tower-sessions
 

@@ -60,7 +60,8 @@ impl MemcachedStore {
         Self { budget, ..self }
     }
 
-    /// Sets the behaviour while the cache is unavailable (default: [`FailOpen`](OnUnavailable::FailOpen), visitors are logged out).
+    /// Sets the behaviour while the cache is unavailable (default: [`FailOpen`](OnUnavailable::FailOpen), visitors are
+    /// logged out).
     ///
     /// With [`FailClosed`](OnUnavailable::FailClosed) operations return [`Error::Backend`], which the middleware and
     /// most handlers answer with `500 Internal Server Error`.

@@ -1,5 +1,5 @@
-//! Measures remcache and other clients on the same servers, in interleaved rounds. The results are printed as tables, and
-//! written as JSON and as a chart on request.
+//! Measures remcache and other clients on the same servers, in interleaved rounds. The results are printed as tables,
+//! and written as JSON and as a chart on request.
 
 mod adapter;
 mod binary_protocol;

@@ -1,4 +1,5 @@
-//! A child's part in the counting round: marks the start and the end of the measurement, and reads the allocation counters.
+//! A child's part in the counting round: marks the start and the end of the measurement, and reads the allocation
+//! counters.
 
 use std::env;
 use std::fs::{self, File, OpenOptions};

@@ -158,8 +158,8 @@ impl Exchange {
         Ok(recorded)
     }
 
-    /// Stores a value with the client, and returns the item and the value that the client reads; `None` if the client does
-    /// not support it.
+    /// Stores a value with the client, and returns the item and the value that the client reads; `None` if the client
+    /// does not support it.
     fn write(&mut self, value: &Value) -> Result<Option<(Item, Option<Value>)>> {
         self.runtime.block_on(async { self.client.delete(KEY).await })?;
         if let Written::Refused(_) = self.program.write(KEY, value)? {

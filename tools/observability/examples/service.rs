@@ -7,8 +7,9 @@
 //! ```
 //!
 //! It prints the address that it listens on: `/pages/home` is cached with `fetch`, `/users/ada` with `get` and `set`,
-//! `/users?names=ada,alan` with `get_many`, and `/metrics` is for Prometheus. Traces and metrics are sent to the collector
-//! of `OTEL_EXPORTER_OTLP_ENDPOINT` (default: `http://localhost:4318`); the other variables of OpenTelemetry work too.
+//! `/users?names=ada,alan` with `get_many`, and `/metrics` is for Prometheus. Traces and metrics are sent to the
+//! collector of `OTEL_EXPORTER_OTLP_ENDPOINT` (default: `http://localhost:4318`); the other variables of OpenTelemetry
+//! work too.
 
 use std::collections::HashMap;
 use std::error::Error as StdError;
@@ -78,7 +79,8 @@ impl Telemetry {
         let traces =
             SdkTracerProvider::builder().with_batch_exporter(SpanExporter::builder().with_http().build()?).build();
         let layer = tracing_opentelemetry::layer().with_tracer(traces.tracer("service"));
-        // Only these, because the exporter's own requests have spans too. `remcache` at debug has a span for each server.
+        // Only these, because the exporter's own requests have spans too. `remcache` at debug has a span for each
+        // server.
         let targets =
             Targets::new().with_target("service", LevelFilter::INFO).with_target("remcache", LevelFilter::DEBUG);
         tracing_subscriber::registry().with(layer.with_filter(targets)).init();

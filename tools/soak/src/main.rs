@@ -30,8 +30,8 @@ struct CommandLine {
     /// With --flapping: the pause of each caller between two requests, in milliseconds
     #[arg(long, default_value_t = 100)]
     pause: u64,
-    /// Make calls with a million keys, and with 10,000 values of 100 kB and small socket buffers, on each protocol, with and
-    /// without TLS
+    /// Make calls with a million keys, and with 10,000 values of 100 kB and small socket buffers, on each protocol,
+    /// with and without TLS
     #[arg(long, conflicts_with_all = ["minutes", "seconds", "flapping"])]
     pipelines: bool,
     /// With --pipelines: divide the numbers of keys and values by this

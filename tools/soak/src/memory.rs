@@ -17,8 +17,8 @@ impl Memory {
         self.0.last().map(|(_, kib)| *kib)
     }
 
-    /// Returns the growth in percent per minute: the slope of a line fitted to the second half of the samples. In the first
-    /// half buffers still grow.
+    /// Returns the growth in percent per minute: the slope of a line fitted to the second half of the samples. In the
+    /// first half buffers still grow.
     pub(crate) fn slope(&self) -> Option<f64> {
         let samples = self.0.get(self.0.len() / 2..).filter(|samples| samples.len() > 1)?;
         let count = samples.len() as f64;

@@ -166,8 +166,8 @@ fn key(number: usize) -> String {
     format!("key:{number}")
 }
 
-/// Writes and deletes random keys until it is stopped, each key by one writer: in both clusters, as a program does during
-/// a migration, with deletes in the old one first.
+/// Writes and deletes random keys until it is stopped, each key by one writer: in both clusters, as a program does
+/// during a migration, with deletes in the old one first.
 fn write(
     from: &Fleet,
     to: &Fleet,

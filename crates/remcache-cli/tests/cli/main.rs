@@ -1,5 +1,5 @@
-//! Tests of the command-line tool: output, errors and exit code for arguments and input, with real memcached servers and
-//! embedded ones.
+//! Tests of the command-line tool: output, errors and exit code for arguments and input, with real memcached servers
+//! and embedded ones.
 
 mod change;
 mod check;

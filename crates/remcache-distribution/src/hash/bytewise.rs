@@ -38,10 +38,11 @@ pub(crate) struct Fnv {
 
 pub(crate) const BITS_32: Fnv = Fnv { start: 0x811c_9dc5, prime: 0x0100_0193 };
 
-/// The lower halves of the 64-bit parameters: clients use only the lower half of the hash, which depends on nothing else.
+/// The lower halves of the 64-bit parameters: clients use only the lower half of the hash, which depends on nothing
+/// else.
 ///
-/// libmemcached's `fnv1a_64` also computes with the lower halves only; the upper half, in which the results would differ
-/// for signed characters, is not used.
+/// libmemcached's `fnv1a_64` also computes with the lower halves only; the upper half, in which the results would
+/// differ for signed characters, is not used.
 pub(crate) const BITS_64: Fnv = Fnv { start: 0x8422_2325, prime: 0x0000_01b3 };
 
 fn fold(key: &[u8], chars: Chars, start: u32, step: impl Fn(u32, u32) -> u32) -> u32 {

@@ -59,7 +59,8 @@ pub(crate) enum Lookup {
 #[derive(Debug, Clone)]
 pub(crate) struct Continuum<P = u32> {
     points: Box<[Point<P>]>,
-    /// Invariant: `starts[b]` is the number of points whose top bits are below `b << shift`; one entry more than buckets.
+    /// Invariant: `starts[b]` is the number of points whose top bits are below `b << shift`; one entry more than
+    /// buckets.
     starts: Box<[u32]>,
     shift: u32,
     lookup: Lookup,

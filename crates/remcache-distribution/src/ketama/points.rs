@@ -45,10 +45,11 @@ impl PointCount {
     }
 }
 
-/// Computes libmemcached's formula, with every step in `f32` and in the same order (`update_continuum` in its `hosts.cc`).
+/// Computes libmemcached's formula, with every step in `f32` and in the same order (`update_continuum` in its
+/// `hosts.cc`).
 ///
-/// For some numbers of servers, 25 being the lowest, equal weights therefore yield 156 points instead of 160; computed in
-/// `f64`, 2 % of the keys of 25 servers would be placed on the wrong one.
+/// For some numbers of servers, 25 being the lowest, equal weights therefore yield 156 points instead of 160; computed
+/// in `f64`, 2 % of the keys of 25 servers would be placed on the wrong one.
 fn single(weight: u32, total_weight: u64, servers: usize) -> u32 {
     let share = weight as f32 / total_weight as f32;
     let digests = share * 160.0 / 4.0 * servers as f32 + 1e-10;

@@ -134,8 +134,8 @@ impl Connection {
 
     /// Creates a state machine that accepts requests before its protocol is known.
     ///
-    /// It stores them until [`Connection::set_protocol`], subject to limits and deadlines, and has no output until then. After
-    /// [`Connection::close`] its protocol is unknown again.
+    /// It stores them until [`Connection::set_protocol`], subject to limits and deadlines, and has no output until
+    /// then. After [`Connection::close`] its protocol is unknown again.
     pub fn detecting(limits: Limits, first_opaque: u32, now: Instant) -> Self {
         Self {
             limits,
@@ -296,8 +296,8 @@ impl Connection {
         self.last_input = now;
     }
 
-    /// Returns the next event: first those that input did not cause, then those from the input; `None` if it contains no
-    /// complete reply.
+    /// Returns the next event: first those that input did not cause, then those from the input; `None` if it contains
+    /// no complete reply.
     ///
     /// # Errors
     /// [`ProtocolError`] if the server violates the protocol: call [`Connection::close`] then.

@@ -36,7 +36,8 @@ pub(crate) struct OpenMultiget {
 }
 
 impl Connection {
-    /// Sets how many consecutive plain gets may be coalesced into one line, on the meta and text protocols (default: 1).
+    /// Sets how many consecutive plain gets may be coalesced into one line, on the meta and text protocols (default:
+    /// 1).
     ///
     /// A proxy answers the whole line with an error if one of its servers is down, so it needs 1.
     pub fn set_max_keys_per_multiget(&mut self, max_keys_per_multiget: usize) {

@@ -65,8 +65,8 @@ impl Entry {
 
 /// The pending requests, in the order in which the server answers them.
 ///
-/// Their opaques are consecutive and wrap at 32 bits, so an opaque is an index into the queue: finding a reply's request
-/// and checking the order is one step.
+/// Their opaques are consecutive and wrap at 32 bits, so an opaque is an index into the queue: finding a reply's
+/// request and checking the order is one step.
 #[derive(Debug)]
 pub(crate) struct InFlight {
     entries: VecDeque<Entry>,
@@ -257,8 +257,8 @@ impl InFlight {
 
     /// Returns the index of the request that a reply answers.
     ///
-    /// A reply is accepted only for a pending request whose opcode it repeats, which the cursor has not passed, and only
-    /// if every older unanswered request is quiet: replies have the order of requests.
+    /// A reply is accepted only for a pending request whose opcode it repeats, which the cursor has not passed, and
+    /// only if every older unanswered request is quiet: replies have the order of requests.
     #[inline]
     pub(crate) fn attribute(&self, opaque: u32, opcode: Opcode) -> Result<usize, ProtocolError> {
         let index = self.index_of(opaque);

@@ -231,8 +231,8 @@ impl<'a> Request<'a> {
         Self { value: command.into_cow_bytes(), ..Self::new(Operation::LruCrawler) }
     }
 
-    /// Fetches the nodes of a managed cluster (`config get cluster`). Not on the binary protocol, on which a server that
-    /// does not know it would lose synchronization.
+    /// Fetches the nodes of a managed cluster (`config get cluster`). Not on the binary protocol, on which a server
+    /// that does not know it would lose synchronization.
     pub fn cluster_config() -> Self {
         Self::new(Operation::ClusterConfig)
     }

@@ -17,14 +17,14 @@ pub(crate) fn command(rng: &mut Rng) -> Vec<u8> {
 const KEYS: &[&str] = &["a", "b", "counter", "p:1", "p:2", "AAH/IGJpbg==", "cGxhaW4=", "plain", "a%b"];
 const TTLS: &[&str] = &["0", "100", "2592000", "-1", "2592001", "1000", "2147483647", "4000000000", "+50", "x", ""];
 const FLAGS: &[&str] = &["0", "0", "0", "5", "4294967295", "4294967296", "-1", "1x", "+7"];
-/// Between 2^63 and 2^64 memcached also looks for a minus sign after the number, in memory that it has not initialized, so
-/// there is no number of that range.
+/// Between 2^63 and 2^64 memcached also looks for a minus sign after the number, in memory that it has not initialized,
+/// so there is no number of that range.
 const NUMBERS: &[&str] = &["0", "1", "2", "5", "10", "100", "9223372036854775", "-1", "x", "18446744073709551616", ""];
 const VALUES: &[&str] = &["", "0", "9", "99", "100", "9223372036854775", "val", "a longer value", "12 x", " 7", "-3"];
 const CASES: &[&str] = &["0", "1", "2", "3", "5", "8", "13", "21", "34", "99999999", "x"];
 const TAILS: &[&str] = &["", "", "", "", "", " noreply", " noreply", "  ", " x", " 0"];
-/// There is no delayed flush: in memcached it brings back items that an earlier flush removed, unless a request for them
-/// came in between.
+/// There is no delayed flush: in memcached it brings back items that an earlier flush removed, unless a request for
+/// them came in between.
 const OTHERS: &[&str] = &[
     "version\r\n",
     "verbosity 1\r\n",
@@ -118,8 +118,8 @@ fn classic(rng: &mut Rng) -> Vec<u8> {
     let line = match rng.u8(..8) {
         0 | 1 => format!("{} {key}", pick(rng, &["get", "gets"])),
         2 => {
-            // No key that is too long among others: memcached keeps references to the items before it, and does not pad a
-            // counter that is referenced.
+            // No key that is too long among others: memcached keeps references to the items before it, and does not pad
+            // a counter that is referenced.
             let keys: Vec<&str> = (0..rng.usize(1..40)).map(|_| pick(rng, KEYS)).collect();
             format!("{} {}", pick(rng, &["get", "gets"]), keys.join(" "))
         }

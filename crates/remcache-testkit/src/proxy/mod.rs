@@ -46,8 +46,8 @@ impl Proxy {
 
     /// Changes the rules: `proxy.change(|rules| rules.replies.delay = millis(30))`.
     ///
-    /// New rules apply to open and future connections, from the next piece of data on. Data that was read before keeps its
-    /// delay.
+    /// New rules apply to open and future connections, from the next piece of data on. Data that was read before keeps
+    /// its delay.
     pub fn change(&self, change: impl FnOnce(&mut Rules)) {
         change(&mut self.shared.rules.lock().expect(UNPOISONED));
     }

@@ -53,7 +53,8 @@ impl<'a> Pipe<'a> {
         }
     }
 
-    /// Runs until the end of the stream has been forwarded. An error means that the connection must be closed in this way.
+    /// Runs until the end of the stream has been forwarded. An error means that the connection must be closed in this
+    /// way.
     pub(super) async fn run(self, from: ReadHalf<'_>, to: WriteHalf<'_>) -> Result<(), Close> {
         let (sender, receiver) = unbounded_channel();
         let reads = read_chunks(self.shared, self.direction, from, sender);
@@ -153,8 +154,8 @@ impl<'a> Pipe<'a> {
     }
 }
 
-/// Reads chunks as long as the pipe has capacity. A delay does not reduce the bandwidth, and a receiver that does not read
-/// blocks the sender.
+/// Reads chunks as long as the pipe has capacity. A delay does not reduce the bandwidth, and a receiver that does not
+/// read blocks the sender.
 async fn read_chunks(shared: &Shared, direction: Direction, mut from: ReadHalf<'_>, chunks: UnboundedSender<Chunk>) {
     let capacity = Arc::new(Semaphore::new(CAPACITY));
     let mut buffer = vec![0; READ_LEN];

@@ -6,8 +6,8 @@ use super::{After, Outcome, Protocol, Replayed, Vector};
 impl Vector {
     /// Checks that a server did what 1.6.18 or 1.6.45 does.
     ///
-    /// CAS values may be shifted by a constant, because servers start counting at different numbers. Parts that the vector
-    /// marks as variable may differ.
+    /// CAS values may be shifted by a constant, because servers start counting at different numbers. Parts that the
+    /// vector marks as variable may differ.
     ///
     /// # Errors
     /// Returns the expected and the actual reply.

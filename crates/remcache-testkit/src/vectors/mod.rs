@@ -1,4 +1,5 @@
-//! Exchanges recorded from a real memcached 1.6.18: requests, their replies, and the state of the connection afterwards.
+//! Exchanges recorded from a real memcached 1.6.18: requests, their replies, and the state of the connection
+//! afterwards.
 //!
 //! ```no_run
 //! use remcache_testkit::vectors::{self, replay, vectors};

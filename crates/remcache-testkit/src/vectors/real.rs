@@ -42,8 +42,8 @@ fn prepare(preparation: Preparation, addr: &str) -> Vec<TcpStream> {
     }
 }
 
-/// Stores small items (`s0000001`, `s0000002`, …, each with the value `1`) until the memory of a server that was started
-/// with `-M` is full.
+/// Stores small items (`s0000001`, `s0000002`, …, each with the value `1`) until the memory of a server that was
+/// started with `-M` is full.
 ///
 /// # Panics
 /// Panics if the server cannot be reached or has too much memory.

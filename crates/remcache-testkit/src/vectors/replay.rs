@@ -17,7 +17,8 @@ pub struct Replayed {
     pub after: After,
 }
 
-/// Replays a vector over a new connection to a server that was just started with the vector's arguments and preparation.
+/// Replays a vector over a new connection to a server that was just started with the vector's arguments and
+/// preparation.
 ///
 /// If the connection stays in sync, the result does not depend on the speed of the machine: a request that is always
 /// answered marks the end of the reply.

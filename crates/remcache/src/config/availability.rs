@@ -10,10 +10,11 @@ impl Config {
     /// Sets the number of consecutive timeouts after which the circuit breaker marks a server down (default: 3; 0 for
     /// never). Timeouts of a single connection close only that connection.
     ///
-    /// The server must also have sent no reply for the [`timeout`](Config::timeout), so that a single caller with shorter
-    /// deadlines has no effect, and timeouts caused by a stall of the program itself do not count. Then requests fail at
-    /// once until the server has answered a no-op: accepting connections is not enough. With a lower number, short pauses
-    /// of the server fail its requests; with a higher one, more callers wait for a server that is down.
+    /// The server must also have sent no reply for the [`timeout`](Config::timeout), so that a single caller with
+    /// shorter deadlines has no effect, and timeouts caused by a stall of the program itself do not count. Then
+    /// requests fail at once until the server has answered a no-op: accepting connections is not enough. With a lower
+    /// number, short pauses of the server fail its requests; with a higher one, more callers wait for a server that is
+    /// down.
     #[must_use]
     pub fn breaker(self, timeouts: u32) -> Self {
         Self { breaker: timeouts, ..self }
@@ -21,11 +22,12 @@ impl Config {
 
     /// Sets where requests go while the server of their key is down (default: [`Failover::None`], they fail).
     ///
-    /// With failover the cache stays useful while a server is down, but values can be stale: when the server is back it may
-    /// still have its old items (if it was unreachable and not restarted), and items stored elsewhere are not visible. When
-    /// it fails again within the TTL cap, items stored elsewhere become visible again, although the server may have had
-    /// newer ones; deletes are sent to both servers. A delete fails if the key's own server cannot be reached, because the
-    /// item may come back. Requests with a CAS value fail as well, because CAS values are specific to one server.
+    /// With failover the cache stays useful while a server is down, but values can be stale: when the server is back it
+    /// may still have its old items (if it was unreachable and not restarted), and items stored elsewhere are not
+    /// visible. When it fails again within the TTL cap, items stored elsewhere become visible again, although the
+    /// server may have had newer ones; deletes are sent to both servers. A delete fails if the key's own server cannot
+    /// be reached, because the item may come back. Requests with a CAS value fail as well, because CAS values are
+    /// specific to one server.
     #[must_use]
     pub fn failover(self, failover: Failover) -> Self {
         Self { failover, ..self }
@@ -33,8 +35,8 @@ impl Config {
 
     /// Sets which requests are repeated after a failure (default: [`Retries::none`]).
     ///
-    /// Retries do not make values stale, but an opted-in set or delete that is repeated may undo another writer's change
-    /// made in between. Multi-key calls are not repeated on the same server.
+    /// Retries do not make values stale, but an opted-in set or delete that is repeated may undo another writer's
+    /// change made in between. Multi-key calls are not repeated on the same server.
     #[must_use]
     pub fn retries(self, retries: Retries) -> Self {
         Self { retries, ..self }
@@ -43,10 +45,10 @@ impl Config {
     /// Sets the number of servers that hold each key (default: 1): its own and the next ones of the ring.
     ///
     /// Sets, touches and deletes are sent to all of them; reads to the first, and to the next one after a miss or a
-    /// failure. Writes that depend on the old value (counters, appends, conditions) are sent to the first, and the item is
-    /// deleted at the others. Each replica costs its memory and a write. A value can be stale if a replica missed a write
-    /// because it was down, and is read because those before it are down or have lost the key. A set succeeds if it is
-    /// stored on one replica; a delete fails if one cannot be reached.
+    /// failure. Writes that depend on the old value (counters, appends, conditions) are sent to the first, and the item
+    /// is deleted at the others. Each replica costs its memory and a write. A value can be stale if a replica missed a
+    /// write because it was down, and is read because those before it are down or have lost the key. A set succeeds if
+    /// it is stored on one replica; a delete fails if one cannot be reached.
     #[must_use]
     pub fn replicas(self, copies: usize) -> Self {
         Self { replicas: copies, ..self }
@@ -64,9 +66,9 @@ impl Config {
     /// Sets which servers reads prefer among the replicas of a key, such as those in the same zone (default: the first
     /// replica of the ring).
     ///
-    /// It requires [`replicas`](Config::replicas). If a preferred replica is down or misses, the others follow in the order
-    /// of the ring. Writes and deletes are not affected. A value has the CAS value of the server that it was read from: for
-    /// compare-and-swap use [`update`](crate::Client::update), which reads from the key's primary server.
+    /// It requires [`replicas`](Config::replicas). If a preferred replica is down or misses, the others follow in the
+    /// order of the ring. Writes and deletes are not affected. A value has the CAS value of the server that it was read
+    /// from: for compare-and-swap use [`update`](crate::Client::update), which reads from the key's primary server.
     ///
     /// ```
     /// use remcache::Config;

@@ -134,20 +134,22 @@ impl Config {
     /// Parses settings and servers from a URL:
     /// `memcached://host,host:port,host:port:weight/namespace?timeout=250ms&distribution=ketama`.
     ///
-    /// `memcacheds://` is the same over TLS, with the system's trusted authorities unless [`Config::tls`] is set (feature
-    /// `tls`). A user and a password for all servers precede the hosts: `memcacheds://user:password@host`. TLS and
-    /// credentials apply to the whole client: one URL sets them for all servers, and another does not remove them.
+    /// `memcacheds://` is the same over TLS, with the system's trusted authorities unless [`Config::tls`] is set
+    /// (feature `tls`). A user and a password for all servers precede the hosts: `memcacheds://user:password@host`. TLS
+    /// and credentials apply to the whole client: one URL sets them for all servers, and another does not remove them.
     ///
-    /// Bytes in any part of a URL may be percent-encoded. This is required for `%`, `@`, `/` and `?` in user, password and
-    /// namespace, and for `:` in the user. A Unix socket is `unix:///run/cache.sock?timeout=1s`, or a host with encoded
-    /// slashes: `memcached://%2Frun%2Fcache.sock/namespace`. `memcache://` is an alias of `memcached://`.
+    /// Bytes in any part of a URL may be percent-encoded. This is required for `%`, `@`, `/` and `?` in user, password
+    /// and namespace, and for `:` in the user. A Unix socket is `unix:///run/cache.sock?timeout=1s`, or a host with
+    /// encoded slashes: `memcached://%2Frun%2Fcache.sock/namespace`. `memcache://` is an alias of `memcached://`.
     ///
-    /// Options: `namespace`, `timeout`, `connect_timeout`, `connections`, `distribution`, `hash`, `hash_tag`, `protocol`, `max_value_size`,
-    /// `max_in_flight`, `max_output`, `breaker`, `failover` (`none`, `next`, `gutter`), `gutter` (spare
-    /// servers), `failover_ttl`, `retries`, `retry_timeout`, `replicas`, `hedge`, `prefer` (a part of the servers' names). Durations read `250ms`, `5s`, `2m`, `1h`.
+    /// Options: `namespace`, `timeout`, `connect_timeout`, `connections`, `distribution`, `hash`, `hash_tag`,
+    /// `protocol`, `max_value_size`, `max_in_flight`, `max_output`, `breaker`, `failover` (`none`, `next`, `gutter`),
+    /// `gutter` (spare servers), `failover_ttl`, `retries`, `retry_timeout`, `replicas`, `hedge`, `prefer` (a part of
+    /// the servers' names). Durations read `250ms`, `5s`, `2m`, `1h`.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`](crate::error::ErrorKind::Config) for a malformed URL, an unknown option or an invalid value.
+    /// [`ErrorKind::Config`](crate::error::ErrorKind::Config) for a malformed URL, an unknown option or an invalid
+    /// value.
     pub fn from_url(url: &str) -> Result<Self, Error> {
         Self::new().server(url)
     }
@@ -230,26 +232,27 @@ impl Config {
     /// Sets the length, in bytes, from which a value is compared with the server's item size limit before it is sent
     /// (default: 128 KiB).
     ///
-    /// memcached deletes the stored item when it refuses a larger one for the same key; a value that is refused before it
-    /// is sent changes nothing. The limit is requested once per connection (`stats settings`), by the first value of this
-    /// length. Lower it for servers whose `-I` is below this; the client does so automatically after a shorter value was
-    /// refused.
+    /// memcached deletes the stored item when it refuses a larger one for the same key; a value that is refused before
+    /// it is sent changes nothing. The limit is requested once per connection (`stats settings`), by the first value of
+    /// this length. Lower it for servers whose `-I` is below this; the client does so automatically after a shorter
+    /// value was refused.
     #[must_use]
     pub fn check_item_size_from(self, bytes: usize) -> Self {
         Self { check_item_size_from: bytes, ..self }
     }
 
-    /// Sets how many keys per server are kept of deletes that failed, to be repeated before a new connection to the server
-    /// is used (default: 0, none).
+    /// Sets how many keys per server are kept of deletes that failed, to be repeated before a new connection to the
+    /// server is used (default: 0, none).
     ///
     /// A delete that fails may leave an outdated value: if the server returns with its memory, callers would read it
     /// again. With a journal no request is sent on a new connection before these deletes were answered. It holds
     /// deletes without a condition that timed out, were disconnected, overloaded or dropped, of single keys and of
     /// calls with many keys; not tombstones and other writes.
     ///
-    /// It is in the memory of this process, and also in a file with [`delete_journal_file`](Config::delete_journal_file).
-    /// Deletes beyond this number are lost; [`dropped_deletes`](crate::server::ServerHandle::dropped_deletes) counts
-    /// them. A repeated delete may remove a value that is newer. Each key takes about 100 bytes and its length.
+    /// It is in the memory of this process, and also in a file with
+    /// [`delete_journal_file`](Config::delete_journal_file). Deletes beyond this number are lost;
+    /// [`dropped_deletes`](crate::server::ServerHandle::dropped_deletes) counts them. A repeated delete may remove a
+    /// value that is newer. Each key takes about 100 bytes and its length.
     ///
     /// ```
     /// use remcache::{Client, Config};
@@ -311,13 +314,13 @@ impl Config {
     }
 
     /// Sets the longest time for which a connection shared by at most 32 callers polls its socket for expected replies
-    /// before it sleeps (default: zero, no busy polling). 100 microseconds suit a server on the same host or in the same
-    /// rack.
+    /// before it sleeps (default: zero, no busy polling). 100 microseconds suit a server on the same host or in the
+    /// same rack.
     ///
-    /// Sleeping and waking up takes about as long as a nearby server needs for a reply, so polling halves the latency of a
-    /// single caller. The cost is CPU time: up to a tenth more for a small get and 40 % more for a call with a hundred
-    /// keys, and more if client and server share a core. Other tasks run between two polls, and a server that answers
-    /// later is polled less and less often, down to once in a thousand requests.
+    /// Sleeping and waking up takes about as long as a nearby server needs for a reply, so polling halves the latency
+    /// of a single caller. The cost is CPU time: up to a tenth more for a small get and 40 % more for a call with a
+    /// hundred keys, and more if client and server share a core. Other tasks run between two polls, and a server that
+    /// answers later is polled less and less often, down to once in a thousand requests.
     ///
     /// ```
     /// use std::time::Duration;
@@ -337,9 +340,9 @@ impl Config {
 
     /// Sets the reconnect backoff (default: 50 ms and 5 s).
     ///
-    /// The first attempt comes within `first`, because only the connection may have been lost. The next comes at a random
-    /// time within a third of `cap`, so that the clients of a server that was down do not reconnect at once; two more
-    /// follow at that distance. After that the delays are random, from a third of `cap` up to `cap`.
+    /// The first attempt comes within `first`, because only the connection may have been lost. The next comes at a
+    /// random time within a third of `cap`, so that the clients of a server that was down do not reconnect at once; two
+    /// more follow at that distance. After that the delays are random, from a third of `cap` up to `cap`.
     #[must_use]
     pub fn reconnect_delay(self, first: Duration, cap: Duration) -> Self {
         Self { reconnect: Backoff { first, cap }, ..self }
@@ -357,8 +360,8 @@ impl Config {
     /// Sets the size of the socket's send and receive buffers in bytes (default: tuned by the system).
     ///
     /// When megabytes are transferred on one connection, Linux's autotuning occasionally stalls the transfer for 50 ms;
-    /// fixed buffers of 1 to 2 MiB avoid this. The system limits them (`net.core.rmem_max` and `wmem_max`, often 208 KiB,
-    /// which is too little for connections with a high latency).
+    /// fixed buffers of 1 to 2 MiB avoid this. The system limits them (`net.core.rmem_max` and `wmem_max`, often 208
+    /// KiB, which is too little for connections with a high latency).
     #[must_use]
     pub fn socket_buffers(mut self, bytes: usize) -> Self {
         self.transport.socket_buffers = Some(bytes);
@@ -420,13 +423,13 @@ impl Config {
         Self { runtime: ConnectionRuntime::Given(runtime), ..self }
     }
 
-    /// Runs the connections on a dedicated thread of the client (default: on the [runtime](Config::runtime) of the first
-    /// request).
+    /// Runs the connections on a dedicated thread of the client (default: on the [runtime](Config::runtime) of the
+    /// first request).
     ///
-    /// The thread starts with the first request, and ends with the client's last connection. The program's runtimes then
-    /// cannot block or end the connections: this is recommended for a client in a `static` that several runtimes share,
-    /// for `#[tokio::test]`s, for programs with occasional `block_on`, and for executors other than Tokio. The cost is one
-    /// thread, and some microseconds for waking it with each request of a single caller.
+    /// The thread starts with the first request, and ends with the client's last connection. The program's runtimes
+    /// then cannot block or end the connections: this is recommended for a client in a `static` that several runtimes
+    /// share, for `#[tokio::test]`s, for programs with occasional `block_on`, and for executors other than Tokio. The
+    /// cost is one thread, and some microseconds for waking it with each request of a single caller.
     ///
     /// ```
     /// use std::sync::LazyLock;
@@ -475,9 +478,9 @@ impl Config {
     /// Adds an observer, which receives reports of every operation and of the state changes of connections and servers
     /// (default: none). Several may be added; see [`observe`](crate::observe).
     ///
-    /// Without an observer operations pay one comparison. Observers run in the caller's task, and in the connection's for
-    /// its own events: one that blocks delays that caller or connection, but no reply is lost or delivered to another
-    /// caller. A panic is caught and logged; the operation and the next reports are not affected.
+    /// Without an observer operations pay one comparison. Observers run in the caller's task, and in the connection's
+    /// for its own events: one that blocks delays that caller or connection, but no reply is lost or delivered to
+    /// another caller. A panic is caught and logged; the operation and the next reports are not affected.
     #[must_use]
     pub fn observer(mut self, observer: impl Observer) -> Self {
         self.observers = self.observers.with(observer);

@@ -126,7 +126,8 @@ pub trait Discover: Send + 'static {
     /// Returns the name of this source in logs and errors.
     fn name(&self) -> String;
 
-    /// Returns the polling interval after a successful lookup; zero if [`fetch_servers`](Discover::fetch_servers) itself waits for a change.
+    /// Returns the polling interval after a successful lookup; zero if [`fetch_servers`](Discover::fetch_servers)
+    /// itself waits for a change.
     fn interval(&self) -> Duration;
 
     /// Copies settings that the source shares with the client, such as TLS; called once, before the first lookup. The

@@ -38,8 +38,8 @@ impl Migration {
     /// Copies an item in a separate task, so that dropping the future does not leave an unverified copy.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) if one of the servers has no CAS values: concurrent changes
-    /// could not be detected, nor copies reverted.
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) if one of the servers has no CAS values: concurrent
+    /// changes could not be detected, nor copies reverted.
     pub(crate) async fn copy(&self, key: &[u8], item: Item, limit: Limit) -> Result<BackfillResult, Error> {
         let left = BackfillResult::Left(without_cas(item.clone()));
         let copying = tokio::spawn(self.clone().copy_checked(key.to_vec(), item));

@@ -197,7 +197,8 @@ impl<K, V> SetMany<'_, K, V> {
         Self { flags, ..self }
     }
 
-    /// Sets how long to wait for the next reply, instead of the new client's [`timeout`](crate::config::Config::timeout).
+    /// Sets how long to wait for the next reply, instead of the new client's
+    /// [`timeout`](crate::config::Config::timeout).
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
     }

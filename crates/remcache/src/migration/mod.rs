@@ -97,8 +97,9 @@
 //! # Observers
 //!
 //! The observers of the new client receive the report of each operation, with the requests to both placements as its
-//! [exchanges](crate::observe::ActiveOperation::exchange_started); those of the old client do so only if the new one has no
-//! observers. No operation is reported twice. Events of connections and servers are reported by their own client.
+//! [exchanges](crate::observe::ActiveOperation::exchange_started); those of the old client do so only if the new one
+//! has no observers. No operation is reported twice. Events of connections and servers are reported by their own
+//! client.
 pub(crate) mod backfill;
 pub(crate) mod builder;
 

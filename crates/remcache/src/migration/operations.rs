@@ -151,7 +151,8 @@ impl Migration {
         }
     }
 
-    /// Deletes from the old placement first: a concurrent backfill notices that and undoes its copy, or it is deleted below.
+    /// Deletes from the old placement first: a concurrent backfill notices that and undoes its copy, or it is deleted
+    /// below.
     pub(crate) async fn remove(&self, request: &Request<'_>, limit: Limit) -> Result<WriteOutcome, Error> {
         if request.expected_cas() != 0 {
             let item = self.fetch_without_bump(request, limit).await?;

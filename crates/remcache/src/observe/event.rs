@@ -161,12 +161,14 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Returns a label: `ok`, `hit`, `miss`, `stale`, `loaded`, `followed`, or the [type of the error](Self::error_type).
+    /// Returns a label: `ok`, `hit`, `miss`, `stale`, `loaded`, `followed`, or the
+    /// [type of the error](Self::error_type).
     pub const fn label(self) -> &'static str {
         Self::LABELS[self.label_index()]
     }
 
-    /// Returns what went wrong, if anything did: the name of the [`ErrorKind`], `timeout`, `LoaderFailed` or `cancelled`.
+    /// Returns what went wrong, if anything did: the name of the [`ErrorKind`], `timeout`, `LoaderFailed` or
+    /// `cancelled`.
     pub const fn error_type(self) -> Option<&'static str> {
         match self {
             Self::Failed(_) | Self::LoaderFailed | Self::Cancelled => Some(self.label()),

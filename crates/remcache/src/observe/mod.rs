@@ -29,15 +29,16 @@
 //! # Ok(()) }
 //! ```
 //!
-//! [`Spans`], [`Metrics`] and [`OtelMetrics`] are ready-made, behind the features `spans`, `metrics` and `opentelemetry`.
+//! [`Spans`], [`Metrics`] and [`OtelMetrics`] are ready-made, behind the features `spans`, `metrics` and
+//! `opentelemetry`.
 //!
 //! # What is one operation
 //!
-//! What the program called: a `get` is one operation, however many servers were asked, and so is a `fetch`, an `update` or
-//! a `get_many`. The requests it is made of are [exchanges](ActiveOperation::exchange_started) with one server each.
+//! What the program called: a `get` is one operation, however many servers were asked, and so is a `fetch`, an `update`
+//! or a `get_many`. The requests it is made of are [exchanges](ActiveOperation::exchange_started) with one server each.
 //! Calls with no key at all are not reported. A typed cache and a migration report their operations by the names of the
-//! client's; a lock reports `lock`, `renew` and `unlock`, and a limiter `acquire`. What `fetch` reloads after it has returned
-//! is an operation of its own, `refresh`.
+//! client's; a lock reports `lock`, `renew` and `unlock`, and a limiter `acquire`. What `fetch` reloads after it has
+//! returned is an operation of its own, `refresh`.
 //!
 //! An operation starts when its future is first polled. A future that is dropped after that ends as
 //! [`Cancelled`](Outcome::Cancelled); one that was never polled is not reported.
@@ -48,8 +49,8 @@
 //! report of a connection, the connection: hand slow work to another thread. From [`Observer::connection_changed`] and
 //! [`Observer::server_changed`] the client must not be called, because its locks may be held.
 //!
-//! A panic of an observer is caught and logged as an event of level error; the operation is not affected, and the observer
-//! receives the next report as before. (With `panic = "abort"` nothing can be caught.)
+//! A panic of an observer is caught and logged as an event of level error; the operation is not affected, and the
+//! observer receives the next report as before. (With `panic = "abort"` nothing can be caught.)
 
 mod dispatch;
 mod event;
@@ -114,7 +115,8 @@ pub trait Observer: Send + Sync + 'static {
 
 /// What an observer keeps of an operation that has started.
 pub trait ActiveOperation: Send + Sync {
-    /// Is called when a part of the operation is sent to one server: a request, or the requests of a call with many keys that go there.
+    /// Is called when a part of the operation is sent to one server: a request, or the requests of a call with many
+    /// keys that go there.
     ///
     /// Operations that consist of one request to one server have no exchange of their own.
     fn exchange_started(&self, exchange: &ExchangeStarted<'_>) -> Option<Box<dyn ActiveExchange>> {

@@ -31,8 +31,8 @@ macro_rules! names {
                 }
             }
 
-            /// Returns whether the operation consists of separate operations, one for each key. Reading many keys is one
-            /// operation.
+            /// Returns whether the operation consists of separate operations, one for each key. Reading many keys is
+            /// one operation.
             pub const fn is_batch(self) -> bool {
                 match self {
                     $(Self::$variant => names!(@batch $($kind)*),)*

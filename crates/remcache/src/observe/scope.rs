@@ -174,7 +174,8 @@ impl Scope {
         self.progress().noted = Some((outcome, counts));
     }
 
-    /// Reports the end, unless that was done. Without a server it is the one of the key, or the only one that took part.
+    /// Reports the end, unless that was done. Without a server it is the one of the key, or the only one that took
+    /// part.
     pub(crate) fn finish(&self, outcome: Outcome, counts: Counts, server: Option<&ServerId>) {
         let mut progress = self.progress();
         if progress.has_ended {

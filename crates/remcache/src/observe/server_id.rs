@@ -53,10 +53,11 @@ impl ServerId {
         self.port
     }
 
-    /// Returns a number from 0 to [`MAX_INDEX`](Self::MAX_INDEX), the same for all clients of the process that have a server of this name.
+    /// Returns a number from 0 to [`MAX_INDEX`](Self::MAX_INDEX), the same for all clients of the process that have a
+    /// server of this name.
     ///
-    /// It is an index into tables of counters that need neither a lock nor a hash. The last number stands for all servers
-    /// that came too late for one of their own, so that the number of labels is bounded.
+    /// It is an index into tables of counters that need neither a lock nor a hash. The last number stands for all
+    /// servers that came too late for one of their own, so that the number of labels is bounded.
     pub fn index(&self) -> usize {
         self.id.into()
     }

@@ -12,10 +12,11 @@ use super::{
 
 /// Opens a span for each operation, with the names of the OpenTelemetry conventions for databases.
 ///
-/// Operations are spans at level info, their exchanges with servers spans at level debug, all with the target `remcache`.
-/// The parent is the span in which the caller first polls the operation. KeyVisibility are not exported, unless a
-/// [setting](Self::keys) allows it. [The document on observability](https://github.com/remcache/remcache/blob/main/docs/observability.md)
-/// has a table of the fields.
+/// Operations are spans at level info, their exchanges with servers spans at level debug, all with the target
+/// `remcache`. The parent is the span in which the caller first polls the operation. Keys are not exported,
+/// unless a [setting](Self::keys) allows it.
+/// [The document on observability](https://github.com/remcache/remcache/blob/main/docs/observability.md) has a table of
+/// the fields.
 ///
 /// ```
 /// use remcache::observe::Spans;
@@ -40,7 +41,7 @@ pub enum KeyVisibility {
     Hidden,
     /// A hash, the same for equal keys within this process. Short keys can be guessed from it by who runs the process.
     Hashed,
-    /// The whole key, as text with escapes. KeyVisibility may be personal data.
+    /// The whole key, as text with escapes. Keys may be personal data.
     Full,
 }
 

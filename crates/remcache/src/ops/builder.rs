@@ -228,9 +228,9 @@ macro_rules! options {
         /// Leaves a tombstone for this duration: until it expires adds fail, and
         /// [`fetch`](crate::client::Client::fetch) does not store values that were loaded earlier.
         ///
-        /// The tombstone is an empty item whose flags [`Item::is_sentinel`](crate::result::Item::is_sentinel) recognises,
-        /// on every protocol. It is stored whether or not there was an item, and a set replaces it. Servers count whole
-        /// seconds, so it may expire up to one second early.
+        /// The tombstone is an empty item whose flags [`Item::is_sentinel`](crate::result::Item::is_sentinel)
+        /// recognises, on every protocol. It is stored whether or not there was an item, and a set replaces it. Servers
+        /// count whole seconds, so it may expire up to one second early.
         ///
         /// ```
         /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -30,7 +30,8 @@ pub struct Inspection {
 }
 
 impl Inspection {
-    /// Returns whether the item is a sentinel rather than a value: see [`Item::is_sentinel`](crate::result::Item::is_sentinel).
+    /// Returns whether the item is a sentinel rather than a value: see
+    /// [`Item::is_sentinel`](crate::result::Item::is_sentinel).
     pub fn is_sentinel(&self) -> bool {
         is_sentinel(self.flags)
     }

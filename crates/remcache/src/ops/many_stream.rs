@@ -20,8 +20,9 @@ use crate::proto::{IntoCowBytes, Request, Ttl};
 impl Client {
     /// Fetches the items of a stream of keys, and yields each result as it comes.
     ///
-    /// For an iterator, wrap it in [`futures_util::stream::iter`](https://docs.rs/futures-util/latest/futures_util/stream/fn.iter.html).
-    /// Memory is bounded, however many keys there are: see [`ManyStream`].
+    /// For an iterator, wrap it in
+    /// [`futures_util::stream::iter`](https://docs.rs/futures-util/latest/futures_util/stream/fn.iter.html). Memory is
+    /// bounded, however many keys there are: see [`ManyStream`].
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {

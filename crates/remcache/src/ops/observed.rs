@@ -110,7 +110,8 @@ impl Client {
         }
     }
 
-    /// Converts an error for the caller of a loader, whose errors are of another type, and notes its kind for observers.
+    /// Converts an error for the caller of a loader, whose errors are of another type, and notes its kind for
+    /// observers.
     pub(crate) fn fail<E: From<Error>>(&self, error: Error) -> E {
         self.note(Outcome::Failed(error.kind()), Counts::default());
         E::from(error)

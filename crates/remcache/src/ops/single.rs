@@ -80,8 +80,9 @@ impl Client {
         Command::new(self.call(Request::set(key, value)))
     }
 
-    /// Stores an item if it still has this CAS value; otherwise returns [`Exists`](crate::result::WriteOutcome::Exists),
-    /// or [`NotFound`](crate::result::WriteOutcome::NotFound) if the item does not exist any more.
+    /// Stores an item if it still has this CAS value; otherwise returns
+    /// [`Exists`](crate::result::WriteOutcome::Exists), or [`NotFound`](crate::result::WriteOutcome::NotFound) if the
+    /// item does not exist any more.
     ///
     /// It is [`set`](Client::set) with `.cas(…)`. A CAS value of 0 matches no item.
     ///

@@ -33,8 +33,8 @@ impl Retries {
         Self::up_to(0)
     }
 
-    /// Creates settings by which a request is repeated on the same server at most this number of times: on another of its connections, or on
-    /// the same one if the next attempt to connect succeeds.
+    /// Creates settings by which a request is repeated on the same server at most this number of times: on another of
+    /// its connections, or on the same one if the next attempt to connect succeeds.
     pub fn up_to(attempts: u32) -> Self {
         Self { attempts, attempt_timeout: None, sets: false, deletes: false, budget: BUDGET }
     }

@@ -100,8 +100,8 @@ impl Client {
     }
 }
 
-/// Returns whether a failed increment with an initial value is retried in steps, because the protocol does not support it
-/// or the item is a sentinel.
+/// Returns whether a failed increment with an initial value is retried in steps, because the protocol does not support
+/// it or the item is a sentinel.
 fn is_recoverable(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::NonNumericValue)
 }

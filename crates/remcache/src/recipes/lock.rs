@@ -79,7 +79,8 @@ impl LockBuilder<'_> {
         Self { wait, ..self }
     }
 
-    /// Sets what to do when the cache is unavailable (default: [`FailClosed`](OnUnavailable::FailClosed), which returns the error).
+    /// Sets what to do when the cache is unavailable (default: [`FailClosed`](OnUnavailable::FailClosed), which returns
+    /// the error).
     ///
     /// [`FailOpen`](OnUnavailable::FailOpen) returns a lock that holds nothing and has no fencing token.
     pub fn on_unavailable(self, on_unavailable: OnUnavailable) -> Self {

@@ -37,8 +37,8 @@
 //!   to the callers that asked before, and is not stored.
 //! - **Cache failures are not errors.** If the cache is unavailable the loader runs, one at a time per process.
 //!
-//! [The document on caching](https://github.com/remcache/remcache/blob/main/docs/caching.md) lists these guarantees with the tests that
-//! verify them.
+//! [The document on caching](https://github.com/remcache/remcache/blob/main/docs/caching.md) lists these guarantees
+//! with the tests that verify them.
 //!
 //! ## Stored items
 //!

@@ -90,7 +90,8 @@ fn matches(expected: &str, line: &str) -> bool {
     }
 }
 
-/// Returns the path of an example's binary; builds it unless `cargo test` has already built it from the current sources.
+/// Returns the path of an example's binary; builds it unless `cargo test` has already built it from the current
+/// sources.
 fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a running test has a path");
     let profile = test.parent().and_then(Path::parent).expect("tests are built in PROFILE/deps");

@@ -144,7 +144,8 @@ async fn deletes_go_to_both_servers() {
         client.set(&key, "new").await.unwrap();
         assert_eq!(stored_on(&client, &fallback, &key).await.as_deref(), Some("new"));
 
-        // The value on the primary may become visible again, so the delete has failed, although another server executed it.
+        // The value on the primary may become visible again, so the delete has failed, although another server executed
+        // it.
         let error = client.delete(&key).await.unwrap_err();
         assert_eq!((error.kind(), error.server()), (ErrorKind::Disconnected(Delivery::NotSent), Some(&*primary)));
         assert_eq!(stored_on(&client, &fallback, &key).await, None);

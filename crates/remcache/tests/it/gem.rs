@@ -76,8 +76,8 @@ impl Suite {
         Self { client, dead, first, second }
     }
 
-    /// Returns the address of a key's server by the gem's rule: the key as one big number, modulo the number of connected
-    /// servers.
+    /// Returns the address of a key's server by the gem's rule: the key as one big number, modulo the number of
+    /// connected servers.
     fn server_of(&self, key: &str) -> String {
         let number = key.bytes().fold(0_u128, |number, byte| number << 8 | u128::from(byte));
         let connected = [&self.second, &self.first, &self.first];

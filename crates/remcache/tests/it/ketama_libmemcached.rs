@@ -1,13 +1,13 @@
 //! Compares the distributions of libmemcached with libmemcached itself: the same server for every key.
 //!
-//! A small C program (`c/libmemcached_reference.c`) calls the installed library. It is compiled here and communicates over
-//! pipes.
+//! A small C program (`c/libmemcached_reference.c`) calls the installed library. It is compiled here and communicates
+//! over pipes.
 //!
 //! The weighted ring, which is the default, is compared for four families of server lists (equal or unequal weights, on
-//! port 11211 or on several ports) of 1 to 100 servers each. The numbers of servers in [`EVERY_KEY`] are compared on all
-//! 100,000 keys, the others on consecutive slices of 5,000 keys, so that the slices of a family cover all keys more than
-//! four times. Other tests cover every other configuration with every hash, weights of every magnitude, sockets, IPv6
-//! addresses and duplicates.
+//! port 11211 or on several ports) of 1 to 100 servers each. The numbers of servers in [`EVERY_KEY`] are compared on
+//! all 100,000 keys, the others on consecutive slices of 5,000 keys, so that the slices of a family cover all keys more
+//! than four times. Other tests cover every other configuration with every hash, weights of every magnitude, sockets,
+//! IPv6 addresses and duplicates.
 
 use std::{
     fmt::Write as _,

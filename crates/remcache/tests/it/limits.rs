@@ -345,8 +345,8 @@ async fn a_million_keys_in_one_call() {
 const LARGE: usize = 100_000;
 const COUNT: usize = 10_000;
 const DISTINCT: usize = 500;
-/// Fewer values, because with such small send buffers Linux delays acknowledgements by 40 ms, which limits throughput to
-/// about 4 MB/s.
+/// Fewer values, because with such small send buffers Linux delays acknowledgements by 40 ms, which limits throughput
+/// to about 4 MB/s.
 const FEW: usize = 80;
 
 /// Returns a value that consists of its number, repeated.

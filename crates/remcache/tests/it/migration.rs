@@ -21,7 +21,8 @@ use tokio::sync::Notify;
 
 use crate::support::{flags_and_ttl, patient_config, wait_until};
 
-/// Five servers: the old placement is the modulo distribution of pylibmc over three of them, the new one ketama over all.
+/// Five servers: the old placement is the modulo distribution of pylibmc over three of them, the new one ketama over
+/// all.
 struct Fixture {
     servers: Vec<Memcached>,
     old: Client,

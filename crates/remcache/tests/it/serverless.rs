@@ -1,5 +1,5 @@
-//! The client on ElastiCache Serverless, as the embedded server emulates it: TLS only, no binary protocol, `get` lines up
-//! to 16 KiB, and of the administrative commands only `stats`.
+//! The client on ElastiCache Serverless, as the embedded server emulates it: TLS only, no binary protocol, `get` lines
+//! up to 16 KiB, and of the administrative commands only `stats`.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

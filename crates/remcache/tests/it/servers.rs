@@ -1,4 +1,5 @@
-//! Real servers that are killed, stopped, restarted or close connections: what calls return, and that the client recovers.
+//! Real servers that are killed, stopped, restarted or close connections: what calls return, and that the client
+//! recovers.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -139,8 +139,8 @@ fn complete_reply(bytes: &[u8]) -> Result<Option<Reply>> {
     Ok(reply.filter(|reply| reply.len() <= bytes.len()))
 }
 
-/// Returns whether the n-th reply is the correct one to the n-th request. A reply to another request is an error, because
-/// nothing after it can be trusted.
+/// Returns whether the n-th reply is the correct one to the n-th request. A reply to another request is an error,
+/// because nothing after it can be trusted.
 fn is_correct(
     verb: Verb,
     reply: &Reply,

@@ -1,4 +1,5 @@
-//! The blocking client of the crate memcache: text protocol, which is its faster one, and a pool that all threads share.
+//! The blocking client of the crate memcache: text protocol, which is its faster one, and a pool that all threads
+//! share.
 
 use anyhow::{Context, Result};
 use memcache::Client;

@@ -83,8 +83,8 @@ fn forward(client: TcpStream, server: u16, connection: usize, observed: &Arc<Mut
     Ok(())
 }
 
-/// Copies bytes until the end of the stream. Calls `before_chunk` before it writes a chunk, and `on_get` with the opaque of
-/// each get or reply to a get.
+/// Copies bytes until the end of the stream. Calls `before_chunk` before it writes a chunk, and `on_get` with the
+/// opaque of each get or reply to a get.
 fn copy(mut from: TcpStream, mut to: TcpStream, before_chunk: impl Fn(u64), on_get: impl Fn(u32)) -> io::Result<()> {
     let (mut packets, mut chunk) = (PacketScanner::default(), vec![0; 64 * 1024]);
     for number in 0.. {
@@ -99,7 +99,8 @@ fn copy(mut from: TcpStream, mut to: TcpStream, before_chunk: impl Fn(u64), on_g
     to.shutdown(std::net::Shutdown::Write)
 }
 
-/// Returns the delay of a chunk of replies: every 16th is ten times as long as the others, so that the percentiles differ.
+/// Returns the delay of a chunk of replies: every 16th is ten times as long as the others, so that the percentiles
+/// differ.
 fn delay(chunk: u64) -> Duration {
     if chunk % 16 == 15 { LONG } else { SHORT }
 }

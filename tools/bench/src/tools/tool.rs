@@ -103,8 +103,8 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Runs a tool while the server's counters are recorded. A tool that does not exit, as memcaslap sometimes does, is run
-    /// again.
+    /// Runs a tool while the server's counters are recorded. A tool that does not exit, as memcaslap sometimes does, is
+    /// run again.
     pub(crate) fn run(&self, tool: Tool) -> Result<Measured> {
         let words = self.words(tool)?;
         for _ in 0..ATTEMPTS {
@@ -210,7 +210,8 @@ fn library(report: &str, counters: &CounterSeries) -> Result<Measured> {
     })
 }
 
-/// Reads memcaslap's output, whose last line is `Run time: 2.0s Ops: 158471 TPS: 79201 Net_rate: 12.6M/s`, sets included.
+/// Reads memcaslap's output, whose last line is `Run time: 2.0s Ops: 158471 TPS: 79201 Net_rate: 12.6M/s`, sets
+/// included.
 fn memcaslap(report: &str, counters: &CounterSeries) -> Result<Measured> {
     let number = |label: &str| -> Result<f64> {
         let Some((_, rest)) = report.split_once(label) else { bail!("no {label:?} in {report:?}") };

@@ -1,7 +1,7 @@
 //! Clients on a simulated network with random partitions, delays, crashes and restarts.
 //!
-//! Every value read was written, no stored value is missed, every call returns in time, and no request is executed twice
-//! or after its error reported that it was not sent. Each seed uses another protocol.
+//! Every value read was written, no stored value is missed, every call returns in time, and no request is executed
+//! twice or after its error reported that it was not sent. Each seed uses another protocol.
 //!
 //! `REMCACHE_SEED` is the first seed, `REMCACHE_SEEDS` the number of seeds.
 

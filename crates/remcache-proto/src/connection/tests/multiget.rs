@@ -135,7 +135,7 @@ fn a_line_does_not_exceed_the_read_buffer_of_a_server() {
     assert_eq!(sent.split_whitespace().count(), 100 + lengths.len());
 }
 
-/// Decodes replies at once and byte by byte. ReplyShape are tags with - for a miss, + for a hit or success, ! for an
+/// Decodes replies at once and byte by byte. Replies are tags with - for a miss, + for a hit or success, ! for an
 /// error, and the protocol error at the end.
 #[track_caller]
 fn check(requests: &str, reply: &str, expected: &str) {

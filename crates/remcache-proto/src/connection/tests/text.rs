@@ -56,7 +56,7 @@ impl Harness {
 }
 
 /// Submits requests (G = get, g = quiet get, S = set, s = quiet set, N = no-op, V = version) and decodes a reply, a
-/// list of lines with `@n` for the opaque of the n-th request. ReplyShape are tags with - for a miss, + for a success,
+/// list of lines with `@n` for the opaque of the n-th request. Replies are tags with - for a miss, + for a success,
 /// ! for an error, and the protocol error at the end.
 #[track_caller]
 fn check(protocol: Protocol, requests: &str, reply: &str, expected: &str) {

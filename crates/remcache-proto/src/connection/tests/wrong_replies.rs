@@ -96,7 +96,8 @@ fn conversation(seed: u64) {
     ];
     let chosen = corruptions[usize::try_from(random.below(corruptions.len() as u64)).unwrap()];
     let count = 1 + random.below(12);
-    // With quiet gets, a missing or renumbered reply looks like a miss, which is why the client's own gets are not quiet.
+    // With quiet gets, a missing or renumbered reply looks like a miss, which is why the client's own gets are not
+    // quiet.
     let some_quiet = random.below(2) == 0;
     let is_undetectable = some_quiet && matches!(chosen, Corruption::Drop | Corruption::Swap | Corruption::Opaque);
     for number in 0..count {

@@ -13,8 +13,10 @@ use crate::observe::{ConnectionChanged, Observer, OperationFinished, Outcome, Se
 ///
 /// Install the recorder before the first operation: handles are fetched once for each combination of operation, outcome
 /// and server, and kept, so that an operation neither allocates nor takes a lock. Labels are `operation`, `outcome`,
-/// `server`, `direction` and `state`, never a key; beyond [`ServerId::MAX_INDEX`](crate::observe::ServerId::MAX_INDEX) servers the label is `other`.
-/// [The document on observability](https://github.com/remcache/remcache/blob/main/docs/observability.md) has a table of the names.
+/// `server`, `direction` and `state`, never a key; beyond [`ServerId::MAX_INDEX`](crate::observe::ServerId::MAX_INDEX)
+/// servers the label is `other`.
+/// [The document on observability](https://github.com/remcache/remcache/blob/main/docs/observability.md) has a table of
+/// the names.
 ///
 /// ```
 /// use remcache::observe::Metrics;

@@ -9,11 +9,12 @@ use crate::observe::{ConnectionChanged, Observer, OperationFinished, Outcome, Se
 
 /// Records metrics with OpenTelemetry, by the names and units of its conventions for databases.
 ///
-/// The attributes of each combination of operation, outcome and server are made once and kept, so that an operation does
-/// not allocate; the SDK looks them up under a lock that readers share. Attributes never have a key; beyond
-/// [`ServerId::MAX_INDEX`](crate::observe::ServerId::MAX_INDEX) servers `server.address` is `other`. Histograms of durations have the buckets
-/// [`DURATION_BUCKETS`](crate::observe::DURATION_BUCKETS), unless a view of the SDK says otherwise.
-/// [The document on observability](https://github.com/remcache/remcache/blob/main/docs/observability.md) has a table of the names.
+/// The attributes of each combination of operation, outcome and server are made once and kept, so that an operation
+/// does not allocate; the SDK looks them up under a lock that readers share. Attributes never have a key; beyond
+/// [`ServerId::MAX_INDEX`](crate::observe::ServerId::MAX_INDEX) servers `server.address` is `other`. Histograms of
+/// durations have the buckets [`DURATION_BUCKETS`](crate::observe::DURATION_BUCKETS), unless a view of the SDK says
+/// otherwise. [The document on observability](https://github.com/remcache/remcache/blob/main/docs/observability.md) has
+/// a table of the names.
 ///
 /// ```
 /// use opentelemetry::global;

@@ -182,7 +182,8 @@ where
     fetch(&client, key, &freshness, loader).await
 }
 
-/// Returns the client and the policy of a fetch with this timeout, of which requests and waits leave half for the loader.
+/// Returns the client and the policy of a fetch with this timeout, of which requests and waits leave half for the
+/// loader.
 fn limited(client: &Client, mut freshness: FetchPolicy, timeout: Option<Duration>) -> (Client, FetchPolicy) {
     let half = timeout.map(|timeout| timeout / 2);
     if let Some(half) = half {

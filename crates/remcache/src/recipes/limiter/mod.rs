@@ -66,7 +66,8 @@ pub struct Decision {
     pub retry_after: Duration,
     /// Time until `limit` actions are allowed again if no caller acquires.
     pub reset_after: Duration,
-    /// Whether the action was counted; `false` if the cache was unavailable and the limiter [fails open](OnUnavailable::FailOpen).
+    /// Whether the action was counted; `false` if the cache was unavailable and the limiter
+    /// [fails open](OnUnavailable::FailOpen).
     pub is_counted: bool,
 }
 

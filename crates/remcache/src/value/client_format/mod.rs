@@ -64,7 +64,8 @@ impl ClientFormat {
         LAYOUTS.iter().find(|layout| layout.client_format == self).unwrap_or(&table::PLAIN)
     }
 
-    /// Decodes a value that this client stored, of at most [`DEFAULT_MAX_DECOMPRESSED_SIZE`](super::DEFAULT_MAX_DECOMPRESSED_SIZE) decompressed bytes.
+    /// Decodes a value that this client stored, of at most
+    /// [`DEFAULT_MAX_DECOMPRESSED_SIZE`](super::DEFAULT_MAX_DECOMPRESSED_SIZE) decompressed bytes.
     ///
     /// ```
     /// use remcache::value::{ClientFormat, Serializer, Value};

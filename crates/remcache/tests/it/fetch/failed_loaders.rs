@@ -128,8 +128,9 @@ async fn a_fetch_can_be_dropped_at_every_poll() {
     }
 }
 
-/// Drops a fetch of a value that is due, after some polls; the next callers get the old value or the new one, and reload
-/// it, which they could not if the dropped one had kept its lease of an hour. Returns whether the fetch had completed.
+/// Drops a fetch of a value that is due, after some polls; the next callers get the old value or the new one, and
+/// reload it, which they could not if the dropped one had kept its lease of an hour. Returns whether the fetch had
+/// completed.
 async fn drop_one_that_is_due(server: &Server, protocol: ProtocolSetting, times: usize) -> bool {
     let (one, other) = two_clients(&server.address(), protocol);
     one.delete("key").await.unwrap();

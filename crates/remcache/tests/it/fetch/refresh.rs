@@ -55,8 +55,8 @@ impl Reload {
     }
 }
 
-/// Checks that fetches of both clients return this value, neither waiting nor loading; a value that was loaded more than
-/// a second ago may be due again.
+/// Checks that fetches of both clients return this value, neither waiting nor loading; a value that was loaded more
+/// than a second ago may be due again.
 async fn expect_shown(
     clients: [&Client; 2],
     policy: FetchPolicy,

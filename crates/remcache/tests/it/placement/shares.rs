@@ -67,7 +67,8 @@ fn shares_of_keys_follow_the_weights() {
     ];
     let nodes = [tcp("10.0.0.1:11211"), tcp("10.0.0.2:11211").with_weight(3), tcp("10.0.0.3:11211").with_weight(6)];
     for name in heeded {
-        // FNV-1a distributes keys that differ only in their last digits badly, so twemproxy is tested with another hash.
+        // FNV-1a distributes keys that differ only in their last digits badly, so twemproxy is tested with another
+        // hash.
         let distribution = if name == "twemproxy" { Distribution::TWEMPROXY.hash(Hash::Md5) } else { named(name) };
         let held = shares(&distribution.ring(&nodes).unwrap());
         for (held, tenths) in held.into_iter().zip([1, 3, 6]) {
