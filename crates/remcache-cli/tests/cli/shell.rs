@@ -28,8 +28,20 @@ fn piped(server: &str, lines: &str) -> Run {
 /// A shell on a terminal.
 fn live(tool: Tool, home: &TempDir) -> Live {
     let shell = tool.env("HOME", path(home)).live(24, 100);
-    shell.shows("remcache");
+    shows_prompt(&shell);
     shell
+}
+
+/// Waits until the shell reads a line. Before that, the terminal is not in raw mode: it keeps a line that is typed
+/// ahead, but not what a control key means to the line editor.
+fn shows_prompt(shell: &Live) {
+    shows_before_prompt(shell, "");
+}
+
+/// Waits until the screen shows this, and the shell reads a line.
+fn shows_before_prompt(shell: &Live, what: &str) {
+    let is_shown = |text: &str| text.contains(what) && text.trim_end().ends_with('>');
+    shell.shows_what(is_shown, &format!("{what:?} and the prompt"));
 }
 
 #[test]
@@ -247,10 +259,10 @@ fn a_terminal_has_completion_history_and_confirmations() {
     let mut shell = live(remcache(["shell"]).servers(server.addr()), &home);
     shell.types("vers\t\r");
     shell.shows("remcache> version");
-    shell.shows(&server.addr());
+    shows_before_prompt(&shell, &server.addr());
     // Completion of flags, with their meanings, and of keys of the server.
     shell.types("touch k --tt\t 5m\r");
-    shell.shows("touch k --ttl  5m");
+    shows_before_prompt(&shell, "touch k --ttl  5m");
     shell.types("stats --delta 1s \x15set --\t\t");
     shell.shows("--flags N                Flags to store with the value");
     shell.types("\x15");
@@ -267,7 +279,7 @@ fn a_terminal_has_completion_history_and_confirmations() {
     shell.shows("hello");
     // Binary values are shown as a hexdump.
     shell.types("mg binary v\r");
-    shell.shows("61 01 62");
+    shows_before_prompt(&shell, "61 01 62");
     // Ctrl-C discards the line; the arrow keys recall earlier lines.
     shell.types("nonsense\x03");
     shell.shows("remcache> nonsense\nremcache> ");
@@ -283,7 +295,7 @@ fn a_terminal_has_completion_history_and_confirmations() {
     shell.types("get user:42\r");
     shell.shows("a miss");
     shell.types("version -s memcached://me:secret@127.0.0.1:1\r get hidden\rms k 6\rsecret\r");
-    shell.shows("HD");
+    shows_before_prompt(&shell, "HD");
     shell.types("\x04");
     assert_eq!(shell.ends(), (Some(0), true));
     let history = fs::read_to_string(home.path().join(".local/state/remcache/history")).unwrap();
@@ -339,7 +351,6 @@ fn the_terminal_is_restored() {
     let (server, home) = (Memcached::start(&[]), home());
     for how in [Some(Signal::TERM), Some(Signal::HUP), None] {
         let mut shell = live(remcache(["shell"]).servers(server.addr()), &home);
-        shell.shows("remcache> ");
         assert!(!shell.is_as_before(), "the line editor uses raw mode");
         match how {
             Some(signal) => kill_process(shell.pid(), signal).unwrap(),
@@ -357,7 +368,6 @@ fn a_production_context_asks_for_its_name_in_a_shell() {
     run(&["context", "use", "shop"]);
     remcache(["set", "k", "v"]).servers(server.addr()).run().exits(0);
     let mut shell = live(remcache(["shell"]), &home);
-    shell.shows("remcache shop> ");
     shell.types("flush_all\ry\r");
     shell.shows("shop is a production context: type its name");
     shell.types("get k\r");
@@ -389,16 +399,14 @@ fn top_in_a_shell_restores_the_terminal() {
 fn output_fits_twenty_columns() {
     let (server, home) = (Memcached::start(&[]), home());
     let mut shell = remcache(["shell"]).servers(server.addr()).env("HOME", path(&home)).live(8, 20);
-    // Wait for the prompt, because the terminal may interpret keys that are pressed earlier.
-    let asks = |text: &str| text.trim_end().ends_with("remcache>");
-    shell.shows_what(asks, "the prompt");
+    shows_prompt(&shell);
     shell.types("set a-key-that-is-long 'and a value too'\r");
-    shell.shows_what(|text| text.contains("stored") && asks(text), "stored, and the prompt");
+    shows_before_prompt(&shell, "stored");
     shell.types("se\t\t");
     // The list of completions is longer than the eight rows.
     shell.shows("serve-metrics");
     shell.types("\x15mg a-key-that-is-long v\r");
-    shell.shows_what(|text| text.contains("VA 15") && asks(text), "VA 15, and the prompt");
+    shows_before_prompt(&shell, "VA 15");
     shell.types("help\rquit\r");
     assert_eq!(shell.ends(), (Some(0), true));
 }

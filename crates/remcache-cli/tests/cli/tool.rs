@@ -48,14 +48,26 @@ pub(crate) fn program(name: &str, args: &[&str]) -> Tool {
 
 /// The names of all commands, as the help lists them.
 pub(crate) fn commands() -> Vec<String> {
-    let help = remcache(["help"]).run().exits(0);
+    let names = commands_of(&[]);
+    assert!(names.len() > 30, "{names:?}");
+    names
+}
+
+/// The names of the commands that a command consists of, as its help lists them.
+pub(crate) fn commands_of(command: &[&str]) -> Vec<String> {
+    let help = remcache([&["help"], command].concat()).run().exits(0);
     let listed =
         help.text().lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
     // Lines with more indentation continue a description.
     let names = listed.filter(|line| !line.starts_with("   ")).filter_map(|line| line.split_whitespace().next());
-    let names: Vec<_> = names.map(str::to_owned).collect();
-    assert!(names.len() > 30, "{names:?}");
-    names
+    names.map(str::to_owned).collect()
+}
+
+/// The values that an argument can have, as the error for another value lists them.
+pub(crate) fn values_of(args: &[&str]) -> Vec<String> {
+    let run = remcache([args, &["none"]].concat()).run().exits(2);
+    let listed = run.stderr.split("possible values: ").nth(1).expect("a list").split(']').next().expect("its end");
+    listed.split(", ").map(str::to_owned).collect()
 }
 
 impl Tool {
@@ -259,7 +271,7 @@ impl Live {
             if is_it(&text) {
                 return text;
             }
-            assert!(begun.elapsed() < Duration::from_secs(20), "{what:?} does not appear:\n{text}");
+            assert!(begun.elapsed() < PATIENCE, "{what:?} does not appear:\n{text}");
             thread::sleep(Duration::from_millis(10));
         }
     }
@@ -278,7 +290,7 @@ impl Live {
         kill_process(self.pid(), Signal::WINCH).expect("the tool runs");
     }
 
-    /// Waits until the screen shows this for the so-manieth time.
+    /// Waits until the screen shows this for the given number of times.
     pub(crate) fn shows_again(&self, what: &str, times: usize) -> String {
         self.shows_what(|text| text.matches(what).count() >= times, what)
     }
@@ -294,7 +306,14 @@ impl Live {
 
     /// Waits for its end; the exit code, and whether the terminal is as it was.
     pub(crate) fn ends(mut self) -> (Option<i32>, bool) {
-        let exit = self.child.0.wait().expect("the tool ends").code();
+        let begun = Instant::now();
+        let exit = loop {
+            match self.child.0.try_wait().expect("a process may wait for its child") {
+                Some(status) => break status.code(),
+                None => assert!(begun.elapsed() < PATIENCE, "the tool does not end:\n{}", self.text()),
+            }
+            thread::sleep(Duration::from_millis(10));
+        };
         self.reading.take().expect("it is joined once").join().expect("reading does not panic");
         let screen = self.screen.lock().expect("the lock is not poisoned");
         let is_shown = !screen.screen().alternate_screen() && !screen.screen().hide_cursor();
@@ -310,10 +329,13 @@ pub(crate) fn wait_for_watchers(server: &Memcached, count: u64) {
         if stats["stats"]["log_watchers"] == count {
             return;
         }
-        assert!(begun.elapsed() < Duration::from_secs(20), "not {count} watch: {stats}");
+        assert!(begun.elapsed() < PATIENCE, "not {count} watch: {stats}");
         thread::sleep(Duration::from_millis(20));
     }
 }
+
+/// How long a test waits for what a busy machine may do late.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How a terminal is set: what it does with lines, signals and echoes.
 fn settings(terminal: &File) -> String {

@@ -6,7 +6,7 @@ mod scenarios;
 
 use remcache_testkit::scratch;
 
-use crate::tool::{Run, commands, remcache};
+use crate::tool::{Run, commands, commands_of, remcache, values_of};
 use data::{FakeServer, Hostile, arguments, is_unsafe, os_string, store};
 
 const FORMATS: &[&str] = &["auto", "text", "json", "ndjson", "csv", "prometheus", "nagios"];
@@ -32,7 +32,7 @@ const OF_SERVERS: &[&[&str]] = &[
     &["version"],
     &["ping", "-n", "1"],
     &["stats", "--total"],
-    &["stats", "--delta", "10ms"],
+    &["stats", "general", "--delta", "10ms"],
     &["stats", "items"],
     &["stats", "slabs"],
     &["stats", "settings"],
@@ -82,7 +82,11 @@ type Scenario = fn(&Hostile);
 
 /// Commands that need more than arguments: files, terminals, an end.
 const SCENARIOS: &[(&str, Scenario)] = &[
-    ("context", scenarios::contexts),
+    ("context add", scenarios::contexts),
+    ("context ls", scenarios::contexts),
+    ("context rm", scenarios::contexts),
+    ("context show", scenarios::contexts),
+    ("context use", scenarios::contexts),
     ("copy", scenarios::copy),
     ("demo", scenarios::demo),
     ("dump", scenarios::dump),
@@ -148,15 +152,23 @@ fn without_colors(run: Run) -> Run {
 #[test]
 fn every_command_is_covered() {
     let tables = [WITH_KEYS, WITH_A_KEY, OF_SERVERS, LOCAL].concat();
-    let covered: Vec<_> = tables.iter().map(|args| args[0]).chain(SCENARIOS.iter().map(|(name, _)| *name)).collect();
-    let commands = commands();
-    for command in commands {
-        assert!(covered.contains(&&*command), "{command} is not run on hostile data");
+    let is_covered = |words: &[&str]| {
+        let name = words.join(" ");
+        tables.iter().any(|args| args.starts_with(words)) || SCENARIOS.iter().any(|(scenario, _)| *scenario == name)
+    };
+    for command in &commands() {
+        let parts = commands_of(&[command]);
+        if parts.is_empty() {
+            assert!(is_covered(&[command]), "{command} is not run on hostile data");
+        }
+        for part in parts.iter().filter(|part| *part != "help") {
+            assert!(is_covered(&[command, part]), "{command} {part} is not run on hostile data");
+        }
     }
-    // The same for the formats.
-    let formats = remcache(["version", "--format", "none"]).run().exits(2).stderr;
-    let listed = formats.split("possible values: ").nth(1).expect("a list").split(']').next().expect("its end");
-    assert_eq!(listed.split(", ").collect::<Vec<_>>(), FORMATS);
+    for group in values_of(&["stats"]) {
+        assert!(is_covered(&["stats", &group]), "stats {group} is not run on hostile data");
+    }
+    assert_eq!(values_of(&["version", "--format"]), FORMATS);
 }
 
 #[test]

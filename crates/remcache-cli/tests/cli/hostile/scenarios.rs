@@ -54,6 +54,8 @@ pub(super) fn contexts(_: &Hostile) {
             &["context", "show", "=1\x1b[2J\u{202e}"],
             &["context", "use", "=1\x1b[2J\u{202e}"],
             &["context", "ls"],
+            &["context", "add", EVIL, "-s", "a", "--namespace", EVIL],
+            &["context", "add", "=1+1", "-s", EVIL],
             &["doctor", "--timeout", "10ms"],
             &["copy", "--from", "=1\x1b[2J\u{202e}", "--to", "localhost:1"],
             &["context", "rm", "=1\x1b[2J\u{202e}"],
