@@ -8,7 +8,7 @@ use remcache::proto::text::MetadumpItem;
 use remcache::{Error, Reply, ServerHandle, Status, Ttl};
 
 use super::list::is_expired;
-use super::request::Requester;
+use super::request::{OutageWait, Requester};
 use super::skip_reason::{SkipReason, Skipped};
 use crate::selection;
 
@@ -40,8 +40,8 @@ pub(crate) enum SourceState {
 }
 
 impl Fetcher {
-    pub(crate) fn new(server: ServerHandle) -> Self {
-        Self { requester: Requester::for_server(server.clone()), server }
+    pub(crate) fn new(server: ServerHandle, wait: OutageWait) -> Self {
+        Self { requester: Requester::for_server(server.clone(), wait), server }
     }
 
     pub(crate) fn server(&self) -> &ServerHandle {

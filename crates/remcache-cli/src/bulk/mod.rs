@@ -36,7 +36,7 @@ pub(crate) use request::Requester;
 pub(crate) use scanner::{Scanner, SelectArgs, sum, total};
 pub(crate) use server_watch::{Role, ServerWatch};
 pub(crate) use skip_reason::{SkipReason, Skipped};
-pub(crate) use store::{ItemStore, NewItem, StoreArgs, StoreResult};
+pub(crate) use store::{ItemStore, NewItem, StoreResult};
 pub(crate) use summary::Summary;
 pub(crate) use writer::DumpWriter;
 

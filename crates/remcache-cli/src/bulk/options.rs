@@ -1,11 +1,15 @@
 //! The options that bulk commands have in common.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::request::OutageWait;
 use super::skip_reason::SkipReason;
+use crate::interrupt::Interrupt;
 use crate::options::value;
+use crate::output::Notes;
 
 /// The options that bulk commands have in common.
 #[derive(Debug, Args)]
@@ -14,9 +18,20 @@ pub(crate) struct BulkOptions {
     #[arg(long, value_name = "N", value_parser = value::count)]
     pub(crate) rate: Option<u64>,
 
+    /// How long to wait for a server that stops answering; then its items fail
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = value::duration)]
+    wait: Duration,
+
     /// Write the skipped items with their reasons into this file, one JSON document per line
     #[arg(long, value_name = "FILE")]
     pub(crate) failed: Option<PathBuf>,
+}
+
+impl BulkOptions {
+    /// How the requests of a run are repeated while a server does not answer.
+    pub(crate) fn outage_wait(&self, interrupt: &Interrupt, notes: Notes) -> OutageWait {
+        OutageWait { limit: self.wait, interrupt: interrupt.clone(), notes }
+    }
 }
 
 /// What to do with items on servers where no client would look for them.

@@ -5,16 +5,18 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use remcache::proto::MetaOptions;
-use remcache::{Client, Reply, Request, ServerHandle, Status};
+use remcache::{Client, Error, Reply, Request, ServerHandle, Status};
 use tokio::time::{Instant, sleep};
 
 use crate::interrupt::Interrupt;
+use crate::output::Notes;
+use crate::stats;
 
 /// Sends batches of requests, and repeats those that were not answered.
 #[derive(Debug)]
 pub(crate) struct Requester {
     target: Target,
-    retry_for: RetryFor,
+    wait: OutageWait,
     /// Since when requests are not answered.
     unanswered_since: Mutex<Option<Instant>>,
     /// Whether a batch was given up. Then the others are not repeated either, or a server that is gone would delay
@@ -32,13 +34,15 @@ enum Target {
     Cluster(Client),
 }
 
-/// The time for which requests are repeated.
+/// How requests are repeated while a server does not answer.
 #[derive(Clone, Debug)]
-pub(crate) enum RetryFor {
-    /// A few times, then the batch fails.
-    Brief,
-    /// Until this time has passed or the user interrupts.
-    Wait { limit: Duration, interrupt: Interrupt },
+pub(crate) struct OutageWait {
+    /// The time after which a batch is given up.
+    pub(crate) limit: Duration,
+    /// Ends the wait, too.
+    pub(crate) interrupt: Interrupt,
+    /// Report the wait.
+    pub(crate) notes: Notes,
 }
 
 /// The reply to a request, after all repetitions.
@@ -50,18 +54,18 @@ pub(crate) struct FinalReply {
 }
 
 impl Requester {
-    pub(crate) fn for_server(server: ServerHandle) -> Self {
-        Self::new(Target::Server(server), RetryFor::Brief)
+    pub(crate) fn for_server(server: ServerHandle, wait: OutageWait) -> Self {
+        Self::new(Target::Server(server), wait)
     }
 
-    pub(crate) fn for_cluster(client: Client, retry_for: RetryFor) -> Self {
-        Self::new(Target::Cluster(client), retry_for)
+    pub(crate) fn for_cluster(client: Client, wait: OutageWait) -> Self {
+        Self::new(Target::Cluster(client), wait)
     }
 
-    fn new(target: Target, retry_for: RetryFor) -> Self {
+    fn new(target: Target, wait: OutageWait) -> Self {
         Self {
             target,
-            retry_for,
+            wait,
             unanswered_since: Mutex::new(None),
             has_given_up: AtomicBool::new(false),
             has_meta: AtomicBool::new(true),
@@ -90,7 +94,9 @@ impl Requester {
                 self.note_answers();
                 break;
             }
-            if !self.pause(attempt, since.get_or_insert_with(|| self.unanswered_since())).await {
+            let since =
+                *since.get_or_insert_with(|| self.unanswered_since(&request(unanswered[0]), &replies[unanswered[0]]));
+            if !self.pause(attempt, since).await {
                 self.has_given_up.store(true, Ordering::Relaxed);
                 break;
             }
@@ -130,38 +136,49 @@ impl Requester {
     }
 
     /// Waits before a repetition; returns false if there is no repetition left.
-    async fn pause(&self, attempt: usize, since: &Instant) -> bool {
-        let delay = RETRY_DELAYS.get(attempt).copied();
-        match &self.retry_for {
-            RetryFor::Brief => match delay {
-                Some(delay) if !self.has_given_up() => {
-                    sleep(delay).await;
-                    true
-                }
-                _ => false,
-            },
-            RetryFor::Wait { limit, interrupt } => {
-                let left = limit.saturating_sub(since.elapsed());
-                if left.is_zero() || self.has_given_up() || interrupt.is_raised() {
-                    return false;
-                }
-                tokio::select! {
-                    () = sleep(delay.unwrap_or(LONGEST_DELAY).min(left)) => true,
-                    () = interrupt.raised() => false,
-                }
-            }
+    async fn pause(&self, attempt: usize, since: Instant) -> bool {
+        let OutageWait { limit, interrupt, .. } = &self.wait;
+        let left = limit.saturating_sub(since.elapsed());
+        if left.is_zero() || self.has_given_up() || interrupt.is_raised() {
+            return false;
+        }
+        let delay = RETRY_DELAYS.get(attempt).copied().unwrap_or(LONGEST_DELAY);
+        tokio::select! {
+            () = sleep(delay.min(left)) => true,
+            () = interrupt.raised() => false,
         }
     }
 
-    /// Since when requests are not answered, which may be now.
-    fn unanswered_since(&self) -> Instant {
-        *self.unanswered_since.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(Instant::now)
+    /// Since when requests are not answered, which may be now: then the wait is reported, with the reason of this one.
+    fn unanswered_since(&self, request: &Request<'_>, reply: &FinalReply) -> Instant {
+        let mut since = self.unanswered_since.lock().unwrap_or_else(PoisonError::into_inner);
+        *since.get_or_insert_with(|| {
+            if !self.wait.limit.is_zero() && !self.has_given_up() {
+                self.report_wait(request, &reply.reply);
+            }
+            Instant::now()
+        })
     }
 
-    /// Notes that a whole batch was answered.
+    fn report_wait(&self, request: &Request<'_>, reply: &Reply) {
+        let Some(server) = self.server_of(request) else { return };
+        let (name, reason) = (server.name(), stats::reason(&server, &Error::from(reply)));
+        let limit = self.wait.limit;
+        self.wait.notes.interject(format_args!("{name}: {reason}: waiting for it, at most {limit:?}"));
+    }
+
+    fn server_of(&self, request: &Request<'_>) -> Option<ServerHandle> {
+        match &self.target {
+            Target::Server(server) => Some(server.clone()),
+            Target::Cluster(client) => client.locate(request.key().ok()?).ok()?,
+        }
+    }
+
+    /// Notes that a whole batch was answered. A cluster stays given up, because its run stops; one server does not,
+    /// because its run goes on with the others and with it.
     fn note_answers(&self) {
         *self.unanswered_since.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        if let RetryFor::Brief = self.retry_for {
+        if let Target::Server(_) = self.target {
             self.has_given_up.store(false, Ordering::Relaxed);
         }
     }

@@ -12,6 +12,7 @@ use super::list::{Batch, KeyScope, ListEvent, list};
 use super::options::{BulkOptions, Misplaced};
 use super::placement::Placement;
 use super::rate_limit::RateLimit;
+use super::request::OutageWait;
 use super::skip_reason::SkipReason;
 use crate::exit::Failure;
 use crate::selection::Selection;
@@ -29,7 +30,7 @@ pub(crate) struct SelectArgs {
     misplaced: Option<Misplaced>,
 
     #[command(flatten)]
-    options: BulkOptions,
+    pub(crate) options: BulkOptions,
 }
 
 impl SelectArgs {
@@ -51,9 +52,10 @@ pub(crate) struct Scanner {
 }
 
 impl Scanner {
-    pub(crate) fn new(client: Client, select: &SelectArgs) -> Self {
+    pub(crate) fn new(client: Client, select: &SelectArgs, wait: &OutageWait) -> Self {
+        let fetcher = |server| Arc::new(Fetcher::new(server, wait.clone()));
         Self {
-            fetchers: client.servers().into_iter().map(|server| Arc::new(Fetcher::new(server))).collect(),
+            fetchers: client.servers().into_iter().map(fetcher).collect(),
             placement: Placement::of(&client),
             scope: KeyScope::new(client.namespace(), &select.selection),
             rate_limit: RateLimit::new(select.options.rate),

@@ -7,6 +7,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::exit::Exit;
+use crate::output::number;
 use crate::stats::{self, Stats};
 
 /// The state of servers at the start of a run.
@@ -99,9 +100,8 @@ impl Role {
         }
         let evicted = now.evictions.saturating_sub(before.evictions);
         (self == Self::Destination && evicted > 0).then(|| {
-            let items = if evicted == 1 { "item" } else { "items" };
-            let message =
-                format!("{server}: evicted {evicted} {items} in the meantime: its memory is too small for all items");
+            let evicted = number::items(evicted);
+            let message = format!("{server}: evicted {evicted} in the meantime: its memory is too small for all items");
             ServerChange { message, exit: Exit::No }
         })
     }

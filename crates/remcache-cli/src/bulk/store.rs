@@ -1,26 +1,14 @@
 //! Stores items in a cluster, and removes copies again.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use remcache::proto::MetaOptions;
 use remcache::{Client, Error, Reply, Request, ServerHandle, Status, Ttl};
 use tokio::task::JoinSet;
 
-use super::request::{FinalReply, Requester, RetryFor};
+use super::request::{FinalReply, OutageWait, Requester};
 use super::skip_reason::{SkipReason, Skipped};
 use crate::exit::{Exit, Failure};
-use crate::interrupt::Interrupt;
-use crate::options::value;
 use crate::stats;
-
-/// The options of commands that store items.
-#[derive(Debug, clap::Args)]
-pub(crate) struct StoreArgs {
-    /// How long to wait for a server that does not answer; then the command stops
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = value::duration)]
-    pub(crate) wait: Duration,
-}
 
 /// Stores items in a cluster.
 #[derive(Debug)]
@@ -56,15 +44,9 @@ impl StoreResult {
 
 impl ItemStore {
     /// Prepares to store items, with `add_only` without overwriting any. Fails unless every server answers.
-    pub(crate) async fn open(
-        client: Client,
-        add_only: bool,
-        args: &StoreArgs,
-        interrupt: &Interrupt,
-    ) -> Result<Self, Failure> {
+    pub(crate) async fn open(client: Client, add_only: bool, wait: OutageWait) -> Result<Self, Failure> {
         probe(&client).await?;
-        let retry_for = RetryFor::Wait { limit: args.wait, interrupt: interrupt.clone() };
-        Ok(Self { requester: Requester::for_cluster(client.clone(), retry_for), client, add_only })
+        Ok(Self { requester: Requester::for_cluster(client.clone(), wait), client, add_only })
     }
 
     /// Whether a server did not answer for as long as the options allow.

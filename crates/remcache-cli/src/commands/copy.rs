@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::bulk::{
     BatchJob, BulkProgress, FetchedItem, Fetcher, ItemStore, KeyScope, ListEvent, NewItem, Role, Scanner, SelectArgs,
-    ServerWatch, SkipReason, Skipped, SourceState, StoreArgs, StoreResult, Summary, run_pipeline, sum,
+    ServerWatch, SkipReason, Skipped, SourceState, StoreResult, Summary, run_pipeline, sum,
 };
 use crate::context;
 use crate::exit::{Failure, Outcome};
@@ -45,9 +45,6 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     select: SelectArgs,
-
-    #[command(flatten)]
-    store: StoreArgs,
 }
 
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
@@ -59,9 +56,10 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
         same_server::warn(client, session.output.notes()).await;
     }
     let interrupt = session.interrupt.handled();
-    let store = Arc::new(ItemStore::open(to.clone(), true, &args.store, &interrupt).await?);
+    let wait = args.select.options.outage_wait(&interrupt, session.output.notes());
+    let store = Arc::new(ItemStore::open(to.clone(), true, wait.clone()).await?);
     let watches = [ServerWatch::start(&from, Role::Source).await, ServerWatch::start(&to, Role::Destination).await];
-    let scanner = Scanner::new(from, &args.select);
+    let scanner = Scanner::new(from, &args.select, &wait);
     let summary = args.select.summary("copied")?;
     let counts = scanner.counts().await;
     session.output.notes().say(listing(&counts));

@@ -65,7 +65,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     if args.dry_run {
         let (count, exit) = keys::show(View::Keys { end: b'\n' }, &items, session).await?;
         session.output.flush()?;
-        session.output.notes().print(format_args!("{} items match", number::exact(count)));
+        session.output.notes().print(items_match(count));
         return Ok(exit);
     }
     same_server::warn(&client, session.output.notes()).await;
@@ -79,7 +79,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
         session::require_terminal(action)?;
         let matching = count(&items).await?;
         // If nothing matches there is nothing to confirm; what failed is reported as in any other run.
-        if matching > 0 && !session.confirm(action, &format!("{} items match. {question}", number::exact(matching)))? {
+        if matching > 0 && !session.confirm(action, &format!("{}. {question}", items_match(matching)))? {
             return Ok(Exit::No);
         }
     }
@@ -87,8 +87,10 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let servers = client.servers();
     let limit = RateLimit::new(args.options.rate);
     let batches = list(&servers, &scope, limit.batch())?;
+    let wait = args.options.outage_wait(&interrupt, session.output.notes());
+    let requester = |server: &ServerHandle| Arc::new(Requester::for_server(server.clone(), wait.clone()));
     let mut run = DeleteRun {
-        requesters: servers.iter().map(|server| Arc::new(Requester::for_server(server.clone()))).collect(),
+        requesters: servers.iter().map(requester).collect(),
         servers,
         is_conditional,
         placement,
@@ -106,6 +108,11 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
         session.output.notes().print("interrupted: run the same command again to delete the other items");
     }
     Ok(interrupt.unless_raised(exit))
+}
+
+/// `1 item matches`, `2 items match`.
+fn items_match(count: u64) -> String {
+    format!("{} {}", number::items(count), if count == 1 { "matches" } else { "match" })
 }
 
 impl Args {

@@ -39,7 +39,8 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let notes = session.output.notes();
     same_server::warn(&client, notes).await;
     let watch = ServerWatch::start(&client, Role::Source).await;
-    let scanner = Scanner::new(client, &args.select);
+    let wait = args.select.options.outage_wait(&interrupt, notes);
+    let scanner = Scanner::new(client, &args.select, &wait);
     let summary = args.select.summary("dumped")?;
     let writer = DumpWriter::open(args.file.as_deref(), &mut session.output)?;
     let progress = BulkProgress::new(notes, sum(&scanner.counts().await));

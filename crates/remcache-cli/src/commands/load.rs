@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use crate::bulk::{
     BATCH_BYTES, BatchJob, BulkOptions, BulkProgress, DumpItem, DumpReader, InputError, InvalidItem, ItemStore,
-    NewItem, RateLimit, Role, ServerWatch, SkipReason, StoreArgs, StoreResult, Summary, run_pipeline,
+    NewItem, RateLimit, Role, ServerWatch, SkipReason, StoreResult, Summary, run_pipeline,
 };
 use crate::exit::{Failure, Outcome};
 use crate::selection;
@@ -43,9 +43,6 @@ pub(crate) struct Args {
     from_line: NonZero<u64>,
 
     #[command(flatten)]
-    store: StoreArgs,
-
-    #[command(flatten)]
     options: BulkOptions,
 }
 
@@ -55,7 +52,8 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let interrupt = session.interrupt.handled();
     let summary = Summary::new("loaded", args.options.failed.as_deref())?;
     let limit = RateLimit::new(args.options.rate);
-    let store = Arc::new(ItemStore::open(client.clone(), args.add, &args.store, &interrupt).await?);
+    let wait = args.options.outage_wait(&interrupt, session.output.notes());
+    let store = Arc::new(ItemStore::open(client.clone(), args.add, wait).await?);
     let watch = ServerWatch::start(&client, Role::Destination).await;
     let reading = Reading {
         skipped: args.from_line.get() - 1,

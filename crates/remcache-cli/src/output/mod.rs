@@ -226,6 +226,14 @@ impl Notes {
         }
     }
 
+    /// Prints a message while a progress bar may be visible, which is drawn again below it.
+    pub(crate) fn interject(self, message: impl fmt::Display) {
+        if self.is_watched() {
+            let _ = write!(io::stderr(), "\r\x1b[2K");
+        }
+        self.print(message);
+    }
+
     /// Whether a progress bar is visible.
     pub(crate) fn is_watched(self) -> bool {
         self.is_terminal && !self.is_quiet

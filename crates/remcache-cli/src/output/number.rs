@@ -9,6 +9,11 @@ pub(crate) fn exact(count: u64) -> String {
     HumanCount(count).to_string()
 }
 
+/// A number of items: `1 item`, `1,234 items`.
+pub(crate) fn items(count: u64) -> String {
+    format!("{} {}", exact(count), if count == 1 { "item" } else { "items" })
+}
+
 /// A count in three digits: `8.2M`.
 pub(crate) fn count(count: u64) -> String {
     scaled(count as f64, 1000.0, &["", "k", "M", "G", "T", "P", "E"])

@@ -1,5 +1,6 @@
 //! `load` and `copy` while servers are down: they wait, and print where to continue when they stop.
 
+use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Output};
 
 use remcache_testkit::{Memcached, scratch, unused_port};
@@ -125,6 +126,58 @@ fn a_copy_names_a_server_that_restarts() {
         assert_eq!(output.status.code(), Some(3), "{errors}");
         assert!(errors.contains(&format!("error: {address}: restarted in the meantime and lost items")), "{errors}");
     }
+}
+
+#[test]
+fn bulk_commands_wait_for_a_server_that_stops_answering() {
+    let (from, to, directory) = (Memcached::start(&[]), Memcached::start(&[]), scratch());
+    let file = directory.path().join("dump.ndjson");
+    let (from_address, to_address, file) = (from.addr(), to.addr(), file.to_str().expect("a path in UTF-8"));
+    load(&dump(&directory, 3000), &from, LONG, &["-q"]).run().exits(0);
+    for args in [
+        &["dump", file][..],
+        &["copy", "--from", &from_address, "--to", &to_address],
+        &["delete-matching", "k:*", "--yes"],
+    ] {
+        let options = ["--rate", "1000", "--wait", LONG, "--timeout", "300ms"];
+        let mut child = remcache(args.iter().chain(&options)).servers(&from_address).spawn();
+        let requests = || {
+            let stats = remcache(["stats", "-f", "ndjson"]).servers(&from_address).run().json();
+            stats["stats"]["get_hits"].as_u64().unwrap() + stats["stats"]["delete_hits"].as_u64().unwrap()
+        };
+        let before = requests();
+        while requests() == before {}
+        from.stop();
+        let mut errors = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+        let waits = format!("{from_address}: ");
+        let line = errors.next().expect("it reports the wait").unwrap();
+        assert!(line.starts_with(&waits) && line.ends_with("waiting for it, at most 600s"), "{args:?}: {line}");
+        from.cont();
+        let rest: Vec<_> = errors.map(Result::unwrap).collect();
+        assert_eq!(child.wait().unwrap().code(), Some(0), "{args:?}: {rest:?}");
+        assert!(rest.iter().any(|line| line.starts_with("3,000 ")), "{args:?}: {rest:?}");
+    }
+}
+
+#[test]
+fn a_dump_continues_without_a_server_that_stays_down() {
+    let (mut dying, staying, directory) = (Memcached::start(&[]), Memcached::start(&[]), scratch());
+    let servers = format!("{},{}", dying.addr(), staying.addr());
+    let items = dump(&directory, 4000);
+    remcache(["load", &items, "-q", "--timeout", "20s"]).servers(&servers).run().exits(0);
+    let of_staying = remcache(["keys", "--count"]).servers(staying.addr()).run().exits(0);
+    let args = ["dump", "--rate", "1000", "--wait", "300ms", "--timeout", "20s", "--misplaced", "take"];
+    let child = remcache(args).servers(&servers).spawn();
+    let gets = || remcache(["stats", "-f", "ndjson"]).servers(dying.addr()).run().json()["stats"]["get_hits"].as_u64();
+    while gets() == Some(0) {}
+    let address = dying.addr();
+    dying.kill();
+    let (output, errors) = end(child);
+    assert_eq!(output.status.code(), Some(3), "{errors}");
+    assert!(errors.contains(&format!("{address}: ")) && errors.contains("waiting for it, at most 300ms"), "{errors}");
+    let dumped = String::from_utf8(output.stdout).unwrap().lines().count() as u64;
+    let expected: u64 = of_staying.text().trim().parse().unwrap();
+    assert!((expected..4000).contains(&dumped), "{dumped} items of {expected}: {errors}");
 }
 
 #[test]
