@@ -199,6 +199,13 @@ const OPTIONS: &[(&str, &str)] = &[
     ("Tls::client_certificate", "--tls-cert and --tls-key"),
     ("turn on the feature `dns` of remcache", "cargo install remcache-cli --features dns, or full for the whole tool"),
     ("turn on the feature `tls` of remcache", "cargo install remcache-cli --features tls, or full for the whole tool"),
+    (
+        "it may speak the binary protocol alone",
+        "it may support the binary protocol only, which cannot list keys or watch events",
+    ),
+    ("supports the binary protocol only", "supports the binary protocol only, which cannot list keys or watch events"),
+    ("use memcacheds://", "pass --tls or use memcacheds://"),
+    ("a port without TLS; use memcached://", "a port without TLS: leave out --tls, or use memcached://"),
     ("Config::credentials", "--user and --password-file"),
     ("leave the credentials out, or make them Credentials::optional", "leave out --user and the password"),
     ("the time to live is zero: use Ttl::Never to keep an item, Ttl::Expired to drop it", "the time to live is zero"),
@@ -257,6 +264,10 @@ mod tests {
         let message = "it is for another host: connect by such a name, or set Tls::server_name";
         assert!(words(message).ends_with("or pass one with --tls-name NAME"));
         assert_eq!(words("give them by Config::credentials"), "give them by --user and --password-file");
+        assert_eq!(
+            words("if it is a port for TLS, use memcacheds://"),
+            "if it is a port for TLS, pass --tls or use memcacheds://"
+        );
     }
 
     #[test]

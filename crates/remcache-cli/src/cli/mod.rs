@@ -269,7 +269,9 @@ Common tasks:
   settings that differ            remcache stats settings --diff
   clients by address              remcache stats conns --by-address
   where a key is                  remcache locate KEY --ask
-  items on a wrong server         remcache delete-matching '*' --misplaced
+  which server is slow            remcache ping -n 100
+  items on a wrong server         remcache keys --misplaced
+  remove them                     remcache delete-matching '*' --misplaced
   invalidate a prefix             remcache delete-matching 'user:*'
   move to other servers           remcache copy --from a,b --to c,d
   fill a server that joins        remcache copy --from a,b --to a,b,c

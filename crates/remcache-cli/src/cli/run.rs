@@ -4,6 +4,8 @@ use std::io;
 
 use tokio::runtime::{Builder, Runtime};
 
+use remcache::config::ProtocolSetting;
+
 use super::help;
 use super::line::run_line;
 use super::{Command, Invocation};
@@ -12,7 +14,7 @@ use crate::commands::{
     flush, get, hotkeys, keys, load, locate, man, ping, ring, serve, serve_metrics, shell, stats, store, top, touch,
     version, watch,
 };
-use crate::exit::{Failure, Outcome};
+use crate::exit::{Exit, Failure, Outcome};
 use crate::output::Layout;
 use crate::session::{Session, Setup};
 
@@ -49,10 +51,21 @@ pub(super) async fn run_in(command: Command, session: &mut Session) -> Outcome {
         session.look_servers_up().await?;
     }
     let outcome = dispatch(command, session).await;
+    if is_unreachable(&outcome) && session.options.protocol == ProtocolSetting::Binary {
+        session
+            .output
+            .notes()
+            .print("--protocol binary: a server with a password file (-Y) does not answer it; leave it out");
+    }
     match (outcome, session.output.flush()) {
         (Ok(_), Err(error)) => Err(error.into()),
         (outcome, _) => outcome,
     }
+}
+
+fn is_unreachable(outcome: &Outcome) -> bool {
+    let exit = outcome.as_ref().map_or_else(Failure::exit, |exit| *exit);
+    exit == Exit::Unreachable
 }
 
 async fn dispatch(command: Command, session: &mut Session) -> Outcome {

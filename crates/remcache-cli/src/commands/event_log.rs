@@ -50,7 +50,11 @@ pub(super) async fn start(
     match timeout(limit, log.open()).await {
         Ok(opened) => opened.map(|()| log).map_err(LogFailure::from),
         Err(_) => Err(LogFailure {
-            message: format!("{}: the log did not start within {}", server.name(), number::duration(limit)),
+            message: format!(
+                "{}: the log did not start within {}: does it support the text protocol, as servers with SASL (-S) do not?",
+                server.name(),
+                number::duration(limit)
+            ),
             exit: Exit::Unreachable,
         }),
     }

@@ -76,9 +76,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     count_fit(&client, &mut servers, numbers, &progress).await?;
     drop(progress);
     print(args, &servers, elapsed, &mut session.output)?;
-    let tally = tally(&servers);
-    tally.report_failures("servers", &mut session.output)?;
-    Ok(interrupt.unless_raised(tally.exit()))
+    Ok(interrupt.unless_raised(tally(&servers).exit()))
 }
 
 async fn inspect(client: &Client) -> Vec<ServerFill> {
@@ -309,15 +307,17 @@ fn summary(size: usize, servers: &[ServerFill], elapsed: Duration) -> String {
         others => format!(" besides {} other items", number::exact(others)),
     };
     format!(
-        "{} items with values of {} fit{others}; {} added in {}, {}/s",
-        number::exact(fit),
+        "{} with a value of {} {}{others}; {} added in {}, {}/s",
+        number::items(fit),
         number::bytes(size as u64),
+        if fit == 1 { "fits" } else { "fit" },
         number::exact(added),
         number::duration(elapsed),
         number::rate(per_second(added, elapsed)),
     )
 }
 
+/// The outcomes of the servers; the output has the reasons of failures.
 fn tally(servers: &[ServerFill]) -> Tally {
     let mut tally = Tally::default();
     for server in servers {

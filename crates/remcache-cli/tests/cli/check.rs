@@ -85,6 +85,7 @@ fn an_exceeded_threshold_is_reported_with_the_value() {
     let run = remcache(["check", "--fail-if", "curr_itemz>0"]).servers(server.addr()).run().exits(2);
     assert!(run.text().contains("UNKNOWN  no statistic `curr_itemz`; did you mean curr_items?"), "{run:?}");
     remcache(["check", "--warn-if", "nonsense"]).servers(server.addr()).run().exits(2).complains_of("hit%<90");
+    remcache(["check", "--fail-if", "80%"]).servers(server.addr()).run().exits(2).complains_of("memory%>80");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 use std::{fs, thread};
 
-use remcache_testkit::{Memcached, scratch, unused_port};
+use remcache_testkit::{Memcached, SASL_PASSWORD, SASL_USER, scratch, unused_port};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::tool::{Run, remcache, wait_for_watchers};
@@ -84,6 +84,32 @@ fn a_server_that_requires_authentication_exits_with_6() {
             let said = format!("{}{}", run.text(), run.stderr);
             assert!(said.contains("--password-file") && !said.contains("Config::"), "{line}: {run:?}");
         }
+    }
+}
+
+#[test]
+fn a_server_with_another_protocol_is_explained() {
+    let dir = scratch();
+    let (users, password) = (dir.path().join("users"), dir.path().join("password"));
+    fs::write(&users, "bob:secret\n").unwrap();
+    fs::write(&password, "secret\n").unwrap();
+    let with_file = Memcached::start(&["-Y", users.to_str().unwrap()]);
+    let credentials = format!(" --user bob --password-file {}", password.display());
+    for credentials in ["", &credentials] {
+        let line = format!("get k --timeout 300ms --protocol binary{credentials}");
+        let run = run(&line, &with_file.addr()).exits(4);
+        assert!(run.stderr.contains("a server with a password file (-Y) does not answer it"), "{run:?}");
+        assert!(!run.stderr.contains(" -S"), "{run:?}");
+    }
+    run(&format!("get k --protocol auto{credentials}"), &with_file.addr()).exits(1);
+
+    fs::write(&password, SASL_PASSWORD).unwrap();
+    let sasl = Memcached::start_sasl(&[]);
+    let credentials = format!(" --user {SASL_USER} --password-file {}", password.display());
+    for line in ["keys", "dump", "delete-matching * --yes", "watch --for 50ms", "hotkeys --for 50ms"] {
+        let run = run(&format!("{line} --timeout 300ms --connect-timeout 2s{credentials}"), &sasl.addr()).exits(4);
+        assert!(run.stderr.contains("(-S)") && run.stderr.contains("watch events"), "{line}: {run:?}");
+        assert!(!run.stderr.contains("(-Y)"), "{line}: {run:?}");
     }
 }
 

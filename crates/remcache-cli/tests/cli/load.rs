@@ -262,7 +262,7 @@ fn fill_reports_how_many_items_fit() {
         let (items, evicted) = (cells[1].parse::<u32>().unwrap(), cells[5].replace(',', "").parse::<u32>().unwrap());
         assert!((500..1024).contains(&items) && evicted > 0, "{run:?}");
     }
-    assert!(lines[3].contains("items with values of 1.0K fit"), "{run:?}");
+    assert!(lines[3].contains("items with a value of 1.0K fit"), "{run:?}");
 }
 
 #[test]
@@ -299,7 +299,7 @@ fn fill_continues_without_a_server_that_is_down() {
     let dead = format!("127.0.0.1:{}", unused_port());
     let run = remcache(["fill", "--size", "8k"]).servers(format!("{},{dead}", server.addr())).run().exits(3);
     assert!(run.lines()[2].starts_with(&dead) && run.lines()[2].contains("refused"), "{run:?}");
-    assert!(run.stderr.contains(&dead), "{run:?}");
+    assert_eq!(run.stderr, "", "the table has the reason already");
 }
 
 #[test]

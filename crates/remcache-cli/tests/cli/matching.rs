@@ -181,6 +181,12 @@ fn only_misplaced_items_are_deleted() {
     let dry = run(&["delete-matching", "*", "--misplaced", "-n"], &grown).exits(0);
     let misplaced: Vec<_> = dry.lines().into_iter().map(str::to_owned).collect();
     assert!(misplaced.len() > 100 && misplaced.len() < 1400, "{}", misplaced.len());
+    let sorted = |mut keys: Vec<String>| {
+        keys.sort();
+        keys
+    };
+    let listed = run(&["keys", "--misplaced"], &grown).exits(0).lines().into_iter().map(str::to_owned).collect();
+    assert_eq!(sorted(listed), sorted(misplaced.clone()));
     let keys = misplaced.join("\n");
     let located = remcache(["locate", "-"]).servers(&grown).input(keys).run().exits(0);
     assert!(located.lines().iter().all(|line| line.ends_with(&third.addr())), "{located:?}");

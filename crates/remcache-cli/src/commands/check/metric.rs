@@ -253,7 +253,8 @@ impl FromStr for Condition {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let parts = Comparison::split(text);
-        let (name, comparison, right) = parts.ok_or("expected a condition such as hit%<90 or evictions/s>100")?;
+        let (name, comparison, right) =
+            parts.ok_or("expected a condition such as memory%>80, hit%<90 or evictions/s>100")?;
         let metric: CheckMetric = name.parse()?;
         let limit = metric
             .limit(right)

@@ -40,6 +40,10 @@ pub(crate) struct Args {
     #[command(flatten)]
     selection: Selection,
 
+    /// List only items on a server where no client looks for them, left over from another list of servers
+    #[arg(long)]
+    misplaced: bool,
+
     /// Print only the number of keys
     #[arg(long, conflicts_with_all = ["tree", "sort", "null"])]
     count: bool,
@@ -105,7 +109,9 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
         (None, false, Some(sort)) => View::Top { sort, limit: args.top as usize, end },
         (None, false, None) => View::Keys { end },
     };
-    let (_, exit) = show(view, &Items { client: &client, scope: &scope, misplaced: None }, session).await?;
+    let placement = args.misplaced.then(|| Placement::of(&client));
+    let items = Items { client: &client, scope: &scope, misplaced: placement.as_ref() };
+    let (_, exit) = show(view, &items, session).await?;
     Ok(exit)
 }
 
