@@ -42,6 +42,16 @@ impl Stats {
         let numbers = self.iter().filter(|(name, _)| name.ends_with(suffix));
         numbers.filter_map(|(_, value)| value.parse().ok()).max()
     }
+
+    /// The numbers after a prefix in names such as `items:3:age`, in the order of the server: of slab classes or
+    /// connections.
+    pub(crate) fn ids(&self, prefix: &str) -> Vec<&str> {
+        let id = |name| str::strip_prefix(name, prefix)?.split_once(':').map(|(id, _)| id);
+        let all = self.iter().filter_map(|(name, _)| id(name));
+        let mut ids: Vec<&str> = all.filter(|id| id.bytes().all(|byte| byte.is_ascii_digit())).collect();
+        ids.dedup();
+        ids
+    }
 }
 
 impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Stats {
@@ -99,5 +109,15 @@ mod tests {
         assert_eq!(stats.number("version"), None);
         assert_eq!(stats.largest(":age"), Some(70));
         assert_eq!(stats.largest(":none"), None);
+    }
+
+    #[test]
+    fn ids_are_read_from_the_names() {
+        let items: Stats =
+            [("items:1:number", "1"), ("items:1:age", "2"), ("items:12:number", "3")].into_iter().collect();
+        assert_eq!(items.ids("items:"), ["1", "12"]);
+        let slabs: Stats =
+            [("1:chunk_size", "96"), ("5:chunk_size", "240"), ("active_slabs", "2")].into_iter().collect();
+        assert_eq!(slabs.ids(""), ["1", "5"]);
     }
 }

@@ -90,12 +90,12 @@ impl Scrape {
         families.push_all(SETTINGS, &groups.settings, "", &server);
         families.push_commands("commands_total", COMMANDS, &groups.general, "", &server);
         families.push_sets("commands_total", &groups.general, "", &server);
-        for class in classes(&groups.items, "items:") {
+        for class in groups.items.ids("items:") {
             let labels = format!("{server},slab=\"{class}\"");
             families.push_all(ITEMS, &groups.items, &format!("items:{class}:"), &labels);
             families.push_lru_hits(&groups.items, class, &labels);
         }
-        for class in classes(&groups.slabs, "") {
+        for class in groups.slabs.ids("") {
             let labels = format!("{server},slab=\"{class}\"");
             families.push_all(SLABS, &groups.slabs, &format!("{class}:"), &labels);
             let prefix = format!("{class}:");
@@ -103,20 +103,6 @@ impl Scrape {
             families.push_sets("slab_commands_total", &groups.slabs, &prefix, &labels);
         }
     }
-}
-
-/// The slab classes in the statistics.
-fn classes<'f>(stats: &'f Stats, prefix: &str) -> Vec<&'f str> {
-    let mut classes: Vec<&str> = Vec::new();
-    for (name, _) in stats.iter() {
-        let class = name.strip_prefix(prefix).and_then(|rest| Some(rest.split_once(':')?.0));
-        if let Some(class) = class.filter(|class| class.bytes().all(|byte| byte.is_ascii_digit()))
-            && classes.last() != Some(&class)
-        {
-            classes.push(class);
-        }
-    }
-    classes
 }
 
 impl Families {

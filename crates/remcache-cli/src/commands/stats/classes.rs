@@ -89,7 +89,7 @@ impl ClassTable {
             };
             let earlier = previous.and_then(|previous| previous.before(index, round));
             let rows: Vec<(&str, Values)> =
-                classes(now, self.prefix).into_iter().map(|class| (class, self.values(class, now, earlier))).collect();
+                now.ids(self.prefix).into_iter().map(|class| (class, self.values(class, now, earlier))).collect();
             let total = self.total(rows.iter().map(|(_, values)| values));
             let elapsed = earlier.map(|(_, elapsed)| elapsed);
             for (class, values) in &rows {
@@ -109,7 +109,7 @@ impl ClassTable {
 
     /// The statistics of each class of a server, then the totals and the statistics that have no class.
     pub(super) fn entries(&self, now: &Stats, earlier: Option<(&Stats, Duration)>) -> Vec<Entry> {
-        let classes = classes(now, self.prefix);
+        let classes = now.ids(self.prefix);
         let rates = |values: &Values| earlier.map(|(_, elapsed)| self.rates(values, elapsed));
         let mut entries = Vec::with_capacity(classes.len() + 1);
         let (mut counts, mut growths) = (Vec::new(), Vec::new());
@@ -198,34 +198,12 @@ impl ClassTable {
     }
 }
 
-/// The numbers of the slab classes, in the server's order.
-fn classes<'s>(stats: &'s Stats, prefix: &str) -> Vec<&'s str> {
-    let mut classes: Vec<&str> = Vec::new();
-    for (name, _) in stats.iter() {
-        let class = name.strip_prefix(prefix).and_then(|rest| Some(rest.split_once(':')?.0));
-        if let Some(class) = class.filter(|class| class.bytes().all(|byte| byte.is_ascii_digit()))
-            && classes.last() != Some(&class)
-        {
-            classes.push(class);
-        }
-    }
-    classes
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn stats(pairs: &[(&str, &str)]) -> Stats {
         pairs.iter().copied().collect()
-    }
-
-    #[test]
-    fn classes_are_read_from_the_names() {
-        let items = stats(&[("items:1:number", "1"), ("items:1:age", "2"), ("items:12:number", "3")]);
-        assert_eq!(classes(&items, "items:"), ["1", "12"]);
-        let slabs = stats(&[("1:chunk_size", "96"), ("5:chunk_size", "240"), ("active_slabs", "2")]);
-        assert_eq!(classes(&slabs, ""), ["1", "5"]);
     }
 
     #[test]

@@ -80,7 +80,7 @@ impl Details {
     /// Returns a row for each slab class, from names such as `items:3:age`.
     fn classes(&self, prefix: &str, columns: &[StatColumn]) -> Page {
         let titles = std::iter::once(("CLASS", 6)).chain(columns.iter().map(|column| (column.title, column.width)));
-        let rows = self.ids(prefix).into_iter().map(|class| {
+        let rows = self.stats.iter().flat_map(|stats| stats.ids(prefix)).map(|class| {
             let cell = |column: &StatColumn| {
                 let value = self.stats.as_ref()?.number(&format!("{prefix}{class}:{}", column.stat));
                 value.map(column.format)
@@ -93,27 +93,13 @@ impl Details {
 
     fn connections(&self) -> Page {
         let titles = vec![("FD", 5), ("PEER", 30), ("STATE", 18), ("IDLE", 8)];
-        let rows = self.ids("").into_iter().map(|fd| {
+        let rows = self.stats.iter().flat_map(|stats| stats.ids("")).map(|fd| {
             let text = |stat: &str| self.stats.as_ref()?.text(&format!("{fd}:{stat}"));
             let idle = text("secs_since_last_cmd").and_then(|text| text.parse().ok()).map(number::age);
             let state = text("state").unwrap_or("-").trim_start_matches("conn_");
             vec![fd.to_owned(), text("addr").unwrap_or("-").to_owned(), state.to_owned(), idle.unwrap_or_default()]
         });
         Page { columns: titles, left_aligned: 3, rows: rows.collect(), note: String::new() }
-    }
-
-    /// Returns the numbers at the beginning of the names, in the server's order.
-    fn ids(&self, prefix: &str) -> Vec<&str> {
-        let mut ids: Vec<&str> = Vec::new();
-        for (name, _) in self.stats.iter().flat_map(Stats::iter) {
-            let id = name.strip_prefix(prefix).and_then(|rest| Some(rest.split_once(':')?.0));
-            if let Some(id) = id.filter(|id| id.bytes().all(|byte| byte.is_ascii_digit()))
-                && ids.last() != Some(&id)
-            {
-                ids.push(id);
-            }
-        }
-        ids
     }
 }
 
