@@ -6,7 +6,7 @@ use std::time::Duration;
 use opentelemetry::trace::{SpanKind, Status, TracerProvider as _};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
 use remcache::observe::{KeyVisibility, Spans};
-use remcache::policy::{Failover, Retries};
+use remcache::policy::{Failover, Hedge, Retries};
 use remcache::{Client, Config};
 use remcache_server::{Close, Fault, Server};
 use remcache_testkit::Memcached;
@@ -134,7 +134,7 @@ async fn a_multi_key_call_has_a_debug_child_span_per_server() {
 }
 
 #[tokio::test]
-async fn a_call_with_retries_and_failovers_is_one_span() {
+async fn a_call_with_retries_failovers_and_hedges_is_one_span() {
     let exported = Exported::at(LevelFilter::INFO);
     let server = Server::start().await.unwrap();
     let client = observed(&server.address(), patient_config().retries(Retries::up_to(1)));
@@ -150,6 +150,27 @@ async fn a_call_with_retries_and_failovers_is_one_span() {
     let key = (0..).map(|n| format!("key{n}")).find(is_there).unwrap();
     client.get(&key).await.unwrap();
     assert_has(&exported.only(), &[("memcached.failovers", "1"), ("memcached.outcome", "miss")]);
+
+    let replica = Server::start().await.unwrap();
+    let hedge = Hedge::after(Duration::from_millis(5)).max_percent(100);
+    let config = patient_config().replicas(2).hedge(hedge).observer(Spans::new());
+    let client = Client::with_config([server.address(), replica.address()], config).unwrap();
+    client.set("key", "value").await.unwrap();
+    exported.take();
+    let is_primary = client.locate("key").unwrap().unwrap().name() == server.address();
+    if is_primary { &server } else { &replica }.inject(Fault::BlackHole);
+    client.get("key").await.unwrap();
+    let hedged = exported.only();
+    assert_eq!(hedged.span_kind, SpanKind::Client);
+    assert_has(
+        &hedged,
+        &[
+            ("memcached.hedges", "1"),
+            ("memcached.attempts", "2"),
+            ("memcached.failovers", "0"),
+            ("memcached.outcome", "hit"),
+        ],
+    );
 }
 
 #[tokio::test]

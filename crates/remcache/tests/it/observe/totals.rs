@@ -298,6 +298,7 @@ async fn check(config: Config) {
     faults.abort();
     let (started, reported) =
         (reported.started.load(Ordering::SeqCst), std::mem::take(&mut *reported.sums.lock().unwrap()));
+    println!("{started} operations started: {reported:#?}");
     assert_eq!(started, reported.ended.values().sum::<u64>(), "every operation that started has ended");
     assert_eq!(reported, counted);
     assert!(started >= operations() / CALLERS * CALLERS);
