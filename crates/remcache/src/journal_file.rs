@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -17,9 +18,20 @@ use crate::error::Error;
 use crate::percent::{percent_decoded, percent_encoded};
 
 /// The keys of deletes that failed, of all servers of a client, in a file.
+///
+/// Changes are queued without I/O, so that the caller can do so under a lock of its own, which orders the changes of a
+/// key; they are written in that order without that lock.
 pub(crate) struct JournalFile {
     path: PathBuf,
+    queue: Mutex<Vec<QueuedChange>>,
     state: Mutex<State>,
+}
+
+/// A change that is not written yet.
+struct QueuedChange {
+    server: Arc<str>,
+    change: Change,
+    key: Bytes,
 }
 
 struct State {
@@ -63,7 +75,7 @@ impl JournalFile {
             file.set_len(length as u64).map_err(unusable)?;
         }
         let state = Mutex::new(State { file, keys, lines, is_failing: false });
-        Ok(Self { path: path.to_owned(), state })
+        Ok(Self { path: path.to_owned(), queue: Mutex::default(), state })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -72,25 +84,37 @@ impl JournalFile {
 
     /// Returns the keys of a server.
     pub(crate) fn keys(&self, server: &str) -> Vec<Bytes> {
+        self.write_queued();
         self.lock().keys.get(server).into_iter().flatten().cloned().collect()
     }
 
-    /// Adds a key of a server.
-    pub(crate) fn add(&self, server: &Arc<str>, key: &Bytes) {
-        self.write(server, Change::Add, &[key]);
+    /// Queues the addition of a key of a server.
+    pub(crate) fn queue_add(&self, server: &Arc<str>, key: &Bytes) {
+        self.enqueue(server, Change::Add, key);
     }
 
-    /// Removes keys of a server.
-    pub(crate) fn remove(&self, server: &Arc<str>, keys: &[&Bytes]) {
-        self.write(server, Change::Remove, keys);
+    /// Queues the removal of a key of a server.
+    pub(crate) fn queue_removal(&self, server: &Arc<str>, key: &Bytes) {
+        self.enqueue(server, Change::Remove, key);
     }
 
-    fn write(&self, server: &Arc<str>, change: Change, keys: &[&Bytes]) {
+    fn enqueue(&self, server: &Arc<str>, change: Change, key: &Bytes) {
+        let queued = QueuedChange { server: Arc::clone(server), change, key: key.clone() };
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push(queued);
+    }
+
+    /// Writes what is queued. When it returns, everything that was queued before is in the file: what another caller
+    /// has taken from the queue was written before that caller gave up the file's lock.
+    pub(crate) fn write_queued(&self) {
         let mut state = self.lock();
+        let queued = mem::take(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner));
+        if queued.is_empty() {
+            return;
+        }
         let mut lines = String::new();
-        for key in keys {
-            if apply(&mut state.keys, server, change, key) {
-                lines.push_str(&line(server, change, key));
+        for QueuedChange { server, change, key } in &queued {
+            if apply(&mut state.keys, server, *change, key) {
+                lines.push_str(&line(server, *change, key));
                 state.lines += 1;
             }
         }

@@ -25,7 +25,17 @@ impl Scratch {
 }
 
 fn add(file: &JournalFile, keys: &[&'static str]) {
-    keys.iter().for_each(|key| file.add(&"cache1".into(), &Bytes::from(*key)));
+    keys.iter().for_each(|key| add_one(file, &"cache1".into(), &Bytes::from(*key)));
+}
+
+fn add_one(file: &JournalFile, server: &Arc<str>, key: &Bytes) {
+    file.queue_add(server, key);
+    file.write_queued();
+}
+
+fn remove(file: &JournalFile, server: &Arc<str>, keys: &[&Bytes]) {
+    keys.iter().for_each(|key| file.queue_removal(server, key));
+    file.write_queued();
 }
 
 fn sorted(file: &JournalFile, server: &str) -> Vec<Bytes> {
@@ -41,17 +51,33 @@ fn keys_survive_until_they_are_removed() {
     let (a, b) = (Bytes::from("user:42"), Bytes::from(&b"\0 \xff%\n"[..]));
     let file = scratch.open();
     for (server, key) in [(&one, &a), (&one, &a), (&one, &b), (&other, &b)] {
-        file.add(server, key);
+        add_one(&file, server, key);
     }
     assert_eq!(scratch.text().lines().count(), 4, "a key that is there is not added again");
     drop(file);
     let file = scratch.open();
     assert_eq!(sorted(&file, &one), [b.clone(), a.clone()]);
     assert_eq!(sorted(&file, &other), std::slice::from_ref(&b));
-    file.remove(&one, &[&a, &b]);
+    remove(&file, &one, &[&a, &b]);
     drop(file);
     let file = scratch.open();
     assert_eq!((file.keys(&one), file.keys(&other)), (vec![], vec![b]));
+}
+
+#[test]
+fn changes_are_queued_without_writing_and_written_in_order() {
+    let scratch = Scratch::new();
+    let file = scratch.open();
+    let (server, key, other) = ("cache1".into(), Bytes::from("a"), Bytes::from("b"));
+    let empty = scratch.text();
+    file.queue_add(&server, &key);
+    file.queue_removal(&server, &key);
+    file.queue_add(&server, &other);
+    assert_eq!(scratch.text(), empty);
+    file.write_queued();
+    assert_eq!(scratch.text().lines().count(), 4);
+    drop(file);
+    assert_eq!(scratch.open().keys("cache1"), [other]);
 }
 
 #[test]
@@ -60,9 +86,9 @@ fn the_file_does_not_grow_with_the_number_of_changes() {
     let file = scratch.open();
     for number in 0..20_000 {
         let key = Bytes::from(format!("key-{number}"));
-        file.add(&"cache1".into(), &key);
+        add_one(&file, &"cache1".into(), &key);
         if number >= 10 {
-            file.remove(&"cache1".into(), &[&key]);
+            remove(&file, &"cache1".into(), &[&key]);
         }
     }
     let lines = scratch.text().lines().count();
@@ -134,8 +160,8 @@ fn only_the_owner_can_read_the_file() {
     assert_eq!(mode(), 0o600);
     for number in 0..SPARE_LINES {
         let key = Bytes::from(number.to_string());
-        file.add(&"a".into(), &key);
-        file.remove(&"a".into(), &[&key]);
+        add_one(&file, &"a".into(), &key);
+        remove(&file, &"a".into(), &[&key]);
     }
     assert_eq!(mode(), 0o600, "also once it was rewritten");
 }

@@ -68,8 +68,10 @@ impl Journal {
         let (key, number) = (Bytes::copy_from_slice(key.as_bytes()), state.recorded);
         let is_new = state.keys.insert(key.clone(), number).is_none();
         if let (true, Some((file, server))) = (is_new, &self.file) {
-            file.add(server, &key);
+            file.queue_add(server, &key);
         }
+        drop(state);
+        self.write_file();
         true
     }
 
@@ -98,18 +100,25 @@ impl Journal {
     fn confirm(&self, batch: &[(Bytes, u64)], refused: u64) {
         let mut state = self.lock();
         state.dropped += refused;
-        let mut removed = Vec::with_capacity(batch.len());
         for (key, number) in batch {
             if state.keys.get(key) == Some(number) {
                 state.keys.remove(key);
-                removed.push(key);
+                if let Some((file, server)) = &self.file {
+                    file.queue_removal(server, key);
+                }
             }
-        }
-        if let Some((file, server)) = &self.file {
-            file.remove(server, &removed);
         }
         if state.keys.is_empty() {
             state.keys = HashMap::new();
+        }
+        drop(state);
+        self.write_file();
+    }
+
+    /// Writes the queued changes to the file: without the lock, because a disk may be slow.
+    fn write_file(&self) {
+        if let Some((file, _)) = &self.file {
+            file.write_queued();
         }
     }
 }
