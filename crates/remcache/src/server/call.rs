@@ -214,6 +214,9 @@ impl<'a> ServerCall<'a> {
     #[cold]
     fn check_size(&mut self, deadline: Deadline, waker: &Waker) -> Poll<Reply> {
         let Some(server) = self.server.clone() else { return self.finish(no_server()) };
+        if let Some(settings) = server.known_item_settings() {
+            return self.submit_unless_refused(settings, waker);
+        }
         let until = Instant::from_std(deadline.at);
         self.state = State::CheckingSize(Box::pin(async move { server.item_settings(until).await }));
         self.poll_size(waker)
@@ -222,6 +225,10 @@ impl<'a> ServerCall<'a> {
     fn poll_size(&mut self, waker: &Waker) -> Poll<Reply> {
         let State::CheckingSize(settings) = &mut self.state else { return Poll::Pending };
         let settings = ready!(settings.as_mut().poll(&mut Context::from_waker(waker)));
+        self.submit_unless_refused(settings, waker)
+    }
+
+    fn submit_unless_refused(&mut self, settings: ItemSettings, waker: &Waker) -> Poll<Reply> {
         let now = Instant::now();
         self.observation.submitted(now);
         match (settings.refuse(&self.request), self.deadline) {

@@ -137,6 +137,18 @@ async fn a_small_limit_is_learned_from_the_first_refusal() {
 }
 
 #[tokio::test]
+async fn a_small_limit_is_requested_before_the_first_refusal_if_configured() {
+    let server = Memcached::start(&["-I", "16k", "-o", "slab_chunk_max=8192"]);
+    for protocol in PROTOCOLS {
+        let config = patient_config().protocol(protocol).check_item_size_from(512);
+        let client = Client::with_config([server.addr()], config).unwrap();
+        client.set("k", "old").await.unwrap();
+        assert_too_large(client.set("k", vec![0; 16 << 10]).await, "the first");
+        assert_eq!(value(&client, "k").await.as_deref(), Some(&b"old"[..]), "{protocol}");
+    }
+}
+
+#[tokio::test]
 async fn the_limit_is_requested_again_after_a_restart() {
     let mut server = Memcached::start(&["-I", "512k"]);
     let client = client_of(&server, ProtocolSetting::Meta);
