@@ -60,8 +60,9 @@ struct Refresh {
     /// CAS value of an item that another process should be refreshing; this refresh only waits for
     /// that.
     watched: Option<u64>,
-    /// CAS value of an item whose refresh the server assigned to this process in the meantime.
-    deferred: Option<u64>,
+    /// The right to refresh an item that the server assigned to this process in the meantime: it is released when it
+    /// is dropped.
+    deferred: Option<Box<dyn Send>>,
 }
 
 /// Role of a caller among those that want the same key.
@@ -156,15 +157,21 @@ impl SingleFlight {
         }
     }
 
-    /// Defers the release of an item that the server assigned to this process during a refresh.
-    ///
-    /// Releasing it earlier would invalidate the load in progress. Returns `false` if no refresh is registered.
-    pub(crate) fn defer_release(&self, key: &[u8], cas: u64) -> bool {
-        lock(&self.refreshes).get_mut(key).map(|refresh| refresh.deferred = Some(cas)).is_some()
+    /// Keeps a refresh right that the server assigned to this process during a refresh until that ends: releasing it
+    /// earlier would invalidate the load in progress. Drops it at once if no refresh is registered.
+    pub(crate) fn defer_release(&self, key: &[u8], right: Box<dyn Send>) {
+        let mut refreshes = lock(&self.refreshes);
+        let released = match refreshes.get_mut(key) {
+            Some(refresh) => refresh.deferred.replace(right),
+            None => Some(right),
+        };
+        // A release sends a request, which must not happen under the lock.
+        drop(refreshes);
+        drop(released);
     }
 
-    /// Ends a refresh and returns the CAS value of an item whose release was deferred.
-    pub(crate) fn end_refresh(&self, key: &[u8], id: u64) -> Option<u64> {
+    /// Ends a refresh and returns the right whose release was deferred.
+    pub(crate) fn end_refresh(&self, key: &[u8], id: u64) -> Option<Box<dyn Send>> {
         let mut refreshes = lock(&self.refreshes);
         let is_current = refreshes.get(key).is_some_and(|refresh| refresh.id == id);
         if is_current { refreshes.remove(key)?.deferred } else { None }
@@ -214,6 +221,8 @@ impl fmt::Debug for SingleFlight {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     fn leader<'f>(single_flight: &'f SingleFlight, key: &[u8]) -> Leader<'f> {
@@ -281,12 +290,16 @@ mod tests {
         assert_eq!(single_flight.begin_refresh(b"k", Some(1)), None, "the same is watched already");
         let next = single_flight.begin_refresh(b"k", Some(2)).unwrap();
         assert!(!single_flight.activate_refresh(b"k", watch));
-        assert_eq!(single_flight.end_refresh(b"k", watch), None);
+        assert!(single_flight.end_refresh(b"k", watch).is_none());
         let refresh = single_flight.begin_refresh(b"k", None).unwrap();
         assert!(!single_flight.activate_refresh(b"k", next));
         assert_eq!((single_flight.begin_refresh(b"k", None), single_flight.begin_refresh(b"k", Some(3))), (None, None));
-        assert!(single_flight.defer_release(b"k", 7));
-        assert_eq!(single_flight.end_refresh(b"k", refresh), Some(7));
-        assert!(lock(&single_flight.refreshes).is_empty() && !single_flight.defer_release(b"k", 7));
+        let right = Arc::new(());
+        single_flight.defer_release(b"k", Box::new(Arc::clone(&right)));
+        let deferred = single_flight.end_refresh(b"k", refresh);
+        assert!(deferred.is_some() && lock(&single_flight.refreshes).is_empty());
+        assert_eq!(Arc::strong_count(&right), 2, "the right is kept");
+        single_flight.defer_release(b"k", Box::new(Arc::clone(&right)));
+        assert_eq!(Arc::strong_count(&right), 2, "without a refresh the right is dropped at once");
     }
 }

@@ -351,13 +351,15 @@ impl Store {
 
     /// Removes a manifest with a missing chunk, unless it was replaced in the meantime.
     async fn remove_broken(&self, key: &[u8]) {
-        let Ok(Some(item)) = self.client.get(key).await else { return };
-        let Ok(cas) = self.client.primary(key).checked_cas(item.cas) else { return };
+        let (found, server) = self.client.get(key).located().await;
+        let Ok(Some(item)) = found else { return };
+        let pinned = self.client.pinned(key, server.as_ref());
+        let Ok(cas) = pinned.checked_cas(item.cas) else { return };
         if let Some(manifest) = self.manifest(&item)
             && let Ok(None) = self.reassemble(key, Some(item), manifest).await
         {
             // Another client has already removed it.
-            let _ = self.client.call(recipes::removal(key, cas)).await;
+            let _ = pinned.call(recipes::removal(key, cas)).await;
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::recipes::FetchPolicy;
 use crate::recipes::fetch::Loaded;
 use crate::recipes::ownership::OwnedItem;
 use crate::result::{Item, UnconditionalOutcome};
+use crate::server::Server;
 
 /// Values of a [`Cache`] under a tag: see [`Cache::generation`].
 pub struct Generation<T, B: ?Sized = T> {
@@ -66,6 +67,8 @@ struct Lookup {
     /// The current token; `None` if there is no item of the tag.
     token: Option<Bytes>,
     item: Option<Item>,
+    /// The server that has the item.
+    server: Option<Arc<Server>>,
 }
 
 impl Lookup {
@@ -135,11 +138,11 @@ impl<T, B: ?Sized> Generation<T, B> {
     }
 
     async fn look_up(&self, key: &[u8]) -> Result<Lookup, Error> {
-        let outcomes = self.client().get_many([&self.tag[..], key]).await;
-        let mut items = outcomes.into_iter().map(|(_, item)| item);
-        let token = items.next().transpose()?.flatten().map(|item| item.value);
-        let item = items.next().transpose()?.flatten();
-        Ok(Lookup { token: token.filter(|token| token.len() == TOKEN), item })
+        let mut items = self.client().get_many([&self.tag[..], key]).located().await.into_iter();
+        let (tag, _) = items.next().unwrap_or((Ok(None), None));
+        let (item, server) = items.next().unwrap_or((Ok(None), None));
+        let token = tag?.map(|item| item.value).filter(|token| token.len() == TOKEN);
+        Ok(Lookup { token, item: item?, server })
     }
 
     /// Creates a token, unless another client does; returns the current one.
@@ -161,10 +164,10 @@ impl<T, B: ?Sized> Generation<T, B> {
     }
 
     /// Removes a value of an earlier token, unless another client has replaced it.
-    async fn remove(&self, key: &[u8], item: &Item) -> Result<(), Error> {
-        let cas = self.client().primary(key).checked_cas(item.cas)?;
+    async fn remove(&self, key: &[u8], item: &Item, server: Option<&Arc<Server>>) -> Result<(), Error> {
+        let pinned = self.client().pinned(key, server);
         // If this fails, the item stays outdated.
-        let _ = self.client().call(recipes::removal(key, cas)).await;
+        let _ = pinned.call(recipes::removal(key, pinned.checked_cas(item.cas)?)).await;
         Ok(())
     }
 }
@@ -250,7 +253,7 @@ impl<T: 'static, B: ?Sized + 'static> Generation<T, B> {
             return Ok(Ok(item));
         }
         if let Some(item) = lookup.item.as_ref().filter(|item| !item.is_sentinel()) {
-            self.remove(key, item).await?;
+            self.remove(key, item, lookup.server.as_ref()).await?;
         }
         match lookup.token {
             Some(token) => Ok(Err(token)),

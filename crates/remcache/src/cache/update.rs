@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::observe;
 use crate::observe::OperationName;
 use crate::ops::builder::kind::FetchWithSentinels;
-use crate::ops::primary::PrimaryRoute;
+use crate::ops::primary::PinnedRoute;
 use crate::proto::Request;
 use crate::recipes::fetch::Loaded;
 use crate::recipes::recipe::Recipe;
@@ -103,7 +103,7 @@ impl Store {
     /// Stores a value, in chunks if it is too long for one item, if the item is unchanged or still absent.
     async fn replace_unchanged(
         &self,
-        primary: &PrimaryRoute<'_>,
+        primary: &PinnedRoute<'_>,
         key: &[u8],
         item: Option<&Item>,
         loaded: Loaded,

@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::ops::inspection::{Inspection, existence, inspection};
 use crate::proto::{IntoCowBytes, Reply, Request, Ttl};
 use crate::result as outcome;
 use crate::sentinel::TOMBSTONE;
+use crate::server::Server;
 
 /// An operation: set its options, then await it.
 ///
@@ -164,6 +166,9 @@ pub type Noop = Command<'static, kind::Acknowledge>;
 /// A query of a server's version: see [`ServerHandle::version`](crate::server::ServerHandle::version).
 pub type Version = Command<'static, kind::Version>;
 
+/// The result of an operation, and the server that ended it, if one was chosen.
+pub(crate) type Located<T> = (Result<T, Error>, Option<Arc<Server>>);
+
 impl<'a, K: Kind> Command<'a, K> {
     #[inline]
     pub(crate) fn new(call: Call<'a>) -> Self {
@@ -184,6 +189,12 @@ impl<'a, K: Kind> Command<'a, K> {
     pub(crate) fn named(mut self, name: OperationName) -> Self {
         self.call.set_name(name);
         self
+    }
+
+    /// Runs the operation, and returns the server that ended it as well, if one was chosen.
+    pub(crate) async fn located(mut self) -> Located<K::Output> {
+        let result = Pin::new(&mut self).await;
+        (result, self.call.server().map(Arc::clone))
     }
 
     /// Converts to another kind of the same request.

@@ -1,6 +1,7 @@
 //! Many low-level requests in one call.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
@@ -11,8 +12,10 @@ use crate::client::Client;
 use crate::observe::{OperationGuard, OperationName, OperationStarted, Parent, Scope};
 use crate::proto::{Reply, Request, Status};
 use crate::result::no_server;
+use crate::routing::cluster::Route;
 use crate::routing::multi_router::{self, KeyResult};
 use crate::routing::requests::{Requests, assign};
+use crate::routing::router::fallback_request;
 use crate::server::Server;
 use crate::server::batch;
 use crate::server::batch::{BatchSink, ServerBatch};
@@ -38,6 +41,8 @@ pub struct CallMany<'a> {
 enum Target<'a> {
     /// Each request to the server of its key.
     Cluster(&'a Client),
+    /// Each request to the first server of its route.
+    Routes(&'a Client, Vec<Route>),
     /// All to this server, reported as parts of this operation.
     Server(Arc<Server>, Parent),
 }
@@ -51,6 +56,16 @@ impl<'a> CallMany<'a> {
         };
         let requests = requests.into_iter().map(placed).collect();
         Self { target: Target::Cluster(client), requests, timeout: client.timeout() }
+    }
+
+    /// Sends each request to the server that it is pinned to.
+    pub(crate) fn on_routes(client: &'a Client, requests: impl IntoIterator<Item = (Request<'a>, Route)>) -> Self {
+        let (requests, routes): (Vec<_>, Vec<_>) = requests.into_iter().unzip();
+        let mut call = Self::to_cluster(client, requests);
+        for (request, _) in call.requests.iter_mut().zip(&routes).filter(|(_, route)| route.is_on_fallback) {
+            *request = fallback_request(request, client.config());
+        }
+        Self { target: Target::Routes(client, routes), ..call }
     }
 
     pub(crate) fn to_server(
@@ -69,7 +84,7 @@ impl<'a> CallMany<'a> {
 
     async fn run(self) -> Vec<Reply> {
         let (config, parent) = match &self.target {
-            Target::Cluster(client) => (client.config(), Parent::of(client.scope())),
+            Target::Cluster(client) | Target::Routes(client, _) => (client.config(), Parent::of(client.scope())),
             Target::Server(server, parent) => (server.config(), parent.clone()),
         };
         let event = OperationStarted::new(OperationName::CallMany, self.requests.len(), &config.namespace);
@@ -95,6 +110,7 @@ impl<'a> CallMany<'a> {
                 let cluster = Arc::clone(&client.cluster());
                 drive(assign(&cluster, &requests, timeout).await, requests, scope).await
             }
+            Target::Routes(_, routes) => drive(assign_to_routes(&routes, timeout), requests, scope).await,
             Target::Server(server, _) => {
                 let mut batch = ServerBatch::new(server, timeout);
                 (0..requests.len()).for_each(|index| batch.assign(index));
@@ -106,6 +122,16 @@ impl<'a> CallMany<'a> {
         }
         replies
     }
+}
+
+/// Groups requests by the first server of their routes.
+fn assign_to_routes(routes: &[Route], timeout: Duration) -> Vec<ServerBatch> {
+    let mut batches: HashMap<usize, ServerBatch> = HashMap::new();
+    for (index, server) in routes.iter().enumerate().filter_map(|(index, route)| Some((index, route.copies.first()?))) {
+        let batch = || ServerBatch::new(Arc::clone(server), timeout);
+        batches.entry(Arc::as_ptr(server).addr()).or_insert_with(batch).assign(index);
+    }
+    batches.into_values().collect()
 }
 
 /// Refuses requests without a key: they may have several replies, or close the connection. Each is replaced by a

@@ -11,8 +11,8 @@ use std::time::{Duration, SystemTime};
 use crate::client::Client;
 use crate::error::Error;
 use crate::observe::{OperationGuard, OperationName, OperationStarted, Parent, Scope};
-use crate::ops::builder::Kind;
 use crate::ops::builder::kind::{Count, Delete, Extend, Fetch, FetchWithSentinels, Store, Touch, Unconditional};
+use crate::ops::builder::{Kind, Located};
 use crate::ops::outcomes::Outcomes;
 use crate::proto::{CowBytes, IntoCowBytes, Reply, Request, Ttl};
 use crate::result as outcome;
@@ -191,7 +191,7 @@ impl<N: Kind, Q: Entry> Many<'_, N, Q> {
             }
             None => OperationGuard::default(),
         };
-        let outcomes = self.send(operation.scope()).await;
+        let outcomes = self.send(operation.scope(), decode::<N>).await;
         operation.end_many(outcomes.iter().map(|(_, result)| match result {
             Ok(output) => Ok(N::is_found(output)),
             Err(error) => Err(error.kind()),
@@ -199,7 +199,20 @@ impl<N: Kind, Q: Entry> Many<'_, N, Q> {
         outcomes
     }
 
-    async fn send(self, scope: Option<&Arc<Scope>>) -> Outcomes<Q::Key, N::Output> {
+    /// Runs the operation as a part of a recipe; each result has the server that ended it, if one was chosen.
+    pub(crate) async fn located(self) -> Vec<Located<N::Output>> {
+        let scope = self.client.scope().map(Arc::clone);
+        let decode = |reply: Reply, server: &Arc<Server>| Ok((decode::<N>(reply, server), Some(Arc::clone(server))));
+        let outcomes = self.send(scope.as_ref(), decode).await;
+        outcomes.into_iter().map(|(_, result)| result.unwrap_or_else(|error| (Err(error), None))).collect()
+    }
+
+    /// Sends the requests, and decodes each reply.
+    async fn send<T>(
+        self,
+        scope: Option<&Arc<Scope>>,
+        decode: impl Fn(Reply, &Arc<Server>) -> Result<T, Error>,
+    ) -> Outcomes<Q::Key, T> {
         let Self { client, items, options, timeout, .. } = self;
         let source = Source { items, options, namespace: &client.config().namespace };
         if let Err(refusal) = check_timeout(timeout) {
@@ -210,13 +223,13 @@ impl<N: Kind, Q: Entry> Many<'_, N, Q> {
         if client.shared().is_routed {
             let results = multi_router::run(client.shared(), &cluster, &source, timeout, scope).await;
             let results =
-                results.into_iter().map(|result| result.map(|KeyResult { reply, server }| decode::<N>(reply, &server)));
+                results.into_iter().map(|result| result.map(|KeyResult { reply, server }| decode(reply, &server)));
             return outcomes(results.collect(), source);
         }
         let batches = assign(&cluster, &source, timeout).await;
         let mut results = Vec::new();
         results.resize_with(source.len(), || None);
-        let mut job: Job<'_, N, Q> = Job { source, results };
+        let mut job = Job { source, decode, results };
         batch::drive(batches, &mut job, scope).await;
         outcomes(job.results, job.source)
     }
@@ -266,17 +279,18 @@ impl<Q: Entry> Requests for Source<'_, Q> {
 }
 
 #[inline]
-fn decode<N: Kind>(mut reply: Reply, server: &Server) -> Result<N::Output, Error> {
+fn decode<N: Kind>(mut reply: Reply, server: &Arc<Server>) -> Result<N::Output, Error> {
     N::decode(&mut reply).map_err(|reply| server.error(&reply))
 }
 
 /// A call and its results so far.
-struct Job<'a, N: Kind, Q> {
+struct Job<'a, Q, T, D> {
     source: Source<'a, Q>,
-    results: Vec<Option<Result<N::Output, Error>>>,
+    decode: D,
+    results: Vec<Option<Result<T, Error>>>,
 }
 
-impl<N: Kind, Q: Entry> BatchSink for Job<'_, N, Q> {
+impl<Q: Entry, T, D: Fn(Reply, &Arc<Server>) -> Result<T, Error>> BatchSink for Job<'_, Q, T, D> {
     fn may_store(&self) -> bool {
         self.source.may_store()
     }
@@ -288,7 +302,7 @@ impl<N: Kind, Q: Entry> BatchSink for Job<'_, N, Q> {
 
     #[inline]
     fn complete(&mut self, index: usize, reply: Reply, server: &Arc<Server>) {
-        let result = decode::<N>(reply, server);
+        let result = (self.decode)(reply, server);
         if let Some(place) = self.results.get_mut(index) {
             *place = Some(result);
         }

@@ -1,4 +1,6 @@
-//! The primary server of a key, to which operations with CAS values are pinned.
+//! Routes to one server of a key, to which operations with CAS values are pinned.
+
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
@@ -10,25 +12,35 @@ use crate::ops::call::Call;
 use crate::proto::Request;
 use crate::result::NO_CAS;
 use crate::routing::cluster::Route;
+use crate::server::Server;
 use crate::server::item_limit::ItemSettings;
 use crate::time::after;
 
-/// The primary server of a key, at which an item is read and then written conditionally on its CAS value.
+/// The server at which an item of a key is read and then written conditionally on its CAS value.
 ///
 /// Each server counts CAS values by itself: on another server the same number may belong to another value. All requests
-/// therefore go to the primary, even if it is down, and replicas are deleted.
+/// therefore go to the same server, even if it is down, and the other replicas are deleted.
 #[derive(Debug)]
-pub(crate) struct PrimaryRoute<'a> {
+pub(crate) struct PinnedRoute<'a> {
     client: &'a Client,
     route: Route,
 }
 
 impl Client {
     /// Returns the primary server of a key; later changes of the server list or of server states do not affect it.
-    pub(crate) fn primary(&self, key: &[u8]) -> PrimaryRoute<'_> {
+    pub(crate) fn primary(&self, key: &[u8]) -> PinnedRoute<'_> {
+        self.pinned(key, None)
+    }
+
+    /// Returns the route to the server that has a key's item: a replica or a fallback; without one, the primary.
+    pub(crate) fn pinned(&self, key: &[u8], server: Option<&Arc<Server>>) -> PinnedRoute<'_> {
         let namespace = &self.config().namespace;
         let route = self.cluster().route(&[namespace, key].concat(), self.config().replicas);
-        PrimaryRoute { client: self, route: route.pinned() }
+        let route = match server {
+            Some(server) => route.pinned_to(server),
+            None => route.pinned(),
+        };
+        PinnedRoute { client: self, route }
     }
 
     /// Returns whether a value exceeds the server's item size limit, if that is known: such a value is not sent, and
@@ -41,7 +53,7 @@ impl Client {
     }
 }
 
-impl PrimaryRoute<'_> {
+impl PinnedRoute<'_> {
     /// Fails if the server has no CAS values; requests its settings if they are not known.
     ///
     /// # Errors
@@ -74,8 +86,23 @@ impl PrimaryRoute<'_> {
         }
     }
 
+    /// Returns whether the server is a fallback, where TTLs are capped.
+    pub(crate) fn is_on_fallback(&self) -> bool {
+        self.route.is_on_fallback
+    }
+
+    /// Returns the route without its client.
+    pub(crate) fn into_route(self) -> Route {
+        self.route
+    }
+
+    /// Creates a low-level request to this server.
+    pub(crate) fn call<'r>(&'r self, request: Request<'r>) -> Call<'r> {
+        Call::on_route(self.client, request, self.route.clone())
+    }
+
     /// Creates a command for this server.
     pub(crate) fn ask<'r, K: Kind>(&'r self, request: Request<'r>) -> Command<'r, K> {
-        Command::new(Call::on_route(self.client, request, self.route.clone()))
+        Command::new(self.call(request))
     }
 }

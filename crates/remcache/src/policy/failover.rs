@@ -16,8 +16,10 @@ use crate::server_list::ServerList;
 /// from it: they fail with [`Auth`](crate::error::ErrorKind::Auth) or [`Tls`](crate::error::ErrorKind::Tls) until the
 /// configuration is fixed. It is skipped as a fallback for another server.
 ///
-/// Requests with a CAS value, and [`update`](crate::client::Client::update) and [`take`](crate::client::Client::take),
-/// stay with the key's primary server and fail while it is down: CAS values are specific to one server.
+/// Requests with a CAS value, [`update`](crate::client::Client::update), [`take`](crate::client::Client::take) and
+/// [`invalidate`](crate::client::Client::invalidate) stay with the key's primary server and fail while it is down: CAS
+/// values are specific to one server. [`fetch`](crate::client::Client::fetch), locks and limiters that begin while it is
+/// down use the fallback.
 ///
 /// The failover of the remcached gem, modulo over the connected servers, is a distribution instead:
 /// [`Distribution::REMCACHED`](crate::distribution::Distribution::REMCACHED).

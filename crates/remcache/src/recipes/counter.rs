@@ -4,7 +4,8 @@ use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::observe;
 use crate::observe::OperationName;
-use crate::proto::{Protocol, Ttl};
+use crate::ops::builder::kind::Store;
+use crate::proto::{Protocol, Request, Ttl};
 use crate::recipes::recipe::Recipe;
 use crate::recipes::update::TRIES;
 use crate::result::{Counter, WriteOutcome};
@@ -90,12 +91,14 @@ impl Client {
         if refused.kind() != ErrorKind::NonNumericValue {
             return Err(refused);
         }
-        let Some(item) = self.get(key).with_sentinels().await? else { return Ok(None) };
+        let (found, server) = self.get(key).with_sentinels().located().await;
+        let Some(item) = found? else { return Ok(None) };
         if !item.is_sentinel() {
             return Err(refused);
         }
-        let cas = self.primary(key).checked_cas(item.cas)?;
-        let replaced = self.compare_and_swap(key, initial.to_string(), cas).ttl(ttl).await?;
+        let pinned = self.pinned(key, server.as_ref());
+        let request = Request::set(key, initial.to_string()).ttl(ttl).cas(pinned.checked_cas(item.cas)?);
+        let replaced = pinned.ask::<Store>(request).await?;
         Ok(replaced.cas().map(|cas| Counter { value: initial, cas }))
     }
 }

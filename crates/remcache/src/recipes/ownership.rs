@@ -1,6 +1,7 @@
 //! Owned placeholder items: added under a random token, held by CAS value, released on drop.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,8 +9,20 @@ use tokio::runtime::Handle;
 
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
+use crate::ops::builder::kind::{FetchWithSentinels, Store};
+use crate::ops::builder::{Command, Kind};
+use crate::ops::call::Call;
 use crate::proto::{Request, Ttl};
-use crate::result::{Item, WriteOutcome};
+use crate::result::Item;
+use crate::routing::cluster::Route;
+use crate::server::Server;
+
+/// The CAS value of an item, and the server that has the item: the primary, a replica or a fallback.
+#[derive(Clone, Debug)]
+pub(crate) struct ItemVersion {
+    pub(crate) cas: u64,
+    pub(crate) server: Option<Arc<Server>>,
+}
 
 /// An item owned by this caller. Dropping it releases the key without waiting, unless another client
 /// has changed the item since.
@@ -19,6 +32,8 @@ pub(crate) struct OwnedItem {
     pub(crate) token: Bytes,
     /// The item's CAS value: operations conditional on it succeed only while the key is owned.
     pub(crate) cas: u64,
+    /// The route to the server that has the item.
+    pub(crate) route: Box<Route>,
     /// The runtime whose connections are used, also by a drop outside of it.
     runtime: Handle,
     is_disarmed: bool,
@@ -40,28 +55,28 @@ impl OwnedItem {
 
     async fn take_now(client: Client, key: Vec<u8>, flags: u32, ttl: Duration) -> Result<Option<Self>, Error> {
         let token = Self::token();
-        let added = client.add(&key, &token).flags(flags).ttl(ttl).await;
-        let taken = match added.map(WriteOutcome::cas) {
+        let (added, server) = client.add(&key, &token).flags(flags).ttl(ttl).located().await;
+        let taken = match added.map(|added| added.cas()) {
             Ok(None) => return Ok(None),
-            Ok(Some(cas @ 1..)) => return Ok(Some(Self::new(client, key, token, cas))),
+            Ok(Some(cas @ 1..)) => return Ok(Some(Self::new(client, key, token, ItemVersion { cas, server }))),
             // Text-protocol stores return no CAS value, so fetch the item for it.
-            Ok(Some(0)) => Self::find(client.clone(), key.clone(), token.clone()).await,
+            Ok(Some(0)) => Self::find(&client, &key, &token, server.as_ref()).await,
             Err(error) if error.may_have_executed() => Err(error),
             // Nothing was added that would have to be released.
             Err(error) => return Err(error),
         };
         if taken.as_ref().is_err_and(Error::is_unavailable) {
             // Release the key in the background in case the add was executed.
-            tokio::spawn(Self::release_later(client, key, token));
+            tokio::spawn(Self::release_later(client, key, token, server));
         }
         taken
     }
 
-    /// Releases an item that may have been added, once the server answers again.
-    pub(crate) async fn release_later(client: Client, key: Vec<u8>, token: Bytes) {
+    /// Releases an item that may have been added, once its server answers again.
+    pub(crate) async fn release_later(client: Client, key: Vec<u8>, token: Bytes, server: Option<Arc<Server>>) {
         for attempt in 0..6 {
             tokio::time::sleep(FIRST_CHECK * (1 << attempt)).await;
-            match Self::find(client.clone(), key.clone(), token.clone()).await {
+            match Self::find(&client, &key, &token, server.as_ref()).await {
                 Err(error) if error.is_unavailable() => {}
                 // Dropping the result releases the item.
                 _ => return,
@@ -69,26 +84,36 @@ impl OwnedItem {
         }
     }
 
-    /// Finds the item if it is owned under this token.
-    async fn find(client: Client, key: Vec<u8>, token: Bytes) -> Result<Option<Self>, Error> {
-        let item = client.get(&key).with_sentinels().await?;
-        Self::of_item(&client, &key, &token, item)
+    /// Finds the item at a server if it is owned under this token.
+    async fn find(
+        client: &Client,
+        key: &[u8],
+        token: &Bytes,
+        server: Option<&Arc<Server>>,
+    ) -> Result<Option<Self>, Error> {
+        let item = client.pinned(key, server).ask::<FetchWithSentinels>(Request::get(key)).await?;
+        Self::of_item(client, key, token, item, server)
     }
 
-    /// Interprets the item found after an add: it is owned if it has this token.
+    /// Interprets the item found at a server after an add: it is owned if it has this token.
     pub(crate) fn of_item(
         client: &Client,
         key: &[u8],
         token: &Bytes,
         item: Option<Item>,
+        server: Option<&Arc<Server>>,
     ) -> Result<Option<Self>, Error> {
         match item.filter(|item| item.value == *token) {
             None => Ok(None),
             Some(item) if item.cas == 0 => {
-                let _ = client.send_no_reply(Request::delete(key));
-                client.primary(key).checked_cas(0).and(Ok(None))
+                let pinned = client.pinned(key, server);
+                let _ = pinned.call(Request::delete(key)).send_no_reply();
+                pinned.checked_cas(0).and(Ok(None))
             }
-            Some(item) => Ok(Some(Self::new(client.clone(), key.to_vec(), token.clone(), item.cas))),
+            Some(Item { cas, .. }) => {
+                let version = ItemVersion { cas, server: server.map(Arc::clone) };
+                Ok(Some(Self::new(client.clone(), key.to_vec(), token.clone(), version)))
+            }
         }
     }
 
@@ -98,8 +123,15 @@ impl OwnedItem {
     }
 
     /// Wraps an existing item; the first client to change it by its CAS value owns it.
-    pub(crate) fn new(client: Client, key: Vec<u8>, token: Bytes, cas: u64) -> Self {
-        Self { client, key, token, cas, runtime: Handle::current(), is_disarmed: false }
+    pub(crate) fn new(client: Client, key: Vec<u8>, token: Bytes, version: ItemVersion) -> Self {
+        let ItemVersion { cas, server } = version;
+        let route = Box::new(client.pinned(&key, server.as_ref()).into_route());
+        Self { client, key, token, cas, route, runtime: Handle::current(), is_disarmed: false }
+    }
+
+    /// Creates a command for the server that has the item.
+    pub(crate) fn ask<'r, K: Kind>(&self, client: &'r Client, request: Request<'r>) -> Command<'r, K> {
+        Command::new(Call::on_route(client, request, Route::clone(&self.route)))
     }
 
     /// Disarms the release on drop.
@@ -110,14 +142,16 @@ impl OwnedItem {
     /// Extends the ownership under a new CAS value; returns `false` if it was lost.
     pub(crate) async fn renew(&mut self, client: &Client, flags: u32, ttl: Duration) -> Result<bool, Error> {
         for _ in 0..2 {
-            let change = client.set(&self.key, &self.token).flags(flags).ttl(ttl).cas(self.cas).await?;
+            let set = Request::set(&self.key[..], &self.token).flags(flags).ttl(ttl).cas(self.cas);
+            let change = self.ask::<Store>(client, set).await?;
             if let Some(cas @ 1..) = change.cas() {
                 self.cas = cas;
                 return Ok(true);
             }
             // Text-protocol stores return no CAS value. The value also differs from ours if an earlier renewal
             // was executed but its reply was lost.
-            match client.get(&self.key).with_sentinels().await?.filter(|item| item.value == self.token) {
+            let item = self.ask::<FetchWithSentinels>(client, Request::get(&self.key[..])).await?;
+            match item.filter(|item| item.value == self.token) {
                 Some(item) => self.cas = client.primary(&self.key).checked_cas(item.cas)?,
                 None => break,
             }
@@ -131,22 +165,16 @@ impl OwnedItem {
 
     /// Releases the key; returns `false` if it was no longer owned.
     pub(crate) async fn release(mut self, client: &Client) -> Result<bool, Error> {
-        let change = client.set(&self.key, "").ttl(Ttl::Expired).cas(self.cas).await?;
+        let change = self.ask::<Store>(client, removal(&self.key, self.cas)).await?;
         self.is_disarmed = true;
         Ok(change.is_applied())
     }
 
-    /// Sends a request without waiting for the reply; callable outside of a runtime.
+    /// Sends a request to the item's server without waiting for the reply; callable outside of a runtime.
     pub(crate) fn send_no_reply(&self, request: Request<'_>) {
         let _context = self.runtime.enter();
         // If it cannot be sent, the item expires.
-        let _ = self.client.send_no_reply(request);
-    }
-
-    /// Like `send_no_reply`, routed by another key.
-    pub(crate) fn send_no_reply_routed(&self, request: Request<'_>, route: &[u8]) {
-        let _context = self.runtime.enter();
-        let _ = self.client.call(request).routing_key(route).send_no_reply();
+        let _ = Call::on_route(&self.client, request, Route::clone(&self.route)).send_no_reply();
     }
 
     pub(crate) fn is_disarmed(&self) -> bool {

@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind};
 use crate::observe;
 use crate::observe::OperationName;
 use crate::ops::builder::kind::{Delete, FetchWithSentinels, Store};
-use crate::ops::primary::PrimaryRoute;
+use crate::ops::primary::PinnedRoute;
 use crate::proto::{Request, Ttl};
 use crate::recipes::recipe::Recipe;
 use crate::result::{Item, WriteOutcome};
@@ -199,7 +199,7 @@ pub(crate) async fn wait_before_attempt(attempt: u32) {
 
 /// Stores a value if the item is unchanged or still absent; `None` on conflict.
 pub(crate) async fn store_unchanged(
-    primary: &PrimaryRoute<'_>,
+    primary: &PinnedRoute<'_>,
     key: &[u8],
     item: Option<&Item>,
     (flags, value): (u32, Bytes),
@@ -220,7 +220,7 @@ pub(crate) async fn store_unchanged(
 /// Deletes an item if its CAS value matches; `None` on conflict.
 ///
 /// The text protocol has no conditional delete: the item is replaced by one that has expired.
-pub(crate) async fn delete_unchanged(primary: &PrimaryRoute<'_>, key: &[u8], cas: u64) -> Result<Option<()>, Error> {
+pub(crate) async fn delete_unchanged(primary: &PinnedRoute<'_>, key: &[u8], cas: u64) -> Result<Option<()>, Error> {
     let change = match primary.ask::<Delete>(Request::delete(key).cas(cas)).await {
         Err(error) if error.kind() == ErrorKind::Unsupported => {
             primary.ask::<Store>(Request::set(key, "").ttl(Ttl::Expired).cas(cas)).await?

@@ -39,14 +39,16 @@ pub(crate) struct Route {
     pub(crate) copies: Vec<Arc<Server>>,
     /// The server that takes the key while they are down.
     pub(crate) fallback: Option<Arc<Server>>,
-    /// Whether only the primary is read and written, even if it fails; at the others the key is deleted.
+    /// Whether only the first is read and written, even if it fails; at the others the key is deleted.
     pub(crate) is_pinned: bool,
+    /// Whether the server is a fallback, where TTLs are capped.
+    pub(crate) is_on_fallback: bool,
 }
 
 impl Route {
     /// Creates a route to one server only.
     pub(crate) fn to(server: Arc<Server>) -> Self {
-        Self { copies: vec![server], fallback: None, is_pinned: true }
+        Self { copies: vec![server], fallback: None, is_pinned: true, is_on_fallback: false }
     }
 
     /// Sorts the replicas for a read: preferred servers first.
@@ -60,6 +62,17 @@ impl Route {
     /// Restricts the route to the primary.
     pub(crate) fn pinned(self) -> Self {
         Self { fallback: None, is_pinned: true, ..self }
+    }
+
+    /// Restricts the route to the server that has an item, to compare the CAS value there.
+    pub(crate) fn pinned_to(mut self, server: &Arc<Server>) -> Self {
+        match self.copies.iter().position(|copy| Arc::ptr_eq(copy, server)) {
+            Some(index) => {
+                self.copies.swap(0, index);
+                self.pinned()
+            }
+            None => Self { is_on_fallback: true, ..Self::to(Arc::clone(server)) },
+        }
     }
 }
 
@@ -169,7 +182,7 @@ impl Cluster {
             FailoverTarget::Next => self.first_usable(candidates),
             FailoverTarget::Gutter(pool) => pool.first_usable(pool.candidates(placed)),
         };
-        Route { copies, fallback, is_pinned: false }
+        Route { copies, fallback, is_pinned: false, is_on_fallback: false }
     }
 
     /// Returns the index of a key's server.

@@ -40,6 +40,7 @@ pub(crate) fn send_routed<'a>(
     is_guarded: bool,
     scope: Option<Arc<Scope>>,
 ) -> RoutedCall<'a> {
+    let request = if route.is_on_fallback { fallback_request(&request, &shared.config) } else { request };
     let router = Router { config: &shared.config, shared, request, route, deadline, is_guarded, scope };
     Box::pin(async move { router.run().await })
 }
@@ -47,6 +48,10 @@ pub(crate) fn send_routed<'a>(
 /// Queues a request at all servers of its route without waiting for replies; returns whether it was queued.
 pub(crate) fn send_no_reply(shared: &ClientShared, request: &Request<'_>, route: &Route) -> bool {
     let timeout = shared.config.timeout;
+    if route.is_on_fallback {
+        let elsewhere = fallback_request(request, &shared.config);
+        return route.copies.iter().any(|server| ServerCall::new(elsewhere.clone(), timeout).send_no_reply(server));
+    }
     let queue = |server: &Arc<Server>, request: Request<'_>| ServerCall::new(request, timeout).send_no_reply(server);
     let to_copies = || route.copies.iter().filter(|server| queue(server, request.clone())).count() > 0;
     let to_first = || route.copies.iter().any(|server| queue(server, request.clone()));
@@ -64,7 +69,10 @@ pub(crate) fn send_no_reply(shared: &ClientShared, request: &Request<'_>, route:
         ReplicaPolicy::WriteFirst if route.copies.len() == 1 => to_first() || to_fallback(),
         ReplicaPolicy::WriteFirst => {
             // The result is not awaited, so the item is deleted at the other replicas in any case.
-            let Some(first) = route.copies.iter().find(|server| queue(server, request.clone())) else { return false };
+            // A CAS value is compared at one server only.
+            let is_bound = route.is_pinned || request.expected_cas() != 0;
+            let mut candidates = route.copies.iter().take(if is_bound { 1 } else { route.copies.len() });
+            let Some(first) = candidates.find(|server| queue(server, request.clone())) else { return false };
             for other in route.copies.iter().filter(|other| !Arc::ptr_eq(other, first)) {
                 let _ = delete_request(request).map(|delete| queue(other, delete));
             }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod recipes;
 mod refusals;
 mod replicas;
 mod replies;

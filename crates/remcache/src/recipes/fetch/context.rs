@@ -1,7 +1,8 @@
 //! Looks up the state of a key for `fetch` and acquires its lease: the protocol-specific part.
 
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -11,15 +12,17 @@ use super::lease::Lease;
 use super::{Found, Loaded};
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
-use crate::ops::builder::{Command, Kind};
+use crate::ops::builder::{Command, Kind, Located};
+use crate::ops::primary::PinnedRoute;
 use crate::proto::{Protocol, Reply, Status, Ttl};
 use crate::recipes::fetch::lookup::LookupGuard;
 use crate::recipes::fetch::refresh_item;
 use crate::recipes::fetch::refresh_item::RefreshItem;
 use crate::recipes::fetch_policy::FetchPolicy;
-use crate::recipes::ownership::OwnedItem;
+use crate::recipes::ownership::{ItemVersion, OwnedItem};
 use crate::result::Item;
 use crate::sentinel;
+use crate::server::Server;
 
 /// A key, the client to ask, and the fetch policy.
 #[derive(Clone, Copy, Debug)]
@@ -33,13 +36,13 @@ pub(crate) struct FetchContext<'a> {
 #[derive(Debug)]
 pub(crate) enum Lookup {
     /// A value or negative result, and whether it should be refreshed.
-    Value(Item, RefreshRight),
+    Value(Item, ItemVersion, RefreshRight),
     /// A miss.
     Nothing,
-    /// Another client is loading the value; the CAS value of its lease.
-    Leased(u64),
-    /// A negative result where a value is required; its CAS value.
-    Absent(u64),
+    /// Another client is loading the value; the version of its lease.
+    Leased(ItemVersion),
+    /// A negative result where a value is required.
+    Absent(ItemVersion),
     /// A tombstone: loaded values must not be stored.
     Tombstone,
     /// The server is unavailable.
@@ -90,10 +93,10 @@ impl<'a> FetchContext<'a> {
     /// Rejects items without CAS values, which cannot be changed safely.
     fn require_cas(self, lookup: Lookup) -> Result<Lookup, Error> {
         match &lookup {
-            Lookup::Value(Item { cas, .. }, _) | Lookup::Leased(cas) | Lookup::Absent(cas) => {
-                self.client.primary(self.key).checked_cas(*cas).map(|_| lookup)
+            Lookup::Value(_, version, _) | Lookup::Leased(version) | Lookup::Absent(version) if version.cas == 0 => {
+                self.client.pinned(self.key, version.server.as_ref()).checked_cas(0).map(|_| lookup)
             }
-            Lookup::Nothing | Lookup::Tombstone | Lookup::Unavailable => Ok(lookup),
+            _ => Ok(lookup),
         }
     }
 
@@ -107,16 +110,16 @@ impl<'a> FetchContext<'a> {
 
     /// Looks the key up on the meta protocol, which returns the remaining TTL and the refresh right with the item.
     async fn look_up_meta(self) -> Result<Lookup, Error> {
-        let reply = LookupGuard::new(self).await;
+        let (reply, server) = LookupGuard::new(self).await;
         match reply.status {
-            Status::NoError => Ok(self.interpret_reply(reply)),
+            Status::NoError => Ok(self.interpret_reply(reply, server)),
             Status::KeyNotFound => Ok(Lookup::Nothing),
             _ => Err(Error::from(&reply)),
         }
     }
 
     /// Interprets the reply to a successful meta get.
-    pub(crate) fn interpret_reply(self, reply: Reply) -> Lookup {
+    pub(crate) fn interpret_reply(self, reply: Reply, server: Option<Arc<Server>>) -> Lookup {
         let Reply { value, flags, cas, info, .. } = reply;
         let info = info.unwrap_or_default();
         let left = match info.remaining_ttl {
@@ -125,7 +128,9 @@ impl<'a> FetchContext<'a> {
             _ => Duration::MAX,
         };
         // Negative results have a TTL of their own, and no refresh time.
-        let is_due = info.stale || flags != sentinel::ABSENT && left < self.freshness.due_below();
+        let is_short = flags != sentinel::ABSENT && left < self.freshness.due_below();
+        // On a fallback the TTL is capped, which would make each new value due at once.
+        let is_due = info.stale || is_short && !self.client.pinned(self.key, server.as_ref()).is_on_fallback();
         let due = match (info.won, is_due, info.already_won) {
             (true, ..) => RefreshRight::Won,
             (_, false, _) => RefreshRight::No,
@@ -134,31 +139,40 @@ impl<'a> FetchContext<'a> {
         };
         // Other clients create leases with `mg N`: the server creates an empty item.
         let is_foreign_lease = value.is_empty() && flags == 0 && (info.won || info.already_won);
-        if is_foreign_lease { Lookup::Leased(cas) } else { self.classify(Item { value, flags, cas }, due) }
+        match is_foreign_lease {
+            true => Lookup::Leased(ItemVersion { cas, server }),
+            false => self.classify(Item { value, flags, cas }, server, due),
+        }
     }
 
     /// Looks the key up on the other protocols, together with its refresh item.
     async fn look_up_with_refresh_item(self) -> Result<Lookup, Error> {
         let (key, route) = (refresh_item::key_of(self.client, self.key), refresh_item::route(self.client, self.key));
         let refresh_item = self.client.get(&key).with_sentinels().routing_key(&route);
-        let (item, refresh_item) = both(self.client.get(self.key).with_sentinels(), refresh_item).await;
+        let (found, refresh_item) = both(self.client.get(self.key).with_sentinels(), refresh_item).await;
+        let (item, server) = found;
         let Some(item) = item? else { return Ok(Lookup::Nothing) };
-        let due = match refresh_item.ok().flatten().and_then(|item| Some((RefreshItem::read(&item)?, item.cas))) {
-            None => RefreshRight::No,
-            Some((refresh_item, cas)) => {
-                let hash = refresh_item::hash(item.flags, &item.value);
-                if refresh_item.is_due(hash) { RefreshRight::RefreshItem { cas, hash } } else { RefreshRight::No }
+        let due = match refresh_item {
+            // On another server the refresh item may belong to an earlier outage.
+            (Ok(Some(refresh_item)), at) if is_same(server.as_ref(), at.as_ref()) => {
+                RefreshItem::read(&refresh_item).map(|read| (read, refresh_item.cas))
             }
+            _ => None,
         };
-        Ok(self.classify(item, due))
+        let due = due.map_or(RefreshRight::No, |(refresh_item, cas)| {
+            let hash = refresh_item::hash(item.flags, &item.value);
+            if refresh_item.is_due(hash) { RefreshRight::RefreshItem { cas, hash } } else { RefreshRight::No }
+        });
+        Ok(self.classify(item, server, due))
     }
 
-    fn classify(self, item: Item, due: RefreshRight) -> Lookup {
+    fn classify(self, item: Item, server: Option<Arc<Server>>, due: RefreshRight) -> Lookup {
+        let version = ItemVersion { cas: item.cas, server };
         match item.flags {
-            sentinel::LEASE => Lookup::Leased(item.cas),
+            sentinel::LEASE => Lookup::Leased(version),
             sentinel::TOMBSTONE => Lookup::Tombstone,
-            sentinel::ABSENT if self.freshness.requires_value => Lookup::Absent(item.cas),
-            _ => Lookup::Value(item, due),
+            sentinel::ABSENT if self.freshness.requires_value => Lookup::Absent(version),
+            _ => Lookup::Value(item, version, due),
         }
     }
 
@@ -171,28 +185,36 @@ impl<'a> FetchContext<'a> {
     }
 
     /// Takes over an overdue lease: the first client to store by this CAS value wins.
-    pub(crate) fn take_over(self, cas: u64) -> Lease {
-        Lease::for_absent(self.owned(cas))
+    pub(crate) fn take_over(self, version: ItemVersion) -> Lease {
+        Lease::for_absent(self.owned(version))
     }
 
-    /// Wraps the key's item as owned under this CAS value.
-    pub(crate) fn owned(self, cas: u64) -> OwnedItem {
-        OwnedItem::new(self.client.clone(), self.key.to_vec(), Bytes::new(), cas)
+    /// Wraps the key's item as owned under its CAS value.
+    pub(crate) fn owned(self, version: ItemVersion) -> OwnedItem {
+        OwnedItem::new(self.client.clone(), self.key.to_vec(), Bytes::new(), version)
+    }
+
+    /// Returns the route to the server that has this version of the key's item.
+    pub(crate) fn pinned(self, version: &ItemVersion) -> PinnedRoute<'a> {
+        self.client.pinned(self.key, version.server.as_ref())
     }
 }
 
+/// Returns whether two items were found at the same server.
+fn is_same(one: Option<&Arc<Server>>, other: Option<&Arc<Server>>) -> bool {
+    one.zip(other).is_some_and(|(one, other)| Arc::ptr_eq(one, other))
+}
+
 /// Runs two commands concurrently; the other is not sent if the first fails at once.
-async fn both<'c, K: Kind>(
-    mut one: Command<'c, K>,
-    mut other: Command<'c, K>,
-) -> (Result<K::Output, Error>, Result<K::Output, Error>) {
+async fn both<K: Kind>(one: Command<'_, K>, other: Command<'_, K>) -> (Located<K::Output>, Located<K::Output>) {
+    let (mut one, mut other) = (pin!(one.located()), pin!(other.located()));
     let (mut first, mut second) = (None, None);
     poll_fn(|cx| {
-        for (command, outcome) in [(&mut one, &mut first), (&mut other, &mut second)] {
+        for (command, outcome) in [(one.as_mut(), &mut first), (other.as_mut(), &mut second)] {
             if outcome.is_none()
-                && let Poll::Ready(ready) = Pin::new(command).poll(cx)
+                && let Poll::Ready(ready) = command.poll(cx)
             {
-                let has_failed = ready.is_err();
+                let has_failed = ready.0.is_err();
                 *outcome = Some(ready);
                 if has_failed {
                     break;
@@ -200,7 +222,7 @@ async fn both<'c, K: Kind>(
             }
         }
         match (first.take(), second.take()) {
-            (Some(Err(error)), None) => Poll::Ready((Err(error.clone()), Err(error))),
+            (Some((Err(error), server)), None) => Poll::Ready(((Err(error.clone()), server), (Err(error), None))),
             (Some(one), Some(other)) => Poll::Ready((one, other)),
             unfinished => {
                 (first, second) = unfinished;

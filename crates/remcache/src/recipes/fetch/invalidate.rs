@@ -6,8 +6,8 @@ use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::observe;
 use crate::observe::OperationName;
-use crate::ops::builder::Command;
-use crate::ops::builder::kind::{Delete, Inspect};
+use crate::ops::builder::kind::{Delete, FetchWithSentinels, Inspect};
+use crate::ops::primary::PinnedRoute;
 use crate::proto::{MetaOptions, Protocol, Request, Ttl};
 use crate::recipes::fetch::refresh_item;
 use crate::recipes::fetch::refresh_item::RefreshItem;
@@ -44,6 +44,9 @@ impl Client {
     /// # Ok(()) }
     /// ```
     ///
+    /// With [replicas](crate::config::Config::replicas) or [failover](crate::config::Config::failover) the key's primary
+    /// server decides, as for [`update`](Client::update).
+    ///
     /// # Errors
     /// [`ErrorKind::Conflict`] if others changed the item between each of 64 tries;
     /// [`ErrorKind::Unsupported`] if the server has no CAS values (`memcached -C`). See [`ErrorKind`].
@@ -70,14 +73,15 @@ impl Client {
     /// Marks the value as stale on the meta protocol; sentinels must not become stale values.
     async fn make_stale(&self, key: &[u8], grace: Duration) -> Result<WriteOutcome, Error> {
         let update_ttl = Ttl::from(grace).resolve(SystemTime::now);
+        let primary = self.primary(key);
         for _ in 0..TRIES {
             let glance = MetaOptions::new().without_value().no_bump();
-            let inspect: Command<'_, Inspect> = Command::new(self.call(Request::get(key).meta(glance)));
-            let Some(item) = inspect.await? else { return Ok(WriteOutcome::NotFound) };
+            let found = primary.ask::<Inspect>(Request::get(key).meta(glance)).await?;
+            let Some(item) = found else { return Ok(WriteOutcome::NotFound) };
             let options = MetaOptions::new().stale().update_ttl(update_ttl);
-            let cas = self.primary(key).checked_cas(item.cas)?;
+            let cas = primary.checked_cas(item.cas)?;
             let request = Request::delete(key).cas(cas).meta(options);
-            match self.change_unless_sentinel(key, item.flags, cas, request).await? {
+            match change_unless_sentinel(&primary, key, item.flags, cas, request).await? {
                 WriteOutcome::Exists => {}
                 change => return Ok(change),
             }
@@ -88,11 +92,13 @@ impl Client {
     /// Stores the same value again on the other protocols, so that its new CAS value invalidates earlier
     /// loads, then marks it as due.
     async fn mark_due(&self, key: &[u8], grace: Duration) -> Result<WriteOutcome, Error> {
+        let primary = self.primary(key);
         for _ in 0..TRIES {
-            let Some(item) = self.get(key).with_sentinels().await? else { return Ok(WriteOutcome::NotFound) };
-            let cas = self.primary(key).checked_cas(item.cas)?;
+            let found = primary.ask::<FetchWithSentinels>(Request::get(key)).await?;
+            let Some(item) = found else { return Ok(WriteOutcome::NotFound) };
+            let cas = primary.checked_cas(item.cas)?;
             let request = Request::set(key, &item.value).flags(item.flags).ttl(grace).cas(cas);
-            match self.change_unless_sentinel(key, item.flags, cas, request).await? {
+            match change_unless_sentinel(&primary, key, item.flags, cas, request).await? {
                 WriteOutcome::Exists => {}
                 change => {
                     if change.is_applied() && item.flags != sentinel::LEASE {
@@ -105,23 +111,23 @@ impl Client {
         }
         Err(too_busy())
     }
+}
 
-    /// Sends a request that makes a value stale. A lease is removed, because its load may be outdated already; a
-    /// tombstone is kept.
-    async fn change_unless_sentinel(
-        &self,
-        key: &[u8],
-        flags: u32,
-        cas: u64,
-        request: Request<'_>,
-    ) -> Result<WriteOutcome, Error> {
-        let request = match flags {
-            sentinel::TOMBSTONE => return Ok(WriteOutcome::NotFound),
-            sentinel::LEASE => removal(key, cas),
-            _ => request,
-        };
-        Command::<Delete>::new(self.call(request)).await
-    }
+/// Sends a request that makes a value stale. A lease is removed, because its load may be outdated already; a
+/// tombstone is kept.
+async fn change_unless_sentinel(
+    primary: &PinnedRoute<'_>,
+    key: &[u8],
+    flags: u32,
+    cas: u64,
+    request: Request<'_>,
+) -> Result<WriteOutcome, Error> {
+    let request = match flags {
+        sentinel::TOMBSTONE => return Ok(WriteOutcome::NotFound),
+        sentinel::LEASE => removal(key, cas),
+        _ => request,
+    };
+    primary.ask::<Delete>(request).await
 }
 
 #[cold]

@@ -6,12 +6,13 @@ use super::{Found, Loaded};
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::ops::builder::condition;
-use crate::proto::{MetaOptions, Protocol, Request, Status, Ttl};
+use crate::ops::builder::kind::{FetchWithSentinels, Store};
+use crate::proto::{MetaOptions, Protocol, Request, Status};
 use crate::recipes::fetch::context::{FetchContext, RefreshRight};
 use crate::recipes::fetch::refresh_item;
 use crate::recipes::fetch::refresh_item::RefreshItem;
 use crate::recipes::fetch_policy::FetchPolicy;
-use crate::recipes::ownership::OwnedItem;
+use crate::recipes::ownership::{ItemVersion, OwnedItem, removal};
 use crate::result::WriteOutcome;
 use crate::sentinel;
 
@@ -37,8 +38,8 @@ impl Lease {
         Self { owned, kind: Kind::Nothing }
     }
 
-    pub(crate) fn won(ctx: FetchContext<'_>, cas: u64) -> Self {
-        Self { owned: ctx.owned(cas), kind: Kind::Won }
+    pub(crate) fn won(ctx: FetchContext<'_>, version: ItemVersion) -> Self {
+        Self { owned: ctx.owned(version), kind: Kind::Won }
     }
 
     /// Stores the value by another handle of its client.
@@ -48,24 +49,32 @@ impl Lease {
     }
 
     /// Acquires the lease of a value that is due; `None` if another client has it.
-    pub(crate) async fn acquire_due(ctx: FetchContext<'_>, cas: u64, due: RefreshRight) -> Result<Option<Self>, Error> {
+    pub(crate) async fn acquire_due(
+        ctx: FetchContext<'_>,
+        version: ItemVersion,
+        due: RefreshRight,
+    ) -> Result<Option<Self>, Error> {
+        let pinned = ctx.pinned(&version);
         match due {
             RefreshRight::No | RefreshRight::Lost => Ok(None),
-            RefreshRight::Won => Ok(Some(Self::won(ctx, cas))),
+            RefreshRight::Won => Ok(Some(Self::won(ctx, version))),
             RefreshRight::Open => {
                 let recache = ctx.freshness.due_below();
                 let options = MetaOptions::new().without_value().recache(recache);
-                let reply = ctx.client.call(Request::get(ctx.key).meta(options)).await;
+                let reply = pinned.call(Request::get(ctx.key).meta(options)).await;
+                let is_won = reply.info.as_ref().is_some_and(|info| info.won);
                 match reply.status {
-                    Status::NoError => Ok(reply.info.is_some_and(|info| info.won).then(|| Self::won(ctx, reply.cas))),
+                    Status::NoError => Ok(is_won.then(|| Self::won(ctx, ItemVersion { cas: reply.cas, ..version }))),
                     Status::KeyNotFound => Ok(None),
                     _ => Err(Error::from(&reply)),
                 }
             }
             RefreshRight::RefreshItem { cas: refresh_cas, hash } => {
                 let later = RefreshItem::new(hash, ctx.freshness.lease);
-                let changed = later.replace(ctx.client, ctx.key, ctx.freshness.stored_ttl(), refresh_cas).await?;
-                let owned = changed.is_applied().then(|| ctx.owned(cas));
+                let refresh_key = refresh_item::key_of(ctx.client, ctx.key);
+                let request = later.request(&refresh_key, ctx.freshness.stored_ttl()).cas(refresh_cas);
+                let changed = pinned.ask::<Store>(request).await?;
+                let owned = changed.is_applied().then(|| ctx.owned(version));
                 let kind = Kind::RefreshItem(hash, ctx.freshness.stored_ttl());
                 Ok(owned.map(|owned| Self { owned, kind }))
             }
@@ -74,15 +83,16 @@ impl Lease {
 
     /// Takes over the lease of a client that won the refresh but does not use it: the first client to
     /// change the item wins, and the change invalidates the other lease.
-    pub(crate) async fn take_over_lost(ctx: FetchContext<'_>, cas: u64) -> Result<Option<Self>, Error> {
-        let reply = ctx.client.call(stale(ctx.key, cas)).await;
+    pub(crate) async fn take_over_lost(ctx: FetchContext<'_>, version: ItemVersion) -> Result<Option<Self>, Error> {
+        let pinned = ctx.pinned(&version);
+        let reply = pinned.call(stale(ctx.key, version.cas)).await;
         if reply.status != Status::NoError {
             return Ok(None);
         }
         // The reply does not contain the new CAS value.
-        match ctx.client.get(ctx.key).with_sentinels().await? {
+        match pinned.ask::<FetchWithSentinels>(Request::get(ctx.key)).await? {
             Some(item) if !sentinel::is_sentinel(item.flags) || item.flags == sentinel::ABSENT => {
-                Ok(Some(Self::won(ctx, item.cas)))
+                Ok(Some(Self::won(ctx, ItemVersion { cas: item.cas, ..version })))
             }
             _ => Ok(None),
         }
@@ -113,12 +123,15 @@ impl Lease {
 
     async fn store(&self, loaded: Option<&Loaded>, freshness: &FetchPolicy) -> Result<WriteOutcome, Error> {
         let OwnedItem { client, key, cas, .. } = &self.owned;
+        let key = &key[..];
         let set = match (loaded, freshness.negative) {
-            (Some(Loaded { flags, bytes }), _) => client.set(key, bytes).flags(*flags).ttl(freshness.stored_ttl()),
-            (None, Some(ttl)) => client.set(key, "").flags(sentinel::ABSENT).ttl(ttl),
-            (None, None) => client.set(key, "").ttl(Ttl::Expired),
+            (Some(Loaded { flags, bytes }), _) => {
+                Request::set(key, bytes).flags(*flags).ttl(freshness.stored_ttl()).cas(*cas)
+            }
+            (None, Some(ttl)) => Request::set(key, "").flags(sentinel::ABSENT).ttl(ttl).cas(*cas),
+            (None, None) => removal(key, *cas),
         };
-        set.cas(*cas).await
+        self.owned.ask::<Store>(client, set).await
     }
 
     /// Stores the refresh item on protocols that need one, without waiting: if it is lost, the value is
@@ -133,9 +146,8 @@ impl Lease {
     }
 
     fn send_refresh_item(&self, refresh_item: RefreshItem, ttl: Duration) {
-        let OwnedItem { client, key, .. } = &self.owned;
-        let refresh_key = refresh_item::key_of(client, key);
-        self.owned.send_no_reply_routed(refresh_item.request(&refresh_key, ttl), &refresh_item::route(client, key));
+        let refresh_key = refresh_item::key_of(&self.owned.client, &self.owned.key);
+        self.owned.send_no_reply(refresh_item.request(&refresh_key, ttl));
     }
 }
 

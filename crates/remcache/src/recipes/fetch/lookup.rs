@@ -13,11 +13,15 @@ use crate::client::Client;
 use crate::proto::{MetaOptions, Reply, Request, Status};
 use crate::recipes::fetch::context::{FetchContext, Lookup, RefreshRight};
 use crate::recipes::fetch_policy::FetchPolicy;
+use crate::server::Server;
+
+/// A reply, and the server that sent it.
+type LocatedReply = (Reply, Option<Arc<Server>>);
 
 /// A lookup in flight. If it is dropped before the reply, it finishes in the background and releases
 /// any refresh right that it won.
 pub(crate) struct LookupGuard {
-    reply: Option<Pin<Box<dyn Future<Output = Reply> + Send>>>,
+    reply: Option<Pin<Box<dyn Future<Output = LocatedReply> + Send>>>,
     has_begun: bool,
     client: Client,
     key: Arc<[u8]>,
@@ -32,7 +36,9 @@ impl LookupGuard {
         let (client, asked) = (ctx.client.clone(), Arc::clone(&key));
         let reply = async move {
             let options = MetaOptions::new().return_ttl();
-            client.call(Request::get(&asked[..]).meta(options)).await
+            let mut call = client.call(Request::get(&asked[..]).meta(options));
+            let reply = Pin::new(&mut call).await;
+            (reply, call.server().map(Arc::clone))
         };
         Self {
             reply: Some(Box::pin(reply)),
@@ -46,9 +52,9 @@ impl LookupGuard {
 }
 
 impl Future for LookupGuard {
-    type Output = Reply;
+    type Output = LocatedReply;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<LocatedReply> {
         self.has_begun = true;
         let Some(reply) = &mut self.reply else { return Poll::Pending };
         let ready = reply.as_mut().poll(cx);
@@ -65,12 +71,12 @@ impl Drop for LookupGuard {
         let (client, key, freshness) = (self.client.clone(), Arc::clone(&self.key), self.freshness);
         self.runtime.spawn(async move {
             let ctx = FetchContext { client: &client, key: &key, freshness: &freshness };
-            let reply = reply.await;
+            let (reply, server) = reply.await;
             if reply.status != Status::NoError {
                 return;
             }
-            if let Lookup::Value(item, RefreshRight::Won) = ctx.interpret_reply(reply) {
-                drop(Lease::won(ctx, item.cas));
+            if let Lookup::Value(_, version, RefreshRight::Won) = ctx.interpret_reply(reply, server) {
+                drop(Lease::won(ctx, version));
             }
         });
     }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::{Future, ready};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,13 +14,16 @@ use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::observe;
 use crate::observe::OperationName;
+use crate::ops::call_many::CallMany;
 use crate::ops::outcomes::Outcomes;
 use crate::proto::{Request, Status};
 use crate::recipes::fetch_policy::FetchPolicy;
-use crate::recipes::ownership::OwnedItem;
+use crate::recipes::ownership::{ItemVersion, OwnedItem};
 use crate::recipes::recipe::Recipe;
 use crate::result::{Item, WriteOutcome};
+use crate::routing::cluster::Route;
 use crate::sentinel;
+use crate::server::Server;
 use crate::time::after;
 
 impl Client {
@@ -203,17 +207,16 @@ impl<'a> Batch<'a> {
         let pending = std::mem::take(&mut self.pending);
         let (mut wanted, mut free) = (Vec::new(), Vec::new());
         let keys = pending.iter().map(|&place| &self.keys[place]);
-        let items: Vec<_> =
-            self.client.get_many(keys).with_sentinels().await.into_iter().map(|(_, item)| item).collect();
-        for (place, item) in pending.into_iter().zip(items) {
-            match item.and_then(|item| self.with_cas(place, item)) {
+        let items = self.client.get_many(keys).with_sentinels().located().await;
+        for (place, (item, server)) in pending.into_iter().zip(items) {
+            match item.and_then(|item| self.with_cas(place, item, server.as_ref())) {
                 Ok(None) => free.push(place),
                 Ok(Some(item)) => match item.flags {
                     sentinel::LEASE if !is_late => self.pending.push(place),
-                    sentinel::LEASE => wanted.push((place, Some(self.owned(place, item.cas)))),
+                    sentinel::LEASE => wanted.push((place, Some(self.owned(place, item.cas, server)))),
                     sentinel::TOMBSTONE => wanted.push((place, None)),
                     sentinel::ABSENT if self.freshness.requires_value => {
-                        wanted.push((place, Some(self.owned(place, item.cas))));
+                        wanted.push((place, Some(self.owned(place, item.cas, server))));
                     }
                     _ => {
                         self.hits[place] = !self.has_waited;
@@ -234,11 +237,11 @@ impl<'a> Batch<'a> {
     }
 
     /// Rejects an item without a CAS value, which cannot be changed safely.
-    fn with_cas(&self, place: usize, item: Option<Item>) -> Result<Option<Item>, Error> {
-        if let Some(Item { cas, .. }) = &item {
-            self.client.primary(&self.keys[place]).checked_cas(*cas)?;
+    fn with_cas(&self, place: usize, item: Option<Item>, server: Option<&Arc<Server>>) -> Result<Option<Item>, Error> {
+        match item {
+            Some(Item { cas: 0, .. }) => self.client.pinned(&self.keys[place], server).checked_cas(0).map(|_| item),
+            _ => Ok(item),
         }
-        Ok(item)
     }
 
     /// Loads a key whose server is unavailable, without storing it; a usage error is the key's result.
@@ -251,8 +254,9 @@ impl<'a> Batch<'a> {
         }
     }
 
-    fn owned(&self, place: usize, cas: u64) -> OwnedItem {
-        OwnedItem::new(self.client.clone(), self.keys[place].clone(), Bytes::new(), cas)
+    fn owned(&self, place: usize, cas: u64, server: Option<Arc<Server>>) -> OwnedItem {
+        let version = ItemVersion { cas, server };
+        OwnedItem::new(self.client.clone(), self.keys[place].clone(), Bytes::new(), version)
     }
 
     /// Acquires the leases of missing keys; `None` where another client was faster.
@@ -282,9 +286,9 @@ impl<'a> Batch<'a> {
         }
         // A lease without anything to store is released by dropping it.
         leases.retain(|(_, found)| found.is_some() || self.freshness.negative.is_some());
-        let requests: Vec<Request<'static>> =
-            leases.iter().map(|(owned, found)| self.request(owned, found.clone())).collect();
-        let replies = self.client.call_many(requests).await;
+        let request =
+            |(owned, found): &(OwnedItem, Found)| (self.request(owned, found.clone()), Route::clone(&owned.route));
+        let replies = CallMany::on_routes(self.client, leases.iter().map(request)).await;
         for ((mut owned, _), reply) in leases.into_iter().zip(replies) {
             match reply.status {
                 // Stored, or another client has changed the key.
@@ -347,27 +351,25 @@ impl OwnedItem {
     ) -> Vec<Result<Option<Self>, Error>> {
         let token = Self::token();
         let items: Vec<_> = keys.iter().map(|key| (key.clone(), token.clone())).collect();
-        let added = client.add_many(items).flags(flags).ttl(ttl).await;
-        let added: Vec<Result<WriteOutcome, Error>> = added.into_iter().map(|(_, result)| result).collect();
+        let added = client.add_many(items).flags(flags).ttl(ttl).located().await;
         let is_taken = |added: &Result<WriteOutcome, Error>| added.as_ref().is_ok_and(|outcome| outcome.is_applied());
-        let taken = keys.iter().zip(&added).filter(|(_, added)| is_taken(added)).map(|(key, _)| key.clone());
+        let taken = keys.iter().zip(&added).filter(|(_, (added, _))| is_taken(added)).map(|(key, _)| key.clone());
         // Quiet adds return no CAS values, so fetch the items for them.
-        let found = client.get_many(taken.collect::<Vec<_>>()).with_sentinels().await;
-        let mut found = found.into_iter().map(|(_, item)| item);
+        let mut found = client.get_many(taken.collect::<Vec<_>>()).with_sentinels().located().await.into_iter();
         let mut results = Vec::with_capacity(keys.len());
-        for (key, added) in keys.into_iter().zip(added) {
+        for (key, (added, server)) in keys.into_iter().zip(added) {
             // Nothing has to be released where nothing can have been added.
             let is_uncertain = !added.as_ref().is_err_and(|error| !error.may_have_executed());
             let owned = match added {
                 added if is_taken(&added) => {
-                    let item = found.next().unwrap_or(Ok(None));
-                    item.and_then(|item| Self::of_item(&client, &key, &token, item))
+                    let (item, at) = found.next().unwrap_or((Ok(None), None));
+                    item.and_then(|item| Self::of_item(&client, &key, &token, item, at.as_ref()))
                 }
                 Ok(_) => Ok(None),
                 Err(error) => Err(error),
             };
             if is_uncertain && owned.as_ref().is_err_and(Error::is_unavailable) {
-                tokio::spawn(Self::release_later(client.clone(), key, token.clone()));
+                tokio::spawn(Self::release_later(client.clone(), key, token.clone(), server));
             }
             results.push(owned);
         }

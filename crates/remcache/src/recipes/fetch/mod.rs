@@ -30,6 +30,7 @@ use crate::observe;
 use crate::observe::{OperationName, Outcome};
 use crate::recipes::fetch::context::{FetchContext, Lookup, RefreshRight};
 use crate::recipes::fetch_policy::FetchPolicy;
+use crate::recipes::ownership::ItemVersion;
 use crate::recipes::recipe::Recipe;
 use crate::singleflight::{Completion, Leader, Role, WaitResult};
 pub(crate) use crate::singleflight::{Found, Loaded};
@@ -210,13 +211,13 @@ where
     let (mut has_followed, mut was_overdue) = (false, false);
     let mut lookup = ctx.look_up().await.map_err(fail)?;
     loop {
-        if let Lookup::Value(item, due) = lookup {
+        if let Lookup::Value(item, version, due) = lookup {
             client.note_fetched(match due {
                 _ if has_followed => Outcome::Followed,
                 RefreshRight::No => Outcome::Hit,
                 _ => Outcome::Stale,
             });
-            refresh::begin(ctx, item.cas, due, loader);
+            refresh::begin(ctx, version, due, loader);
             return Ok(context::found(item));
         }
         let mut follower = match client.single_flight().join(key) {
@@ -256,9 +257,9 @@ where
 {
     let single_flight = ctx.client.single_flight();
     let lease = match wait_for_value_or_lease(ctx, lookup).await.map_err(|error| ctx.client.fail(error))? {
-        LeaseResult::Value(found, reload, valid_from) => {
+        LeaseResult::Value(found, (version, due), valid_from) => {
             ctx.client.note_fetched(Outcome::Followed);
-            refresh::begin(ctx, reload.0, reload.1, loader);
+            refresh::begin(ctx, version, due, loader);
             leader.complete(found.clone(), valid_from);
             return Ok(found);
         }
@@ -282,8 +283,8 @@ where
 
 /// Result of a leader's attempt to obtain the lease.
 enum LeaseResult {
-    /// Another process's value, its CAS value and refresh right, and the tick before the lookup.
-    Value(Found, (u64, RefreshRight), u64),
+    /// Another process's value, its version and refresh right, and the tick before the lookup.
+    Value(Found, (ItemVersion, RefreshRight), u64),
     /// The right to load and store.
     Lease(Lease),
     /// No right to store; the leader may still load.
@@ -298,13 +299,12 @@ async fn wait_for_value_or_lease(ctx: FetchContext<'_>, mut lookup: Lookup) -> R
     loop {
         let is_late = Instant::now() >= deadline;
         match lookup {
-            Lookup::Value(item, due) => {
-                let cas = item.cas;
-                return Ok(LeaseResult::Value(context::found(item), (cas, due), looked));
+            Lookup::Value(item, version, due) => {
+                return Ok(LeaseResult::Value(context::found(item), (version, due), looked));
             }
             Lookup::Tombstone | Lookup::Unavailable => return Ok(LeaseResult::Nothing),
-            Lookup::Absent(cas) => return Ok(LeaseResult::Lease(ctx.take_over(cas))),
-            Lookup::Leased(cas) if is_late => return Ok(LeaseResult::Lease(ctx.take_over(cas))),
+            Lookup::Absent(version) => return Ok(LeaseResult::Lease(ctx.take_over(version))),
+            Lookup::Leased(version) if is_late => return Ok(LeaseResult::Lease(ctx.take_over(version))),
             Lookup::Leased(_) => {
                 sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
                 pause = (pause * 2).min(MAX_PAUSE);

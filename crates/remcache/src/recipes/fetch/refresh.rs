@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::time::Duration;
 
-use tokio::runtime::Handle;
 use tokio::time::sleep;
 
 use super::Found;
@@ -14,21 +13,20 @@ use crate::observe;
 use crate::observe::{Counts, OperationName, Outcome};
 use crate::recipes::fetch::context::{FetchContext, RefreshRight};
 use crate::recipes::fetch_policy::FetchPolicy;
+use crate::recipes::ownership::ItemVersion;
 
 /// A refresh in progress. Dropping it lets the next refresh in this process start.
 struct Refresh {
     client: Client,
     key: Vec<u8>,
     freshness: FetchPolicy,
-    /// The CAS value of the item that is due.
-    cas: u64,
+    /// The item that is due.
+    version: ItemVersion,
     refresh_id: u64,
-    /// Runtime to use, also when dropped outside of it.
-    runtime: Handle,
 }
 
 /// Starts a background refresh of a value that is due, unless one is running.
-pub(crate) fn begin<E, L, F>(ctx: FetchContext<'_>, cas: u64, due: RefreshRight, loader: L)
+pub(crate) fn begin<E, L, F>(ctx: FetchContext<'_>, version: ItemVersion, due: RefreshRight, loader: L)
 where
     L: FnOnce() -> F + Send + 'static,
     F: Future<Output = Result<Found, E>> + Send + 'static,
@@ -36,16 +34,16 @@ where
     if due == RefreshRight::No {
         return;
     }
-    let watched = (due == RefreshRight::Lost).then_some(cas);
+    let watched = (due == RefreshRight::Lost).then_some(version.cas);
     let Some(refresh_id) = ctx.client.single_flight().begin_refresh(ctx.key, watched) else {
-        if due == RefreshRight::Won && !ctx.client.single_flight().defer_release(ctx.key, cas) {
-            // Release the refresh right, so that another client can use it.
-            drop(Lease::won(ctx, cas));
+        if due == RefreshRight::Won {
+            // Unless the value was stored in the meantime, the next client to get it wins the refresh.
+            ctx.client.single_flight().defer_release(ctx.key, Box::new(Lease::won(ctx, version)));
         }
         return;
     };
     let (client, key, freshness) = (ctx.client.clone(), ctx.key.to_vec(), *ctx.freshness);
-    let refresh = Refresh { client, key, freshness, cas, refresh_id, runtime: Handle::current() };
+    let refresh = Refresh { client, key, freshness, version, refresh_id };
     tokio::spawn(async move { refresh.run(due, loader).await });
 }
 
@@ -57,7 +55,7 @@ impl Refresh {
     {
         let lease = match due {
             RefreshRight::Lost => self.watch().await,
-            due => Lease::acquire_due(self.ctx(), self.cas, due).await,
+            due => Lease::acquire_due(self.ctx(), self.version.clone(), due).await,
         };
         let is_reloaded = match lease {
             // Another client has the lease: not a failure.
@@ -92,7 +90,7 @@ impl Refresh {
     async fn watch(&self) -> Result<Option<Lease>, Error> {
         sleep(self.freshness.lease.mul_f64(1.0 + fastrand::f64() / 4.0)).await;
         match self.client.single_flight().activate_refresh(&self.key, self.refresh_id) {
-            true => Lease::take_over_lost(self.ctx(), self.cas).await,
+            true => Lease::take_over_lost(self.ctx(), self.version.clone()).await,
             false => Ok(None),
         }
     }
@@ -104,11 +102,7 @@ impl Refresh {
 
 impl Drop for Refresh {
     fn drop(&mut self) {
-        if let Some(cas) = self.client.single_flight().end_refresh(&self.key, self.refresh_id) {
-            // Unless the value was stored in the meantime, the next client to get it wins the refresh.
-            let _context = self.runtime.enter();
-            drop(Lease::won(self.ctx(), cas));
-        }
+        drop(self.client.single_flight().end_refresh(&self.key, self.refresh_id));
     }
 }
 

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::ops::builder::Command;
 use crate::ops::builder::kind::{Store, Unconditional};
 use crate::proto::Request;
-use crate::result::{Item, WriteOutcome};
+use crate::result::Item;
 use crate::sentinel;
 
 /// Contents of a refresh item: the value it belongs to, and the time when that is due.
@@ -58,19 +58,6 @@ impl RefreshItem {
         let (refresh_key, route) = (key_of(client, key), route(client, key));
         let call = client.call(self.request(&refresh_key, ttl));
         Command::<Unconditional<Store>>::new(call).routing_key(&route).await.map(drop)
-    }
-
-    /// Stores the refresh item of a key if the stored one has this CAS value.
-    pub(crate) async fn replace(
-        self,
-        client: &Client,
-        key: &[u8],
-        ttl: Duration,
-        cas: u64,
-    ) -> Result<WriteOutcome, Error> {
-        let (refresh_key, route) = (key_of(client, key), route(client, key));
-        let call = client.call(self.request(&refresh_key, ttl));
-        Command::<Store>::new(call).routing_key(&route).cas(cas).await
     }
 }
 

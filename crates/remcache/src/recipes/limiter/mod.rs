@@ -12,6 +12,8 @@ use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::observe;
 use crate::observe::OperationName;
+use crate::ops::builder::kind::Store;
+use crate::proto::Request;
 use crate::recipes::on_unavailable::OnUnavailable;
 use crate::recipes::recipe::within;
 use crate::recipes::update::{TRIES, wait_before_attempt};
@@ -182,12 +184,13 @@ impl Limiter {
     async fn apply_gcra(client: &Client, key: &[u8], rate: Rate, count: u64) -> Result<Decision, Error> {
         for attempt in 0..TRIES {
             wait_before_attempt(attempt).await;
-            let item = client.get(key).await?;
+            let (item, server) = client.get(key).located().await;
+            let (item, pinned) = (item?, client.pinned(key, server.as_ref()));
             let cas = match &item {
-                Some(item) => Some(client.primary(key).checked_cas(item.cas)?),
+                Some(item) => Some(pinned.checked_cas(item.cas)?),
                 None => {
                     // An add needs no CAS value, but the next call would: fail consistently.
-                    client.primary(key).require_cas().await?;
+                    pinned.require_cas().await?;
                     None
                 }
             };
@@ -200,10 +203,11 @@ impl Limiter {
             // Once the stored instant has passed, the item is equivalent to none.
             let ttl = Duration::from_nanos(used_up - now).saturating_add(Duration::from_secs(2));
             let value = used_up.to_string();
-            let change = match cas {
-                Some(cas) => client.compare_and_swap(key, value, cas).ttl(ttl).await?,
-                None => client.add(key, value).ttl(ttl).await?,
+            let request = match cas {
+                Some(cas) => Request::set(key, value).cas(cas),
+                None => Request::add(key, value),
             };
+            let change = pinned.ask::<Store>(request.ttl(ttl)).await?;
             if change.is_applied() {
                 return Ok(decision);
             }
