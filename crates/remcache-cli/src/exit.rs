@@ -178,12 +178,11 @@ fn without_connection(message: String) -> String {
 
 /// An error of the system without its number, as part of a sentence: `connection refused`.
 pub(crate) fn brief(text: &str) -> String {
-    let Some((text, _)) = text.strip_suffix(')').and_then(|text| text.rsplit_once(" (os error ")) else {
-        return text.to_owned();
-    };
+    let Some((text, number)) = text.split_once(" (os error ") else { return text.to_owned() };
+    let (_, rest) = number.split_once(')').unwrap_or_default();
     let mut characters = text.chars();
     let first = characters.next().map(|first| first.to_ascii_lowercase());
-    first.into_iter().chain(characters).collect()
+    first.into_iter().chain(characters).chain(rest.chars()).collect()
 }
 
 /// Names in messages of the library, and the names of the tool for them; longer texts first.
@@ -273,6 +272,7 @@ mod tests {
     #[test]
     fn errors_of_the_system_become_part_of_a_sentence() {
         assert_eq!(brief("Connection refused (os error 111)"), "connection refused");
+        assert_eq!(brief("Broken pipe (os error 32) before its first reply"), "broken pipe before its first reply");
         assert_eq!(brief("no connection within 1s"), "no connection within 1s");
         assert_eq!(brief("TLS failed (expired)"), "TLS failed (expired)");
         let refused = "a:1: disconnected, the request was not sent: Connection refused (os error 111)";

@@ -44,6 +44,7 @@ fn without_a_reachable_server_the_exit_code_is_4() {
     for line in OF_A_KEY.iter().chain(OF_SERVERS).chain(OF_LOGS) {
         let run = run(line, &dead).exits(4);
         assert!(run.stderr.contains(&dead) || run.text().contains(&dead), "{line}: {run:?}");
+        assert!(!OF_LOGS.contains(line) || run.text().is_empty(), "nothing was watched: {run:?}");
     }
 }
 

@@ -78,11 +78,14 @@ fn a_certificate_that_expires_soon_is_a_finding() {
 #[test]
 fn a_port_with_another_protocol_is_reported() {
     let plain = Memcached::start(&[]);
-    let run = remcache(["get", "k", "--tls"]).servers(plain.addr()).run().exits(6);
+    let run = remcache(["get", "k", "--tls", "--timeout", "20s", "--connect-timeout", "20s"])
+        .servers(plain.addr())
+        .run()
+        .exits(6);
     assert!(run.stderr.contains("port without TLS") && run.stderr.contains(&plain.addr()), "{run:?}");
     let certificate = Authority::new("remcache test").certify(&["127.0.0.1"], Dates::Now);
     let encrypted = Memcached::start_tls(&certificate, &[]);
-    let run = remcache(["get", "k"]).servers(encrypted.addr()).run().exits(4);
+    let run = remcache(["get", "k", "--timeout", "20s"]).servers(encrypted.addr()).run().exits(4);
     assert!(run.stderr.contains("memcacheds://") && run.stderr.contains(&encrypted.addr()), "{run:?}");
 }
 

@@ -98,6 +98,8 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     for _ in tally.failed()..servers.len() as u64 {
         tally.answer(true);
     }
+    // If no log started there is nothing to report but the failures; machine formats stay complete documents.
+    let has_watched = tally.yes > 0 || aggregator.events() > 0 || !session.output.is_text();
     let report = match args.by_prefix {
         Some(_) => HotKeyReport::by_prefix(aggregator, elapsed, args.top as usize),
         None => {
@@ -106,7 +108,9 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
             report
         }
     };
-    report.print(&mut session.output)?;
+    if has_watched {
+        report.print(&mut session.output)?;
+    }
     tally.report_failures("servers", &mut session.output)?;
     Ok(interrupt.unless_raised(tally.exit_of_servers()))
 }
