@@ -2,6 +2,7 @@
 
 mod case;
 mod cases;
+mod serverless;
 mod session;
 mod table;
 
