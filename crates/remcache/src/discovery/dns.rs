@@ -21,13 +21,17 @@ use super::{Discover, DiscoverError};
 /// Both address families are queried. If one query fails, the lookup fails, because the list would be
 /// incomplete. Addresses are sorted, because name servers rotate them.
 ///
-/// ```no_run
+/// ```
 /// use remcache::{Config, discovery};
 ///
-/// # async fn f() -> Result<(), Box<dyn std::error::Error>> {
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use remcache_testkit::dns::{A, Answer, NameServer, addresses};
+/// # let name_server = NameServer::start().await;
+/// # name_server.answer(A, Answer::Records(addresses(&["127.0.0.1"])));
 /// // The trailing dot prevents a search through the system's domains.
 /// let source = discovery::Dns::new("memcached.service.local.", 11211);
-/// let (client, _following) = discovery::connect(source, Config::new()).await?;
+/// # let source = source.nameserver(name_server.address());
+/// let (client, _subscription) = discovery::connect(source, Config::new()).await?;
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
@@ -45,12 +49,16 @@ pub struct Dns {
 /// fallbacks. A weight of 0 counts as 1, and equal weights count as unweighted. Records are sorted,
 /// because name servers rotate them.
 ///
-/// ```no_run
+/// ```
 /// use remcache::{Config, discovery};
 ///
-/// # async fn f() -> Result<(), Box<dyn std::error::Error>> {
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use remcache_testkit::dns::{Answer, NameServer, SRV, service};
+/// # let name_server = NameServer::start().await;
+/// # name_server.answer(SRV, Answer::Records(vec![service(0, 1, 11211, "cache1.example.com")]));
 /// let source = discovery::Srv::new("_memcache._tcp.example.com.");
-/// let (client, _following) = discovery::connect(source, Config::new()).await?;
+/// # let source = source.nameserver(name_server.address());
+/// let (client, _subscription) = discovery::connect(source, Config::new()).await?;
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]

@@ -26,12 +26,17 @@ use crate::transport::{Connect, Stream, TransportSettings};
 /// The endpoint numbers its configurations. One with a lower version than seen before comes from a node that
 /// has not seen the latest change; it is not used, and the lookup fails.
 ///
-/// ```no_run
+/// ```
 /// use remcache::{Config, discovery};
 ///
-/// # async fn f() -> Result<(), Box<dyn std::error::Error>> {
-/// let source = discovery::ElastiCache::new("fleet.x1y2z3.cfg.use1.cache.amazonaws.com:11211")?;
-/// let (client, _following) = discovery::connect(source, Config::new()).await?;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use remcache_server::{ClusterNode, Server};
+/// # let server = Server::start().await?;
+/// # server.set_cluster(1, [ClusterNode::new("", "127.0.0.1", server.port())]);
+/// # let endpoint = server.address();
+/// // Such as fleet.x1y2z3.cfg.use1.cache.amazonaws.com:11211.
+/// let source = discovery::ElastiCache::new(&endpoint)?;
+/// let (client, _subscription) = discovery::connect(source, Config::new()).await?;
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]

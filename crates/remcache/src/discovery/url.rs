@@ -110,10 +110,15 @@ impl Discover for UrlSource {
 ///
 /// The settings are the defaults with the options of the URL; [`UrlSource::parse`] and [`connect`] start from others.
 ///
-/// ```no_run
-/// # async fn f() -> Result<(), remcache::Error> {
-/// let url = "elasticache+memcacheds://fleet.x1y2z3.cfg.use1.cache.amazonaws.com:11211/?timeout=250ms";
-/// let (client, _subscription) = remcache::discovery::connect_url(url).await?;
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use remcache_server::{ClusterNode, Server};
+/// # let server = Server::start().await?;
+/// # server.set_cluster(1, [ClusterNode::new("", "127.0.0.1", server.port())]);
+/// # let endpoint = server.address();
+/// // The endpoint is such as fleet.x1y2z3.cfg.use1.cache.amazonaws.com:11211.
+/// let url = format!("elasticache+memcached://{endpoint}/?timeout=10s");
+/// let (client, _subscription) = remcache::discovery::connect_url(&url).await?;
 /// # Ok(()) }
 /// ```
 ///

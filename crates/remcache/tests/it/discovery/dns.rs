@@ -1,157 +1,38 @@
 //! Name servers that answer, rotate, truncate, fail or never answer.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use remcache::discovery::{self, Dns, Srv};
 use remcache::{Client, ErrorKind};
 use remcache_testkit::Memcached;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, UdpSocket};
+use remcache_testkit::dns::{A, AAAA, Answer, NameServer, SRV, addresses, service};
 
 use super::{change, failure, list, names, patient_config, wait_until};
 
-const A: u16 = 1;
-const AAAA: u16 = 28;
-const SRV: u16 = 33;
-
-/// The name server's answer to one type of query.
-#[derive(Clone, Debug, Default)]
-enum Answer {
-    /// The name exists but has no records of this type.
-    #[default]
-    NoData,
-    Records(Vec<Vec<u8>>),
-    /// Records that do not fit into a datagram: sent over TCP only.
-    Long(Vec<Vec<u8>>),
-    NoSuchName,
-    ServerFailure,
-    None,
-    Garbage,
+/// Returns a source of the addresses that a name server has for a name.
+fn dns(server: &NameServer, port: u16) -> Dns {
+    Dns::new("cache.test.", port)
+        .nameserver(server.address())
+        .interval_between(INTERVAL, INTERVAL)
+        .timeout(Duration::from_millis(500))
 }
 
-/// A name server on UDP and TCP.
-struct NameServer {
-    address: SocketAddr,
-    answers: Arc<Mutex<HashMap<u16, Answer>>>,
+/// Returns a source of the servers that a name server has for a service.
+fn srv(server: &NameServer) -> Srv {
+    Srv::new("_memcache._tcp.cache.test.").nameserver(server.address()).interval_between(INTERVAL, INTERVAL)
 }
 
-impl NameServer {
-    async fn start() -> Self {
-        let (udp, tcp) = loop {
-            let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-            if let Ok(tcp) = TcpListener::bind(udp.local_addr().unwrap()).await {
-                break (udp, tcp);
-            }
-        };
-        let address = udp.local_addr().unwrap();
-        let answers = Arc::<Mutex<HashMap<u16, Answer>>>::default();
-        tokio::spawn(serve_udp(udp, Arc::clone(&answers)));
-        tokio::spawn(serve_tcp(tcp, Arc::clone(&answers)));
-        Self { address, answers }
-    }
-
-    fn answer(&self, kind: u16, answer: Answer) {
-        self.answers.lock().unwrap().insert(kind, answer);
-    }
-
-    fn dns(&self, port: u16) -> Dns {
-        let interval = Duration::from_millis(20);
-        Dns::new("cache.test.", port)
-            .nameserver(self.address)
-            .interval_between(interval, interval)
-            .timeout(Duration::from_millis(500))
-    }
-
-    fn srv(&self) -> Srv {
-        let interval = Duration::from_millis(20);
-        Srv::new("_memcache._tcp.cache.test.").nameserver(self.address).interval_between(interval, interval)
-    }
-}
-
-async fn serve_udp(socket: UdpSocket, answers: Arc<Mutex<HashMap<u16, Answer>>>) {
-    let mut question = [0; 1024];
-    while let Ok((length, from)) = socket.recv_from(&mut question).await {
-        if let Some(reply) = reply(&question[..length], &answers, true) {
-            let _ = socket.send_to(&reply, from).await;
-        }
-    }
-}
-
-async fn serve_tcp(listener: TcpListener, answers: Arc<Mutex<HashMap<u16, Answer>>>) {
-    while let Ok((mut stream, _)) = listener.accept().await {
-        let answers = Arc::clone(&answers);
-        tokio::spawn(async move {
-            while let Ok(length) = stream.read_u16().await {
-                let mut question = vec![0; usize::from(length)];
-                if stream.read_exact(&mut question).await.is_err() {
-                    break;
-                }
-                let Some(reply) = reply(&question, &answers, false) else { continue };
-                let framed = [&u16::try_from(reply.len()).unwrap().to_be_bytes()[..], &reply].concat();
-                if stream.write_all(&framed).await.is_err() {
-                    break;
-                }
-            }
-        });
-    }
-}
-
-/// Encodes a reply (RFC 1035, 4.1): header, question, and records whose name points at the question.
-fn reply(question: &[u8], answers: &Mutex<HashMap<u16, Answer>>, is_udp: bool) -> Option<Vec<u8>> {
-    let name_end = 12 + question[12..].iter().position(|&byte| byte == 0)? + 1;
-    let kind = u16::from_be_bytes([question[name_end], question[name_end + 1]]);
-    let answer = answers.lock().unwrap().get(&kind).cloned().unwrap_or_default();
-    let (records, truncated, code) = match answer {
-        Answer::None => return None,
-        Answer::Garbage => return Some([&question[..2], b"\xff\xff garbage"].concat()),
-        Answer::NoData => (vec![], false, 0),
-        Answer::Records(records) => (records, false, 0),
-        Answer::Long(_) if is_udp => (vec![], true, 0),
-        Answer::Long(records) => (records, false, 0),
-        Answer::NoSuchName => (vec![], false, 3),
-        Answer::ServerFailure => (vec![], false, 2),
-    };
-    let count = u8::try_from(records.len()).unwrap();
-    let flags = [0x81 | u8::from(truncated) << 1, 0x80 | code];
-    let mut reply = [&question[..2], &flags, &[0, 1, 0, count, 0, 0, 0, 0], &question[12..name_end + 4]].concat();
-    for data in records {
-        let length = u16::try_from(data.len()).unwrap();
-        reply.extend_from_slice(&[0xc0, 12]);
-        reply.extend_from_slice(&kind.to_be_bytes());
-        reply.extend_from_slice(&[0, 1, 0, 0, 0, 30]);
-        reply.extend_from_slice(&length.to_be_bytes());
-        reply.extend_from_slice(&data);
-    }
-    Some(reply)
-}
-
-fn addresses(texts: &[&str]) -> Vec<Vec<u8>> {
-    let octets = |text: &&str| match text.parse().unwrap() {
-        IpAddr::V4(address) => address.octets().to_vec(),
-        IpAddr::V6(address) => address.octets().to_vec(),
-    };
-    texts.iter().map(octets).collect()
-}
-
-fn service(priority: u16, weight: u16, port: u16, target: &str) -> Vec<u8> {
-    let mut data: Vec<u8> = [priority, weight, port].iter().flat_map(|number| number.to_be_bytes()).collect();
-    for label in target.split('.') {
-        data.push(u8::try_from(label.len()).unwrap());
-        data.extend_from_slice(label.as_bytes());
-    }
-    data.push(0);
-    data
-}
+const INTERVAL: Duration = Duration::from_millis(20);
 
 #[tokio::test]
 async fn addresses_of_both_families_are_servers_in_sorted_order() {
     let server = NameServer::start().await;
     server.answer(A, Answer::Records(addresses(&["10.0.0.2", "10.0.0.1"])));
     server.answer(AAAA, Answer::Records(addresses(&["fd00::1"])));
-    let (client, subscription) = discovery::connect(server.dns(11212), patient_config()).await.unwrap();
+    let (client, subscription) = discovery::connect(dns(&server, 11212), patient_config()).await.unwrap();
     let all = ["10.0.0.1:11212", "10.0.0.2:11212", "[fd00::1]:11212"];
     assert_eq!(names(&client), all);
 
@@ -172,7 +53,7 @@ async fn an_answer_too_long_for_a_datagram_is_fetched_over_tcp() {
     let many: Vec<String> = (1..=200).map(|n| format!("10.0.0.{n}")).collect();
     let many: Vec<&str> = many.iter().map(|address| &address[..]).collect();
     server.answer(A, Answer::Long(addresses(&many)));
-    let (client, _subscription) = discovery::connect(server.dns(11211), patient_config()).await.unwrap();
+    let (client, _subscription) = discovery::connect(dns(&server, 11211), patient_config()).await.unwrap();
     assert_eq!(names(&client).len(), 200);
 }
 
@@ -181,7 +62,7 @@ async fn a_failing_name_server_keeps_the_last_valid_list() {
     let server = NameServer::start().await;
     let good = Answer::Records(addresses(&["10.0.0.1", "10.0.0.2"]));
     server.answer(A, good.clone());
-    let (client, subscription) = discovery::connect(server.dns(11211), patient_config()).await.unwrap();
+    let (client, subscription) = discovery::connect(dns(&server, 11211), patient_config()).await.unwrap();
     for (kind, answer, expected) in [
         (A, Answer::ServerFailure, "A records"),
         (A, Answer::NoSuchName, "no A or AAAA records"),
@@ -209,7 +90,7 @@ async fn srv_records_have_names_ports_and_weights() {
     let records =
         vec![service(0, 3, 11212, "b.cache.test"), service(0, 1, 11211, "A.cache.test"), service(9, 1, 1, "spare")];
     server.answer(SRV, Answer::Records(records));
-    let (client, subscription) = discovery::connect(server.srv(), patient_config()).await.unwrap();
+    let (client, subscription) = discovery::connect(srv(&server), patient_config()).await.unwrap();
     assert_eq!(subscription.state().servers, ["a.cache.test:11211:1", "b.cache.test:11212:3"]);
     let weights: Vec<u32> = client.servers().iter().map(|server| server.endpoint().weight).collect();
     assert_eq!(weights, [1, 3]);
@@ -224,7 +105,7 @@ async fn a_server_found_by_dns_is_used() {
     let memcached = Memcached::start(&[]);
     server.answer(A, Answer::Records(addresses(&["127.0.0.1"])));
     let (client, _subscription): (Client, _) =
-        discovery::connect(server.dns(memcached.port()), patient_config()).await.unwrap();
+        discovery::connect(dns(&server, memcached.port()), patient_config()).await.unwrap();
     assert!(client.set("k", "v").await.unwrap().is_applied());
 }
 
@@ -263,13 +144,13 @@ async fn a_pod_that_restarts_with_another_address_moves_no_keys() {
         "cache-1.cache.shop.svc.cluster.test",
         "cache-2.cache.shop.svc.cluster.test",
     ];
-    let dns = NameServer::start().await;
+    let name_server = NameServer::start().await;
     // Kubernetes divides a weight of 100 among the ready pods.
     let ready = |pods: &[&str]| {
         let weight = u16::try_from(100 / pods.len()).unwrap();
         Answer::Records(pods.iter().map(|pod| service(0, weight, 11211, pod)).collect())
     };
-    dns.answer(SRV, ready(&PODS));
+    name_server.answer(SRV, ready(&PODS));
     let pods = Pods::default();
     let mut servers = Vec::new();
     for pod in PODS {
@@ -279,7 +160,7 @@ async fn a_pod_that_restarts_with_another_address_moves_no_keys() {
     }
     let config =
         patient_config().connector(pods.clone()).reconnect_delay(Duration::from_millis(5), Duration::from_millis(20));
-    let (client, subscription) = discovery::connect(dns.srv(), config).await.unwrap();
+    let (client, subscription) = discovery::connect(srv(&name_server), config).await.unwrap();
     let keys: Vec<String> = (0..1_000).map(|n| format!("key{n}")).collect();
     let places = || keys.iter().map(|key| client.locate(key).unwrap().unwrap().name().to_owned()).collect::<Vec<_>>();
     let before = places();
