@@ -46,7 +46,7 @@ mod candidates;
 mod explain;
 mod furc;
 #[cfg(test)]
-mod golden;
+mod golden_vectors;
 mod hash;
 mod jump;
 mod node;

@@ -1,26 +1,27 @@
 //! Test utilities of this workspace: real memcached and Prometheus processes, a proxy that injects network faults,
-//! recorded protocol exchanges, a checker for histories of writes, and reproducible seeds.
+//! a DNS server, recorded protocol exchanges, a checker for histories of writes, and reproducible seeds.
 //!
 //! Everything here panics when it fails, so that the test fails with the reason. If a program is missing, the message
 //! says how to install it.
 
 mod certificates;
-mod descriptors;
+pub mod dns;
 mod example;
+mod file_descriptors;
 pub mod history;
 mod memcached;
-mod port;
 pub mod prometheus;
 mod proxy;
-mod scratch;
 mod seed;
+mod temporary_directory;
+mod unused_port;
 pub mod vectors;
 
 pub use certificates::{Authority, Certificate, Dates};
-pub use descriptors::descriptor_limit;
 pub use example::{ExampleServer, example, example_output};
+pub use file_descriptors::descriptor_limit;
 pub use memcached::{Memcached, SASL_PASSWORD, SASL_USER};
-pub use port::unused_port;
 pub use proxy::{Close, Direction, Disconnect, Proxy, Rule, Rules, Splits};
-pub use scratch::scratch;
 pub use seed::{Seed, seed};
+pub use temporary_directory::scratch;
+pub use unused_port::unused_port;

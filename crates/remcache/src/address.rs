@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::distribution::Node;
 use crate::error::Error;
-use crate::percent::decoded_text;
+use crate::percent_encoding::decoded_text;
 
 /// The port of a server whose address has none.
 const DEFAULT_PORT: u16 = 11211;

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::Error;
-use crate::percent::{percent_decoded, percent_encoded};
+use crate::percent_encoding::{percent_decoded, percent_encoded};
 
 /// The keys of deletes that failed, of all servers of a client, in a file.
 ///

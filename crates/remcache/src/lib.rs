@@ -302,15 +302,15 @@ pub mod config;
 #[doc = include_str!("../docs/cookbook.md")]
 pub mod cookbook {}
 mod connection;
+mod connection_failure;
 pub mod discovery;
 mod error;
-mod failure;
 pub mod health;
 mod journal_file;
 pub mod migration;
 pub mod observe;
 pub mod ops;
-mod percent;
+mod percent_encoding;
 pub mod policy;
 mod reason;
 pub mod recipes;

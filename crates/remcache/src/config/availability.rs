@@ -1,7 +1,7 @@
 //! Settings for servers that are slow or down: circuit breaker, failover, retries, replicas, hedging.
 
 use super::Config;
-use super::preference::Preference;
+use super::preferred_servers::Preference;
 use crate::address::Endpoint;
 use crate::policy::{Failover, Hedge, Retries};
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use crate::address::Endpoint;
-use crate::failure::Failure;
+use crate::connection_failure::Failure;
 use crate::reason::Reason;
 
 /// A user and a password.

@@ -3,7 +3,7 @@ mod availability;
 pub(crate) mod credentials;
 pub(crate) mod journal;
 mod options;
-mod preference;
+mod preferred_servers;
 pub(crate) mod protocol;
 pub(crate) mod runtime;
 mod url;
@@ -22,7 +22,7 @@ use tokio::runtime::Handle;
 
 use crate::config::credentials::Source;
 use crate::config::journal::JournalSettings;
-use crate::config::preference::Preference;
+use crate::config::preferred_servers::Preference;
 use crate::config::runtime::ConnectionRuntime;
 use crate::config::url::Target;
 use crate::distribution::Distribution;

@@ -3,7 +3,7 @@
 use super::credentials::Credentials;
 use crate::address::{Endpoint, list, unix};
 use crate::error::Error;
-use crate::percent::{BAD_PERCENT, decoded_text, percent_decoded};
+use crate::percent_encoding::{BAD_PERCENT, decoded_text, percent_decoded};
 use crate::transport::tls::Tls;
 
 /// The parts of a URL, or of a list of addresses.

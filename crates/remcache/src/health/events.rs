@@ -11,7 +11,7 @@ use std::time::{Instant, SystemTime};
 use futures_core::Stream;
 use tokio::sync::broadcast::{Receiver, Sender, error::RecvError};
 
-use crate::failure::Failure;
+use crate::connection_failure::Failure;
 use crate::health::state::{ConnectionState, representative};
 use crate::observe::{ConnectionChanged, Observers, ServerChanged, ServerId};
 use crate::policy::TimeoutStreak;

@@ -57,7 +57,7 @@ mod event;
 mod guard;
 #[cfg(any(feature = "metrics", feature = "opentelemetry"))]
 mod metrics;
-mod name;
+mod operation_name;
 mod scope;
 mod server_id;
 #[cfg(feature = "spans")]
@@ -72,7 +72,7 @@ pub use metrics::facade::Metrics;
 pub use metrics::instruments::DURATION_BUCKETS;
 #[cfg(feature = "opentelemetry")]
 pub use metrics::otel::OtelMetrics;
-pub use name::OperationName;
+pub use operation_name::OperationName;
 pub use server_id::ServerId;
 #[cfg(feature = "spans")]
 pub use spans::{KeyVisibility, Spans};

@@ -15,7 +15,7 @@ use crate::connection::handshake::{Established, ProtocolCache, ReconnectState, R
 use crate::connection::io::{CloseReason, IoLoop};
 use crate::connection::shared::{NO_CREDENTIALS, TaskAction, TaskHandle};
 use crate::connection::watchdog;
-use crate::failure::Failure;
+use crate::connection_failure::Failure;
 use crate::health::state::ConnectionState;
 use crate::proto::Deadline;
 use crate::server::journal::{self, Journal};

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::config::journal::JournalSettings;
 use crate::connection::handshake::Negotiated;
-use crate::failure::Failure;
+use crate::connection_failure::Failure;
 use crate::journal_file::JournalFile;
 use crate::proto::{Connection, Deadline, InputBuffer, Limits, Operation, Output, Request, Status, Tag};
 use crate::time::after;

@@ -28,8 +28,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod examples;
-mod layers;
 mod multi;
+mod protocol_layer;
 mod servers;
 
 use std::future::{Future, IntoFuture};
@@ -125,7 +125,7 @@ fn features() -> Vec<(&'static str, Vec<&'static str>)> {
 const SOURCES: &str = concat!(
     include_str!("gem.rs"),
     include_str!("gem/examples.rs"),
-    include_str!("gem/layers.rs"),
+    include_str!("gem/protocol_layer.rs"),
     include_str!("gem/multi.rs"),
     include_str!("gem/servers.rs"),
 );

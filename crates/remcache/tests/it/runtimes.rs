@@ -4,9 +4,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod configured;
-mod ends;
 mod fairness;
-mod short;
+mod runtime_ends;
+mod short_lived;
 mod stalled;
 mod takeover;
 

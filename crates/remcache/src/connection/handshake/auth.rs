@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 
 use super::messages::{read_line, read_packet, send, unexpected_line, unexpected_reply};
 use crate::config::credentials::Credentials;
-use crate::failure::Failure;
+use crate::connection_failure::Failure;
 use crate::proto::binary::{Frame, Header, Opcode};
 use crate::proto::{InputBuffer, Operation, Status};
 

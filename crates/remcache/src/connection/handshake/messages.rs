@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::failure::Failure;
+use crate::connection_failure::Failure;
 use crate::proto::binary::{self, Frame};
 use crate::proto::{InputBuffer, ProtocolError};
 use crate::reason::Reason;

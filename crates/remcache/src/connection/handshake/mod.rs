@@ -14,7 +14,7 @@ use crate::address::Endpoint;
 use crate::config::Config;
 use crate::config::credentials::Credentials;
 use crate::config::protocol::ProtocolSetting;
-use crate::failure::Failure;
+use crate::connection_failure::Failure;
 use crate::proto::Protocol;
 use crate::time::after;
 use crate::transport::Stream;

@@ -14,7 +14,7 @@ use super::{no_version_within, open, run_until};
 use crate::address::Endpoint;
 use crate::config::Config;
 use crate::config::credentials::Credentials;
-use crate::failure::Failure;
+use crate::connection_failure::Failure;
 use crate::transport::Stream;
 
 /// The probe that succeeded last on any connection to a server, which the next connection tries first.

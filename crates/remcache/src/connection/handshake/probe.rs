@@ -6,7 +6,7 @@ use super::auth::{ExpectedReply, check_sasl_reply, check_token_reply, no_passwor
 use super::messages::{PacketError, read_line, read_packet, send, unexpected_line, unexpected_reply};
 use crate::config::credentials::Credentials;
 use crate::connection::shared::NO_CREDENTIALS;
-use crate::failure::Failure;
+use crate::connection_failure::Failure;
 use crate::proto::{InputBuffer, Operation, Output, Protocol, ProtocolError, Request, ServerVersion, Status, binary};
 use crate::transport::Stream;
 

@@ -12,7 +12,7 @@ use super::lifecycle::{MAX_STALL, TaskState};
 use super::{ConnectionHandle, ConnectionState, Inner};
 use crate::connection::handshake::Negotiated;
 use crate::connection::sync::MutexGuard;
-use crate::failure::Failure;
+use crate::connection_failure::Failure;
 use crate::observe::Established;
 use crate::policy::Tripped;
 use crate::proto::{Deadline, InputBuffer, Output, ProtocolError, Request, Status};

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use crate::address::Address;
-use crate::failure::Failure;
+use crate::connection_failure::Failure;
 use crate::transport::Stream;
 
 /// TLS settings, which cannot be constructed.

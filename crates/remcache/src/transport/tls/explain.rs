@@ -6,7 +6,7 @@ use std::{fmt, io};
 use tokio_rustls::rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
 
 use super::tls_error;
-use crate::failure::Failure;
+use crate::connection_failure::Failure;
 use crate::proto::ProtocolError;
 use crate::reason::Reason;
 

@@ -19,7 +19,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 
 use crate::address::Address;
-use crate::failure::Failure;
+use crate::connection_failure::Failure;
 use crate::transport::Stream;
 use crate::transport::tls::peer_alert::RecordedStart;
 pub(crate) use explain::failure;
