@@ -16,6 +16,7 @@ pub const SRV: u16 = 33;
 
 /// The name server's answer to one type of query.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub enum Answer {
     /// The name exists but has no records of this type.
     #[default]
