@@ -1,6 +1,8 @@
 //! `keys` and `watch`: the keys of the servers, and their events.
 
-use std::io::Read as _;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Shutdown, TcpListener};
+use std::thread;
 
 use remcache_testkit::Memcached;
 use serde_json::Value;
@@ -139,7 +141,7 @@ fn events_are_printed_as_they_happen() {
     let watch = |format: &str| {
         let watching =
             remcache(["watch", "fetchers", "mutations", "--for", "1s", "-f", format]).servers(server.addr()).spawn();
-        std::thread::sleep(std::time::Duration::from_millis(300));
+        thread::sleep(std::time::Duration::from_millis(300));
         remcache(["set", "greeting", "Hello"]).servers(server.addr()).run().exits(0);
         remcache(["get", "greeting"]).servers(server.addr()).run().exits(0);
         let output = watching.wait_with_output().expect("it ends");
@@ -261,4 +263,37 @@ fn keys_on_standard_input_can_hold_any_bytes() {
     assert_eq!(prefixed.text(), "1\n");
     let run = remcache(["exists", "--ndjson", "-"]).input("{\"key\":\"a\"}\n\nnonsense\n").servers(server.addr()).run();
     assert!(run.exits(2).stderr.contains("line 3: "));
+}
+
+/// A server that closes the connection after the first line of its list, as one that is killed does.
+fn server_that_dies_while_it_lists() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it listens").to_string();
+    thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let mut answers = client.try_clone().expect("a descriptor is free");
+            for line in BufReader::new(client).lines().map_while(Result::ok) {
+                let answer = match line.split(' ').next() {
+                    Some("version") => "VERSION 1.6.18\r\n",
+                    Some("lru_crawler") => "key=a exp=-1 la=1 cas=1 fetch=no cls=1 size=60\n",
+                    _ => "ERROR\r\n",
+                };
+                if answers.write_all(answer.as_bytes()).is_err() || answer.starts_with("key") {
+                    break;
+                }
+            }
+            let _ = answers.shutdown(Shutdown::Both);
+        }
+    });
+    address
+}
+
+#[test]
+fn a_server_that_dies_while_it_lists_is_named() {
+    let server = server_that_dies_while_it_lists();
+    let args = ["keys", "--protocol", "text", "--timeout", "20s"];
+    let run = remcache(args).servers(&server).run();
+    assert_ne!(run.exit, Some(0), "{run:?}");
+    assert!(run.stderr.contains(&server) && run.stderr.contains("closed the connection"), "{run:?}");
+    assert!(!run.stderr.contains("binary"), "{run:?}");
 }

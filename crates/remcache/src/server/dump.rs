@@ -155,7 +155,7 @@ impl<T> ItemStream<T> {
     async fn peek(&mut self) -> Result<Option<Error>, Error> {
         let State::Reading { stream, input, expected } = &mut self.state else { return Ok(None) };
         while !input.as_slice().contains(&b'\n') {
-            fill(&mut **stream, input).await?;
+            fill(&mut **stream, input, CLOSED_AT_ONCE).await?;
         }
         // Decoded from a copy, because any other line is read by `next`.
         let mut copy = InputBuffer::new();
@@ -174,7 +174,7 @@ impl<T> ItemStream<T> {
             if let Some(read) = take(input, *expected)? {
                 return Ok(read);
             }
-            let filling = fill(&mut **stream, input);
+            let filling = fill(&mut **stream, input, "the server closed the connection");
             match self.silence {
                 None => filling.await?,
                 Some(silence) => timeout(silence, filling).await.unwrap_or_else(|_| {
@@ -209,9 +209,10 @@ fn take(input: &mut InputBuffer, expected: ReplyShape) -> Result<Option<Read>, E
     }
 }
 
-async fn fill(stream: &mut dyn Stream, input: &mut InputBuffer) -> Result<(), Error> {
+/// Reads once; `closed` describes the error of a closed connection.
+async fn fill(stream: &mut dyn Stream, input: &mut InputBuffer, closed: &str) -> Result<(), Error> {
     match stream.read_buf(input.spare_capacity()).await {
-        Ok(0) => Err(lost("the server closed the connection: it may speak the binary protocol alone")),
+        Ok(0) => Err(lost(closed)),
         Ok(count) => {
             input.record_read(count);
             Ok(())
@@ -223,6 +224,9 @@ async fn fill(stream: &mut dyn Stream, input: &mut InputBuffer) -> Result<(), Er
 fn lost(reason: &str) -> Error {
     Error::new(ErrorKind::Disconnected(Delivery::MaybeSent), reason)
 }
+
+/// The reason of a connection that was closed before the first line.
+const CLOSED_AT_ONCE: &str = "the server closed the connection: it may speak the binary protocol alone";
 
 /// The pause before a request to a busy server is repeated.
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
