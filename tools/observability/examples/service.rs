@@ -58,7 +58,10 @@ async fn main() -> Result<(), Box<dyn StdError>> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", listener.local_addr()?);
     axum::serve(listener, app).with_graceful_shutdown(interrupted()).await?;
-    telemetry.shut_down()
+    if let Err(error) = telemetry.shut_down() {
+        eprintln!("the last traces and metrics were not exported: {error}; is there a collector?");
+    }
+    Ok(())
 }
 
 /// The exporters of the process.
