@@ -74,6 +74,12 @@ struct ServerHandles<B: Backend> {
 /// The handles of one operation with one outcome, at one server.
 struct OperationHandles<B: Backend> {
     duration: B::Histogram,
+    /// Of an operation that reads.
+    reads: Option<ReadHandles<B>>,
+}
+
+/// The handles for the keys of an operation that reads.
+struct ReadHandles<B: Backend> {
     hits: B::Counter,
     misses: B::Counter,
     rows: B::Histogram,
@@ -99,11 +105,14 @@ impl<B: Backend> ServerHandles<B> {
 impl<B: Backend> OperationHandles<B> {
     fn new(backend: &B, server: Option<&ServerId>, operation: OperationName, outcome: Outcome) -> Self {
         let labels = Labels { server, operation: Some(operation), ..Labels::default() };
-        Self {
-            duration: backend.histogram(&all::DURATION, &Labels { outcome: Some(outcome), ..labels }),
+        let reads = || ReadHandles {
             hits: backend.counter(&all::HITS, &labels),
             misses: backend.counter(&all::MISSES, &labels),
             rows: backend.histogram(&all::ROWS, &labels),
+        };
+        Self {
+            duration: backend.histogram(&all::DURATION, &Labels { outcome: Some(outcome), ..labels }),
+            reads: operation.is_read().then(reads),
         }
     }
 }
@@ -119,14 +128,15 @@ impl<B: Backend> Metering<B> {
 
     fn record(&self, end: &OperationFinished<'_>, handles: &OperationHandles<B>) {
         handles.duration.record(end.duration.as_secs_f64());
-        for (counter, count) in [(&handles.hits, end.hits), (&handles.misses, end.misses)] {
+        let Some(reads) = &handles.reads else { return };
+        for (counter, count) in [(&reads.hits, end.hits), (&reads.misses, end.misses)] {
             if count > 0 {
                 counter.add(count as u64);
             }
         }
         // Of one key the counters say as much.
-        if end.operation.is_read() && end.keys > 1 {
-            handles.rows.record(end.hits as f64);
+        if end.keys > 1 {
+            reads.rows.record(end.hits as f64);
         }
     }
 }

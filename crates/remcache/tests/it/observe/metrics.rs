@@ -51,6 +51,7 @@ fn counters_match_the_operations() {
     assert_eq!(value(count, r#"operation="increment",outcome="NonNumericValue""#), "1");
     assert_eq!(value("memcached_client_hits_total", r#"operation="get""#), "2");
     assert_eq!(value("memcached_client_misses_total", r#"operation="get_many""#), "2");
+    assert!(!text.contains(r#"hits_total{operation="set""#), "only reads have hits and misses:\n{text}");
     assert_eq!(value("memcached_client_bytes_total", r#"direction="received""#), "15");
     assert_eq!(value("memcached_client_server_state", r#"state="closed""#), "1");
     assert!(text.contains(r#"le="0.00005""#), "the first bucket is 50 µs:\n{text}");
