@@ -113,6 +113,8 @@ struct Caller {
     cache: Cache<u64>,
     random: fastrand::Rng,
     sums: Sums,
+    /// Whether the last operation found its server down.
+    is_down: bool,
 }
 
 impl Caller {
@@ -120,12 +122,16 @@ impl Caller {
         let rule = FixedWindow::new(1_000, MINUTE);
         let limiter = Limiter::new(client, "limit", rule).unwrap().on_unavailable(OnUnavailable::FailClosed);
         let cache = Cache::new(client, "typed", Codec::integer());
-        Self { client: client.clone(), limiter, cache, random, sums: Sums::default() }
+        Self { client: client.clone(), limiter, cache, random, sums: Sums::default(), is_down: false }
     }
 
     async fn run(mut self, operations: u64) -> Sums {
         for _ in 0..operations {
             self.call_one().await;
+            if std::mem::take(&mut self.is_down) {
+                // Otherwise most operations would be refused while their server is down.
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
         }
         self.sums
     }
@@ -146,6 +152,7 @@ impl Caller {
     }
 
     fn end(&mut self, operation: OperationName, outcome: Outcome, counts: (usize, usize, usize)) {
+        self.is_down = matches!(outcome, Outcome::Failed(ErrorKind::Disconnected(_)));
         self.sums.end(operation, outcome);
         if is_counted(operation) {
             self.sums.read(counts);
@@ -308,7 +315,8 @@ async fn check(config: Config) {
 }
 
 fn config(protocol: ProtocolSetting) -> Config {
-    Config::new().breaker(0).protocol(protocol)
+    let (first, longest) = (Duration::from_millis(1), Duration::from_millis(5));
+    Config::new().breaker(0).protocol(protocol).reconnect_delay(first, longest)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
