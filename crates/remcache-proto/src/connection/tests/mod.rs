@@ -378,6 +378,18 @@ fn the_limit_of_abandoned_requests_counts_from_the_last_excess() {
 }
 
 #[test]
+fn as_many_abandoned_requests_as_allowed_are_no_excess() {
+    let patient = Limits { max_abandoned: (2, SECOND), max_overdue: SECOND * 60, ..Limits::default() };
+    let mut harness = Harness::new(patient, 7);
+    let request_ids: Vec<_> = (0..3).map(|tag| harness.submit(&Request::get("a"), tag, 0).unwrap()).collect();
+    harness.sent();
+    request_ids[..2].iter().for_each(|request_id| harness.connection.abandon(*request_id, harness.start));
+    harness.connection.abandon(request_ids[2], harness.at(900));
+    harness.connection.handle_timeout(harness.at(1899)).unwrap();
+    assert_eq!(harness.connection.handle_timeout(harness.at(1900)), Err(ProtocolError::TooManyAbandoned(3)));
+}
+
+#[test]
 fn a_write_contains_whole_requests_or_one_longer_request() {
     // With a key of 3 bytes, a get has 27 bytes, and a set of n bytes 35 + n.
     let get = || Request::get("key");
