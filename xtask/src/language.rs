@@ -5,7 +5,7 @@ mod word_list;
 use crate::step::output_of;
 use crate::{Failure, root};
 use std::fs;
-use word_list::WordList;
+use word_list::{WordList, tokens};
 
 /// Counts the phrases in all files, prints the counts, and fails if there are more than the limit allows.
 ///
@@ -92,15 +92,14 @@ impl Report {
 
     fn search(&mut self, words: &WordList, file: &str, text: &str) {
         let is_prose = file.ends_with(".md");
+        let phrases = words.phrases.iter().enumerate().filter(|(_, entry)| !words.allows(file, &entry.text));
+        let phrases: Vec<_> = phrases.collect();
         for (index, line) in text.lines().enumerate() {
             self.lines += 1;
             let comment = if is_prose { line } else { line.split_once(comment_marker(file)).map_or("", |(_, it)| it) };
-            for (phrase, entry) in words.phrases.iter().enumerate() {
-                if words.allows(file, &entry.text) {
-                    continue;
-                }
-                let searched = if entry.comments_only { comment } else { line };
-                for _ in 0..entry.count(searched) {
+            let (all, commented) = (tokens(line), tokens(comment));
+            for &(phrase, entry) in &phrases {
+                for _ in 0..entry.count(if entry.comments_only { &commented } else { &all }) {
                     let (file, line, line_number) = (file.to_owned(), line.to_owned(), index + 1);
                     self.occurrences.push(Occurrence { file, line_number, line, phrase });
                 }

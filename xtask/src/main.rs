@@ -88,7 +88,7 @@ const COMMANDS: &[Subcommand] = &[
     },
     Subcommand {
         name: "check-features",
-        about: "lints without features, with each feature, and with pairs of features, with cargo-hack",
+        about: "lints without features, with each feature, and with pairs of features, with cargo-hack; tests messages about missing ones",
         run: |_| published::check_features(),
     },
     Subcommand {

@@ -74,8 +74,7 @@ impl Phrase {
     }
 
     /// Returns how often the phrase occurs in a line.
-    pub(super) fn count(&self, line: &str) -> usize {
-        let tokens = tokens(line);
+    pub(super) fn count(&self, tokens: &[Token]) -> usize {
         (0..tokens.len()).filter(|&start| self.is_at(&tokens[start..])).count()
     }
 
@@ -96,13 +95,14 @@ impl Phrase {
 
 /// A word of a line, in lower case.
 #[derive(Debug)]
-struct Token {
+pub(super) struct Token {
     word: String,
     /// Whether only white space is between this word and the one before.
     follows_space: bool,
 }
 
-fn tokens(line: &str) -> Vec<Token> {
+/// Returns the words of a line.
+pub(super) fn tokens(line: &str) -> Vec<Token> {
     let mut tokens = Vec::new();
     let mut rest = line;
     loop {
@@ -129,7 +129,7 @@ mod tests {
 
     fn count(phrase: &str, line: &str) -> usize {
         let list = WordList::parse(&format!("limit 0\n{phrase} => other\n")).unwrap();
-        list.phrases[0].count(line)
+        list.phrases[0].count(&tokens(line))
     }
 
     #[test]
