@@ -83,7 +83,7 @@ fn ensure_installed(package: &str, version: &[&str]) -> Result<(), Failure> {
     })
 }
 
-/// Lints the packages with features: without any, with each alone, and with each pair of groups, with cargo-hack; and tests
+/// Lints the packages with features: without any, with each alone, and with each pair of groups, with cargo-hack. Tests
 /// what the tool says where a feature is missing.
 pub(crate) fn check_features() -> Result<(), Failure> {
     tools::ensure(&[Need::Tests])?;
@@ -153,8 +153,7 @@ fn selection(packages: &[impl AsRef<str>]) -> Vec<String> {
 pub(crate) const PACKAGES: &[&str] =
     &["remcache-proto", "remcache-distribution", "remcache-server", "remcache", "remcache-cli"];
 const WITHOUT_IO: &[&str] = &["remcache-proto", "remcache-distribution"];
-/// Features whose code does not depend on each other: they are combined with the other features as one, because all pairs
-/// would take twice the time.
+/// Independent features, which the pairs enable together: each pair of them would double the time.
 const FEATURE_GROUPS: &[&str] = &["json,msgpack,postcard", "zstd,lz4,deflate", "metrics,opentelemetry"];
 const WITH_FEATURES: &[&str] = &["remcache", "remcache-server", "remcache-cli", "remcache-cached", "remcache-opendal"];
 

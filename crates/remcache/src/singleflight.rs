@@ -2,7 +2,6 @@
 //! enough.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -134,16 +133,17 @@ impl SingleFlight {
     /// A refresh that only waits for another process yields to one that does more, or waits for another item.
     pub(crate) fn begin_refresh(&self, key: &[u8], watched: Option<u64>) -> Option<u64> {
         let id = self.advance_clock();
-        match lock(&self.refreshes).entry(key.to_vec()) {
-            Entry::Occupied(mut entry) => {
-                let gives_way = entry.get().watched.is_some() && entry.get().watched != watched;
-                gives_way.then(|| entry.insert(Refresh { id, watched, deferred: None })).map(|_| id)
-            }
-            Entry::Vacant(entry) => {
-                entry.insert(Refresh { id, watched, deferred: None });
-                Some(id)
-            }
+        let refresh = Refresh { id, watched, deferred: None };
+        let mut refreshes = lock(&self.refreshes);
+        let gives_way = |known: &Refresh| known.watched.is_some() && known.watched != watched;
+        if refreshes.get(key).is_some_and(|known| !gives_way(known)) {
+            return None;
         }
+        let replaced = refreshes.insert(key.to_vec(), refresh);
+        // As in `defer_release`.
+        drop(refreshes);
+        drop(replaced);
+        Some(id)
     }
 
     /// Turns a waiting refresh into an active one; returns `false` if it was replaced.

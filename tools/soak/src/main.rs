@@ -37,7 +37,7 @@ struct CommandLine {
     /// With --pipelines: divide the numbers of keys and values by this
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     share: u32,
-    /// Run the callers of the mixed load on Tokio runtimes of their own that start and end all the time, and drop some calls
+    /// Run the callers of the mixed load on short-lived Tokio runtimes, and drop some calls
     #[arg(long, conflicts_with_all = ["flapping", "pipelines"])]
     runtimes: bool,
     /// The timeout of each request, in seconds

@@ -47,8 +47,8 @@ pub(crate) struct Worker {
 const KEYS: usize = 20;
 /// How long a short runtime runs, in milliseconds.
 const RUNTIME_MILLIS: RangeInclusive<u64> = 1..=200;
-/// A call that ends this much later than its timeout allows hangs. Calls with many keys, and retries on a new connection,
-/// extend the deadline.
+/// A call that ends this much later than its timeout allows hangs. Calls with many keys, and retries on a new
+/// connection, extend the deadline.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Worker {
@@ -65,7 +65,7 @@ impl Worker {
 
     /// Makes calls on one runtime after the other until the end, and drops some of them.
     ///
-    /// A runtime that ends takes the connections with it that were opened on it, of which other callers wait for replies.
+    /// When a runtime ends, the connections that were opened on it close, while other callers wait for replies.
     ///
     /// # Errors
     /// The first wrong result, or a runtime that could not be started.

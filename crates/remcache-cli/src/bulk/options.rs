@@ -18,7 +18,8 @@ pub(crate) struct BulkOptions {
     #[arg(long, value_name = "N", value_parser = value::count)]
     pub(crate) rate: Option<u64>,
 
-    /// How long to wait for a server that stops answering; then its items fail
+    /// How long to wait for a server that stops answering; then a command that stores items there ends, and items to be
+    /// read from it fail
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = value::duration)]
     wait: Duration,
 

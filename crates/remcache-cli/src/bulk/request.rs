@@ -83,6 +83,10 @@ impl Requester {
         count: usize,
         request: impl Fn(usize) -> Request<'r> + Send,
     ) -> Vec<FinalReply> {
+        if count == 0 {
+            // An empty batch is no sign that the server answers again.
+            return Vec::new();
+        }
         let first = self.send_once((0..count).map(&request).collect()).await;
         let mut replies: Vec<FinalReply> =
             first.into_iter().map(|reply| FinalReply { reply, maybe_executed: false }).collect();
@@ -151,13 +155,12 @@ impl Requester {
 
     /// Since when requests are not answered, which may be now: then the wait is reported, with the reason of this one.
     fn unanswered_since(&self, request: &Request<'_>, reply: &FinalReply) -> Instant {
-        let mut since = self.unanswered_since.lock().unwrap_or_else(PoisonError::into_inner);
-        *since.get_or_insert_with(|| {
-            if !self.wait.limit.is_zero() && !self.has_given_up() {
-                self.report_wait(request, &reply.reply);
-            }
-            Instant::now()
-        })
+        let now = Instant::now();
+        let since = *self.unanswered_since.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(now);
+        if since == now && !self.has_given_up() {
+            self.report_wait(request, &reply.reply);
+        }
+        since
     }
 
     fn report_wait(&self, request: &Request<'_>, reply: &Reply) {
@@ -174,8 +177,8 @@ impl Requester {
         }
     }
 
-    /// Notes that a whole batch was answered. A cluster stays given up, because its run stops; one server does not,
-    /// because its run goes on with the others and with it.
+    /// Records that a whole batch was answered. A source that was given up is waited for again the next time; a
+    /// destination stays given up, because that ends the run.
     fn note_answers(&self) {
         *self.unanswered_since.lock().unwrap_or_else(PoisonError::into_inner) = None;
         if let Target::Server(_) = self.target {

@@ -55,7 +55,7 @@ pub(super) async fn run_in(command: Command, session: &mut Session) -> Outcome {
         session
             .output
             .notes()
-            .print("--protocol binary: a server with a password file (-Y) does not answer it; leave it out");
+            .print("if it is up, leave out --protocol binary: a server with a password file (-Y) does not answer it");
     }
     match (outcome, session.output.flush()) {
         (Ok(_), Err(error)) => Err(error.into()),

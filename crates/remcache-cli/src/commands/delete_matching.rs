@@ -40,7 +40,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     selection: Selection,
 
-    /// Delete only items on a server where no client looks for them, left over from another list of servers
+    /// Delete only items that are not on the first server of their key, left over from another list of servers (with
+    /// replicas=N in the URL, the replicas too)
     #[arg(long)]
     misplaced: bool,
 

@@ -61,7 +61,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     }
 }
 
-/// Returns the metrics of the tool's own requests. The process has one recorder, also if `shell` runs the command again.
+/// Returns the metrics of the tool's own requests. The process has one recorder, even if `shell` repeats the command.
 fn own_metrics() -> Result<&'static PrometheusHandle, Failure> {
     static OWN: OnceLock<PrometheusHandle> = OnceLock::new();
     if let Some(own) = OWN.get() {

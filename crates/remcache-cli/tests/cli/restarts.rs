@@ -1,4 +1,4 @@
-//! `load` and `copy` while servers are down: they wait, and print where to continue when they stop.
+//! Bulk commands while servers are down: they wait, and print where to continue when they stop.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Output};
@@ -139,14 +139,16 @@ fn bulk_commands_wait_for_a_server_that_stops_answering() {
         &["copy", "--from", &from_address, "--to", &to_address],
         &["delete-matching", "k:*", "--yes"],
     ] {
-        let options = ["--rate", "1000", "--wait", LONG, "--timeout", "300ms"];
-        let mut child = remcache(args.iter().chain(&options)).servers(&from_address).spawn();
+        let options = ["--rate", "500", "--wait", LONG, "--timeout", "2s"];
         let requests = || {
             let stats = remcache(["stats", "-f", "ndjson"]).servers(&from_address).run().json();
             stats["stats"]["get_hits"].as_u64().unwrap() + stats["stats"]["delete_hits"].as_u64().unwrap()
         };
         let before = requests();
-        while requests() == before {}
+        let mut child = remcache(args.iter().chain(&options)).servers(&from_address).spawn();
+        while requests() == before {
+            assert!(child.try_wait().unwrap().is_none(), "{args:?} ended early");
+        }
         from.stop();
         let mut errors = BufReader::new(child.stderr.take().expect("a pipe")).lines();
         let waits = format!("{from_address}: ");
@@ -169,9 +171,11 @@ fn a_dump_continues_without_a_server_that_stays_down() {
     let args = ["dump", "--rate", "1000", "--wait", "300ms", "--timeout", "20s", "--misplaced", "take"];
     // Into a file, because nothing reads the output while it runs.
     let file = directory.path().join("dump.ndjson");
-    let child = remcache(args).arg(&file).servers(&servers).spawn();
+    let mut child = remcache(args).arg(&file).servers(&servers).spawn();
     let gets = || remcache(["stats", "-f", "ndjson"]).servers(dying.addr()).run().json()["stats"]["get_hits"].as_u64();
-    while gets() == Some(0) {}
+    while gets() == Some(0) {
+        assert!(child.try_wait().unwrap().is_none(), "it ended early");
+    }
     let address = dying.addr();
     dying.kill();
     let (output, errors) = end(child);

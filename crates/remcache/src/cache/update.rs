@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::observe;
 use crate::observe::OperationName;
 use crate::ops::builder::kind::FetchWithSentinels;
-use crate::ops::primary::PinnedRoute;
+use crate::ops::pinned_route::PinnedRoute;
 use crate::proto::Request;
 use crate::recipes::fetch::Loaded;
 use crate::recipes::recipe::Recipe;

@@ -10,7 +10,7 @@ pub(crate) mod multi;
 pub(crate) mod multi_builder;
 pub(crate) mod observed;
 pub(crate) mod outcomes;
-pub(crate) mod primary;
+pub(crate) mod pinned_route;
 pub(crate) mod requests;
 pub(crate) mod server;
 pub(crate) mod single;

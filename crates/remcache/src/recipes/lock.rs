@@ -24,6 +24,9 @@ impl Client {
     /// operations that must not happen twice with the [fencing token](Lock::fencing_token). Servers count
     /// whole seconds, and may expire a lock up to one second early.
     ///
+    /// With [failover](crate::config::Config::failover), a lock that is acquired while the key's server is down expires
+    /// after `max_ttl` at the latest, whatever its TTL: renew it in time, and check the fencing token.
+    ///
     /// The lock is an item under this key: use keys that hold nothing else.
     ///
     /// ```

@@ -141,6 +141,9 @@ impl OwnedItem {
 
     /// Extends the ownership under a new CAS value; returns `false` if it was lost.
     pub(crate) async fn renew(&mut self, client: &Client, flags: u32, ttl: Duration) -> Result<bool, Error> {
+        if !self.is_on_current_route(client) {
+            return Ok(false);
+        }
         for _ in 0..2 {
             let set = Request::set(&self.key[..], &self.token).flags(flags).ttl(ttl).cas(self.cas);
             let change = self.ask::<Store>(client, set).await?;
@@ -152,7 +155,7 @@ impl OwnedItem {
             // was executed but its reply was lost.
             let item = self.ask::<FetchWithSentinels>(client, Request::get(&self.key[..])).await?;
             match item.filter(|item| item.value == self.token) {
-                Some(item) => self.cas = client.primary(&self.key).checked_cas(item.cas)?,
+                Some(item) => self.cas = client.pinned(&self.key, self.route.copies.first()).checked_cas(item.cas)?,
                 None => break,
             }
             if change.is_applied() {
@@ -161,6 +164,14 @@ impl OwnedItem {
         }
         self.is_disarmed = true;
         Ok(false)
+    }
+
+    /// Returns whether other clients still look for the item on its server: the server list may have changed.
+    fn is_on_current_route(&self, client: &Client) -> bool {
+        let key = [&client.config().namespace[..], &self.key].concat();
+        let current = client.cluster().route(&key, client.config().replicas);
+        let mut servers = current.copies.iter().chain(&current.fallback);
+        self.route.copies.first().is_some_and(|own| servers.any(|server| Arc::ptr_eq(server, own)))
     }
 
     /// Releases the key; returns `false` if it was no longer owned.

@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind};
 use crate::observe;
 use crate::observe::OperationName;
 use crate::ops::builder::kind::{Delete, FetchWithSentinels, Store};
-use crate::ops::primary::PinnedRoute;
+use crate::ops::pinned_route::PinnedRoute;
 use crate::proto::{Request, Ttl};
 use crate::recipes::recipe::Recipe;
 use crate::result::{Item, WriteOutcome};

@@ -71,6 +71,7 @@ impl Route {
                 self.copies.swap(0, index);
                 self.pinned()
             }
+            // A fallback, or a server that has left the list; without failover there is no cap.
             None => Self { is_on_fallback: true, ..Self::to(Arc::clone(server)) },
         }
     }

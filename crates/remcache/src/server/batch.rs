@@ -219,7 +219,7 @@ impl ServerBatch {
             0 => {
                 let next = self.indices.get(self.submitted);
                 let length = next.map_or(0, |index| sink.request(*index as usize).value().len());
-                // If there was a turn for this length, another caller was faster; the queue position is kept.
+                // If it waited for this length, another caller was faster; the queue position is kept.
                 if self.capacity_wait.as_ref().is_none_or(|wait| wait.length() != length) {
                     self.capacity_wait = Some(self.queue(length, now, cx.waker()));
                 }

@@ -226,7 +226,7 @@ fn lost(reason: &str) -> Error {
 }
 
 /// The reason of a connection that was closed before the first line.
-const CLOSED_AT_ONCE: &str = "the server closed the connection: it may speak the binary protocol alone";
+const CLOSED_AT_ONCE: &str = "the server closed the connection: it may support only the binary protocol";
 
 /// The pause before a request to a busy server is repeated.
 const BUSY_PAUSE: Duration = Duration::from_millis(100);

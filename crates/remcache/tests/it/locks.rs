@@ -88,6 +88,16 @@ async fn holders_of_a_lock_exclude_each_other() {
 }
 
 #[tokio::test]
+async fn a_lock_whose_server_has_left_the_list_is_lost() {
+    let servers = [Memcached::start(&[]), Memcached::start(&[])];
+    let client = client_at(&servers[0].addr(), ProtocolSetting::Auto);
+    let mut lock = client.lock("lock", LONG).await.unwrap().acquired().unwrap();
+    client.set_servers([servers[1].addr()]).unwrap();
+    assert!(client.lock("lock", LONG).await.unwrap().is_acquired(), "other clients ask the new server");
+    assert_eq!(lock.renew().await.unwrap_err().kind(), ErrorKind::Conflict);
+}
+
+#[tokio::test]
 async fn a_renewed_lock_is_kept_and_an_expired_one_is_reported() {
     on_all_servers(async |one, other, protocol| {
         let mut lock = one.lock("lock", LONG).await.unwrap().acquired().unwrap();

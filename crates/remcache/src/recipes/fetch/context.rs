@@ -13,7 +13,7 @@ use super::{Found, Loaded};
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::ops::builder::{Command, Kind, Located};
-use crate::ops::primary::PinnedRoute;
+use crate::ops::pinned_route::PinnedRoute;
 use crate::proto::{Protocol, Reply, Status, Ttl};
 use crate::recipes::fetch::lookup::LookupGuard;
 use crate::recipes::fetch::refresh_item;

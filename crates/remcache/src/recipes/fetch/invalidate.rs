@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind};
 use crate::observe;
 use crate::observe::OperationName;
 use crate::ops::builder::kind::{Delete, FetchWithSentinels, Inspect};
-use crate::ops::primary::PinnedRoute;
+use crate::ops::pinned_route::PinnedRoute;
 use crate::proto::{MetaOptions, Protocol, Request, Ttl};
 use crate::recipes::fetch::refresh_item;
 use crate::recipes::fetch::refresh_item::RefreshItem;

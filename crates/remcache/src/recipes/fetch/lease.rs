@@ -54,14 +54,13 @@ impl Lease {
         version: ItemVersion,
         due: RefreshRight,
     ) -> Result<Option<Self>, Error> {
-        let pinned = ctx.pinned(&version);
         match due {
             RefreshRight::No | RefreshRight::Lost => Ok(None),
             RefreshRight::Won => Ok(Some(Self::won(ctx, version))),
             RefreshRight::Open => {
                 let recache = ctx.freshness.due_below();
                 let options = MetaOptions::new().without_value().recache(recache);
-                let reply = pinned.call(Request::get(ctx.key).meta(options)).await;
+                let reply = ctx.pinned(&version).call(Request::get(ctx.key).meta(options)).await;
                 let is_won = reply.info.as_ref().is_some_and(|info| info.won);
                 match reply.status {
                     Status::NoError => Ok(is_won.then(|| Self::won(ctx, ItemVersion { cas: reply.cas, ..version }))),
@@ -73,7 +72,7 @@ impl Lease {
                 let later = RefreshItem::new(hash, ctx.freshness.lease);
                 let refresh_key = refresh_item::key_of(ctx.client, ctx.key);
                 let request = later.request(&refresh_key, ctx.freshness.stored_ttl()).cas(refresh_cas);
-                let changed = pinned.ask::<Store>(request).await?;
+                let changed = ctx.pinned(&version).ask::<Store>(request).await?;
                 let owned = changed.is_applied().then(|| ctx.owned(version));
                 let kind = Kind::RefreshItem(hash, ctx.freshness.stored_ttl());
                 Ok(owned.map(|owned| Self { owned, kind }))
@@ -138,7 +137,9 @@ impl Lease {
     /// not refreshed before it expires.
     fn store_refresh_item(&self, loaded: &Loaded, freshness: &FetchPolicy) {
         let OwnedItem { client, key, .. } = &self.owned;
-        if freshness.due_below().is_zero() || client.protocol_of(key) == Some(Protocol::Meta) {
+        // Values on a fallback are not refreshed ahead.
+        let has_none = freshness.due_below().is_zero() || self.owned.route.is_on_fallback;
+        if has_none || client.protocol_of(key) == Some(Protocol::Meta) {
             return;
         }
         let refresh_item = RefreshItem::new(refresh_item::hash(loaded.flags, &loaded.bytes), freshness.due_after());

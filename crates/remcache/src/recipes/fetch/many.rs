@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use tokio::task::JoinError;
 use tokio::time::{Instant, sleep};
 
@@ -14,9 +15,10 @@ use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::observe;
 use crate::observe::OperationName;
+use crate::ops::call::Call;
 use crate::ops::call_many::CallMany;
 use crate::ops::outcomes::Outcomes;
-use crate::proto::{Request, Status};
+use crate::proto::{Reply, Request, Status};
 use crate::recipes::fetch_policy::FetchPolicy;
 use crate::recipes::ownership::{ItemVersion, OwnedItem};
 use crate::recipes::recipe::Recipe;
@@ -286,9 +288,7 @@ impl<'a> Batch<'a> {
         }
         // A lease without anything to store is released by dropping it.
         leases.retain(|(_, found)| found.is_some() || self.freshness.negative.is_some());
-        let request =
-            |(owned, found): &(OwnedItem, Found)| (self.request(owned, found.clone()), Route::clone(&owned.route));
-        let replies = CallMany::on_routes(self.client, leases.iter().map(request)).await;
+        let replies = self.store(&leases).await;
         for ((mut owned, _), reply) in leases.into_iter().zip(replies) {
             match reply.status {
                 // Stored, or another client has changed the key.
@@ -296,6 +296,17 @@ impl<'a> Batch<'a> {
                 _ => tracing::debug!(status = %reply.status, "could not store a loaded value"),
             }
         }
+    }
+
+    async fn store(&self, leases: &[(OwnedItem, Found)]) -> Vec<Reply> {
+        let requests =
+            leases.iter().map(|(owned, found)| (self.request(owned, found.clone()), Route::clone(&owned.route)));
+        if self.client.config().replicas == 1 {
+            return CallMany::on_routes(self.client, requests).await;
+        }
+        // Only single calls delete the item at the other replicas.
+        let call = |(request, route)| Call::on_route(self.client, request, route).guarded(true);
+        join_all(requests.map(call)).await
     }
 
     fn request(&self, owned: &OwnedItem, found: Found) -> Request<'static> {

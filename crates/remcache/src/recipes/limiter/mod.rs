@@ -203,11 +203,11 @@ impl Limiter {
             // Once the stored instant has passed, the item is equivalent to none.
             let ttl = Duration::from_nanos(used_up - now).saturating_add(Duration::from_secs(2));
             let value = used_up.to_string();
-            let request = match cas {
-                Some(cas) => Request::set(key, value).cas(cas),
-                None => Request::add(key, value),
+            let change = match cas {
+                Some(cas) => pinned.ask::<Store>(Request::set(key, value).cas(cas).ttl(ttl)).await?,
+                // All callers add on the same server, whichever replica they prefer to read.
+                None => client.add(key, value).ttl(ttl).await?,
             };
-            let change = pinned.ask::<Store>(request.ttl(ttl)).await?;
             if change.is_applied() {
                 return Ok(decision);
             }

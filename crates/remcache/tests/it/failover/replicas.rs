@@ -1,5 +1,8 @@
 //! Replicas and hedged reads.
 
+use remcache::Error;
+use remcache::recipes::FetchPolicy;
+
 use super::*;
 
 // ---- Replicas ----
@@ -59,6 +62,26 @@ async fn read_modify_write_operations_run_once_and_delete_the_other_replicas() {
 }
 
 // ---- Hedges ----
+
+#[tokio::test]
+async fn values_loaded_for_many_keys_are_deleted_at_the_other_replicas() {
+    let servers = embedded(2).await;
+    let client = client_of(&servers, patient_config().replicas(2));
+    let (primary, other) = (servers[0].address(), servers[1].address());
+    let key = key_of(&client, &primary);
+    let load = |keys: Vec<String>| {
+        let (client, other) = (client.clone(), other.clone());
+        async move {
+            // As if a delete had not reached this replica.
+            handle(&client, &other).call(Request::set(&*keys[0], "old")).await;
+            Ok::<_, Error>(keys.into_iter().map(|key| (key, "new")).collect::<Vec<_>>())
+        }
+    };
+    let found = client.fetch_many([key.clone()], FetchPolicy::new(millis(60_000)), load).await.unwrap();
+    assert_eq!(found.found().count(), 1);
+    let replicas = (stored_on(&client, &primary, &key).await, stored_on(&client, &other, &key).await);
+    assert_eq!(replicas, (Some("new".to_owned()), None));
+}
 
 #[tokio::test]
 async fn a_slow_replica_is_hedged_by_the_next() {
