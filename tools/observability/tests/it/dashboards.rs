@@ -10,6 +10,8 @@ use crate::Site;
 fn every_query_of_the_client_dashboard_returns_data() {
     let mut site = Site::start();
     let load = site.load();
+    // Requests to a server that was never connected would fail without a timeout.
+    site.prometheus.wait_for("sum(db_client_connections)", |_, connections| connections >= 3.0);
     // A server that hangs causes timeouts and retries, one that is gone failovers.
     site.servers[0].stop();
     site.prometheus.wait_for("sum(db_client_connection_timeouts_total)", |_, timeouts| timeouts > 0.0);
