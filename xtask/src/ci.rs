@@ -59,6 +59,7 @@ fn lints_and_checks() -> Vec<Step> {
         Step::cargo("protocol layer alone", ["check", "-p", "remcache-proto"]),
         Step::check("dependencies of crates without I/O", "cargo xtask check-proto-deps", proto_deps::check),
         fuzz_targets(),
+        lock_file_of_sccache(),
         documentation(),
     ]
 }
@@ -82,6 +83,12 @@ fn small_tool() -> Step {
 /// Checks that the fuzz targets compile; they are a separate workspace.
 fn fuzz_targets() -> Step {
     Step::cargo("fuzz targets", ["check", "--manifest-path", "tools/fuzz/Cargo.toml", "--target-dir", "target"])
+}
+
+/// Checks that the lock file of the workspace that only `cargo xtask sccache` builds has the dependencies of the library.
+fn lock_file_of_sccache() -> Step {
+    let args = ["update", "--quiet", "--workspace", "--locked", "--manifest-path", crate::SCCACHE];
+    Step::cargo("lock file of sccache", args)
 }
 
 fn documentation() -> Step {

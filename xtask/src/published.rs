@@ -95,7 +95,7 @@ pub(crate) fn check_features() -> Result<(), Failure> {
         step.args(selection(WITH_FEATURES)).args(["--", "-D", "warnings"]).run()
     };
     clippy("each feature", &["--each-feature"])?;
-    let pairs = ["--feature-powerset", "--depth", "2", "--exclude-features", "default", "--ignore-unknown-features"];
+    let pairs = ["--feature-powerset", "--depth", "2", "--ignore-unknown-features", "--exclude-features", NOT_PAIRED];
     let groups = FEATURE_GROUPS.iter().flat_map(|&group| ["--group-features", group]);
     clippy("pairs of features", &pairs.into_iter().chain(groups).collect::<Vec<_>>())
 }
@@ -155,6 +155,8 @@ pub(crate) const PACKAGES: &[&str] =
 const WITHOUT_IO: &[&str] = &["remcache-proto", "remcache-distribution"];
 /// Independent features, which the pairs enable together: each pair of them would double the time.
 const FEATURE_GROUPS: &[&str] = &["json,msgpack,postcard", "zstd,lz4,deflate", "metrics,opentelemetry"];
+/// Features that select others, and those that only add to `tls`: `check-tls-providers` combines it with the providers.
+const NOT_PAIRED: &str = "default,full,ring,aws-lc-rs,dangerous-tls";
 const WITH_FEATURES: &[&str] = &["remcache", "remcache-server", "remcache-cli", "remcache-cached", "remcache-opendal"];
 
 #[cfg(test)]
@@ -215,6 +217,21 @@ mod tests {
         }
         let unique: std::collections::HashSet<_> = names.iter().collect();
         assert_eq!(unique.len(), names.len(), "{names:?}");
+    }
+
+    #[test]
+    fn readmes_start_the_examples_of_adapters_as_the_examples_say() {
+        let mut commands = 0;
+        for adapter in packages().unwrap().iter().filter(|package| !PACKAGES.contains(&package.as_str())) {
+            let readme = fs::read_to_string(folder(adapter).join("README.md")).unwrap();
+            for file in fs::read_dir(folder(adapter).join("examples")).unwrap().flatten() {
+                let example = fs::read_to_string(file.path()).unwrap();
+                let command = example.lines().find_map(|line| line.strip_prefix("//! cargo run ")).unwrap();
+                assert!(readme.contains(&format!("`cargo run {command}`")), "{adapter}: {command}");
+                commands += 1;
+            }
+        }
+        assert!(commands > 5, "{commands}");
     }
 
     #[test]
