@@ -16,7 +16,7 @@ use crate::ops::observed;
 use crate::proto::{CowBytes, IntoCowBytes, Reply, Request, Status};
 use crate::result::{no_server, take_reply};
 use crate::routing::cluster::Route;
-use crate::routing::router::{self, Outcome, RoutedCall};
+use crate::routing::router::{self, Outcome, RoutedCall, request_on_route};
 use crate::server::Server;
 use crate::server::call::{ServerCall, check};
 use crate::time::after;
@@ -35,7 +35,7 @@ pub struct Call<'a> {
     routed: Option<RoutedCall<'a>>,
 }
 
-/// Where a request goes.
+/// The destination of a request.
 enum Target<'a> {
     /// To the server of its key.
     Cluster(&'a Client),
@@ -120,6 +120,7 @@ impl<'a> Call<'a> {
 
     /// Sends the request along a route determined earlier.
     pub(crate) fn on_route(client: &'a Client, request: Request<'a>, route: Route) -> Self {
+        let request = request_on_route(request, &route, client.config());
         let target = Target::Override(Box::new(RouteOverride { client, place: Place::Route(route) }));
         Self::new(target, request, client.timeout())
     }

@@ -14,8 +14,8 @@ use crate::proto::{Reply, Request, Status};
 use crate::result::no_server;
 use crate::routing::cluster::Route;
 use crate::routing::multi_router::{self, KeyResult};
-use crate::routing::requests::{Requests, assign};
-use crate::routing::router::fallback_request;
+use crate::routing::requests::{Requests, assign, yield_after};
+use crate::routing::router::request_on_route;
 use crate::server::Server;
 use crate::server::batch;
 use crate::server::batch::{BatchSink, ServerBatch};
@@ -37,12 +37,12 @@ pub struct CallMany<'a> {
     timeout: Duration,
 }
 
-/// Where the requests go.
+/// The destination of the requests.
 enum Target<'a> {
     /// Each request to the server of its key.
     Cluster(&'a Client),
-    /// Each request to the first server of its route.
-    Routes(&'a Client, Vec<Route>),
+    /// Each request to the server at its index, if there is one.
+    Servers(&'a Client, Vec<Option<Arc<Server>>>),
     /// All to this server, reported as parts of this operation.
     Server(Arc<Server>, Parent),
 }
@@ -58,14 +58,16 @@ impl<'a> CallMany<'a> {
         Self { target: Target::Cluster(client), requests, timeout: client.timeout() }
     }
 
-    /// Sends each request to the server that it is pinned to.
-    pub(crate) fn on_routes(client: &'a Client, requests: impl IntoIterator<Item = (Request<'a>, Route)>) -> Self {
-        let (requests, routes): (Vec<_>, Vec<_>) = requests.into_iter().unzip();
-        let mut call = Self::to_cluster(client, requests);
-        for (request, _) in call.requests.iter_mut().zip(&routes).filter(|(_, route)| route.is_on_fallback) {
-            *request = fallback_request(request, client.config());
-        }
-        Self { target: Target::Routes(client, routes), ..call }
+    /// Sends each request to the server that it is pinned to, the first of its route.
+    pub(crate) fn on_routes<'r>(
+        client: &'a Client,
+        requests: impl IntoIterator<Item = (Request<'a>, &'r Route)>,
+    ) -> Self {
+        let on_route = |(request, route): (_, &Route)| {
+            (request_on_route(request, route, client.config()), route.copies.first().map(Arc::clone))
+        };
+        let (requests, servers): (Vec<_>, Vec<_>) = requests.into_iter().map(on_route).unzip();
+        Self { target: Target::Servers(client, servers), ..Self::to_cluster(client, requests) }
     }
 
     pub(crate) fn to_server(
@@ -84,7 +86,7 @@ impl<'a> CallMany<'a> {
 
     async fn run(self) -> Vec<Reply> {
         let (config, parent) = match &self.target {
-            Target::Cluster(client) | Target::Routes(client, _) => (client.config(), Parent::of(client.scope())),
+            Target::Cluster(client) | Target::Servers(client, _) => (client.config(), Parent::of(client.scope())),
             Target::Server(server, parent) => (server.config(), parent.clone()),
         };
         let event = OperationStarted::new(OperationName::CallMany, self.requests.len(), &config.namespace);
@@ -110,7 +112,7 @@ impl<'a> CallMany<'a> {
                 let cluster = Arc::clone(&client.cluster());
                 drive(assign(&cluster, &requests, timeout).await, requests, scope).await
             }
-            Target::Routes(_, routes) => drive(assign_to_routes(&routes, timeout), requests, scope).await,
+            Target::Servers(_, servers) => drive(assign_to_servers(servers, timeout).await, requests, scope).await,
             Target::Server(server, _) => {
                 let mut batch = ServerBatch::new(server, timeout);
                 (0..requests.len()).for_each(|index| batch.assign(index));
@@ -124,12 +126,15 @@ impl<'a> CallMany<'a> {
     }
 }
 
-/// Groups requests by the first server of their routes.
-fn assign_to_routes(routes: &[Route], timeout: Duration) -> Vec<ServerBatch> {
+/// Groups requests by their servers.
+async fn assign_to_servers(servers: Vec<Option<Arc<Server>>>, timeout: Duration) -> Vec<ServerBatch> {
     let mut batches: HashMap<usize, ServerBatch> = HashMap::new();
-    for (index, server) in routes.iter().enumerate().filter_map(|(index, route)| Some((index, route.copies.first()?))) {
-        let batch = || ServerBatch::new(Arc::clone(server), timeout);
-        batches.entry(Arc::as_ptr(server).addr()).or_insert_with(batch).assign(index);
+    for (index, server) in servers.into_iter().enumerate() {
+        if let Some(server) = server {
+            let address = Arc::as_ptr(&server).addr();
+            batches.entry(address).or_insert_with(|| ServerBatch::new(server, timeout)).assign(index);
+        }
+        yield_after(index).await;
     }
     batches.into_values().collect()
 }

@@ -1,6 +1,6 @@
 //! What follows the outcome of an attempt: one decision for single keys and for multi-key calls.
 
-use super::operations::{ReplicaPolicy, may_repeat, replica_policy};
+use super::operations::{ReplicaPolicy, may_repeat};
 use super::outcome::pick_outcome;
 use super::retry::{FailureKind, Retries};
 use crate::proto::{Request, Status};
@@ -18,7 +18,7 @@ pub(crate) enum Step {
     DeleteOthers,
 }
 
-/// Whether a request takes a step.
+/// The decision whether a request takes a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FollowUp {
     No,
@@ -28,10 +28,16 @@ pub(crate) enum FollowUp {
 }
 
 /// Decides whether a request takes a step after it ended with this status.
-pub(crate) fn follow_up(step: Step, request: &Request<'_>, status: Status, retries: &Retries) -> FollowUp {
+pub(crate) fn follow_up(
+    step: Step,
+    request: &Request<'_>,
+    replica_policy: ReplicaPolicy,
+    status: Status,
+    retries: &Retries,
+) -> FollowUp {
     // A CAS value is one server's own.
     let is_bound = request.expected_cas() != 0;
-    match (step, replica_policy(request)) {
+    match (step, replica_policy) {
         (Step::DeleteOthers, ReplicaPolicy::WriteFirst) if status == Status::NoError || status.may_have_executed() => {
             FollowUp::Yes
         }
@@ -48,17 +54,18 @@ pub(crate) fn follow_up(step: Step, request: &Request<'_>, status: Status, retri
 }
 
 /// Returns whether the outcome of a step is reported in place of the outcome before it.
-pub(crate) fn replaces(step: Step, request: &Request<'_>, before: Status, after: Status) -> bool {
-    match (step, replica_policy(request)) {
+pub(crate) fn replaces(step: Step, replica_policy: ReplicaPolicy, before: Status, after: Status) -> bool {
+    match (step, replica_policy) {
         (Step::DeleteOthers, _) => false,
         // A replica's outcome has priority: the fallback may not have had the item.
         (Step::Fallback, ReplicaPolicy::DeleteAll) => before == Status::KeyNotFound && after == Status::NoError,
-        (_, replica_policy) => pick_outcome(replica_policy, &[before, after]) == Some(1),
+        _ => pick_outcome(replica_policy, &[before, after]) == Some(1),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::operations::replica_policy;
     use super::*;
     use crate::proto::Delivery::{MaybeSent, NotSent};
     use FollowUp::{IfBudget, No, Yes};
@@ -69,7 +76,7 @@ mod tests {
     /// Checks the decisions for each of [`STEPS`].
     #[track_caller]
     fn check(request: &Request<'_>, status: Status, expected: [FollowUp; 4]) {
-        let decided = STEPS.map(|step| follow_up(step, request, status, &Retries::none()));
+        let decided = STEPS.map(|step| follow_up(step, request, replica_policy(request), status, &Retries::none()));
         assert_eq!(decided, expected, "{request:?} after {status:?}");
     }
 
@@ -123,9 +130,9 @@ mod tests {
 
     #[test]
     fn opted_in_sets_are_repeated_although_they_may_have_been_executed() {
-        let follow_up =
-            follow_up(Step::Retry, &Request::set("k", "v"), Disconnected(MaybeSent), &Retries::up_to(1).retry_sets());
-        assert_eq!(follow_up, IfBudget(FailureKind::Lost));
+        let (set, retries) = (Request::set("k", "v"), Retries::up_to(1).retry_sets());
+        let decided = follow_up(Step::Retry, &set, replica_policy(&set), Disconnected(MaybeSent), &retries);
+        assert_eq!(decided, IfBudget(FailureKind::Lost));
     }
 
     #[test]
@@ -141,7 +148,11 @@ mod tests {
             (Step::Fallback, &delete, KeyNotFound, NoError, true),
             (Step::DeleteOthers, &get, KeyNotFound, NoError, false),
         ] {
-            assert_eq!(replaces(step, request, before, after), expected, "{step:?}: {before:?}, {after:?}");
+            assert_eq!(
+                replaces(step, replica_policy(request), before, after),
+                expected,
+                "{step:?}: {before:?}, {after:?}"
+            );
         }
     }
 }

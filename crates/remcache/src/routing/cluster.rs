@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::address::Endpoint;
 use crate::distribution::{Node, Ring};
 use crate::error::Error;
-use crate::policy::Failover;
+use crate::policy::{Failover, ReplicaPolicy, replica_policy};
 use crate::proto::{Operation, Reply, Request, Status};
 use crate::routing::shared::ClientShared;
 use crate::server::Server;
@@ -24,7 +24,7 @@ pub(crate) struct Cluster {
     failover_target: FailoverTarget,
 }
 
-/// Where the keys of a server that is down go.
+/// The destination of keys whose server is down.
 #[derive(Clone, Debug)]
 enum FailoverTarget {
     None,
@@ -39,7 +39,7 @@ pub(crate) struct Route {
     pub(crate) copies: Vec<Arc<Server>>,
     /// The server that takes the key while they are down.
     pub(crate) fallback: Option<Arc<Server>>,
-    /// Whether only the first is read and written, even if it fails; at the others the key is deleted.
+    /// Whether only the first is read and written, even if it fails; writes delete the key at the others.
     pub(crate) is_pinned: bool,
     /// Whether the server is a fallback, where TTLs are capped.
     pub(crate) is_on_fallback: bool,
@@ -57,6 +57,14 @@ impl Route {
             self.copies.sort_by_key(|server| !server.is_preferred);
         }
         self
+    }
+
+    /// Returns how a request applies to the replicas of this route.
+    pub(crate) fn replica_policy(&self, request: &Request<'_>) -> ReplicaPolicy {
+        match replica_policy(request) {
+            ReplicaPolicy::WriteAll if self.is_pinned => ReplicaPolicy::WriteFirst,
+            policy => policy,
+        }
     }
 
     /// Restricts the route to the primary.

@@ -116,7 +116,13 @@ impl<R: Requests> MultiRouter<'_, R> {
     fn follow_up(&self, index: usize) -> Option<FollowUp> {
         let result = self.outcomes.get(index)?.as_ref()?;
         let request = self.source.request(index);
-        Some(follow_up(self.pass.step(), &request, result.reply.status, &self.shared.config.retries))
+        Some(follow_up(
+            self.pass.step(),
+            &request,
+            replica_policy(&request),
+            result.reply.status,
+            &self.shared.config.retries,
+        ))
     }
 
     /// Returns the server that a key's request goes to in this pass.
@@ -154,7 +160,8 @@ impl<R: Requests> BatchSink for MultiRouter<'_, R> {
 
     fn complete(&mut self, index: usize, reply: Reply, server: &Arc<Server>) {
         let before = self.outcomes.get(index).and_then(Option::as_ref).map(|result| result.reply.status);
-        let replaces = |before| replaces(self.pass.step(), &self.source.request(index), before, reply.status);
+        let replica_policy = || replica_policy(&self.source.request(index));
+        let replaces = |before| replaces(self.pass.step(), replica_policy(), before, reply.status);
         let is_reported = before.is_none_or(replaces);
         if let (true, Some(outcome)) = (is_reported, self.outcomes.get_mut(index)) {
             *outcome = Some(KeyResult { reply, server: Arc::clone(server) });

@@ -13,9 +13,7 @@ use tokio::time::{Instant, sleep};
 use super::cluster::Route;
 use crate::config::Config;
 use crate::observe::{Parent, Scope};
-use crate::policy::{
-    FollowUp, ReplicaPolicy, Step, capped, follow_up, has_ttl, may_repeat, pick_outcome, replaces, replica_policy,
-};
+use crate::policy::{FollowUp, ReplicaPolicy, Step, capped, follow_up, has_ttl, may_repeat, pick_outcome, replaces};
 use crate::proto::{Reply, Request, Status};
 use crate::result::no_server;
 use crate::routing::shared::ClientShared;
@@ -40,18 +38,14 @@ pub(crate) fn send_routed<'a>(
     is_guarded: bool,
     scope: Option<Arc<Scope>>,
 ) -> RoutedCall<'a> {
-    let request = if route.is_on_fallback { fallback_request(&request, &shared.config) } else { request };
-    let router = Router { config: &shared.config, shared, request, route, deadline, is_guarded, scope };
+    let replica_policy = route.replica_policy(&request);
+    let router = Router { config: &shared.config, shared, request, route, replica_policy, deadline, is_guarded, scope };
     Box::pin(async move { router.run().await })
 }
 
 /// Queues a request at all servers of its route without waiting for replies; returns whether it was queued.
 pub(crate) fn send_no_reply(shared: &ClientShared, request: &Request<'_>, route: &Route) -> bool {
     let timeout = shared.config.timeout;
-    if route.is_on_fallback {
-        let elsewhere = fallback_request(request, &shared.config);
-        return route.copies.iter().any(|server| ServerCall::new(elsewhere.clone(), timeout).send_no_reply(server));
-    }
     let queue = |server: &Arc<Server>, request: Request<'_>| ServerCall::new(request, timeout).send_no_reply(server);
     let to_copies = || route.copies.iter().filter(|server| queue(server, request.clone())).count() > 0;
     let to_first = || route.copies.iter().any(|server| queue(server, request.clone()));
@@ -59,7 +53,7 @@ pub(crate) fn send_no_reply(shared: &ClientShared, request: &Request<'_>, route:
         let elsewhere = fallback_request(request, &shared.config);
         route.fallback.as_ref().is_some_and(|server| request.expected_cas() == 0 && queue(server, elsewhere))
     };
-    match replica_policy(request) {
+    match route.replica_policy(request) {
         ReplicaPolicy::Read => to_first() || to_fallback(),
         ReplicaPolicy::WriteAll => to_copies() || to_fallback(),
         ReplicaPolicy::DeleteAll => {
@@ -79,6 +73,11 @@ pub(crate) fn send_no_reply(shared: &ClientShared, request: &Request<'_>, route:
             true
         }
     }
+}
+
+/// Returns the request as it is sent along a route determined earlier: on a fallback with the TTL capped.
+pub(crate) fn request_on_route<'r>(request: Request<'r>, route: &Route, config: &Config) -> Request<'r> {
+    if route.is_on_fallback { fallback_request(&request, config) } else { request }
 }
 
 /// Returns the request for a fallback, with the TTL capped.
@@ -102,6 +101,8 @@ struct Router<'a> {
     shared: &'a ClientShared,
     request: Request<'a>,
     route: Route,
+    /// How the request applies to the replicas of the route.
+    replica_policy: ReplicaPolicy,
     deadline: Instant,
     is_guarded: bool,
     /// The operation that the attempts are reported as parts of.
@@ -110,7 +111,7 @@ struct Router<'a> {
 
 impl<'a> Router<'a> {
     async fn run(&self) -> Outcome {
-        let outcome = match replica_policy(&self.request) {
+        let outcome = match self.replica_policy {
             ReplicaPolicy::Read => self.read().await,
             ReplicaPolicy::WriteAll => self.write_all().await,
             ReplicaPolicy::DeleteAll => self.delete_all().await,
@@ -130,7 +131,7 @@ impl<'a> Router<'a> {
         loop {
             let was_usable = server.is_usable();
             let reply = self.attempt(server, request).await;
-            let retry = follow_up(Step::Retry, request, reply.status, &self.config.retries);
+            let retry = follow_up(Step::Retry, request, self.replica_policy, reply.status, &self.config.retries);
             // A server that was down before is not retried.
             let again = attempts > 0 && was_usable && retry != FollowUp::No && Instant::now() < self.deadline;
             if !again || !server.wait_for_return(self.deadline).await || !self.shared.allows(retry) {
@@ -161,7 +162,7 @@ impl<'a> Router<'a> {
 
     /// Returns whether the request takes a step after this status, and withdraws the retry tokens that it costs.
     fn should_take(&self, step: Step, status: Status) -> bool {
-        let follow_up = follow_up(step, &self.request, status, &self.config.retries);
+        let follow_up = follow_up(step, &self.request, self.replica_policy, status, &self.config.retries);
         let takes = Instant::now() < self.deadline && self.shared.allows(follow_up);
         if takes && matches!(follow_up, FollowUp::IfBudget(_)) {
             self.observe(Scope::failed_over);
@@ -288,7 +289,7 @@ impl<'a> Router<'a> {
 
     /// Returns the outcome to report after a step.
     fn outcome_after(&self, step: Step, before: Outcome, after: Outcome) -> Outcome {
-        match replaces(step, &self.request, before.reply.status, after.reply.status) {
+        match replaces(step, self.replica_policy, before.reply.status, after.reply.status) {
             true => after,
             false => before,
         }
@@ -297,7 +298,7 @@ impl<'a> Router<'a> {
     /// Picks the outcome to report of those of several replicas.
     fn best(&self, mut outcomes: Vec<Outcome>) -> Outcome {
         let statuses: Vec<_> = outcomes.iter().map(|outcome| outcome.reply.status).collect();
-        match pick_outcome(replica_policy(&self.request), &statuses) {
+        match pick_outcome(self.replica_policy, &statuses) {
             Some(index) => outcomes.swap_remove(index),
             None => Outcome { reply: no_server(), server: None },
         }

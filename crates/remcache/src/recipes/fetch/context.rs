@@ -49,7 +49,7 @@ pub(crate) enum Lookup {
     Unavailable,
 }
 
-/// Whether a value should be refreshed, and who has the right to do so.
+/// The right to refresh a value, if it is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RefreshRight {
     No,

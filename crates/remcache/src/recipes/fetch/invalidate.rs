@@ -6,7 +6,7 @@ use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::observe;
 use crate::observe::OperationName;
-use crate::ops::builder::kind::{Delete, FetchWithSentinels, Inspect};
+use crate::ops::builder::kind::{Delete, FetchWithSentinels, Inspect, Store, Unconditional};
 use crate::ops::pinned_route::PinnedRoute;
 use crate::proto::{MetaOptions, Protocol, Request, Ttl};
 use crate::recipes::fetch::refresh_item;
@@ -103,7 +103,9 @@ impl Client {
                 change => {
                     if change.is_applied() && item.flags != sentinel::LEASE {
                         let hash = refresh_item::hash(item.flags, &item.value);
-                        RefreshItem::due(hash).store(self, key, grace).await?;
+                        let refresh_key = refresh_item::key_of(self, key);
+                        let request = RefreshItem::due(hash).request(&refresh_key, grace);
+                        primary.ask::<Unconditional<Store>>(request).await?;
                     }
                     return Ok(change);
                 }

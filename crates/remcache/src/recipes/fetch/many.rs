@@ -299,13 +299,12 @@ impl<'a> Batch<'a> {
     }
 
     async fn store(&self, leases: &[(OwnedItem, Found)]) -> Vec<Reply> {
-        let requests =
-            leases.iter().map(|(owned, found)| (self.request(owned, found.clone()), Route::clone(&owned.route)));
+        let requests = leases.iter().map(|(owned, found)| (self.request(owned, found.clone()), &*owned.route));
         if self.client.config().replicas == 1 {
             return CallMany::on_routes(self.client, requests).await;
         }
         // Only single calls delete the item at the other replicas.
-        let call = |(request, route)| Call::on_route(self.client, request, route).guarded(true);
+        let call = |(request, route)| Call::on_route(self.client, request, Route::clone(route)).guarded(true);
         join_all(requests.map(call)).await
     }
 

@@ -6,9 +6,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use crate::client::Client;
-use crate::error::Error;
-use crate::ops::builder::Command;
-use crate::ops::builder::kind::{Store, Unconditional};
 use crate::proto::Request;
 use crate::result::Item;
 use crate::sentinel;
@@ -51,13 +48,6 @@ impl RefreshItem {
     /// Builds the request that stores it under its own key with this TTL.
     pub(crate) fn request(self, key: &[u8], ttl: Duration) -> Request<'_> {
         Request::set(key, format!("{:016x} {}", self.hash, self.due)).flags(sentinel::REFRESH_ITEM).ttl(ttl)
-    }
-
-    /// Stores the refresh item of a key.
-    pub(crate) async fn store(self, client: &Client, key: &[u8], ttl: Duration) -> Result<(), Error> {
-        let (refresh_key, route) = (key_of(client, key), route(client, key));
-        let call = client.call(self.request(&refresh_key, ttl));
-        Command::<Unconditional<Store>>::new(call).routing_key(&route).await.map(drop)
     }
 }
 

@@ -8,10 +8,11 @@ use remcache::config::ProtocolSetting;
 use remcache::recipes::FetchPolicy;
 use remcache::{Client, Error};
 use remcache_server::{ManualClock, Server};
+use remcache_testkit::Memcached;
 
 use crate::fetch::paused_fetch::{LoadResult, PausedFetch, two_clients};
-use crate::fetch::{LONG, client_at, fetch, on_all_servers, patient_policy, stored};
-use crate::support::wait_until;
+use crate::fetch::{LONG, PROTOCOLS, client_at, fetch, on_all_servers, patient_policy, stored};
+use crate::support::{patient_config, wait_until};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -202,7 +203,7 @@ async fn concurrent_fetches_of_a_value_that_is_due_reload_it_once() {
 /// Values expire by the server's clock, whether or not they are due.
 #[tokio::test]
 async fn no_value_is_returned_after_it_expired() {
-    for protocol in crate::fetch::PROTOCOLS {
+    for protocol in PROTOCOLS {
         let clock = ManualClock::new();
         let server = Server::builder().clock(&clock).start().await.unwrap();
         let client = client_at(&server.address(), protocol);
@@ -221,4 +222,42 @@ async fn no_value_is_returned_after_it_expired() {
 /// Values stay fresh for an hour, but those that [`stale`] has loaded are due.
 fn stale_once() -> FetchPolicy {
     FetchPolicy::new(2 * LONG).lease(LONG).wait_up_to(LONG).stale_for(LONG)
+}
+
+/// Returns two servers, and a client that has a replica on each and reads the one that is not the key's primary.
+fn reader_of_another_replica(protocol: ProtocolSetting) -> ([Memcached; 2], Client) {
+    let servers = [Memcached::start(&[]), Memcached::start(&[])];
+    let addresses = servers.each_ref().map(Memcached::addr);
+    let config = patient_config().protocol(protocol).replicas(2);
+    let primary = {
+        let client = Client::with_config(addresses.clone(), config.clone()).unwrap();
+        client.locate("key").unwrap().unwrap().name().to_owned()
+    };
+    let config = config.prefer(move |server| *server.name != *primary);
+    (servers, Client::with_config(addresses, config).unwrap())
+}
+
+#[tokio::test]
+async fn readers_of_another_replica_reload_values_that_are_due() {
+    for protocol in PROTOCOLS {
+        let (_servers, client) = reader_of_another_replica(protocol);
+        assert_eq!(fetch(&client, stale(), "one").await.unwrap(), "one", "{protocol}");
+        wait_until(&format!("the value is reloaded, {protocol}"), async || {
+            fetch(&client, stale(), "two").await.unwrap() == "two"
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn readers_of_another_replica_reload_invalidated_values() {
+    for protocol in PROTOCOLS {
+        let (_servers, client) = reader_of_another_replica(protocol);
+        assert_eq!(fetch(&client, patient_policy(), "one").await.unwrap(), "one", "{protocol}");
+        assert!(client.invalidate("key", LONG).await.unwrap().is_applied(), "{protocol}");
+        wait_until(&format!("the value is reloaded, {protocol}"), async || {
+            fetch(&client, patient_policy(), "two").await.unwrap() == "two"
+        })
+        .await;
+    }
 }
