@@ -24,7 +24,7 @@ pub struct Generation<T, B: ?Sized = T> {
     cache: Cache<T, B>,
     /// The key of the item that holds the current token.
     tag: Vec<u8>,
-    /// What the keys of the values begin with.
+    /// The prefix of the values' keys.
     prefix: Vec<u8>,
 }
 

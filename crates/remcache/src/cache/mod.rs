@@ -252,7 +252,7 @@ impl<T, B: ?Sized> Cache<T, B> {
     pub async fn touch(&self, key: impl AsRef<[u8]>, ttl: impl Into<Ttl>) -> Result<UnconditionalOutcome, Error> {
         let key = key.as_ref();
         let (store, operation) = self.store.observe(OperationName::Touch, key);
-        operation.end_with(observe::done, store.touch(key, ttl.into()).await).map(Into::into)
+        operation.end_with(observe::done, store.touch(key, ttl.into()).await)
     }
 
     /// Fetches a value, always from the server, and gives it another TTL; `None` is a miss.
@@ -304,7 +304,7 @@ impl<T, B: ?Sized> Cache<T, B> {
     pub async fn delete(&self, key: impl AsRef<[u8]>) -> Result<UnconditionalOutcome, Error> {
         let key = key.as_ref();
         let (store, operation) = self.store.observe(OperationName::Delete, key);
-        operation.end_with(observe::done, store.delete(key).await).map(Into::into)
+        operation.end_with(observe::done, store.delete(key).await)
     }
 
     /// Removes many values, with one result per key.
@@ -319,7 +319,7 @@ impl<T, B: ?Sized> Cache<T, B> {
         let (store, operation) = self.store.observe_many(OperationName::DeleteMany, keys.len());
         let results = store.delete_many(&keys).await;
         operation.end_many(results.iter().map(observe::done_each));
-        keys.into_iter().zip(results.into_iter().map(|result| result.map(Into::into))).collect()
+        keys.into_iter().zip(results).collect()
     }
 
     /// Returns the underlying client.

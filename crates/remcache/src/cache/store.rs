@@ -20,7 +20,7 @@ use crate::ops::observed::Observed;
 use crate::proto::{CowBytes, Request, Ttl};
 #[cfg(feature = "local-cache")]
 use crate::proto::{MetaOptions, Protocol};
-use crate::result::{Item, WriteOutcome};
+use crate::result::{Item, UnconditionalOutcome, WriteOutcome};
 use crate::value::Encoded;
 
 /// The items of one cache.
@@ -56,7 +56,7 @@ impl Condition {
 }
 
 type Fetched = Result<Option<Item>, Error>;
-type Changed = Result<WriteOutcome, Error>;
+type Changed<O = UnconditionalOutcome> = Result<O, Error>;
 
 impl Store {
     pub(crate) fn new(client: Client, prefix: Arc<[u8]>) -> Self {
@@ -202,7 +202,13 @@ impl Store {
     }
 
     /// Stores an item, chunked if it is too long for one.
-    pub(crate) async fn change(&self, condition: Condition, key: &[u8], value: Encoded<'_>, ttl: Ttl) -> Changed {
+    pub(crate) async fn change(
+        &self,
+        condition: Condition,
+        key: &[u8],
+        value: Encoded<'_>,
+        ttl: Ttl,
+    ) -> Changed<WriteOutcome> {
         self.forget(key);
         let result = self.send(condition, key, value, ttl).await;
         self.record_ttl(key, ttl).await;
@@ -210,7 +216,7 @@ impl Store {
         result
     }
 
-    async fn send(&self, condition: Condition, key: &[u8], value: Encoded<'_>, ttl: Ttl) -> Changed {
+    async fn send(&self, condition: Condition, key: &[u8], value: Encoded<'_>, ttl: Ttl) -> Changed<WriteOutcome> {
         let key = self.key(key);
         match self.chunking {
             Some(chunking) if value.bytes.len() > chunking.length => {
@@ -220,7 +226,14 @@ impl Store {
         }
     }
 
-    async fn send_whole(&self, condition: Condition, key: &[u8], flags: u32, bytes: CowBytes<'_>, ttl: Ttl) -> Changed {
+    async fn send_whole(
+        &self,
+        condition: Condition,
+        key: &[u8],
+        flags: u32,
+        bytes: CowBytes<'_>,
+        ttl: Ttl,
+    ) -> Changed<WriteOutcome> {
         let request = match condition {
             Condition::None => Request::set(key, bytes),
             Condition::Absent => Request::add(key, bytes),
@@ -238,7 +251,7 @@ impl Store {
         key: &[u8],
         value: Encoded<'_>,
         ttl: Ttl,
-    ) -> Changed {
+    ) -> Changed<WriteOutcome> {
         let before = self.client.get(key).await.ok().flatten();
         let bytes = value.bytes.into_bytes();
         let manifest = Manifest::new(&bytes, chunking);
@@ -291,7 +304,8 @@ impl Store {
             match value {
                 Err(error) => results[place] = Some(Err(error)),
                 Ok(value) if self.chunking.is_some_and(|it| value.bytes.len() > it.length) => {
-                    results[place] = Some(self.change(Condition::None, key.as_ref(), value, ttl).await);
+                    let changed = self.change(Condition::None, key.as_ref(), value, ttl).await;
+                    results[place] = Some(changed.map(Into::into));
                 }
                 Ok(Encoded { flags, bytes }) => match groups.iter_mut().find(|group| group.0 == flags) {
                     Some(group) => group.1.push((place, bytes)),
@@ -305,7 +319,7 @@ impl Store {
             let items = places.iter().map(|place| self.key(keys[*place].as_ref())).zip(bytes);
             let stored = self.client.set_many(items).flags(flags).ttl(ttl).await;
             for (place, (_, result)) in places.into_iter().zip(stored) {
-                results[place] = Some(result.map(Into::into));
+                results[place] = Some(result);
             }
         }
         for key in keys {
@@ -326,7 +340,7 @@ impl Store {
             manifest.check_length(&full_key)?;
             self.client.touch_many(manifest.keys(&full_key), ttl).await.into_result()?;
         }
-        let result = self.client.touch(&full_key, ttl).await.map(WriteOutcome::from);
+        let result = self.client.touch(&full_key, ttl).await;
         self.record_ttl(key, ttl).await;
         self.forget(key);
         result
@@ -371,12 +385,12 @@ impl Store {
 
     async fn remove(&self, key: &[u8]) -> Changed {
         if self.chunking.is_none() {
-            return self.client.delete(key).await.map(WriteOutcome::from);
+            return self.client.delete(key).await;
         }
         let before = self.client.get(key).await?;
         let change = self.client.delete(key).await?;
         self.drop_chunks(key, before.as_ref());
-        Ok(change.into())
+        Ok(change)
     }
 
     /// Removes many items, in the order of their keys.
@@ -390,7 +404,7 @@ impl Store {
         }
         keys.iter().for_each(|key| self.forget(key.as_ref()));
         let deleted = self.client.delete_many(keys.iter().map(|key| self.key(key.as_ref()))).await;
-        results.extend(deleted.into_iter().map(|(_, result)| result.map(Into::into)));
+        results.extend(deleted.into_iter().map(|(_, result)| result));
         keys.iter().for_each(|key| self.forget(key.as_ref()));
         results
     }

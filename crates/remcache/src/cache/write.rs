@@ -104,7 +104,7 @@ impl<'a, K: AsRef<[u8]> + Send + Sync + 'a> IntoFuture for CacheWriteMany<'a, K>
             let (store, operation) = store.observe_many(OperationName::SetMany, keys.len());
             let results = store.set_many(&keys, values, ttl).await;
             operation.end_many(results.iter().map(observe::done_each));
-            keys.into_iter().zip(results.into_iter().map(|result| result.map(Into::into))).collect()
+            keys.into_iter().zip(results).collect()
         })
     }
 }
