@@ -10,7 +10,7 @@ macro_rules! names {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[non_exhaustive]
         pub enum OperationName {
-            $($(#[$doc])* $variant,)*
+            $(#[doc = concat!("`", $name, "`.")] $(#[$doc])* $variant,)*
         }
 
         impl OperationName {
@@ -47,95 +47,62 @@ macro_rules! names {
 }
 
 names! {
-    /// `get`.
     Get = "get": read;
-    /// `get_and_touch`.
     GetAndTouch = "get_and_touch": read;
-    /// `get_many`.
     GetMany = "get_many": read;
-    /// `get_and_touch_many`.
     GetAndTouchMany = "get_and_touch_many": read;
-    /// `exists`.
     Exists = "exists": read;
-    /// `inspect`.
     Inspect = "inspect": read;
-    /// `set`, with or without a condition.
+    /// With or without a condition.
     Set = "set";
-    /// `set_many`.
     SetMany = "set_many": batch;
-    /// `add`.
     Add = "add";
-    /// `add_many`.
     AddMany = "add_many": batch;
-    /// `replace`.
     Replace = "replace";
-    /// `replace_many`.
     ReplaceMany = "replace_many": batch;
-    /// `append`.
     Append = "append";
-    /// `append_many`.
     AppendMany = "append_many": batch;
-    /// `prepend`.
     Prepend = "prepend";
-    /// `prepend_many`.
     PrependMany = "prepend_many": batch;
-    /// `delete`, with or without a tombstone.
+    /// With or without a tombstone.
     Delete = "delete";
-    /// `delete_many`.
     DeleteMany = "delete_many": batch;
-    /// `touch`.
     Touch = "touch";
-    /// `touch_many`.
     TouchMany = "touch_many": batch;
-    /// `increment`.
     Increment = "increment";
-    /// `increment_many`.
     IncrementMany = "increment_many": batch;
-    /// `decrement`.
     Decrement = "decrement";
-    /// `decrement_many`.
     DecrementMany = "decrement_many": batch;
-    /// `call_many`.
     CallMany = "call_many": batch;
-    /// `send_no_reply`: a request without a reply.
+    /// A request without a reply.
     SendNoReply = "send_no_reply";
-    /// `fetch`, with or without its loader.
+    /// With or without its loader.
     Fetch = "fetch": read;
-    /// `fetch_many`.
     FetchMany = "fetch_many": read;
     /// The reload of a value that `fetch` has returned although it was due.
     Refresh = "refresh";
-    /// `invalidate`.
     Invalidate = "invalidate";
-    /// `update`.
     Update = "update";
-    /// `take`.
     Take = "take": read;
-    /// `append_or_create`.
     AppendOrCreate = "append_or_create";
-    /// `increment_or_create`.
     IncrementOrCreate = "increment_or_create";
-    /// `lock`, with the time waited for another holder.
+    /// With the time waited for another holder.
     Lock = "lock";
-    /// `renew` of a lock.
+    /// Of a lock.
     Renew = "renew";
-    /// `unlock`, or the drop of a lock.
+    /// Also the drop of a lock.
     Unlock = "unlock";
-    /// `acquire` of a limiter.
+    /// Of a limiter.
     Acquire = "acquire";
-    /// `flush`, of one server or of all.
+    /// Of one server or of all.
     Flush = "flush";
-    /// `version`, of one server or of all.
+    /// Of one server or of all.
     Version = "version";
-    /// `noop`, of one server or of all.
+    /// Of one server or of all.
     Noop = "noop";
-    /// `stats`.
     Stats = "stats";
-    /// `metadump`.
     Metadump = "metadump";
-    /// `mgdump`.
     Mgdump = "mgdump";
-    /// `watch`.
     Watch = "watch";
     /// A request of another kind, by the direct interface.
     Other = "other";
