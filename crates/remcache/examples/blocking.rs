@@ -1,5 +1,4 @@
-//! A program without a runtime: threads that share one connection, with the names and options of the asynchronous
-//! client.
+//! A program without an async runtime: threads share one connection, with the methods of the async client.
 //!
 //! `cargo run -p remcache --features blocking --example blocking` prints:
 //!

@@ -1,4 +1,4 @@
-//! Raw requests: outcomes as data, callbacks, requests without waiting for the reply.
+//! Low-level requests: results as values, callbacks, and requests without waiting for the reply.
 //!
 //! `cargo run -p remcache --example callbacks` prints:
 //!
@@ -6,7 +6,7 @@
 //! call: Hello is World, flags 7
 //! call: Goodbye, key not found
 //! call_with: Hello is World
-//! call_with, kept to the end: pid, …
+//! call_with, continued: pid, …
 //! call_with, stopped: pid
 //! replies: …
 //! without a reply: queued
@@ -26,9 +26,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let client = Client::new([server.address()])?;
     client.set("Hello", "World").flags(7).await?;
 
-    outcomes_as_data(&client).await;
+    results_as_values(&client).await;
     callbacks(&client)?;
-    a_stream(&client).await;
+    replies_as_a_stream(&client).await;
 
     // Not awaited: the server executes it and its reply is discarded.
     println!("without a reply: {}", if client.send_no_reply(Request::delete("Hello")) { "queued" } else { "refused" });
@@ -36,8 +36,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// `call` cannot fail: whatever happened is a status.
-async fn outcomes_as_data(client: &Client) {
+/// Sends requests by `call`, which cannot fail: every result is a status.
+async fn results_as_values(client: &Client) {
     for key in ["Hello", "Goodbye"] {
         let reply = client.call(Request::get(key)).await;
         match reply.status {
@@ -49,20 +49,20 @@ async fn outcomes_as_data(client: &Client) {
     }
 }
 
-/// A callback is called at least once, and again while it returns `Proceed`.
+/// Sends requests by `call_with`, which calls a callback for each reply until it returns `Break`.
 fn callbacks(client: &Client) -> Result<(), Box<dyn Error>> {
-    let (sender, answered) = channel();
+    let (sender, value) = channel();
     client.call_with(Request::get("Hello"), move |reply| {
         let _ = sender.send(reply.text().into_owned());
         ControlFlow::Break(())
     });
-    println!("call_with: Hello is {}", block_in_place(|| answered.recv())?);
+    println!("call_with: Hello is {}", block_in_place(|| value.recv())?);
 
     // Statistics come as many packets; the last has neither name nor value.
     let (sender, names) = channel();
     client.call_with(Request::stat(""), move |reply| send_name(&sender, &reply, ControlFlow::Continue(())));
     let names: Vec<String> = block_in_place(|| names.iter().collect());
-    println!("call_with, kept to the end: {}", names.join(", "));
+    println!("call_with, continued: {}", names.join(", "));
 
     let (sender, names) = channel();
     client.call_with(Request::stat(""), move |reply| send_name(&sender, &reply, ControlFlow::Break(())));
@@ -79,8 +79,8 @@ fn send_name(sender: &Sender<String>, reply: &Reply, flow: ControlFlow<()>) -> C
     flow
 }
 
-/// The same replies as a stream, for code that would rather wait than be called.
-async fn a_stream(client: &Client) {
+/// Receives the same replies as a stream.
+async fn replies_as_a_stream(client: &Client) {
     let mut replies = client.replies(Request::stat(""));
     let mut names = 0;
     while let Some(reply) = replies.next().await {

@@ -1,15 +1,15 @@
-//! A fleet that changes while requests flow: the list of servers comes from a file, and every change of it is followed.
+//! Service discovery: the server list comes from a file, and the client follows its changes while requests are sent.
 //!
 //! `cargo run -p remcache --example discovery` prints:
 //!
 //! ```text
 //! the file has 2 servers, the client 2
-//! server 3 joins
+//! server 3 is added
 //! changed: 1 added, 0 removed
 //! the file is deleted
 //! failed: …servers: No such file…
 //! the client keeps 3 servers
-//! the file is back, without server 1
+//! the file is written again, without server 1
 //! changed: 0 added, 1 removed
 //! the client has 2 servers
 //! of … requests 0 failed
@@ -34,13 +34,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     write(&path, &servers[..2])?;
 
     let source = WatchedFile::new(&path).interval(Duration::from_millis(50));
-    let (client, following) = discovery::connect(source, Config::new()).await?;
-    println!("the file has {} servers, the client {}", following.state().servers.len(), client.servers().len());
-    let mut events = following.events();
-    let over = Arc::new(AtomicBool::new(false));
-    let requests = tokio::spawn(ask(client.clone(), Arc::clone(&over)));
+    let (client, subscription) = discovery::connect(source, Config::new()).await?;
+    println!("the file has {} servers, the client {}", subscription.state().servers.len(), client.servers().len());
+    let mut events = subscription.events();
+    let stopped = Arc::new(AtomicBool::new(false));
+    let requests = tokio::spawn(send_requests(client.clone(), Arc::clone(&stopped)));
 
-    println!("server 3 joins");
+    println!("server 3 is added");
     write(&path, &servers)?;
     println!("{}", next(&mut events).await);
 
@@ -49,7 +49,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("{}", next(&mut events).await);
     println!("the client keeps {} servers", client.servers().len());
 
-    println!("the file is back, without server 1");
+    println!("the file is written again, without server 1");
     write(&path, &servers[1..])?;
     while let Some(event) = events.next().await {
         if let Event::Changed { .. } = event {
@@ -59,9 +59,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     println!("the client has {} servers", client.servers().len());
 
-    over.store(true, Ordering::Relaxed);
-    let (asked, failed) = requests.await?;
-    println!("of {asked} requests {failed} failed");
+    stopped.store(true, Ordering::Relaxed);
+    let (sent, failed) = requests.await?;
+    println!("of {sent} requests {failed} failed");
     Ok(())
 }
 
@@ -72,25 +72,25 @@ fn write(path: &Path, servers: &[Server]) -> std::io::Result<()> {
     fs::rename(path.with_extension("new"), path)
 }
 
-/// Asks all the time; how many requests there were, and how many failed.
-async fn ask(client: Client, over: Arc<AtomicBool>) -> (u64, u64) {
-    let (mut asked, mut failed) = (0, 0);
-    while !over.load(Ordering::Relaxed) {
-        let key = format!("key{}", asked % 100);
+/// Sends requests until it is stopped; returns the number of requests, and of those that failed.
+async fn send_requests(client: Client, stopped: Arc<AtomicBool>) -> (u64, u64) {
+    let (mut sent, mut failed) = (0, 0);
+    while !stopped.load(Ordering::Relaxed) {
+        let key = format!("key{}", sent % 100);
         failed += u64::from(client.set(&key[..], "value").await.is_err());
-        asked += 1;
+        sent += 1;
     }
-    (asked, failed)
+    (sent, failed)
 }
 
 async fn next(events: &mut Events) -> String {
-    events.next().await.map_or_else(|| "over".to_owned(), |event| text(&event))
+    events.next().await.map_or_else(|| "no further events".to_owned(), |event| text(&event))
 }
 
 fn text(event: &Event) -> String {
     match event {
         Event::Changed { added, removed, .. } => format!("changed: {} added, {} removed", added.len(), removed.len()),
         Event::Failed(error) => format!("failed: {error}"),
-        _ => "something else".to_owned(),
+        _ => "an unknown event".to_owned(),
     }
 }

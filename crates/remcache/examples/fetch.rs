@@ -1,14 +1,14 @@
-//! Stampede protection: however many callers miss a value, in however many programs, one of them loads it.
+//! Stampede protection: of all callers that miss a value, in any number of programs, one loads it.
 //!
 //! `cargo run -p remcache --example fetch` prints:
 //!
 //! ```text
-//! two programs with 100 tasks each asked at once: 1 load
-//! asked again: version 1, 1 load
-//! the source changed, and the value is stale: version 1 for all, without waiting
-//! reloaded by one: version 2, 2 loads
-//! deleted while it was loaded: version 3 for who asked before, and nothing is stored
-//! the server is unavailable: version 4, loaded without it
+//! two programs with 100 concurrent tasks each: 1 load
+//! fetched again: version 1, 1 load
+//! the value is invalidated: version 1 for all callers, without waiting
+//! reloaded by one caller: version 2, 2 loads
+//! deleted during a load: version 3 for the caller, and nothing is stored
+//! the server is unavailable: version 4, loaded directly
 //! ```
 
 use std::error::Error;
@@ -21,7 +21,7 @@ use remcache::Client;
 use remcache::recipes::FetchPolicy;
 use remcache_server::Server;
 
-/// What is slow: a database, a template, another service.
+/// A slow source: a database, a template, another service.
 #[derive(Default)]
 struct Source {
     version: AtomicU32,
@@ -59,39 +59,39 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for task in tasks.collect::<Vec<_>>() {
         task.await??;
     }
-    println!("two programs with 100 tasks each asked at once: {}", source.loads());
+    println!("two programs with 100 concurrent tasks each: {}", source.loads());
     let [one, other] = programs;
-    println!("asked again: {}, {}", page(one.clone(), Arc::clone(&source)).await?, source.loads());
+    println!("fetched again: {}, {}", page(one.clone(), Arc::clone(&source)).await?, source.loads());
 
     source.change();
     one.invalidate("page", Duration::from_secs(30)).await?;
     let shown = page(one.clone(), Arc::clone(&source)).await?;
-    println!("the source changed, and the value is stale: {shown} for all, without waiting");
+    println!("the value is invalidated: {shown} for all callers, without waiting");
     while page(other.clone(), Arc::clone(&source)).await? == shown {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    println!("reloaded by one: {}, {}", page(other.clone(), Arc::clone(&source)).await?, source.loads());
+    println!("reloaded by one caller: {}, {}", page(other.clone(), Arc::clone(&source)).await?, source.loads());
 
     source.change();
     one.delete("page").await?;
-    let asked_before = tokio::spawn(page(one.clone(), Arc::clone(&source)));
+    let fetching = tokio::spawn(page(one.clone(), Arc::clone(&source)));
     while one.get("page").await?.is_none() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     other.delete("page").await?;
-    let found = asked_before.await??;
+    let found = fetching.await??;
     let stored = if other.get("page").await?.is_none() { "nothing" } else { "something" };
-    println!("deleted while it was loaded: {found} for who asked before, and {stored} is stored");
+    println!("deleted during a load: {found} for the caller, and {stored} is stored");
 
     source.change();
     server.stop().await;
-    println!("the server is unavailable: {}, loaded without it", page(one, source).await?);
+    println!("the server is unavailable: {}, loaded directly", page(one, source).await?);
     Ok(())
 }
 
-/// The page: fresh for a minute, and reloaded ten seconds before that ends.
+/// Fetches the page, which expires after a minute and is reloaded ten seconds before.
 async fn page(client: Client, source: Arc<Source>) -> Result<String, remcache::Error> {
-    let freshness = FetchPolicy::new(Duration::from_secs(60)).refresh_ahead(Duration::from_secs(10));
-    let page: Option<Bytes> = client.fetch_optional("page", freshness, || source.load()).await?;
+    let policy = FetchPolicy::new(Duration::from_secs(60)).refresh_ahead(Duration::from_secs(10));
+    let page: Option<Bytes> = client.fetch_optional("page", policy, || source.load()).await?;
     Ok(page.map_or_else(|| "no page".to_owned(), |page| page.escape_ascii().to_string()))
 }

@@ -1,4 +1,4 @@
-//! Stores an item, fetches it, and meets a miss.
+//! Stores an item and fetches it; another key is a miss.
 //!
 //! `cargo run -p remcache --example hello` prints:
 //!
@@ -16,7 +16,7 @@ use remcache_server::Server;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
-    // Stands in for memcached; a program would say `Client::new(["cache1", "cache2:11212"])`.
+    // Stands in for memcached; a program would call `Client::new(["cache1", "cache2:11212"])`.
     let server = Server::start().await?;
     let client = Client::new([server.address()])?;
 

@@ -1,4 +1,4 @@
-//! Many keys in one call: what was found, what is missing and what failed, a key each, with one server unavailable.
+//! Many keys in one call, with one result per key: found, missing, or failed because its server is unavailable.
 //!
 //! `cargo run -p remcache --example many` prints:
 //!
@@ -11,7 +11,7 @@
 //! found 3, missing 1, failed 0
 //! the second server stops
 //! found user:… on the first server
-//! failed user:…, because …: disconnected, …
+//! failed user:…: …: disconnected, …
 //! found user:… on the third server
 //! missing absent:…
 //! found 2, missing 1, failed 1
@@ -28,7 +28,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let servers = [Server::start().await?, Server::start().await?, Server::start().await?];
     let client = Client::new(servers.iter().map(Server::address))?;
 
-    // A key for each server, to show what a dead one spoils: its own, and nothing else.
+    // One key per server, to show that a dead server affects only its own keys.
     let mut items = Vec::new();
     for (server, value) in servers.iter().zip(["the first server", "the second server", "the third server"]) {
         items.push((key_on(&client, "user", &server.address())?, value));
@@ -55,19 +55,19 @@ fn show(many: &Outcomes<&String, Option<Item>>) {
         match outcome {
             Ok(Some(item)) => println!("found {key} on {}", item.value.escape_ascii()),
             Ok(None) => println!("missing {key}"),
-            Err(error) => println!("failed {key}, because {error}"),
+            Err(error) => println!("failed {key}: {error}"),
         }
     }
     println!("found {}, missing {}, failed {}", many.found().count(), many.missing().count(), many.failed().count());
 }
 
-/// The first of `NAME:1`, `NAME:2`, … that lives on this server.
+/// Returns the first of `NAME:1`, `NAME:2`, … that is on this server.
 fn key_on(client: &Client, name: &str, server: &str) -> Result<String, remcache::Error> {
     let mut number = 0;
     loop {
         number += 1;
         let key = format!("{name}:{number}");
-        if client.locate(&key)?.is_some_and(|home| home.name() == server) {
+        if client.locate(&key)?.is_some_and(|located| located.name() == server) {
             return Ok(key);
         }
     }

@@ -1,16 +1,16 @@
-//! From three servers to five and from one distribution to another, under load, without losing what is warm.
+//! Migration of a warm cache under load: from three servers to five, and to another distribution.
 //!
 //! `cargo run -p remcache --example migration` prints:
 //!
 //! ```text
-//! 1000 items are warm on 3 servers
-//! the new client alone would find … of them on its 5 servers
+//! 1000 items are on 3 servers
+//! without migration the new client finds … of them on 5 servers
 //! round 1: hits 100 %, from the old servers … %
 //! round 2: hits 100 %, from the old servers … %
 //! round 3: hits 100 %, from the old servers 0 %
-//! 100 items are changed, and a counter goes on: 1001
-//! the old servers have … of the changed items, whose server is the same
-//! the new client alone finds 1000 of 1000, all right
+//! 100 items are changed, and a counter continues: 1001
+//! the old servers have … of the changed items, those whose server is the same
+//! after the migration the new client finds 1000 of 1000
 //! ```
 
 use std::error::Error;
@@ -35,10 +35,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let keys: Vec<String> = (0..1000).map(|number| format!("page:{number}")).collect();
     old.set_many(keys.iter().map(|key| (key, key))).await.into_result()?;
     old.set("visits", "1000").await?;
-    println!("{} items are warm on 3 servers", keys.len());
-    println!("the new client alone would find {} of them on its 5 servers", found(&new, &keys).await);
+    println!("{} items are on 3 servers", keys.len());
+    println!("without migration the new client finds {} of them on 5 servers", found(&new, &keys).await);
 
-    // An item that is only read would have to be brought over again when its copy ends.
+    // A copied item that expires is copied again by the next read, so it should live long enough.
     let cache = Migration::new(old.clone(), new.clone()).backfill_ttl(Duration::from_secs(3600));
     for round in 1..=3 {
         // The first round reads half of the keys, one by one and from many tasks.
@@ -51,10 +51,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let changed = cache.set_many(keys[..100].iter().map(|key| (key, key))).await;
     let visits = cache.increment("visits", 1).initial(0).await?.ok_or("the counter is absent")?;
-    println!("{} items are changed, and a counter goes on: {}", changed.applied().count(), visits.value);
-    println!("the old servers have {} of the changed items, whose server is the same", found(&old, &keys[..100]).await);
-    let right = new.get_many(&keys).await.found().filter(|(key, item)| item.value == key.as_bytes()).count();
-    println!("the new client alone finds {right} of {}, all right", keys.len());
+    println!("{} items are changed, and a counter continues: {}", changed.applied().count(), visits.value);
+    println!(
+        "the old servers have {} of the changed items, those whose server is the same",
+        found(&old, &keys[..100]).await
+    );
+    let correct = new.get_many(&keys).await.found().filter(|(key, item)| item.value == key.as_bytes()).count();
+    println!("after the migration the new client finds {correct} of {}", keys.len());
     Ok(())
 }
 
@@ -62,7 +65,7 @@ async fn found(client: &Client, keys: &[String]) -> usize {
     client.get_many(keys).await.found().count()
 }
 
-/// Reads keys from many tasks; how many were found, with the right value.
+/// Reads keys from many tasks, and returns how many were found with the correct value.
 async fn read(cache: &Migration, keys: &[String]) -> usize {
     let readers: Vec<_> = keys
         .iter()

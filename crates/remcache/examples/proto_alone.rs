@@ -24,23 +24,23 @@ fn main() -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let server = runtime.block_on(Server::start())?;
 
-    let mut protocol = Protocol::connect(&server.address())?;
+    let mut connection = BlockingConnection::connect(&server.address())?;
     let requests = [
         ("set", Request::set("Hello", "World")),
         ("get", Request::get("Hello")),
         ("get of an absent key", Request::get("Goodbye")),
-        // The server is silent about its success; the machine knows by what follows.
+        // The server does not confirm a quiet request; the no-op that follows shows that it succeeded.
         ("quiet set", Request::set("Hello", "again").quiet()),
     ];
-    let mut answers: Vec<Event> = protocol.ask(requests.iter().map(|(_, request)| request))?;
-    answers.sort_by_key(|event| event.tag.0);
-    for ((name, _), Event { reply, .. }) in requests.iter().zip(answers) {
+    let mut events: Vec<Event> = connection.send(requests.iter().map(|(_, request)| request))?;
+    events.sort_by_key(|event| event.tag.0);
+    for ((name, _), Event { reply, .. }) in requests.iter().zip(events) {
         let value =
             if reply.is_ok() && !reply.value.is_empty() { format!(", {}", reply.text()) } else { String::new() };
         println!("{name}: {}{value}", reply.status);
     }
 
-    // Below the machine are the packets themselves.
+    // Packets can also be encoded without a connection.
     let mut output = Output::new();
     binary::encode(&Request::get("Hello"), 42, &mut output)?;
     let hex: Vec<String> = output.small().iter().map(|byte| format!("{byte:02x}")).collect();
@@ -48,39 +48,39 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A socket and the machine that says what belongs to whom on it.
-struct Protocol {
+/// A socket, and the state machine of its connection.
+struct BlockingConnection {
     socket: TcpStream,
-    machine: Connection,
+    state: Connection,
     input: InputBuffer,
 }
 
-impl Protocol {
+impl BlockingConnection {
     fn connect(address: &str) -> io::Result<Self> {
         let socket = TcpStream::connect(address)?;
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(Duration::from_secs(1)))?;
-        let machine = Connection::new(Limits::default(), 0, Instant::now());
-        Ok(Self { socket, machine, input: InputBuffer::new() })
+        let state = Connection::new(Limits::default(), 0, Instant::now());
+        Ok(Self { socket, state, input: InputBuffer::new() })
     }
 
-    /// Sends all requests in one write, and reads until each has its outcome.
-    fn ask<'r>(&mut self, requests: impl Iterator<Item = &'r Request<'r>>) -> Result<Vec<Event>, Box<dyn Error>> {
+    /// Sends all requests in one write, and reads until each has its result.
+    fn send<'r>(&mut self, requests: impl Iterator<Item = &'r Request<'r>>) -> Result<Vec<Event>, Box<dyn Error>> {
         for (tag, request) in requests.enumerate() {
             let now = Instant::now();
             let deadline = Deadline { at: now + Duration::from_secs(1), extend_by: Duration::ZERO };
-            self.machine.submit(request, Some(Tag(tag as u64)), deadline, now)?;
+            self.state.submit(request, Some(Tag(tag as u64)), deadline, now)?;
         }
         let mut output = Output::new();
-        self.machine.take_output(&mut output);
+        self.state.take_output(&mut output);
         let bytes = output.copy_to_bytes(output.remaining());
         self.socket.write_all(&bytes)?;
-        self.machine.handle_written(bytes.len());
+        self.state.handle_written(bytes.len());
 
         let mut events = Vec::new();
-        while self.machine.in_flight() > 0 {
+        while self.state.in_flight() > 0 {
             self.read()?;
-            while let Some(event) = self.machine.poll_event(&mut self.input)? {
+            while let Some(event) = self.state.poll_event(&mut self.input)? {
                 events.push(event);
             }
         }
@@ -94,7 +94,7 @@ impl Protocol {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         self.input.extend(bytes.get(..count).unwrap_or_default());
-        self.machine.handle_received(Instant::now());
+        self.state.handle_received(Instant::now());
         Ok(())
     }
 }

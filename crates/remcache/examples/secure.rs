@@ -1,4 +1,4 @@
-//! TLS and a password, on a server that you have:
+//! TLS and authentication, with a server of your own:
 //!
 //! ```sh
 //! memcached -S -Z -o ssl_chain_cert=server.pem,ssl_key=server.key &
@@ -50,7 +50,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     assert_eq!(error.kind(), ErrorKind::Auth);
     println!("with another password: {error}");
 
-    // A certificate that does not hold is never used, and the password is not sent.
+    // Without a valid certificate the connection is closed before the password is sent.
     let strict = Client::with_config([&server], config.tls(Tls::with_system_roots()))?;
     let error = strict.get("key").await.expect_err("the authority is not one of the system's");
     assert_eq!(error.kind(), ErrorKind::Tls);

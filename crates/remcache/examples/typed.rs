@@ -1,4 +1,4 @@
-//! A typed cache: values of one Rust type, compressed where that pays, and the values of another client.
+//! A typed cache: values of one Rust type, compressed if they are large, and the values of another client.
 //!
 //! `cargo run -p remcache --features json,zstd --example typed` prints:
 //!
@@ -40,8 +40,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // As pylibmc stores the number 42.
     client.set("visits", "42").flags(4).await?;
-    let theirs = Cache::new(&client, "", Codec::client_format(ClientFormat::Pylibmc));
-    if let Some(Value::Integer(number)) = theirs.get("visits").await? {
+    let pylibmc = Cache::new(&client, "", Codec::client_format(ClientFormat::Pylibmc));
+    if let Some(Value::Integer(number)) = pylibmc.get("visits").await? {
         println!("pylibmc's 42 is {number}");
     }
 
