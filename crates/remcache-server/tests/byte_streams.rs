@@ -21,6 +21,13 @@ fn connect(server: &Server, buffer: usize) -> (DuplexStream, JoinHandle<std::io:
     (client, tokio::spawn(server.serve(stream)))
 }
 
+/// Checks that a connection over a pipe is refused.
+async fn expect_refused(server: &Server) {
+    let (_client, refused) = connect(server, 64);
+    let error = refused.await.expect("no panic").expect_err("the server accepts no connections");
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+}
+
 async fn command(client: &mut DuplexStream, command: &str, reply: &str) {
     client.write_all(command.as_bytes()).await.expect("the server reads");
     let mut bytes = vec![0; reply.len()];
@@ -81,9 +88,7 @@ async fn stopping_the_server_closes_pipes_and_restarting_accepts_new_ones() {
     server.stop().await;
     served.await.expect("no panic").expect("a closed connection is not an error");
     assert_eq!(client.read(&mut [0; 8]).await.expect("the pipe is closed in order"), 0);
-    let (_client, refused) = connect(&server, 64);
-    let error = refused.await.expect("no panic").expect_err("the server is stopped");
-    assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    expect_refused(&server).await;
     server.restart_with_items().await.expect("nothing can fail without a listener");
     let (mut client, _served) = connect(&server, 64);
     command(&mut client, "mg k v\r\n", "VA 1\r\nv\r\n").await;
@@ -112,9 +117,7 @@ async fn limits_and_faults_apply_to_pipes() {
     first.read_to_end(&mut bytes).await.expect("pipes have no resets");
     assert_eq!(bytes, b"M");
     server.inject(Fault::RefuseConnections);
-    let (_client, refused) = connect(&server, 64);
-    let error = refused.await.expect("no panic").expect_err("a fault refuses connections");
-    assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    expect_refused(&server).await;
     server.clear_faults().expect("nothing can fail without a listener");
     let (mut client, _served) = connect(&server, 64);
     command(&mut client, "mn\r\n", "MN\r\n").await;

@@ -42,33 +42,49 @@ async fn replicas_answer_for_a_server_that_is_down() {
     assert_eq!(client.get("absent").await.unwrap(), None);
 }
 
-#[tokio::test]
-async fn read_modify_write_operations_run_once_and_delete_the_other_replicas() {
-    let servers = embedded(2).await;
-    let client = client_of(&servers, patient_config().replicas(2));
-    let (primary, other) = (servers[0].address(), servers[1].address());
-    let key = key_of(&client, &primary);
-    client.set(&key, "5").await.unwrap();
-    assert_eq!(stored_on(&client, &other, &key).await.as_deref(), Some("5"));
-    assert_eq!(client.increment(&key, 1).await.unwrap().unwrap().value, 6);
-    let replicas = (stored_on(&client, &primary, &key).await, stored_on(&client, &other, &key).await);
-    assert_eq!(replicas, (Some("6".to_owned()), None));
-
-    let _ = client.set_many([(&key, "7")]).await;
-    assert_eq!(client.increment_many([(&key, 1)]).await.get(&key).unwrap().unwrap().unwrap().value, 8);
-    let replicas = (stored_on(&client, &primary, &key).await, stored_on(&client, &other, &key).await);
-    assert_eq!(replicas, (Some("8".to_owned()), None));
-    assert_eq!(client.add(&key, "x").await.unwrap(), WriteOutcome::Exists);
+/// A key with a replica on each of two servers, the first of which is its primary.
+struct ReplicatedKey {
+    servers: Vec<Server>,
+    client: Client,
+    key: String,
 }
 
-// ---- Hedges ----
+impl ReplicatedKey {
+    async fn new() -> Self {
+        let servers = embedded(2).await;
+        let client = client_of(&servers, patient_config().replicas(2));
+        let key = key_of(&client, &servers[0].address());
+        Self { servers, client, key }
+    }
+
+    /// Returns the values that the servers have stored.
+    async fn replicas(&self) -> [Option<String>; 2] {
+        let Self { servers, client, key } = self;
+        let (primary, other) = (servers[0].address(), servers[1].address());
+        [stored_on(client, &primary, key).await, stored_on(client, &other, key).await]
+    }
+}
+
+#[tokio::test]
+async fn read_modify_write_operations_run_once_and_delete_the_other_replicas() {
+    let replicated = ReplicatedKey::new().await;
+    let ReplicatedKey { client, key, .. } = &replicated;
+    client.set(key, "5").await.unwrap();
+    assert_eq!(replicated.replicas().await, [Some("5".to_owned()), Some("5".to_owned())]);
+    assert_eq!(client.increment(key, 1).await.unwrap().unwrap().value, 6);
+    assert_eq!(replicated.replicas().await, [Some("6".to_owned()), None]);
+
+    let _ = client.set_many([(key, "7")]).await;
+    assert_eq!(client.increment_many([(key, 1)]).await.get(&key).unwrap().unwrap().unwrap().value, 8);
+    assert_eq!(replicated.replicas().await, [Some("8".to_owned()), None]);
+    assert_eq!(client.add(key, "x").await.unwrap(), WriteOutcome::Exists);
+}
 
 #[tokio::test]
 async fn values_loaded_for_many_keys_are_deleted_at_the_other_replicas() {
-    let servers = embedded(2).await;
-    let client = client_of(&servers, patient_config().replicas(2));
-    let (primary, other) = (servers[0].address(), servers[1].address());
-    let key = key_of(&client, &primary);
+    let replicated = ReplicatedKey::new().await;
+    let ReplicatedKey { servers, client, key } = &replicated;
+    let other = servers[1].address();
     let load = |keys: Vec<String>| {
         let (client, other) = (client.clone(), other.clone());
         async move {
@@ -79,9 +95,10 @@ async fn values_loaded_for_many_keys_are_deleted_at_the_other_replicas() {
     };
     let found = client.fetch_many([key.clone()], FetchPolicy::new(millis(60_000)), load).await.unwrap();
     assert_eq!(found.found().count(), 1);
-    let replicas = (stored_on(&client, &primary, &key).await, stored_on(&client, &other, &key).await);
-    assert_eq!(replicas, (Some("new".to_owned()), None));
+    assert_eq!(replicated.replicas().await, [Some("new".to_owned()), None]);
 }
+
+// ---- Hedges ----
 
 #[tokio::test]
 async fn a_slow_replica_is_hedged_by_the_next() {
