@@ -52,9 +52,9 @@ impl Tally {
     /// The exit code for outcomes of keys: unreachable servers take precedence over errors, and errors over a no.
     pub(crate) fn exit(&self) -> Exit {
         let kinds = || self.failures.values().map(|(exit, _)| *exit);
-        let is_away = kinds().any(|exit| exit == Exit::Unreachable);
+        let is_unreachable = kinds().any(|exit| exit == Exit::Unreachable);
         let others = kinds().filter(|exit| *exit != Exit::Unreachable).max();
-        match (is_away, others) {
+        match (is_unreachable, others) {
             (true, None) if self.yes + self.no == 0 => Exit::Unreachable,
             (true, _) => Exit::Partly,
             (false, Some(exit)) => exit,
@@ -124,8 +124,8 @@ mod tests {
     #[test]
     fn failures_with_the_same_message_are_one() {
         let mut tally = Tally::default();
-        tally.failures("away", Exit::Unreachable, 1);
-        tally.failures("away", Exit::Unreachable, 1);
+        tally.failures("unreachable", Exit::Unreachable, 1);
+        tally.failures("unreachable", Exit::Unreachable, 1);
         assert_eq!((tally.failures.len(), tally.failed()), (1, 2));
     }
 }

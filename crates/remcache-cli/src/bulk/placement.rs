@@ -2,6 +2,9 @@
 
 use remcache::Client;
 use remcache::ServerHandle;
+use remcache::proto::text::MetadumpItem;
+
+use super::KeyScope;
 
 /// The distribution of keys over the servers of a cluster.
 ///
@@ -18,9 +21,12 @@ impl Placement {
         Self { client: client.clone(), has_one_server: client.servers().len() == 1 }
     }
 
-    /// Whether this is the server where clients look for the key.
-    pub(crate) fn is_placed_on(&self, name: &[u8], server: &ServerHandle) -> bool {
-        self.has_one_server
-            || self.client.locate(name).is_ok_and(|home| home.is_some_and(|home| home.name() == server.name()))
+    /// Whether clients look for an item of this server on another one.
+    pub(crate) fn is_misplaced(&self, scope: &KeyScope, item: &MetadumpItem, server: &ServerHandle) -> bool {
+        let is_placed_here = || {
+            let placed = self.client.locate(scope.name_of(item));
+            placed.is_ok_and(|placed| placed.is_some_and(|placed| placed.name() == server.name()))
+        };
+        !self.has_one_server && !is_placed_here()
     }
 }

@@ -93,9 +93,8 @@ impl Scanner {
         if self.includes_misplaced {
             return Ok((fetcher, batch.items));
         }
-        let is_placed_on =
-            |item: &MetadumpItem| self.placement.is_placed_on(self.scope.name_of(item), fetcher.server());
-        let (items, misplaced): (Vec<_>, Vec<_>) = batch.items.into_iter().partition(is_placed_on);
+        let is_misplaced = |item: &MetadumpItem| self.placement.is_misplaced(&self.scope, item, fetcher.server());
+        let (misplaced, items): (Vec<_>, Vec<_>) = batch.items.into_iter().partition(is_misplaced);
         for item in &misplaced {
             summary.skipped(self.scope.name_of(item), Some(fetcher.server().name()), &SkipReason::Misplaced.into())?;
         }

@@ -1,6 +1,6 @@
 //! `delete`: removes items.
 
-use super::changes::Changes;
+use super::write_report::WriteReport;
 use crate::exit::{Failure, Outcome};
 use crate::input::Keys;
 use crate::session::Session;
@@ -20,19 +20,19 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let mut blocks = args.keys.blocks()?;
     let client = session.client()?;
     let interrupt = session.interrupt.handled();
-    let mut changes = Changes::begin(blocks.all().map(<[_]>::len), "deleted", &mut session.output)?;
+    let mut report = WriteReport::begin(blocks.all().map(<[_]>::len), "deleted", &mut session.output)?;
     match (args.cas, blocks.all()) {
-        (Some(cas), Some([key])) => changes.push(key, &client.delete(key).cas(cas).await)?,
+        (Some(cas), Some([key])) => report.push(key, &client.delete(key).cas(cas).await)?,
         (Some(_), _) => return Err(Failure::usage("--cas is a condition of one key")),
         (None, _) => {
             while let Some(keys) = blocks.next(&interrupt).await? {
                 for (key, changed) in client.delete_many(&keys).await {
-                    changes.push(key, &changed.map(Into::into))?;
+                    report.push(key, &changed.map(Into::into))?;
                 }
             }
         }
     }
-    let tally = changes.end()?;
+    let tally = report.end()?;
     tally.report_failures("keys", &mut session.output)?;
     Ok(interrupt.unless_raised(tally.exit()))
 }

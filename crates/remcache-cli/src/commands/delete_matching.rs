@@ -204,9 +204,8 @@ impl BatchJob for DeleteRun {
 impl DeleteRun {
     /// Whether an item of this server is to be deleted.
     fn includes(&self, item: &MetadumpItem, server: usize) -> bool {
-        let is_placed_on =
-            |placement: &Placement| placement.is_placed_on(self.scope.name_of(item), &self.servers[server]);
-        !self.placement.as_ref().is_some_and(is_placed_on)
+        let is_misplaced = |placement: &Placement| placement.is_misplaced(&self.scope, item, &self.servers[server]);
+        self.placement.as_ref().is_none_or(is_misplaced)
     }
 }
 

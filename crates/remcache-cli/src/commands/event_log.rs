@@ -51,7 +51,7 @@ pub(super) async fn start(
         Ok(opened) => opened.map(|()| log).map_err(LogFailure::from),
         Err(_) => Err(LogFailure {
             message: format!(
-                "{}: the log did not start within {}: does it support the text protocol, as servers with SASL (-S) do not?",
+                "{}: the log did not start within {}: logs need the text protocol, which servers with SASL (-S) do not support",
                 server.name(),
                 number::duration(limit)
             ),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use remcache::Client;
 
-use super::answers::Answers;
+use super::server_results::ServerResults;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::options::value;
 use crate::output::{Record, TextStyle, text};
@@ -32,13 +32,13 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     }
     let outcomes = client.flush().after(args.delay.unwrap_or_default()).await;
     let done = if args.delay.is_some() { "scheduled" } else { "flushed" };
-    let mut answers = Answers::new();
+    let mut results = ServerResults::new();
     for (server, outcome) in outcomes {
         let word = if outcome.is_ok() { (done, TextStyle::Good) } else { ("failed", TextStyle::Bad) };
         let record = Record::new().with("server", server.name()).with("status", word.0);
-        answers.push(server.name(), word, record, outcome);
+        results.push(server.name(), word, record, outcome);
     }
-    answers.print(COLUMNS, &mut session.output)
+    results.print(COLUMNS, &mut session.output)
 }
 
 /// Fails if the client has a namespace: flushing would remove the items of all others too.

@@ -1,9 +1,7 @@
 //! The commands: one module each, with its options and its implementation.
 
-mod answers;
 mod availability;
 pub(crate) mod bench;
-mod changes;
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod context;
@@ -34,6 +32,7 @@ pub(crate) mod serve;
 #[cfg(feature = "serve-metrics")]
 pub(crate) mod serve_metrics;
 mod server_error;
+mod server_results;
 pub(crate) mod shell;
 pub(crate) mod stats;
 pub(crate) mod store;
@@ -42,6 +41,7 @@ pub(crate) mod top;
 pub(crate) mod touch;
 pub(crate) mod version;
 pub(crate) mod watch;
+mod write_report;
 
 #[cfg(not(feature = "serve-metrics"))]
 pub(crate) use missing::serve_metrics;

@@ -7,28 +7,28 @@ use crate::output::{Cell, Column, Output, Record, Table, TextStyle};
 use crate::tally::Tally;
 
 /// The results so far.
-pub(super) struct Answers {
+pub(super) struct ServerResults {
     tally: Tally,
     table: Table,
-    list: Vec<Record>,
+    records: Vec<Record>,
 }
 
-impl Answers {
+impl ServerResults {
     pub(super) fn new() -> Self {
-        Self { tally: Tally::default(), table: Table::new([Column::left(""), Column::left("")]), list: Vec::new() }
+        Self { tally: Tally::default(), table: Table::new([Column::left(""), Column::left("")]), records: Vec::new() }
     }
 
-    /// Adds the result of a server: a word for people, and a record.
-    pub(super) fn push(&mut self, server: &str, word: (&str, TextStyle), record: Record, answer: Result<(), Error>) {
+    /// Adds the result of a server, as a word for the table and as a record.
+    pub(super) fn push(&mut self, server: &str, word: (&str, TextStyle), record: Record, result: Result<(), Error>) {
         let (word, style) = word;
         self.table.row([Cell::new(server), Cell::new(word).style(style)]);
-        match answer {
+        match result {
             Ok(()) => {
                 self.tally.answer(true);
-                self.list.push(record);
+                self.records.push(record);
             }
             Err(error) => {
-                self.list.push(record.with("error", words(&error)));
+                self.records.push(record.with("error", words(&error)));
                 self.tally.error(&error);
             }
         }
@@ -40,7 +40,7 @@ impl Answers {
             output.table(&self.table)?;
         } else {
             let mut records = output.records(columns)?;
-            self.list.into_iter().try_for_each(|record| records.push(record))?;
+            self.records.into_iter().try_for_each(|record| records.push(record))?;
             records.end()?;
         }
         self.tally.report_failures("servers", output)?;

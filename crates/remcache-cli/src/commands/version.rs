@@ -1,6 +1,6 @@
 //! `version`: the versions of the servers.
 
-use super::answers::Answers;
+use super::server_results::ServerResults;
 use crate::exit::Outcome;
 use crate::output::{Record, TextStyle};
 use crate::session::Session;
@@ -13,16 +13,16 @@ const COLUMNS: &[&str] = &["server", "version", "error"];
 
 pub(crate) async fn run(_: &Args, session: &mut Session) -> Outcome {
     let versions = session.client()?.version().await;
-    let mut answers = Answers::new();
+    let mut results = ServerResults::new();
     for (server, version) in versions {
         let record = Record::new().with("server", server.name());
         match version {
             Ok(version) => {
                 let record = record.with("version", &*version);
-                answers.push(server.name(), (&version, TextStyle::Plain), record, Ok(()));
+                results.push(server.name(), (&version, TextStyle::Plain), record, Ok(()));
             }
-            Err(error) => answers.push(server.name(), ("DOWN", TextStyle::Bad), record, Err(error)),
+            Err(error) => results.push(server.name(), ("DOWN", TextStyle::Bad), record, Err(error)),
         }
     }
-    answers.print(COLUMNS, &mut session.output)
+    results.print(COLUMNS, &mut session.output)
 }

@@ -96,7 +96,7 @@ pub(super) struct Items<'c> {
 impl Items<'_> {
     /// Whether an item of a server belongs to the listing, apart from the selection.
     pub(super) fn includes(&self, item: &MetadumpItem, server: &ServerHandle) -> bool {
-        self.misplaced.is_none_or(|placement| !placement.is_placed_on(self.scope.name_of(item), server))
+        self.misplaced.is_none_or(|placement| placement.is_misplaced(self.scope, item, server))
     }
 }
 
