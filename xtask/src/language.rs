@@ -137,7 +137,7 @@ mod tests {
 
     const WORDS: &str = "limit 1.5\nfoo => bar\ncomment cable => protocol\n# a quotation\nallow docs/quoted.md: foo\n";
 
-    /// The line number and the phrase of each occurrence.
+    /// Returns the line number and the phrase of each occurrence.
     fn search(file: &str, text: &str) -> Vec<(usize, String)> {
         let words = WordList::parse(WORDS).unwrap();
         let mut report = Report::default();

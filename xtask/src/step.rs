@@ -19,7 +19,7 @@ enum Work {
 }
 
 impl Step {
-    /// A cargo command.
+    /// Creates a step that runs a cargo command.
     pub(crate) fn cargo(name: impl Into<String>, args: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let step = Self::program(name, "cargo");
         step.args(args)
@@ -31,7 +31,7 @@ impl Step {
         Self { name, work }
     }
 
-    /// A check; `repeat` is the command that runs it alone.
+    /// Creates a step that runs a check; `repeat` is the command that runs it alone.
     pub(crate) fn check(name: impl Into<String>, repeat: &'static str, check: fn() -> Result<(), Failure>) -> Self {
         let work = Work::Check { check, repeat };
         let name = name.into();
@@ -60,7 +60,8 @@ impl Step {
         })
     }
 
-    /// Like [`run`](Self::run), but passes each line of the program's output to a function instead of printing it.
+    /// Runs the step as [`run`](Self::run) does, but passes each line of the output to a function instead of printing
+    /// it.
     pub(crate) fn run_with_lines(&self, on_line: &mut dyn FnMut(&str)) -> Result<(), Failure> {
         self.run_timed(|| match &self.work {
             Work::Program { words, env } => run_with_lines(words, env, on_line),
@@ -152,7 +153,7 @@ fn command(words: &[String]) -> Command {
     command
 }
 
-/// Whether the output goes to a log, without colours and progress bars.
+/// Returns whether the output goes to a log, without colours and progress bars.
 fn is_ci() -> bool {
     std::env::var("CI").is_ok_and(|value| value != "false" && !value.is_empty())
 }

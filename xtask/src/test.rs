@@ -38,7 +38,7 @@ fn steps(has_nextest: bool) -> Vec<Step> {
     vec![binaries, documentation, concurrency_tests()]
 }
 
-/// The tests that run on shuttle, which schedules their threads.
+/// Creates the step for the tests on shuttle, which schedules their threads.
 ///
 /// They have their own target directory, because their `RUSTFLAGS` would rebuild everything in the default one.
 pub(crate) fn concurrency_tests() -> Step {

@@ -49,13 +49,13 @@ fn unconditional(text: &str) -> Vec<(usize, &str)> {
     uses.filter(|(at, _)| !is_conditional(&lines, *at)).map(|(at, line)| (at + 1, line.trim())).collect()
 }
 
-/// Whether a line contains this name, not as the end of a longer one.
+/// Returns whether a line contains this name, not as the end of a longer one.
 fn has(line: &str, name: &str) -> bool {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
     line.match_indices(name).any(|(at, _)| !line[..at].ends_with(is_word))
 }
 
-/// Whether an attribute before this line, or before one that encloses it, is a condition.
+/// Returns whether an attribute before this line, or before one that encloses it, is a condition.
 fn is_conditional(lines: &[&str], at: usize) -> bool {
     if lines[at].contains("#[cfg(") {
         return is_condition(lines[at]);
@@ -87,7 +87,7 @@ fn indentation(line: &str) -> usize {
     line.len() - line.trim_start().len()
 }
 
-/// Whether an attribute limits the following item to Unix, to a Unix system, or to tests on Unix.
+/// Returns whether an attribute limits the following item to Unix, to a Unix system, or to tests on Unix.
 fn is_condition(line: &str) -> bool {
     ["cfg(unix)", "cfg(all(unix", "cfg(all(test, unix", "cfg(target_os = \"linux\")"].iter().any(|it| line.contains(it))
 }
@@ -99,7 +99,7 @@ const ONLY_ON_UNIX: &[&str] =
 mod tests {
     use super::*;
 
-    /// The numbers of the unconditional lines.
+    /// Returns the numbers of the unconditional lines.
     fn numbers(text: &str) -> Vec<usize> {
         unconditional(text).into_iter().map(|(number, _)| number).collect()
     }

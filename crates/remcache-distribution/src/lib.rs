@@ -424,13 +424,13 @@ const fn is_same(one: &str, other: &str) -> bool {
     true
 }
 
-/// The golden vectors: what the named implementations computed.
+/// Returns the golden vectors, which the named implementations computed.
 #[cfg(test)]
 fn vectors() -> serde_json::Value {
     serde_json::from_str(include_str!("../tests/vectors/placement.json")).expect("the vectors are JSON")
 }
 
-/// The points of a ring as the vectors have them: the position as the client prints it, and the server.
+/// Returns the points of a ring as the vectors list them: the position as the client prints it, and the server.
 #[cfg(test)]
 fn circle_points(ring: &Ring) -> Vec<(i64, u32)> {
     let ring::Placement::Circle(order, circle) = &ring.placement else { panic!("{ring:?} is no circle of 32 bits") };

@@ -89,7 +89,7 @@ pub(crate) enum Order {
     Wide,
 }
 
-/// Which server has a position with several points.
+/// The rule that decides which server has a position with several points.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tie {
     /// All points are kept, in the order of the list.
@@ -130,7 +130,7 @@ pub(crate) enum KeyPart {
     BeforeHashStop,
 }
 
-/// Where the keys of a server that is down go, before the rule's own order.
+/// The rule that replaces a server that is down, before the distribution's own order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Retry {
     /// The rule's own order: the next point, bucket or score.

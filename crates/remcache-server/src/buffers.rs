@@ -3,7 +3,7 @@
 use crate::reply_buffer::ReplyBuffer;
 use crate::request_buffer::RequestBuffer;
 
-/// What a session reads from and writes to.
+/// The buffers that a session reads from and writes to.
 #[derive(Debug)]
 pub(crate) struct Buffers<'a> {
     pub(crate) input: &'a mut RequestBuffer,

@@ -100,7 +100,7 @@ pub enum Scope {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Injection {
-    /// What goes wrong.
+    /// The fault.
     pub fault: Fault,
     /// Where it goes wrong.
     pub scope: Scope,

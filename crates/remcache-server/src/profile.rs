@@ -27,7 +27,7 @@ pub(crate) struct Restrictions {
     pub(crate) max_fetch_line: Option<usize>,
     pub(crate) no_meta_debug: bool,
     pub(crate) no_delayed_flush: bool,
-    /// Of the administrative commands, only `stats` and `stats reset` exist.
+    /// Whether `stats` and `stats reset` are the only administrative commands.
     pub(crate) stats_only: bool,
 }
 

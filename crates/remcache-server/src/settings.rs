@@ -58,7 +58,7 @@ pub(crate) struct User {
 }
 
 impl Default for Settings {
-    /// The settings of a memcached that was started without options.
+    /// Returns the settings of a memcached that was started without options.
     fn default() -> Self {
         let limits = Limits {
             memory: 64 << 20,

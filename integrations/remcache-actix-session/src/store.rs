@@ -22,7 +22,7 @@ pub struct MemcachedSessionStore {
     on_evicted: OnEvicted,
 }
 
-/// What an update of a session does if it is not stored any more, because it was evicted or another request deleted it.
+/// The behavior when a session to update is no longer stored, because it was evicted or another request deleted it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OnEvicted {
@@ -125,7 +125,7 @@ impl MemcachedSessionStore {
     }
 }
 
-/// The TTL of an item; one that is not positive has expired.
+/// Converts the TTL of a session; one that is not positive has expired.
 fn expiration(ttl: &time::Duration) -> Ttl {
     match Duration::try_from(*ttl) {
         Ok(ttl) if !ttl.is_zero() => ttl.min(LONGEST_TTL).into(),

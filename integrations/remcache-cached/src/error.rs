@@ -14,7 +14,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the cache is unavailable.
+    /// Returns whether the cache is unavailable.
     pub fn is_unavailable(&self) -> bool {
         match self {
             Self::Client(error) => error.is_unavailable(),

@@ -12,7 +12,7 @@ use remcache::Client;
 use remcache_http_cache::MemcachedManager;
 use tower::{BoxError, Layer, ServiceExt, service_fn};
 
-/// A service that stands for a remote server.
+/// Responds as a remote server would.
 async fn origin(_: Request<Full<Bytes>>) -> Result<Response<Full<Bytes>>, BoxError> {
     println!("the server is called");
     Ok(Response::builder().header("cache-control", "max-age=60").body("Hello".into())?)

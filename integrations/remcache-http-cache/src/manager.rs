@@ -25,7 +25,7 @@ pub struct MemcachedManager {
     on_unavailable: OnUnavailable,
 }
 
-/// What the client returns.
+/// A result of the client.
 type Outcome<T> = std::result::Result<T, remcache::Error>;
 
 /// An item.

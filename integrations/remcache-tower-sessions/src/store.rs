@@ -24,7 +24,7 @@ pub struct MemcachedStore {
     on_evicted: OnEvicted,
 }
 
-/// What saving a session does if it is not stored any more, because it was evicted or another request deleted it.
+/// The behavior when a session to save is no longer stored, because it was evicted or another request deleted it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OnEvicted {

@@ -105,7 +105,7 @@ impl Comparison {
         Ok(runs.into_iter().map(|run| IdleRow::new(&IDLE, run.entry, run.reports)).collect())
     }
 
-    /// The interleaved rounds of a scenario.
+    /// Runs the interleaved rounds of a scenario.
     fn rounds<R>(
         &self,
         entries: &[Entry],

@@ -183,7 +183,8 @@ impl Worker {
         }
     }
 
-    /// Only every n-th call is timed: reading the clock takes a tenth of the time of the fastest calls.
+    /// Returns whether this call is timed, as every n-th is: reading the clock takes a tenth of the time of the fastest
+    /// calls.
     fn is_timed(&mut self, phase: u32) -> bool {
         if phase == WARM_UP {
             return false;

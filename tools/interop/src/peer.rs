@@ -21,7 +21,7 @@ pub struct Peer {
     pub values: &'static [Writing],
 }
 
-/// How a program is built and run.
+/// The source of a program, which determines how it is built and run.
 #[derive(Debug)]
 pub enum Source {
     /// An interpreter and a script.

@@ -44,7 +44,7 @@ fn main() -> Result<()> {
     draw(&prometheus, directory, start.elapsed())
 }
 
-/// A usual time, a server that is down, a hot key, a slow loader, and a usual time.
+/// Runs phases with normal load, a server that is down, a hot key, and a slow loader.
 fn run(service: &Process, servers: &mut [Memcached]) {
     for (title, path, is_down) in [
         ("usual load", usual_path as fn(&mut _) -> _, false),

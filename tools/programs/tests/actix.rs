@@ -18,7 +18,7 @@ use remcache_testkit::Memcached;
 const PATIENCE: Duration = Duration::from_secs(60);
 const WORKERS: usize = 4;
 
-/// What the handlers share.
+/// The state that the handlers share.
 struct State {
     client: Client,
     /// Whether handlers that block may go on.

@@ -114,8 +114,8 @@ impl Cluster {
     }
 
     fn placement(&self) -> Vec<String> {
-        let home = |n| self.client.locate(format!("key{n}")).ok().flatten().map(|server| server.name().to_owned());
-        (0..KEYS).map(|n| home(n).unwrap_or_default()).collect()
+        let server_of = |n| self.client.locate(format!("key{n}")).ok().flatten().map(|server| server.name().to_owned());
+        (0..KEYS).map(|n| server_of(n).unwrap_or_default()).collect()
     }
 
     /// Sends requests to every server for some time. With a seed, the first servers fail and return during that time.

@@ -246,7 +246,7 @@ impl Worker {
         }
     }
 
-    /// Adds, replaces, extends, touches or deletes a key in random order: every result is correct, except errors.
+    /// Adds, replaces, extends, touches or deletes a key at random: any result but an error is correct.
     async fn modify(&mut self) -> Result<(), String> {
         let key = format!("{}:modified", self.name);
         let (what, result) = match self.rng.u8(..6) {

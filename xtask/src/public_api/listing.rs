@@ -128,7 +128,7 @@ impl Lister {
 
 const KEYWORDS: [&str; 9] = ["impl", "fn", "struct", "enum", "trait", "mod", "type", "const", "use"];
 
-/// Whether a comma belongs to generic arguments; a block or a semicolon never does.
+/// Returns whether a comma belongs to generic arguments; a block or a semicolon never does.
 fn is_between_angles(tokens: &[String], token: &str) -> bool {
     let mut depth = 0_i32;
     for (index, other) in tokens.iter().enumerate() {
@@ -142,7 +142,7 @@ fn is_between_angles(tokens: &[String], token: &str) -> bool {
     token == "," && (depth > 0 || tokens.iter().any(|token| token == "fn" || token == "impl" || token == "where"))
 }
 
-/// Whether the only `for` is that of a bound, `for<'a>`.
+/// Returns whether the only `for` is that of a bound, `for<'a>`.
 fn is_higher_ranked(words: &[&str]) -> bool {
     words.windows(2).filter(|pair| pair[0] == "for").all(|pair| pair[1] == "<")
 }

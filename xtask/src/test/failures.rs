@@ -35,12 +35,12 @@ impl fmt::Display for FailedTests {
     }
 }
 
-/// The test of a line such as `test module::name ... FAILED`.
+/// Returns the test of a line such as `test module::name ... FAILED`.
 fn failed_test(line: &str) -> Option<&str> {
     line.strip_prefix("test ")?.strip_suffix(" ... FAILED")
 }
 
-/// The test of a line such as `FAIL [   0.004s] (12/34) package::binary module::name`.
+/// Returns the test of a line such as `FAIL [   0.004s] (12/34) package::binary module::name`.
 fn failed_in_nextest(line: &str) -> Option<&str> {
     let (status, rest) = line.trim_start().split_once(" [")?;
     if !(["FAIL", "TIMEOUT", "ABORT"].contains(&status) || status.starts_with("SIG")) {
@@ -52,7 +52,7 @@ fn failed_in_nextest(line: &str) -> Option<&str> {
     Some(after_count.map_or(test, |(_, test)| test))
 }
 
-/// The suite of a line such as "    `-p remcache --test it`", which cargo prints at its end.
+/// Returns the suite of a line such as "    `-p remcache --test it`", which cargo prints at its end.
 fn failed_suite(line: &str) -> Option<&str> {
     line.trim().strip_prefix('`')?.strip_suffix('`').filter(|suite| suite.starts_with("-p "))
 }

@@ -2,7 +2,7 @@
 
 use super::Chars;
 
-/// Bob Jenkins's one-at-a-time.
+/// Computes Bob Jenkins's one-at-a-time hash.
 pub(crate) fn one_at_a_time(key: &[u8], chars: Chars) -> u32 {
     let mixed = fold(key, chars, 0, |hash, char| {
         let hash = hash.wrapping_add(char);
@@ -14,12 +14,12 @@ pub(crate) fn one_at_a_time(key: &[u8], chars: Chars) -> u32 {
     hash.wrapping_add(hash << 15)
 }
 
-/// FNV-1: multiply first.
+/// Computes FNV-1, which multiplies first.
 pub(crate) fn fnv1(key: &[u8], chars: Chars, fnv: Fnv) -> u32 {
     fold(key, chars, fnv.start, |hash, char| hash.wrapping_mul(fnv.prime) ^ char)
 }
 
-/// FNV-1a: multiply last.
+/// Computes FNV-1a, which multiplies last.
 pub(crate) fn fnv1a(key: &[u8], chars: Chars, fnv: Fnv) -> u32 {
     fold(key, chars, fnv.start, |hash, char| (hash ^ char).wrapping_mul(fnv.prime))
 }

@@ -1,6 +1,6 @@
 //! Cyclic redundancy checks, and the variants that clients use.
 
-/// The CRC-32 of the IEEE.
+/// Computes the CRC-32 of the IEEE.
 pub(crate) fn crc32(key: &[u8]) -> u32 {
     crc32fast::hash(key)
 }

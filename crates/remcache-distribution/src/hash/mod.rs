@@ -293,7 +293,7 @@ mod tests {
         }
     }
 
-    /// Every hash of the list but one, which is not offered.
+    /// Checks every hash of the list but one, which is not supported.
     fn check(input: &str, expected: &serde_json::Value, chars: Chars) {
         let offered = expected.as_object().unwrap().iter().filter(|(name, _)| *name != "hsieh");
         for (name, value) in offered {

@@ -1,6 +1,6 @@
 //! Austin Appleby's Murmur hashes: MurmurHash2 of 32 and 64 bits, MurmurHash3 of 32 bits.
 
-/// MurmurHash2 with the seed that libmemcached derives from the length.
+/// Computes MurmurHash2 with the seed that libmemcached derives from the length.
 pub(crate) fn murmur2(key: &[u8]) -> u32 {
     const M: u32 = 0x5bd1_e995;
     let (words, tail) = key.as_chunks();
@@ -16,17 +16,17 @@ pub(crate) fn murmur2(key: &[u8]) -> u32 {
     hash ^ hash >> 15
 }
 
-/// MurmurHash3 of 32 bits with the seed that libmemcached derives from the length.
+/// Computes MurmurHash3 of 32 bits with the seed that libmemcached derives from the length.
 pub(crate) fn murmur3_seeded(key: &[u8]) -> u32 {
     Murmur3::with_seed(seed_of_length(key)).and(key.iter().copied()).finish()
 }
 
-/// MurmurHash3 of 32 bits with the seed 0.
+/// Computes MurmurHash3 of 32 bits with the seed 0.
 pub(crate) fn murmur3(key: &[u8]) -> u32 {
     Murmur3::with_seed(0).and(key.iter().copied()).finish()
 }
 
-/// MurmurHash2 of 64 bits.
+/// Computes MurmurHash2 of 64 bits.
 pub(crate) fn murmur64a(key: &[u8], seed: u32) -> u64 {
     const M: u64 = 0xc6a4_a793_5bd1_e995;
     let (words, tail) = key.as_chunks();

@@ -166,7 +166,7 @@ mod tests {
 
     const LOOKUPS: [Lookup; 4] = [Lookup::AtOrAfter, Lookup::After, Lookup::AtOrBefore, Lookup::AtOrAfterOrLast];
 
-    /// The definitions, by a scan of all points.
+    /// Looks a hash up by a scan of all points.
     fn scanned<P: Position>(sorted: &[Point<P>], hash: P, lookup: Lookup) -> Option<Point<P>> {
         let (first, last) = (sorted.first().copied(), sorted.last().copied());
         let at_or_after = sorted.iter().find(|point| point.value >= hash).copied();

@@ -250,9 +250,9 @@ fn arithmetic(command: &Command<'_>, version: &Version, store: &mut Store) -> Me
                 item.cas = cas;
             }
             // Older versions answer even a quiet command that creates the counter.
-            let is_silent = options.quiet && (!is_new || version.has(Behavior::QuietAutovivify));
+            let is_suppressed = options.quiet && (!is_new || version.has(Behavior::QuietAutovivify));
             let answer = arithmetic_answer(command, &reply, update, [ttl, vivify], store)?;
-            return Ok(answer.filter(|_| !is_silent));
+            return Ok(answer.filter(|_| !is_suppressed));
         }
         Status::NonNumericValue => return Err(NOT_NUMERIC),
         Status::OutOfMemory | Status::ValueTooLarge => return Err(NO_MEMORY_FOR_COUNTER),

@@ -81,7 +81,7 @@ fn pick<'a>(rng: &mut Rng, from: &[&'a str]) -> &'a str {
     from[rng.usize(..from.len())]
 }
 
-/// Returns, nearly always, one of the first `valid` strings.
+/// Returns one of the first `valid` strings, or rarely any of them.
 fn mostly<'a>(rng: &mut Rng, from: &[&'a str], valid: usize) -> &'a str {
     let count = if rng.u8(..20) == 0 { from.len() } else { valid };
     pick(rng, &from[..count])

@@ -172,7 +172,7 @@ fn seconds<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
     Duration::try_from_secs_f64(seconds).map_err(serde::de::Error::custom)
 }
 
-/// The file has `"same"` or the differing behavior.
+/// Deserializes `"same"` as `None`, or the outcome that differs.
 fn newer<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Outcome>, D::Error> {
     let value = serde_json::Value::deserialize(from)?;
     if value == "same" {

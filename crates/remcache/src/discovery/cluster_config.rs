@@ -32,7 +32,7 @@ impl Node {
     }
 }
 
-/// An IPv6 address in brackets; other hosts as they are.
+/// Puts an IPv6 address in brackets; other hosts are returned unchanged.
 fn bracketed(host: &str) -> String {
     if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
 }

@@ -51,7 +51,7 @@ pub struct ElastiCache {
     version: u64,
 }
 
-/// What the source takes from the client's settings.
+/// The settings of the client that the source uses.
 #[derive(Clone, Debug)]
 struct ClientSettings {
     connector: Arc<dyn Connect>,

@@ -163,7 +163,7 @@ pub async fn connect(source: impl Discover, config: Config) -> Result<(Client, S
     connect_with_timeout(source, config, FIRST_LIST).await
 }
 
-/// Like [`connect`], with a limit for the wait for the first valid list.
+/// Connects as [`connect`] does, with a limit for the wait for the first valid list.
 ///
 /// Servers in the settings are replaced by those of the source.
 ///

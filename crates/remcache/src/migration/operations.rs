@@ -11,9 +11,9 @@ use crate::result::{Counter, Item, WriteOutcome};
 
 /// Result of an operation on an item.
 pub(crate) trait Outcome {
-    /// The item does not exist.
+    /// Returns whether the item does not exist.
     fn is_absent(&self) -> bool;
-    /// The item was changed.
+    /// Returns whether the item was changed.
     fn is_applied(&self) -> bool;
 }
 
@@ -194,7 +194,7 @@ impl Migration {
         self.change::<Touch>(request, request, limit).await
     }
 
-    /// Counts, making sure that an initial value does not hide the old placement's counter.
+    /// Increments or decrements; an initial value does not hide the old placement's counter.
     pub(crate) async fn count(&self, request: &Request<'_>, limit: Limit) -> Result<Option<Counter>, Error> {
         let (key, delta) = (request.key()?.as_bytes(), request.delta());
         let cautious = match request.operation() {

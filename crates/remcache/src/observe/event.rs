@@ -14,7 +14,7 @@ use crate::proto::{Protocol, Status};
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct OperationStarted<'a> {
-    /// What is done.
+    /// The operation's name.
     pub operation: OperationName,
     /// The server of the key; `None` for several keys, or if there is no server.
     pub server: Option<&'a ServerId>,
@@ -30,7 +30,7 @@ pub struct OperationStarted<'a> {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct OperationFinished<'a> {
-    /// What was done.
+    /// The operation's name.
     pub operation: OperationName,
     /// How it ended.
     pub outcome: Outcome,
@@ -62,7 +62,7 @@ pub struct OperationFinished<'a> {
     pub hedges: u32,
     /// Attempts at another server after a failure.
     pub failovers: u32,
-    /// What the server was spoken to in; `None` if nothing was sent.
+    /// The protocol of the connection; `None` if nothing was sent.
     pub protocol: Option<Protocol>,
     /// The address that the server's name resolved to; `None` for Unix sockets, and if nothing was sent.
     pub peer: Option<SocketAddr>,
@@ -74,9 +74,9 @@ pub struct OperationFinished<'a> {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct ExchangeStarted<'a> {
-    /// What is asked for.
+    /// The operation's name.
     pub operation: OperationName,
-    /// Who is asked.
+    /// The server.
     pub server: &'a ServerId,
     /// How many keys are asked for.
     pub keys: usize,
@@ -86,9 +86,9 @@ pub struct ExchangeStarted<'a> {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct ExchangeFinished<'a> {
-    /// What was asked for.
+    /// The operation's name.
     pub operation: OperationName,
-    /// Who was asked.
+    /// The server.
     pub server: &'a ServerId,
     /// How many keys were asked for.
     pub keys: usize,
@@ -100,7 +100,7 @@ pub struct ExchangeFinished<'a> {
     pub bytes_out: u64,
     /// How long it took.
     pub duration: Duration,
-    /// What the server was spoken to in.
+    /// The protocol of the connection.
     pub protocol: Option<Protocol>,
     /// The address that the server's name resolved to.
     pub peer: Option<SocketAddr>,
@@ -116,7 +116,7 @@ pub struct ConnectionChanged<'a> {
     pub server: &'a ServerId,
     /// The index of the connection among those of the server.
     pub connection: usize,
-    /// What it was.
+    /// The state before.
     pub before: &'a ConnectionState,
     /// The new state: being opened, open, down for a reason, idle or closed.
     pub after: &'a ConnectionState,
@@ -130,13 +130,13 @@ pub struct ConnectionChanged<'a> {
 pub struct ServerChanged<'a> {
     /// The server.
     pub server: &'a ServerId,
-    /// What it was.
+    /// The state before.
     pub before: &'a ConnectionState,
-    /// What it is.
+    /// The state after.
     pub after: &'a ConnectionState,
 }
 
-/// How an operation ended.
+/// The outcome of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
@@ -246,7 +246,7 @@ const fn error_index(kind: ErrorKind) -> usize {
     }
 }
 
-/// What is known of an open connection.
+/// The properties of an open connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Established {
     /// When it was opened; `None` before the first one.

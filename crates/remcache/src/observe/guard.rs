@@ -135,7 +135,7 @@ pub(crate) fn sum(results: impl Iterator<Item = Result<Option<bool>, ErrorKind>>
     (tally.outcome(), tally.counts)
 }
 
-/// What the result of an operation means to observers. The keys of one that failed count as failed.
+/// A function that converts a result for observers. The keys of a failed operation count as failed.
 pub(crate) type Classify<T, E> = fn(&Result<T, E>) -> (Outcome, Counts);
 
 /// Classifies the result of an operation that does not read for observers.

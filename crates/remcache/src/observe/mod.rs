@@ -113,7 +113,7 @@ pub trait Observer: Send + Sync + 'static {
     }
 }
 
-/// What an observer keeps of an operation that has started.
+/// An observer's state of an operation that has started.
 pub trait ActiveOperation: Send + Sync {
     /// Is called when a part of the operation is sent to one server: a request, or the requests of a call with many
     /// keys that go there.
@@ -130,7 +130,7 @@ pub trait ActiveOperation: Send + Sync {
     }
 }
 
-/// What an observer keeps of an exchange that has started.
+/// An observer's state of an exchange that has started.
 pub trait ActiveExchange: Send + Sync {
     /// Is called when the exchange has ended; this is dropped afterwards.
     fn finished(&self, exchange: &ExchangeFinished<'_>) {

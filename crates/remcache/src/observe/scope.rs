@@ -13,15 +13,15 @@ use super::{
 };
 use crate::proto::Status;
 
-/// What a request to a server is a part of.
+/// The operation that a request to a server is part of.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum Parent {
-    /// Of nothing: it is an operation of its own.
+    /// The request is an operation of its own.
     #[default]
     None,
-    /// Of this operation.
+    /// The request is part of this operation.
     Operation(Arc<Scope>),
-    /// Of the client's own work, which is not reported.
+    /// The request is internal to the client, and not reported.
     Internal,
 }
 
@@ -98,7 +98,7 @@ pub(crate) struct Scope {
     progress: Mutex<Progress>,
 }
 
-/// What has happened so far.
+/// The state of an operation so far.
 #[derive(Default)]
 struct Progress {
     has_ended: bool,
@@ -251,7 +251,7 @@ fn refined(outcome: Outcome, counts: Counts, noted: Option<(Outcome, Counts)>) -
 }
 
 impl Drop for Scope {
-    /// An operation that no one finished was dropped.
+    /// Reports an operation that was not finished as cancelled.
     fn drop(&mut self) {
         self.finish(Outcome::Cancelled, Counts::default(), None);
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorKind};
 
-/// How fresh a fetched value has to be, and what may be returned during a reload.
+/// A policy for fetches: how fresh a value has to be, and what may be returned during a reload.
 ///
 /// ```text
 ///  loaded                 due               ttl                stale_for      time

@@ -222,7 +222,7 @@ impl Lock {
         operation.into_guard().end_with(observe::done, renewed)
     }
 
-    /// Unlocks, and returns whether the lock was still held.
+    /// Releases the lock, and returns whether it was still held.
     ///
     /// # Errors
     /// See [`ErrorKind`]. The lock then expires with its TTL.

@@ -27,14 +27,14 @@ enum State<'a, T, E> {
     Done,
 }
 
-/// What observers know a recipe by.
+/// The report of a recipe to observers.
 struct Report<T, E> {
     name: OperationName,
     subject: Subject,
     judge: Classify<T, E>,
 }
 
-/// What a recipe is about.
+/// The keys of a recipe.
 enum Subject {
     Key(Vec<u8>),
     /// This number of keys.

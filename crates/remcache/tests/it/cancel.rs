@@ -88,7 +88,7 @@ async fn the_reply_to_a_dropped_get_is_never_returned_to_another(mode: ProtocolM
     fixture.assert_clean().await;
 }
 
-/// How calls ended, some of which were dropped.
+/// The numbers of calls by their end.
 #[derive(Debug, Default)]
 struct Counts {
     dropped: AtomicUsize,

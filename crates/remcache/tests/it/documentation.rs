@@ -108,7 +108,7 @@ fn named_tests(text: &str) -> Vec<(String, String)> {
     named.map(|(file, function)| (format!("{file}.rs"), function.to_owned())).collect()
 }
 
-/// Whether a source has a test of this name: a function with the attribute, or a name on a line of its own,
+/// Returns whether a source has a test of this name: a function with the attribute, or a name on a line of its own,
 /// from which a macro generates tests.
 fn is_test(source: &str, name: &str) -> bool {
     let lines: Vec<&str> = source.lines().map(str::trim).collect();

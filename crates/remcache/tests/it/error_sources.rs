@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::support::{patient_config, wait_until};
 
-/// The first cause of this type, however deep.
+/// Returns the first cause of this type, at any depth.
 fn cause<E: StdError + 'static>(error: &Error) -> Option<&E> {
     std::iter::successors(error.source(), |error| (*error).source()).find_map(|error| error.downcast_ref())
 }

@@ -75,7 +75,7 @@ async fn locks_and_limits(client: &Client) -> Result<(), Error> {
     Ok(())
 }
 
-/// These need no look at what they return.
+/// Makes writes without a condition, whose outcomes may be ignored.
 async fn unconditional_writes(client: &Client) -> Result<(), Error> {
     client.set("k", "v").flags(7).ttl(LONG).await?;
     client.touch("k", LONG).await?;

@@ -195,7 +195,7 @@ fn on_port_11211(number: usize) -> Node {
     Node::tcp(host(number), 11211)
 }
 
-/// Five servers per host, one of them on the default port: their names differ by the port only.
+/// Returns one of five servers per host, whose names differ by the port only; one has the default port.
 fn on_other_ports(number: usize) -> Node {
     let port = [11212, 11211, 1, 65535, 22122][number % 5];
     Node::tcp(host(number / 5), port)
@@ -306,7 +306,7 @@ impl Drop for Reference {
     }
 }
 
-/// The path of the program, compiled once for all tests of this file.
+/// Returns the path of the program, which is compiled once for all tests of this file.
 fn compiled() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {

@@ -55,7 +55,7 @@ impl TtlSource for ReplyLoss {
     }
 }
 
-/// Another client stores a newer value while the replies of one server are lost.
+/// Stores a newer value by another client while the replies of one server are lost.
 async fn a_newer_value_stays(protocol: ProtocolSetting, place: usize) {
     let pair = Pair::start(protocol).await;
     let [old, new] = &pair.direct;

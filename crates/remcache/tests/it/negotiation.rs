@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::{patient_config, wait_until};
 
-/// How a connection is closed before the first reply.
+/// The way in which a connection is closed before the first reply.
 #[derive(Clone, Copy, Debug)]
 enum Close {
     /// Gracefully, after the first bytes were received.
@@ -77,7 +77,7 @@ impl Balancer {
     }
 }
 
-/// Whether the client uses meta, the only protocol with both binary keys and inspection.
+/// Returns whether the client uses meta, the only protocol with both binary keys and inspection.
 async fn uses_meta(client: &Client) -> bool {
     let inspected = client.call(Request::inspect("a key")).await.status;
     client.set("a key", "v").await.is_ok() && matches!(inspected, Status::NoError | Status::KeyNotFound)
@@ -88,7 +88,7 @@ async fn assert_uses_meta(client: &Client, what: &str) {
     assert!(uses_meta(client).await, "{what}");
 }
 
-/// Whether the client uses binary, the only protocol with binary keys but without inspection.
+/// Returns whether the client uses binary, the only protocol with binary keys but without inspection.
 async fn uses_binary(client: &Client) -> bool {
     let inspected = client.call(Request::inspect("k")).await.status;
     client.set("a key", "v").await.is_ok() && inspected == Status::Unsupported

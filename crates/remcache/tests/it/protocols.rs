@@ -80,7 +80,7 @@ async fn servers_can_use_different_protocols() {
     works(&Client::with_config(servers.each_ref().map(Memcached::addr), config).unwrap()).await;
 }
 
-/// A server with a password file, which outlives this value.
+/// Starts a server with a password file; the directory contains the file.
 fn with_password_file() -> (Memcached, tempfile::TempDir) {
     let dir = scratch();
     let file = dir.path().join("users");

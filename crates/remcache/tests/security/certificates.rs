@@ -23,7 +23,7 @@ fn trusting(authority: &Authority) -> Tls {
     Tls::with_roots_file(authority.file())
 }
 
-/// Whether a client can store and fetch an item.
+/// Returns whether a client can store and fetch an item.
 async fn works(client: &Client) -> bool {
     client.set("k", "v").await.is_ok() && client.get("k").await.unwrap().unwrap().value == "v"
 }

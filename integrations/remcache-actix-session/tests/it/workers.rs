@@ -34,7 +34,7 @@ fn visit(process: &ExampleServer) -> String {
     cookie
 }
 
-/// The cookie that a response sets.
+/// Returns the cookie that a response sets.
 fn cookie(response: &str) -> String {
     let cookie = response.lines().find_map(|line| line.strip_prefix("set-cookie: ")?.split(';').next());
     cookie.expect("a cookie").to_owned()

@@ -52,7 +52,7 @@ fn age(argument: &str) -> Duration {
     Duration::from_secs(argument.trim().trim_matches('"').parse().unwrap_or(0))
 }
 
-/// How a response may be stored.
+/// The conditions under which a response may be stored.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Storable {
     /// How long it is fresh.
@@ -101,7 +101,7 @@ fn vary(fields: &HeaderMap) -> Option<Vec<String>> {
     Some(names)
 }
 
-/// Whether a request has credentials of a user.
+/// Returns whether a request has credentials of a user.
 pub(crate) fn is_authorized(fields: &HeaderMap) -> bool {
     fields.contains_key(AUTHORIZATION)
 }

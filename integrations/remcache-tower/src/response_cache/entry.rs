@@ -55,12 +55,12 @@ impl Entry {
         now() >= self.expires_at
     }
 
-    /// How long it has been stored.
+    /// Returns how long it has been stored.
     pub(crate) fn age(&self) -> Duration {
         Duration::from_millis(now().saturating_sub(self.stored_at))
     }
 
-    /// How long it will be fresh.
+    /// Returns how long it will be fresh.
     pub(crate) fn ttl(&self) -> Duration {
         Duration::from_millis(self.expires_at.saturating_sub(now()))
     }

@@ -54,7 +54,7 @@ where
         *self.lock() = State::Finished(result);
     }
 
-    /// Whether the handler was called and its result is stored.
+    /// Returns whether the handler was called and its result is stored.
     pub(super) fn is_finished(&self) -> bool {
         matches!(&*self.lock(), State::Finished(_))
     }

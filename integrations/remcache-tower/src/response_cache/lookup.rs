@@ -263,7 +263,7 @@ impl ResponseCacheLayer {
     }
 }
 
-/// Whether `If-None-Match` names this tag, or any.
+/// Returns whether `If-None-Match` names this tag, or any.
 fn matches_none(fields: &HeaderMap, tag: &[u8]) -> bool {
     let strong = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
     let Ok(tag) = std::str::from_utf8(tag) else { return false };

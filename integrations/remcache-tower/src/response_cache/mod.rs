@@ -113,7 +113,7 @@ impl ResponseCacheLayer {
         Self { handler_timeout: timeout, ..self }
     }
 
-    /// How long a single command may take: a request needs five at most.
+    /// Returns the timeout of a single command: a request needs five at most.
     fn command_timeout(&self) -> Duration {
         self.budget / 5
     }
@@ -189,7 +189,7 @@ where
     }
 }
 
-/// How a request is processed.
+/// The way in which a request is processed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Plan {
     /// The handler is called.

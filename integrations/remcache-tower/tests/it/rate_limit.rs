@@ -13,7 +13,7 @@ use crate::support::{Outage, client, field, get, promptly, send, text};
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
 const PATIENT: Duration = Duration::from_secs(60);
 
-/// An application that limits requests by their field `x-user`.
+/// Creates an application that limits requests by their field `x-user`.
 fn app(limiter: Limiter, change: impl FnOnce(RateLimitLayer) -> RateLimitLayer) -> Router {
     let layer = RateLimitLayer::new(limiter, |request| {
         request.headers.get("x-user").map(|user| String::from_utf8_lossy(user.as_bytes()).into_owned())

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::support::{client, get, send, text};
 
-/// An application whose only handler is slow and has this `Cache-Control`.
+/// Creates an application whose only handler is slow and has this `Cache-Control`.
 fn app(client: &Client, calls: &Arc<AtomicUsize>, fields: &'static [(&str, &str)]) -> Router {
     let calls = Arc::clone(calls);
     let handler = move || {

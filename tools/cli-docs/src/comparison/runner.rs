@@ -187,7 +187,7 @@ impl RunningServers {
     }
 }
 
-/// A text without the codes of its colours.
+/// Removes the escape sequences of colours.
 fn plain(text: &str) -> String {
     let mut parts = text.split("\x1b[");
     let first = parts.next().unwrap_or_default().to_owned();
@@ -195,7 +195,7 @@ fn plain(text: &str) -> String {
     parts.fold(first, |plain, part| plain + part.trim_start_matches(code).get(1..).unwrap_or_default())
 }
 
-/// 200,001 keys: more than a server lists by its older command.
+/// Stores 200,001 keys: more than a server lists by its older command.
 fn fill(port: u16) -> Result<()> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).context("connecting to fill a server")?;
     let lines: String = (0..=200_000).map(|key| format!("set key-{key:06} 0 0 5 noreply\r\nvalue\r\n")).collect();

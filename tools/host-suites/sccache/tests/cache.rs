@@ -54,7 +54,7 @@ impl Sccache {
         fs::read(library).expect("a library")
     }
 
-    /// A number of the statistics, summed over languages.
+    /// Returns a number of the statistics, summed over languages.
     fn count(&self, name: &str) -> u64 {
         let output = self.run(&["--show-stats", "--stats-format", "json"]);
         let stats: Value = serde_json::from_slice(&output.stdout).expect("statistics in JSON");

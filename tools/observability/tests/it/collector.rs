@@ -16,7 +16,7 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
 use tokio::net::TcpListener;
 
-/// What a collector has received.
+/// The data that a collector has received.
 #[derive(Default)]
 struct Received {
     services: Vec<String>,

@@ -20,7 +20,7 @@ pub(super) struct Instrument {
     pub(super) buckets: &'static [f64],
 }
 
-/// What a metric is.
+/// The kind of a metric.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Kind {
     Counter,

@@ -14,7 +14,7 @@ use table::{Row, Table};
 use super::{ConnectionChanged, Observer, OperationFinished, OperationName, Outcome, ServerChanged, ServerId};
 use crate::health::state::ConnectionState;
 
-/// Where metrics go.
+/// A library that metrics are recorded with.
 trait Backend: Send + Sync + 'static {
     /// A counter with its labels.
     type Counter: Count;
@@ -74,7 +74,7 @@ struct ServerHandles<B: Backend> {
 /// The handles of one operation with one outcome, at one server.
 struct OperationHandles<B: Backend> {
     duration: B::Histogram,
-    /// Of an operation that reads.
+    /// The instruments of an operation that reads.
     reads: Option<ReadHandles<B>>,
 }
 

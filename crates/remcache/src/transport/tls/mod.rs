@@ -72,7 +72,7 @@ struct Identity {
 }
 
 impl Default for Tls {
-    /// Equivalent to [`Tls::with_system_roots`].
+    /// Returns the same settings as [`Tls::with_system_roots`].
     fn default() -> Self {
         Self::with_system_roots()
     }

@@ -12,7 +12,7 @@ use crate::fetch::paused_fetch::{LoadResult, PausedFetch, two_clients};
 use crate::fetch::{PROTOCOLS, client_at, fetch, on_all_servers, patient_policy, stored};
 use crate::support::wait_until;
 
-/// How a loader ends without a value.
+/// The way in which a loader ends without a value.
 #[derive(Clone, Copy, Debug)]
 enum Failure {
     Fails,

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use crate::fetch::client_at;
 
-/// What a loader returns.
+/// The result of a loader.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum LoadResult {
     Value(&'static str),
@@ -34,7 +34,7 @@ impl From<Error> for Failed {
     }
 }
 
-/// The loader of a [`PausedFetch`].
+/// Loads the value of a [`PausedFetch`].
 async fn load(started: Arc<Semaphore>, result: oneshot::Receiver<LoadResult>) -> Result<Option<&'static str>, Failed> {
     started.add_permits(1);
     match result.await {

@@ -163,7 +163,7 @@ mod memcached {
     mod when_doing_a_simple_operation {
         use super::*;
 
-        /// The CAS value of an added item.
+        /// Adds an item, and returns its CAS value.
         async fn added(suite: &Suite) -> u64 {
             suite.client.add("Hello", "World").await.unwrap().cas().unwrap()
         }

@@ -219,7 +219,7 @@ async fn a_fetch_of_many_counts_each_key() {
     }
 }
 
-/// Every operation of a typed cache, whole and in chunks.
+/// Checks every operation of a typed cache, whole and in chunks.
 async fn check_cache(client: &Client, recorder: &Recorder, cache: Cache<ByteString, str>) {
     let (ok, hit, miss) = (Outcome::Ok, Outcome::Hit, Outcome::Miss);
     cache.set("a", "1").await.unwrap();

@@ -12,7 +12,7 @@ use remcache_server::Server;
 
 use crate::support::patient_config;
 
-/// What one instrument has exported: its unit, and its values by attributes.
+/// The data that one instrument has exported: its unit, and its values by attributes.
 #[derive(Debug, Default)]
 struct Exported {
     unit: String,

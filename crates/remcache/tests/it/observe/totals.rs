@@ -20,7 +20,7 @@ use tokio::task::{JoinSet, yield_now};
 const CALLERS: u64 = 128;
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// The number of operations of one protocol: together they are about a million. `REMCACHE_OPERATIONS` changes it.
+/// Returns the number of operations per protocol, about a million in total; `REMCACHE_OPERATIONS` changes it.
 fn operations() -> u64 {
     let number = std::env::var("REMCACHE_OPERATIONS").ok();
     number.map_or(330_000, |number| number.parse().expect("REMCACHE_OPERATIONS is a number"))
@@ -82,7 +82,7 @@ impl Observer for Reported {
     }
 }
 
-/// Whether the callers know what is a hit.
+/// Returns whether callers can count the hits of an operation.
 fn is_counted(operation: OperationName) -> bool {
     operation.is_read() && operation != OperationName::Fetch
 }

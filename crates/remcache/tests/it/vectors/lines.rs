@@ -273,7 +273,7 @@ fn meta_request(command: &Command) -> Option<Request<'static>> {
     Some(if options == MetaOptions::new() { request } else { request.meta(options) })
 }
 
-/// Whether a token of a command is the default, or its opaque, which the connection generates.
+/// Returns whether a token of a command is the default, or its opaque, which the connection generates.
 fn is_optional(token: &str, command: &Command) -> bool {
     let is_store = command.name() == "ms";
     token.starts_with('O')

@@ -40,7 +40,7 @@ enum Clock {
     Real,
 }
 
-/// Whether a write was executed, as the client reported it.
+/// The execution of a write, as the client reported it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Execution {
     Executed,

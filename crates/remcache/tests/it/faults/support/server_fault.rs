@@ -38,7 +38,7 @@ impl ServerFault {
     }
 }
 
-/// How a connection is closed.
+/// The way in which a connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CloseKind {
     Fin,
