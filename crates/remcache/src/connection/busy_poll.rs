@@ -6,7 +6,6 @@
 //!
 //! [`Config::busy_poll`]: crate::config::Config::busy_poll
 
-use std::ops::Range;
 use std::time::{Duration, Instant};
 
 /// Decides whether the I/O loop polls its socket or sleeps.
@@ -14,8 +13,6 @@ use std::time::{Duration, Instant};
 pub(crate) struct BusyPoll {
     /// The longest time to poll for replies; zero turns polling off.
     limit: Duration,
-    /// Iterations to skip before the next read, so that it returns more.
-    pauses: u16,
     window: Window,
     /// Whether enough callers share the connection that it always has work.
     is_crowded: bool,
@@ -35,11 +32,9 @@ enum Window {
     Until(Instant),
 }
 
-/// The result of a read.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ReadStats {
-    /// Callers that got replies.
-    pub(crate) woken: usize,
+/// What is left to do after a read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Load {
     /// Callers that wait for replies or have not taken them yet.
     pub(crate) callers: usize,
     /// Requests that are still unanswered.
@@ -48,22 +43,20 @@ pub(crate) struct ReadStats {
 
 impl BusyPoll {
     pub(crate) fn new(limit: Duration) -> Self {
-        Self { limit, pauses: 0, window: Window::Closed, is_crowded: false, misses: 0, skips: 0 }
+        Self { limit, window: Window::Closed, is_crowded: false, misses: 0, skips: 0 }
     }
 
-    /// Records what the last read returned.
+    /// Records that a read returned replies.
     #[inline]
-    pub(crate) fn on_read(&mut self, stats: ReadStats) {
+    pub(crate) fn on_read(&mut self, load: Load) {
         if self.window != Window::Closed {
             self.misses = 0;
         }
         self.window = Window::Closed;
-        self.is_crowded = stats.callers > MAX_CALLERS;
-        if stats.in_flight > 0 {
+        self.is_crowded = load.callers > MAX_CALLERS;
+        if load.in_flight > 0 {
             self.expect();
         }
-        let is_batch = BATCH.contains(&stats.woken) && stats.in_flight >= BATCH.start;
-        self.pauses = if is_batch { PAUSES } else { 0 };
     }
 
     /// Notes that replies are expected: the socket is polled for them if few callers share it and
@@ -77,15 +70,6 @@ impl BusyPoll {
             Some(left) => self.skips = left,
             None => self.window = Window::Opens,
         }
-    }
-
-    /// Returns whether to skip this iteration before the next read, after spinning for about a microsecond.
-    #[inline]
-    pub(crate) fn pauses(&mut self) -> bool {
-        let Some(left) = self.pauses.checked_sub(1) else { return false };
-        self.pauses = left;
-        spin();
-        true
     }
 
     /// Returns whether to read again in the next iteration, after a read that returned nothing.
@@ -104,23 +88,10 @@ impl BusyPoll {
                 return false;
             }
         }
-        spin();
         true
     }
 }
 
-/// Spins for about a microsecond.
-#[inline]
-fn spin() {
-    (0..SPINS).for_each(|_| std::hint::spin_loop());
-}
-
-const SPINS: u16 = 56;
-/// A read that answers at least this many callers is a batch, of which the server has more ready.
-/// Larger batches return enough without a pause.
-const BATCH: Range<usize> = 8..33;
-/// Iterations before the next read: about as long as a server needs for a dozen gets.
-const PAUSES: u16 = 4;
 /// The most callers for which polling pays off: among more, some always have a request to send.
 const MAX_CALLERS: usize = 32;
 /// The limit n of the backoff: a server that never answers within the window is polled once in 2^n times.
@@ -134,71 +105,54 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_micros(100);
 
-    /// Iterations before the next read, and after one that returns nothing, if an iteration takes 20 µs.
-    fn poll_windows(busy_poll: &mut BusyPoll) -> (usize, usize) {
+    /// How often the socket is read again after a read that returned nothing, if an iteration takes 20 µs.
+    fn polls(busy_poll: &mut BusyPoll) -> usize {
         let time = Cell::new(Instant::now());
         let now = || time.replace(time.get() + Duration::from_micros(20));
-        (turns(|| busy_poll.pauses()), turns(|| busy_poll.polls_again(now)))
-    }
-
-    fn turns(mut turn: impl FnMut() -> bool) -> usize {
-        std::iter::from_fn(|| turn().then_some(())).count()
+        std::iter::from_fn(|| busy_poll.polls_again(now).then_some(())).count()
     }
 
     #[test]
     fn the_loop_polls_only_while_replies_are_expected() {
-        let answered = ReadStats { woken: 1, callers: 1, in_flight: 0 };
-        let part = ReadStats { in_flight: 1, ..answered };
-        let all_answered = ReadStats { woken: 16, callers: 16, in_flight: 0 };
-        let few = ReadStats { woken: 16, callers: 32, in_flight: 16 };
-        let batch = ReadStats { woken: 16, callers: 64, in_flight: 48 };
-        let large_batch = ReadStats { woken: 100, callers: 500, in_flight: 400 };
-        let trickle = ReadStats { woken: 1, callers: 500, in_flight: 499 };
-        for (stats, turns) in [
-            (answered, (0, 0)),
-            (part, (0, 5)),
-            (all_answered, (0, 0)),
-            (few, (4, 5)),
-            (batch, (4, 0)),
-            (large_batch, (0, 0)),
-            (trickle, (0, 0)),
-        ] {
+        for (callers, in_flight, expected) in
+            [(1, 0, 0), (1, 1, 5), (16, 0, 0), (32, 16, 5), (64, 48, 0), (500, 499, 0)]
+        {
             let mut busy_poll = BusyPoll::new(LIMIT);
-            busy_poll.on_read(stats);
-            assert_eq!(poll_windows(&mut busy_poll), turns, "{stats:?}");
+            busy_poll.on_read(Load { callers, in_flight });
+            assert_eq!(polls(&mut busy_poll), expected, "{callers} callers, {in_flight} in flight");
         }
     }
 
     #[test]
     fn a_reply_is_polled_for_once_its_request_was_sent() {
         let mut busy_poll = BusyPoll::new(LIMIT);
-        assert_eq!(poll_windows(&mut busy_poll), (0, 0));
+        assert_eq!(polls(&mut busy_poll), 0);
         busy_poll.expect();
-        assert_eq!(poll_windows(&mut busy_poll), (0, 5));
-        assert_eq!(poll_windows(&mut busy_poll), (0, 0), "then it sleeps");
+        assert_eq!(polls(&mut busy_poll), 5);
+        assert_eq!(polls(&mut busy_poll), 0, "then it sleeps");
     }
 
     #[test]
     fn without_busy_polling_the_loop_sleeps_immediately() {
         let mut busy_poll = BusyPoll::new(Duration::ZERO);
         busy_poll.expect();
-        assert_eq!(poll_windows(&mut busy_poll), (0, 0));
-        busy_poll.on_read(ReadStats { woken: 1, callers: 1, in_flight: 1 });
-        assert_eq!(poll_windows(&mut busy_poll), (0, 0));
+        assert_eq!(polls(&mut busy_poll), 0);
+        busy_poll.on_read(Load { callers: 1, in_flight: 1 });
+        assert_eq!(polls(&mut busy_poll), 0);
     }
 
     #[test]
     fn many_callers_turn_polling_off() {
         let mut busy_poll = BusyPoll::new(LIMIT);
-        busy_poll.on_read(ReadStats { woken: 33, callers: 33, in_flight: 0 });
+        busy_poll.on_read(Load { callers: 33, in_flight: 0 });
         busy_poll.expect();
-        assert_eq!(poll_windows(&mut busy_poll), (0, 0));
+        assert_eq!(polls(&mut busy_poll), 0);
     }
 
     /// Sends a request whose reply does not come in time; returns whether it was polled for.
     fn polls_without_data(busy_poll: &mut BusyPoll) -> bool {
         busy_poll.expect();
-        poll_windows(busy_poll).1 > 0
+        polls(busy_poll) > 0
     }
 
     #[test]
@@ -211,7 +165,7 @@ mod tests {
     #[test]
     fn a_server_that_is_fast_again_is_polled_again() {
         let mut busy_poll = BusyPoll::new(LIMIT);
-        let reply = ReadStats { woken: 1, callers: 1, in_flight: 0 };
+        let reply = Load { callers: 1, in_flight: 0 };
         let polled: Vec<_> = (0..14).filter(|_| polls_without_data(&mut busy_poll)).collect();
         assert_eq!(polled, [0, 2, 6]);
         busy_poll.expect();

@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::config::Config;
-use crate::connection::busy_poll::{BusyPoll, ReadStats};
+use crate::connection::busy_poll::BusyPoll;
 use crate::connection::shared::{ParkResult, TaskHandle};
 use crate::connection::tls_records::RecordWriter;
 use crate::health::state::ConnectionState;
@@ -159,10 +159,8 @@ impl IoLoop {
             Poll::Ready(Ok(count)) => {
                 self.input.record_read(count);
                 let load = self.handle.handle_input(&mut self.input, Instant::now(), &mut self.wakers);
-                let woken = self.wakers.len();
                 self.wake_callers();
-                let (in_flight, callers) = load.map_err(CloseReason::Protocol)?;
-                self.busy_poll.on_read(ReadStats { woken, callers, in_flight });
+                self.busy_poll.on_read(load.map_err(CloseReason::Protocol)?);
                 self.mark_usable();
                 Ok(true)
             }
@@ -287,7 +285,7 @@ impl Future for IoLoop {
                 Err(reason) => return this.on_write_error(reason),
                 Ok(can_write) => can_write,
             };
-            if this.busy_poll.pauses() || this.read(cx)? {
+            if this.read(cx)? {
                 // The callers that were just woken run first, so that their requests leave in one write.
                 cx.waker().wake_by_ref();
                 return Ok(Iteration::Pending);

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::lifecycle::{MAX_STALL, TaskState};
 use super::{ConnectionHandle, ConnectionState, Inner};
+use crate::connection::busy_poll::Load;
 use crate::connection::handshake::Negotiated;
 use crate::connection::sync::MutexGuard;
 use crate::connection_failure::Failure;
@@ -241,14 +242,14 @@ impl TaskHandle {
 
     /// Delivers every complete reply of the input and collects the wakers of its callers.
     ///
-    /// Returns the number of requests still unanswered, and of slots in use.
+    /// Returns what is left to do.
     pub(crate) fn handle_input(
         &self,
         input: &mut InputBuffer,
         now: Instant,
         wakers: &mut Vec<Waker>,
-    ) -> Result<(usize, usize), ProtocolError> {
-        let Some(mut state) = self.lock() else { return Ok((0, 0)) };
+    ) -> Result<Load, ProtocolError> {
+        let Some(mut state) = self.lock() else { return Ok(Load::default()) };
         state.connection.handle_received(now.into_std());
         let before = state.connection.in_flight();
         let outcome = state.deliver_replies(input, now, wakers);
@@ -264,7 +265,7 @@ impl TaskHandle {
             }
         }
         state.counters.errors.protocol += u64::from(outcome.is_err());
-        let load = (in_flight, state.slots.len());
+        let load = Load { callers: state.slots.len(), in_flight };
         self.shared.notify_queue(&mut state, now, wakers);
         outcome.map(|()| load)
     }
