@@ -122,6 +122,7 @@ fn report(workload: &Workload, begin: &Snapshot, end: &Snapshot) -> Report {
         claimed: workload.ops(),
         seconds: (end.at - begin.at).as_secs_f64(),
         cpu_micros: (end.cpu - begin.cpu).as_secs_f64() * 1e6,
+        server_cpu_micros_per_op: 0.0,
         p50: workload.latency(0.5),
         p99: workload.latency(0.99),
         p999: workload.latency(0.999),

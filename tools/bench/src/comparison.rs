@@ -166,9 +166,12 @@ impl Comparison {
         let mut words = self.cores.for_client(entry.runtime == Runtime::MultiThread);
         words.extend(prefix);
         words.extend(self.child_words(entry, scenario, seconds)?);
-        let before = self.server_count(scenario)?;
-        let report: Report = run_child(&words)?;
-        self.check_claim(scenario, before, &report)?;
+        let before = self.servers.work(scenario)?;
+        let mut report: Report = run_child(&words)?;
+        let after = self.servers.work(scenario)?;
+        let count = (after.count - before.count).max(1);
+        report.server_cpu_micros_per_op = (after.cpu_micros - before.cpu_micros) / count as f64;
+        self.check_claim(scenario, before.count, &report)?;
         Ok(report)
     }
 
@@ -186,7 +189,7 @@ impl Comparison {
     }
 
     fn server_count(&self, scenario: &Scenario) -> Result<u64> {
-        self.servers.counter(scenario, scenario.verb.server_counter())
+        self.servers.work(scenario).map(|work| work.count)
     }
 
     /// Checks a report against the servers' counters, which may lag behind: a client may end before its sets arrive.

@@ -12,6 +12,9 @@ pub(crate) struct Report {
     pub(crate) seconds: f64,
     /// CPU time of the whole process during the measurement.
     pub(crate) cpu_micros: f64,
+    /// CPU time of the servers for a key since the client was started, as the parent measures it.
+    #[serde(skip)]
+    pub(crate) server_cpu_micros_per_op: f64,
     /// Latencies of a call, in microseconds.
     pub(crate) p50: f64,
     pub(crate) p99: f64,

@@ -1,9 +1,11 @@
 //! The memcached servers that all clients use, and their counters.
 
+use std::error::Error;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::str::FromStr;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -67,10 +69,22 @@ impl Servers {
         self.of(scenario).map(|server| preload::count_lost_values(server.plain_port, scenario)).sum()
     }
 
-    /// Returns the sum of a counter over all servers of a scenario.
-    pub(crate) fn counter(&self, scenario: &Scenario, name: &str) -> Result<u64> {
-        self.of(scenario).map(|server| counter(server.plain_port, name)).sum()
+    /// Returns what the servers of a scenario have done, added up.
+    pub(crate) fn work(&self, scenario: &Scenario) -> Result<ServerWork> {
+        let names = [scenario.verb.server_counter(), "rusage_user", "rusage_system"];
+        self.of(scenario).try_fold(ServerWork { count: 0, cpu_micros: 0.0 }, |sum, server| {
+            let [count, user, system]: [f64; 3] = counters(server.plain_port, names)?;
+            Ok(ServerWork { count: sum.count + count as u64, cpu_micros: sum.cpu_micros + (user + system) * 1e6 })
+        })
     }
+}
+
+/// What the servers of a scenario have done since they were started.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ServerWork {
+    /// The sum of the scenario's counter.
+    pub(crate) count: u64,
+    pub(crate) cpu_micros: f64,
 }
 
 #[derive(Debug)]
@@ -138,10 +152,13 @@ pub(crate) fn counter(port: u16, name: &str) -> Result<u64> {
 }
 
 /// Returns several counters of the server on this port, read at the same instant.
-pub(crate) fn counters<const N: usize>(port: u16, names: [&str; N]) -> Result<[u64; N]> {
+pub(crate) fn counters<T, const N: usize>(port: u16, names: [&str; N]) -> Result<[T; N]>
+where
+    T: Default + FromStr<Err: Error + Send + Sync + 'static>,
+{
     let mut stream = TcpStream::connect((HOST, port)).context("connecting for stats")?;
     stream.write_all(b"stats\r\n")?;
-    let mut counts = names.map(|_| None);
+    let mut counts = names.map(|_| None::<T>);
     for line in BufReader::new(stream).lines() {
         let line = line?;
         if line == "END" {

@@ -117,6 +117,7 @@ fn cells(row: &Row) -> Vec<String> {
         row.client.clone(),
         of(|figures| thousands(figures.ops_per_second)),
         of(|figures| format!("{:.2}", figures.cpu_micros_per_op)),
+        of(|figures| format!("{:.2}", figures.server_cpu_micros_per_op)),
         of(|figures| micros(figures.p50_micros)),
         of(|figures| micros(figures.p99_micros)),
         of(|figures| micros(figures.p999_micros)),
@@ -166,10 +167,11 @@ pub(crate) fn thousands(value: f64) -> String {
     grouped
 }
 
-const RESULT_COLUMNS: [&str; 12] = [
+const RESULT_COLUMNS: [&str; 13] = [
     "client",
     "ops/s",
     "CPU µs/op",
+    "server µs/op",
     "p50 µs",
     "p99 µs",
     "p99.9 µs",
@@ -183,7 +185,7 @@ const RESULT_COLUMNS: [&str; 12] = [
 const IDLE_COLUMNS: [&str; 6] =
     ["client", "resident KiB", "KiB/connection", "heap KiB", "heap KiB/connection", "remark"];
 /// The columns of text, which are aligned left.
-const RESULT_TEXT_COLUMNS: [usize; 2] = [0, 11];
+const RESULT_TEXT_COLUMNS: [usize; 2] = [0, 12];
 
 #[cfg(test)]
 mod tests {

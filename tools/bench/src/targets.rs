@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::results::{Figures, IdleRow, ScenarioResult, ratio};
 use crate::ring::{RingCost, RingRow};
-use crate::scenario::{IDLE, RING};
+use crate::scenario::{IDLE, RING, Scenario};
 
 /// A value that a client must reach in a scenario.
 #[derive(Debug)]
@@ -71,6 +71,7 @@ impl Target {
         let status = match measured {
             None => "not measured",
             Some(value) if self.bound.admits(value) => "reached",
+            Some(value) if self.exceeds_the_servers(value, measurements) => "beyond the servers",
             Some(_) => "missed",
         };
         TargetResult {
@@ -81,6 +82,22 @@ impl Target {
             measured,
             status,
         }
+    }
+}
+
+impl Target {
+    /// Returns whether the target is a rate for which the servers of this run have too little CPU time.
+    fn exceeds_the_servers(&self, value: f64, measurements: &Measurements<'_>) -> bool {
+        let (Measure::OpsToBestPeer | Measure::OpsToLockstep, Bound::AtLeast(bound)) = (self.measure, self.bound)
+        else {
+            return false;
+        };
+        let Some(scenario) = Scenario::by_id(self.scenario) else { return false };
+        let Some(own) = measurements.scenario(self.scenario).and_then(|result| result.figures(self.client)) else {
+            return false;
+        };
+        let most = scenario.servers as f64 * 1e6 / own.server_cpu_micros_per_op;
+        own.ops_per_second / value * bound > most
     }
 }
 
@@ -224,7 +241,6 @@ static TARGETS: &[Target] = &[
 mod tests {
     use super::*;
     use crate::adapter::{Entry, Footprint};
-    use crate::scenario::Scenario;
 
     #[test]
     fn every_target_names_scenarios_and_clients_that_exist() {
@@ -266,6 +282,18 @@ mod tests {
         assert_eq!(check("get-64", Measure::SystemCallsPerOp, Bound::Below(0.1)), "not measured");
         assert_eq!(check("get-512", Measure::OpsToBestPeer, Bound::AtLeast(1.0)), "not measured");
         assert_eq!(check("set-64", Measure::OpsToBestPeer, Bound::AtLeast(1.0)), "not measured");
+    }
+
+    #[test]
+    fn a_rate_for_which_the_server_has_too_little_cpu_time_is_beyond_the_servers() {
+        let figures = |ops_per_second| Figures { ops_per_second, server_cpu_micros_per_op: 0.8, ..Figures::default() };
+        let rows = [("memcache-async", 100_000.0), ("remcache", 1_000_000.0)];
+        let rows = rows.map(|(name, ops)| (name.parse().unwrap(), Ok(figures(ops))));
+        let results = [ScenarioResult::new(Scenario::by_id("get-512").unwrap(), rows.into())];
+        let check = |measure, bound| status(&target("get-512", ONE, measure, bound), &results, &[], &[]);
+        assert_eq!(check(Measure::OpsToBestPeer, Bound::AtLeast(12.0)), "missed");
+        assert_eq!(check(Measure::OpsToBestPeer, Bound::AtLeast(13.0)), "beyond the servers");
+        assert_eq!(check(Measure::OpsToBestPeer, Bound::AtLeast(10.0)), "reached");
     }
 
     #[test]
