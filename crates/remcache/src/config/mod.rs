@@ -317,10 +317,10 @@ impl Config {
     /// before it sleeps (default: zero, no busy polling). 100 microseconds suit a server on the same host or in the
     /// same rack.
     ///
-    /// Sleeping and waking up takes about as long as a nearby server needs for a reply, so polling halves the latency
-    /// of a single caller. The cost is CPU time: up to a tenth more for a small get and 40 % more for a call with a
-    /// hundred keys, and more if client and server share a core. Other tasks run between two polls, and a server that
-    /// answers later is polled less and less often, down to once in a thousand requests.
+    /// Sleeping and waking up takes about as long as a nearby server needs for a reply, so polling lowers the
+    /// latency of a single caller, by a quarter to a half. The cost is CPU time: the core is busy while a reply is
+    /// expected, which is worst if the server shares it. Other tasks run between two polls, and a server that answers
+    /// later is polled less and less often, down to once in a thousand requests.
     ///
     /// ```
     /// use std::time::Duration;
