@@ -23,7 +23,7 @@ pub(crate) mod keys;
 pub(crate) mod load;
 pub(crate) mod locate;
 pub(crate) mod man;
-#[cfg(not(feature = "full"))]
+#[cfg(not(all(feature = "serve-metrics", feature = "top")))]
 mod missing;
 pub(crate) mod ping;
 mod prefix;
