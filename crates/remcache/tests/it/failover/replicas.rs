@@ -75,7 +75,7 @@ async fn read_modify_write_operations_run_once_and_delete_the_other_replicas() {
     assert_eq!(replicated.replicas().await, [Some("6".to_owned()), None]);
 
     let _ = client.set_many([(key, "7")]).await;
-    assert_eq!(client.increment_many([(key, 1)]).await.get(&key).unwrap().unwrap().unwrap().value, 8);
+    assert_eq!(client.increment_many([(key, 1)]).await.get(key).unwrap().unwrap().unwrap().value, 8);
     assert_eq!(replicated.replicas().await, [Some("8".to_owned()), None]);
     assert_eq!(client.add(key, "x").await.unwrap(), WriteOutcome::Exists);
 }
