@@ -42,6 +42,8 @@ pub(crate) struct ServerBatch {
     has_asked_limit: bool,
     /// The status of all keys that were not submitted, once the batch has failed.
     given_up: Option<Status>,
+    /// The status of the first key that the server did not answer.
+    unanswered: Option<Status>,
     /// The exchange reported to observers, if there are any.
     exchange: Option<Exchange>,
 }
@@ -106,6 +108,7 @@ impl ServerBatch {
             settings: None,
             has_asked_limit: false,
             given_up: None,
+            unanswered: None,
             exchange: None,
         }
     }
@@ -146,16 +149,16 @@ impl ServerBatch {
 
     #[cold]
     fn observe_end(&self, exchange: Exchange) {
-        let outcome = match self.given_up {
+        let outcome = match self.unanswered {
             Some(status) => Outcome::Failed(ErrorKind::of(status)),
             None => Outcome::Ok,
         };
-        exchange.finish(outcome, self.server.connection(self.conn).established(), self.given_up);
+        exchange.finish(outcome, self.server.connection(self.conn).established(), self.unanswered);
     }
 
     /// Completes the keys whose replies have arrived.
     fn collect(&mut self, waker: &Waker, sink: &mut impl BatchSink) {
-        let Self { server, conn, indices, resubmit, batches, replies, given_up, exchange, .. } = self;
+        let Self { server, conn, indices, resubmit, batches, replies, given_up, unanswered, exchange, .. } = self;
         let connection = server.connection(*conn);
         while let Some(batch) = batches.front() {
             let Poll::Ready(ended) = connection.poll_batch(batch.slot, replies, waker) else { break };
@@ -181,7 +184,7 @@ impl ServerBatch {
                     && (!reply.status.may_have_executed() || may_repeat())
                 {
                     true => resubmit.push(*index),
-                    false => complete(server, *index as usize, reply, sink),
+                    false => complete(server, unanswered, *index as usize, reply, sink),
                 }
             }
             if ended {
@@ -260,7 +263,7 @@ impl ServerBatch {
     }
 
     fn submit(&mut self, end: usize, now: Instant, ticket: Option<Ticket>, sink: &mut impl BatchSink) -> u32 {
-        let Self { server, indices, submitted, .. } = self;
+        let Self { server, indices, submitted, unanswered, .. } = self;
         let keys = indices.get(*submitted..end).unwrap_or_default();
         let last = keys.len().saturating_sub(1);
         // Writes are quiet except the last of a batch, whose reply confirms the ones before it.
@@ -276,7 +279,7 @@ impl ServerBatch {
         let batch = server.connection(self.conn).submit_batch(keys.len(), request, deadline, now, ticket);
         for (position, reply) in batch.refused {
             if let Some(index) = keys.get(position as usize) {
-                complete(server, *index as usize, reply, sink);
+                complete(server, unanswered, *index as usize, reply, sink);
             }
         }
         let count = batch.taken as usize;
@@ -304,7 +307,7 @@ impl ServerBatch {
             self.submitted = batch.first;
         }
         for index in self.indices.iter().skip(self.submitted) {
-            complete(&self.server, *index as usize, reply.clone(), sink);
+            complete(&self.server, &mut self.unanswered, *index as usize, reply.clone(), sink);
         }
         self.submitted = self.indices.len();
     }
@@ -326,7 +329,7 @@ impl ServerBatch {
             self.server.connection(self.conn).count_overloaded(self.indices.len() - self.submitted);
         }
         for index in self.indices.iter().skip(self.submitted) {
-            complete(&self.server, *index as usize, Reply::new(status), sink);
+            complete(&self.server, &mut self.unanswered, *index as usize, Reply::new(status), sink);
         }
         self.submitted = self.indices.len();
     }
@@ -337,10 +340,17 @@ fn length(request: &Request<'_>) -> usize {
     request.key().map_or(0, |key| key.as_bytes().len()) + request.value().len()
 }
 
-/// Passes a key's result to the call, and records a failed delete.
+/// Passes a key's result to the call, and records a missing answer and a failed delete.
 #[inline]
-fn complete(server: &Arc<Server>, index: usize, reply: Reply, sink: &mut impl BatchSink) {
+fn complete(
+    server: &Arc<Server>,
+    unanswered: &mut Option<Status>,
+    index: usize,
+    reply: Reply,
+    sink: &mut impl BatchSink,
+) {
     if !reply.status.is_from_server() {
+        unanswered.get_or_insert(reply.status);
         server.record_failed_delete(&sink.request(index), reply.status);
     }
     sink.complete(index, reply, server);

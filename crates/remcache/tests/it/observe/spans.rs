@@ -134,6 +134,26 @@ async fn a_multi_key_call_has_a_debug_child_span_per_server() {
 }
 
 #[tokio::test]
+async fn the_child_span_of_a_server_that_does_not_answer_is_an_error() {
+    const AWAY: &str = "127.0.0.1:1";
+    let server = Memcached::start(&[]);
+    let exported = Exported::at(LevelFilter::DEBUG);
+    let config = patient_config().failover(Failover::next()).observer(Spans::new());
+    let client = Client::with_config([AWAY, &server.addr()], config).unwrap();
+    let found = client.get_many((0..100).map(|n| format!("key{n}"))).await;
+    assert_eq!(found.missing().count(), 100);
+    let spans = exported.take();
+    let (failed, answered): (Vec<_>, Vec<_>) =
+        spans.iter().partition(|span| span.name.ends_with(AWAY) && span.span_kind == SpanKind::Internal);
+    assert!(!failed.is_empty() && answered.len() >= 2, "{spans:?}");
+    for span in failed {
+        assert!(matches!(span.status, Status::Error { .. }), "{span:?}");
+        assert_has(span, &[("error.type", "Disconnected"), ("memcached.outcome", "Disconnected")]);
+    }
+    assert!(answered.iter().all(|span| span.status == Status::Unset), "{answered:?}");
+}
+
+#[tokio::test]
 async fn a_call_with_retries_failovers_and_hedges_is_one_span() {
     let exported = Exported::at(LevelFilter::INFO);
     let server = Server::start().await.unwrap();
