@@ -95,7 +95,7 @@ fn seed() -> &'static RandomState {
 fn record_server(span: &Span, server: &ServerId) {
     span.record("server.address", server.address());
     if let Some(port) = server.non_default_port() {
-        span.record("server.port", port);
+        span.record("server.port", int(port));
     }
 }
 
@@ -128,7 +128,7 @@ impl Observer for Spans {
             network.peer.port = Empty,
             error.type = Empty,
             memcached.key = Empty,
-            memcached.key_count = operation.keys,
+            memcached.key_count = int(operation.keys),
             memcached.hit_count = Empty,
             memcached.miss_count = Empty,
             memcached.attempts = Empty,
@@ -148,7 +148,7 @@ impl Observer for Spans {
             record_server(&span, server);
         }
         if operation.operation.is_batch() && operation.keys >= 2 {
-            span.record("db.operation.batch.size", operation.keys);
+            span.record("db.operation.batch.size", int(operation.keys));
         }
         self.record_options(&span, operation);
         Some(Box::new(ActiveSpan { span, has_server: operation.server.is_some() }))
@@ -179,7 +179,7 @@ impl ActiveOperation for ActiveSpan {
             network.peer.address = Empty,
             network.peer.port = Empty,
             error.type = Empty,
-            memcached.key_count = exchange.keys,
+            memcached.key_count = int(exchange.keys),
             memcached.protocol = Empty,
             memcached.outcome = Empty,
         );
@@ -198,15 +198,15 @@ impl ActiveOperation for ActiveSpan {
             span.record("otel.name", span_name(operation.operation, Some(server)));
         }
         if operation.operation.is_read() {
-            span.record("memcached.hit_count", operation.hits);
-            span.record("memcached.miss_count", operation.misses);
+            span.record("memcached.hit_count", int(operation.hits));
+            span.record("memcached.miss_count", int(operation.misses));
         }
-        span.record("memcached.attempts", operation.attempts);
-        span.record("memcached.retries", operation.retries);
-        span.record("memcached.hedges", operation.hedges);
-        span.record("memcached.failovers", operation.failovers);
-        span.record("memcached.queued_us", micros(operation.queued));
-        span.record("memcached.connecting_us", micros(operation.connecting));
+        span.record("memcached.attempts", int(operation.attempts));
+        span.record("memcached.retries", int(operation.retries));
+        span.record("memcached.hedges", int(operation.hedges));
+        span.record("memcached.failovers", int(operation.failovers));
+        span.record("memcached.queued_us", int(operation.queued.as_micros()));
+        span.record("memcached.connecting_us", int(operation.connecting.as_micros()));
         record_end(span, operation.outcome, operation.protocol, operation.peer, operation.status);
     }
 }
@@ -233,7 +233,7 @@ fn record_end(
     }
     if let Some(peer) = peer {
         span.record("network.peer.address", display(peer.ip()));
-        span.record("network.peer.port", peer.port());
+        span.record("network.peer.port", int(peer.port()));
     }
     if let Some(error) = outcome.error_type() {
         span.record("error.type", error);
@@ -245,6 +245,7 @@ fn record_end(
     }
 }
 
-fn micros(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+/// Returns a number as the type that OpenTelemetry has for it: tracing-opentelemetry exports all others as text.
+fn int(number: impl TryInto<i64>) -> i64 {
+    number.try_into().unwrap_or(i64::MAX)
 }

@@ -90,12 +90,22 @@ async fn metrics(State(received): State<Arc<Mutex<Received>>>, body: Bytes) {
     }
 }
 
-/// Returns the value of an attribute as text.
+/// Returns the value of an attribute that is a text.
 pub(crate) fn attribute(attributes: &[KeyValue], name: &str) -> Option<String> {
-    let found = attributes.iter().find(|attribute| attribute.key == name)?;
-    match found.value.clone()?.value? {
+    match value(attributes, name)? {
         Value::StringValue(text) => Some(text),
-        Value::IntValue(number) => Some(number.to_string()),
         other => panic!("{name}: {other:?}"),
     }
+}
+
+/// Returns the value of an attribute that is a number.
+pub(crate) fn number(attributes: &[KeyValue], name: &str) -> Option<i64> {
+    match value(attributes, name)? {
+        Value::IntValue(number) => Some(number),
+        other => panic!("{name}: {other:?}"),
+    }
+}
+
+fn value(attributes: &[KeyValue], name: &str) -> Option<Value> {
+    attributes.iter().find(|attribute| attribute.key == name)?.value.clone()?.value
 }
