@@ -22,7 +22,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     write_with(path, bytes, Access::AsBefore)
 }
 
-/// The same for a file that only its owner can read.
+/// Writes a file that only its owner can read.
 pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     write_with(path, bytes, Access::OwnerOnly)
 }
@@ -153,7 +153,7 @@ fn create(path: &Path, access: Access) -> io::Result<File> {
     options.open(path)
 }
 
-/// The temporary name of a file.
+/// Returns the temporary name of a file.
 fn temporary_name(path: &Path) -> PathBuf {
     let suffix = format!(".partial.{}", std::process::id());
     match path.file_name().is_some_and(|name| name.len() > LONG_NAME) {

@@ -22,7 +22,7 @@ impl Comparison {
         Some((name.trim(), comparison, limit.trim()))
     }
 
-    /// Whether the comparison of a value with a limit is true.
+    /// Returns whether the comparison of a value with a limit is true.
     pub(crate) fn holds(self, value: f64, limit: f64) -> bool {
         match self {
             Self::AtLeast => value >= limit,
@@ -33,7 +33,7 @@ impl Comparison {
     }
 }
 
-/// The advice for a limit that cannot be parsed because it holds more conditions; else it is empty.
+/// Returns the advice for a limit that cannot be parsed because it holds more conditions; else it is empty.
 pub(crate) fn hint(limit: &str) -> &'static str {
     match limit.contains([',', ';', '<', '>', '&', '|', ' ']) {
         true => "; give each condition in an option of its own",

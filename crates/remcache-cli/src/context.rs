@@ -67,12 +67,12 @@ impl Contexts {
         &self.path
     }
 
-    /// The names of the contexts, in the order of the file.
+    /// Returns the names of the contexts, in the order of the file.
     pub(crate) fn names(&self) -> Vec<&str> {
         self.table().map(|table| table.iter().map(|(name, _)| name).collect()).unwrap_or_default()
     }
 
-    /// The context that applies unless another is named.
+    /// Returns the context that applies unless another is named.
     pub(crate) fn current(&self) -> Option<&str> {
         self.document.get("current")?.as_str()
     }
@@ -121,7 +121,7 @@ impl Contexts {
         Ok(())
     }
 
-    /// The options of a context; unknown ones are errors.
+    /// Returns the options of a context; unknown ones are errors.
     pub(crate) fn settings(&self, name: &str, command: &Command) -> Result<Settings, Failure> {
         let mut settings = Vec::new();
         for (option, item) in self.get(name)?.iter().filter(|(option, _)| *option != PRODUCTION) {
@@ -154,7 +154,7 @@ impl Contexts {
         }
     }
 
-    /// The problems of all contexts, and of the one that was asked for if it is missing.
+    /// Returns the problems of all contexts, and of the one that was asked for if it is missing.
     pub(crate) fn problems(&self, wanted: Option<&str>, command: &Command) -> Vec<String> {
         let names = self.names();
         let missing = wanted.or_else(|| self.current()).filter(|name| !names.contains(name));
@@ -162,7 +162,7 @@ impl Contexts {
         all.filter_map(|name| self.check(name, command).err()).map(|failure| failure.to_string()).collect()
     }
 
-    /// Whether a context is marked as production.
+    /// Returns whether a context is marked as production.
     pub(crate) fn is_production(&self, name: &str) -> bool {
         self.get(name).is_ok_and(|table| table.get(PRODUCTION).and_then(Item::as_bool) == Some(true))
     }
@@ -185,13 +185,13 @@ impl Contexts {
     }
 }
 
-/// The names of the contexts, for completions.
+/// Returns the names of the contexts, for completions.
 pub(crate) fn candidates() -> Vec<CompletionCandidate> {
     let contexts = Contexts::read_if_any().ok().flatten();
     contexts.iter().flat_map(Contexts::names).map(CompletionCandidate::new).collect()
 }
 
-/// The text with `***` in place of passwords of URLs.
+/// Returns the text with `***` in place of passwords of URLs.
 pub(crate) fn mask_passwords(text: &str) -> String {
     match password(text) {
         Some(range) => [&text[..range.start], "***", &mask_passwords(&text[range.end..])].concat(),
@@ -209,7 +209,7 @@ pub(crate) fn password(text: &str) -> Option<Range<usize>> {
     Some(start + user + 1..end)
 }
 
-/// The path of the contexts file: `$XDG_CONFIG_HOME/remcache/config.toml`, else in `~/.config`.
+/// Returns the path of the contexts file: `$XDG_CONFIG_HOME/remcache/config.toml`, else in `~/.config`.
 fn path() -> Result<PathBuf, Failure> {
     let directory = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let base = directory("XDG_CONFIG_HOME").or_else(|| Some(directory("HOME")?.join(".config")));
@@ -217,7 +217,7 @@ fn path() -> Result<PathBuf, Failure> {
     Ok(base.join("remcache").join("config.toml"))
 }
 
-/// The global options that a context can hold, by long name.
+/// Returns the global options that a context can hold, by long name.
 fn storable(command: &Command) -> impl Iterator<Item = &str> {
     let global = command.get_arguments().filter(|option| option.is_global_set());
     global.filter_map(|option| option.get_long()).filter(|name| !NEVER_STORED.contains(name))
@@ -229,7 +229,7 @@ const NEVER_STORED: &[&str] = &["quiet", "context", "embedded", "embedded-memory
 /// Global options that take effect when a process starts, so a line of a shell cannot change them.
 pub(crate) const STARTUP_ONLY: &[&str] = &["context", "embedded", "embedded-memory", "verbose", "password-stdin"];
 
-/// The values of an option in the contexts file, as the command line would give them.
+/// Returns the values of an option in the contexts file, as the command line would give them.
 fn texts(value: &Value) -> Option<Vec<String>> {
     match value {
         Value::String(text) => Some(vec![text.value().clone()]),
@@ -240,7 +240,7 @@ fn texts(value: &Value) -> Option<Vec<String>> {
     }
 }
 
-/// The definition of the command line with these options as defaults.
+/// Returns the definition of the command line with these options as defaults.
 pub(crate) fn with_defaults(command: Command, settings: Settings) -> Command {
     settings.into_iter().fold(command, |command, (option, values)| {
         let id =
@@ -252,12 +252,12 @@ pub(crate) fn with_defaults(command: Command, settings: Settings) -> Command {
     })
 }
 
-/// The global options that the command line gives and a context can hold.
+/// Returns the global options that the command line gives and a context can hold.
 pub(crate) fn given(command: &Command, matches: &ArgMatches) -> Settings {
     settings(command, matches, |source, name| source == ValueSource::CommandLine && !NEVER_STORED.contains(&name))
 }
 
-/// The values of all global options, whatever their sources, as defaults for the lines of a shell.
+/// Returns the values of all global options, whatever their sources, as defaults for the lines of a shell.
 pub(crate) fn resolved(command: &Command, matches: &ArgMatches) -> Settings {
     settings(command, matches, |_, name| !STARTUP_ONLY.contains(&name))
 }

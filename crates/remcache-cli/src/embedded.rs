@@ -35,12 +35,12 @@ impl Embedded {
         Ok(embedded)
     }
 
-    /// The addresses of the servers.
+    /// Returns the addresses of the servers.
     pub(crate) fn addresses(&self) -> Vec<String> {
         self.servers.iter().map(Server::address).collect()
     }
 
-    /// The servers.
+    /// Returns the servers.
     pub(crate) fn servers(&self) -> &[Server] {
         &self.servers
     }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-/// Whether a character could control a terminal, or change the order in which text is displayed.
+/// Returns whether a character could control a terminal, or change the order in which text is displayed.
 ///
 /// Besides control characters these are the bidirectional controls and the line separators of Unicode,
 /// and the characters without any width, tag characters among them, that make two different keys look alike.
@@ -14,17 +14,17 @@ pub(crate) fn is_unsafe(c: char) -> bool {
         || matches!(c, '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// The text with unsafe characters as `\n`, `\x1b` or `\u{202e}`; line ends and tabs stay.
+/// Returns the text with unsafe characters as `\n`, `\x1b` or `\u{202e}`; line ends and tabs stay.
 pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     escape_if(text, |c| is_unsafe(c) && !matches!(c, '\n' | '\t'))
 }
 
-/// The text on one line: unsafe characters as `\n`, `\x1b` or `\u{202e}`.
+/// Returns the text on one line: unsafe characters as `\n`, `\x1b` or `\u{202e}`.
 pub(crate) fn escape_line(text: &str) -> Cow<'_, str> {
     escape_if(text, is_unsafe)
 }
 
-/// A JSON document with unsafe characters as `\u202e`. They can only be in strings, so it means the same.
+/// Returns a JSON document with unsafe characters as `\u202e`. They can only be in strings, so it means the same.
 pub(crate) fn escape_json(json: &str) -> Cow<'_, str> {
     // The document itself may be laid out over lines; within strings, line ends are escaped already.
     let is_escaped = |c: char| is_unsafe(c) && !matches!(c, '\n' | '\r' | '\t');
@@ -34,7 +34,8 @@ pub(crate) fn escape_json(json: &str) -> Cow<'_, str> {
     })
 }
 
-/// Text for Prometheus with unsafe characters as `\\x1b`. They can only be in labels, where a backslash is doubled.
+/// Returns the text for Prometheus with unsafe characters as `\\x1b`. They can only be in labels, where a backslash is
+/// doubled.
 #[cfg(feature = "serve-metrics")]
 pub(crate) fn escape_prometheus(text: &str) -> Cow<'_, str> {
     replace(

@@ -40,7 +40,7 @@ pub(crate) enum Exit {
 }
 
 impl Exit {
-    /// The exit status of the process.
+    /// Returns the exit status of the process.
     pub(crate) fn code(self) -> u8 {
         match self {
             Self::Yes => 0,
@@ -55,7 +55,7 @@ impl Exit {
         }
     }
 
-    /// The exit code for an error of the library.
+    /// Returns the exit code for an error of the library.
     pub(crate) fn of(error: &Error) -> Self {
         match error.kind() {
             ErrorKind::InvalidKey | ErrorKind::InvalidArguments | ErrorKind::Config => Self::Usage,
@@ -66,7 +66,7 @@ impl Exit {
         }
     }
 
-    /// The exit code for a yes or no answer.
+    /// Returns the exit code for a yes or no answer.
     pub(crate) fn answer(yes: bool) -> Self {
         if yes { Self::Yes } else { Self::No }
     }
@@ -96,7 +96,7 @@ impl Failure {
         Self::Usage(message.into())
     }
 
-    /// Something of a feature that this build does not have.
+    /// Creates a failure for a feature that this build does not have.
     #[cfg(not(feature = "full"))]
     pub(crate) fn missing(what: &str, feature: &str) -> Self {
         Self::Usage(format!(
@@ -108,7 +108,7 @@ impl Failure {
         Self::Io(path.display().to_string(), error)
     }
 
-    /// The exit code for this failure.
+    /// Returns the exit code for this failure.
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Usage(_) | Self::Io(..) => Exit::Usage,
@@ -150,7 +150,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Whether the process has as many open files as it may have.
+/// Returns whether the process has as many open files as it may have.
 #[cfg(unix)]
 fn is_file_limit(error: &io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error())
@@ -161,14 +161,14 @@ fn is_file_limit(_error: &io::Error) -> bool {
     false
 }
 
-/// The library's message with the tool's options in place of the library's settings.
+/// Returns the library's message with the tool's options in place of the library's settings.
 pub(crate) fn words(message: impl fmt::Display) -> String {
     let message = without_connection(message.to_string());
     OPTIONS.iter().fold(message, |message, (setting, option)| message.replace(setting, option))
 }
 
-/// The message without the part that says that a connection was lost, if it may never have existed: the error of the
-/// system says more.
+/// Returns the message without the part that says that a connection was lost, if it may never have existed: the error
+/// of the system says more.
 fn without_connection(message: String) -> String {
     match message.split_once("disconnected, the request was not sent: ") {
         Some((server, reason)) => format!("{server}{}", brief(reason)),
@@ -176,7 +176,7 @@ fn without_connection(message: String) -> String {
     }
 }
 
-/// An error of the system without its number, as part of a sentence: `connection refused`.
+/// Returns an error of the system without its number, as part of a sentence: `connection refused`.
 pub(crate) fn brief(text: &str) -> String {
     let Some((text, number)) = text.split_once(" (os error ") else { return text.to_owned() };
     let (_, rest) = number.split_once(')').unwrap_or_default();
@@ -236,7 +236,7 @@ pub(crate) fn report_unknown(message: &str) {
     let _ = writeln!(io::stdout(), "MEMCACHED UNKNOWN - {}", escape(&line));
 }
 
-/// Whether the arguments ask for `check` in the format of monitoring plugins, which has its own exit codes.
+/// Returns whether the arguments ask for `check` in the format of monitoring plugins, which has its own exit codes.
 ///
 /// It looks at the raw arguments, because it is needed where these cannot be parsed.
 pub(crate) fn is_monitored() -> bool {

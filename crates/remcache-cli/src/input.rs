@@ -47,7 +47,7 @@ struct JsonKey {
 }
 
 impl KeyFormat {
-    /// The byte that ends a key, or a document.
+    /// Returns the byte that ends a key, or a document.
     fn end(self) -> u8 {
         if self == Self::Null { b'\0' } else { b'\n' }
     }
@@ -77,7 +77,7 @@ impl KeyFormat {
 }
 
 impl Keys {
-    /// The keys in blocks, so that any number of keys takes no more memory than a few blocks.
+    /// Returns the keys in blocks, so that any number of keys takes no more memory than a few blocks.
     ///
     /// The first block is checked here: if there are no more keys, all are valid before the first request.
     pub(crate) fn blocks(&self) -> Result<Blocks, Failure> {
@@ -101,7 +101,7 @@ pub(crate) fn take_stdin() {
     IS_TAKEN.store(true, Ordering::SeqCst);
 }
 
-/// Standard input, unless a shell has reserved it.
+/// Returns standard input, unless a shell has reserved it.
 pub(crate) fn stdin() -> Result<Stdin, Failure> {
     match IS_TAKEN.load(Ordering::SeqCst) {
         true => Err(Failure::usage(
@@ -122,12 +122,12 @@ pub(crate) struct Blocks {
 }
 
 impl Blocks {
-    /// All keys, if they are in one block.
+    /// Returns all keys, if they are in one block.
     pub(crate) fn all(&self) -> Option<&[Vec<u8>]> {
         self.first.as_deref().filter(|_| self.rest.is_none())
     }
 
-    /// The next block; `None` after the last one, and after an interrupt.
+    /// Returns the next block; `None` after the last one, and after an interrupt.
     pub(crate) async fn next(&mut self, interrupt: &Interrupt) -> Result<Option<Block>, Failure> {
         if interrupt.is_raised() {
             return Ok(None);

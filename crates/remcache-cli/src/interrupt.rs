@@ -62,7 +62,7 @@ impl Interrupt {
         Ok(Self { state, raised })
     }
 
-    /// An interrupt without signals, and the function that raises it.
+    /// Returns an interrupt without signals, and the function that raises it.
     #[cfg(test)]
     pub(crate) fn manual() -> (Self, impl Fn()) {
         let (raise, raised) = watch::channel(0);
@@ -106,12 +106,12 @@ impl Interrupt {
         }
     }
 
-    /// The exit code of a command that handles signals: this one, unless it was interrupted.
+    /// Returns the exit code of a command that handles signals: this one, unless it was interrupted.
     pub(crate) fn unless_raised(&self, exit: Exit) -> Exit {
         if self.is_raised() { Exit::Interrupted } else { exit }
     }
 
-    /// Whether a signal was received.
+    /// Returns whether a signal was received.
     pub(crate) fn is_raised(&self) -> bool {
         *self.raised.borrow() > 0
     }

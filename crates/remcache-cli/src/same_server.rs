@@ -65,7 +65,7 @@ pub(crate) async fn compare(servers: impl Iterator<Item = (&ServerHandle, &Stats
     same
 }
 
-/// Whether two servers report the same connections. In containers that are started together, the processes of
+/// Returns whether two servers report the same connections. In containers that are started together, the processes of
 /// different servers can have the same number.
 async fn have_same_connections(first: &ServerHandle, second: &ServerHandle) -> bool {
     let (first, second) = tokio::join!(stats::fetch(first, "conns"), stats::fetch(second, "conns"));
@@ -76,13 +76,14 @@ async fn have_same_connections(first: &ServerHandle, second: &ServerHandle) -> b
     }
 }
 
-/// Whether two sets have more than half of their elements in common: connections come and go between two requests.
+/// Returns whether two sets have more than half of their elements in common: connections come and go between two
+/// requests.
 fn are_mostly_equal(first: &HashSet<String>, second: &HashSet<String>) -> bool {
     let common = first.intersection(second).count();
     common * 2 > first.len().max(second.len())
 }
 
-/// The clients of a server: each with the number of its connection and its address.
+/// Returns the clients of a server: each with the number of its connection and its address.
 fn clients(stats: &Stats) -> HashSet<String> {
     let listening = stats.iter().filter(|(_, value)| *value == "conn_listening");
     let listening: HashSet<_> = listening.filter_map(|(name, _)| name.strip_suffix(":state")).collect();

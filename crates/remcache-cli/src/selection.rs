@@ -58,7 +58,7 @@ pub(crate) struct KeyPattern {
 }
 
 impl KeyPattern {
-    /// Whether a key is selected.
+    /// Returns whether a key is selected.
     pub(crate) fn fits(&self, key: &[u8]) -> bool {
         self.prefix.as_ref().is_none_or(|prefix| key.starts_with(prefix.as_encoded_bytes()))
             && self.glob.as_ref().is_none_or(|glob| glob.regex.is_match(key))
@@ -80,12 +80,12 @@ fn regex(text: &str) -> Result<Regex, String> {
 }
 
 impl Selection {
-    /// The same selection with one more pattern.
+    /// Returns the same selection with one more pattern.
     pub(crate) fn and(self, pattern: Glob) -> Self {
         Self { pattern: Some(pattern), ..self }
     }
 
-    /// The conditions of the options, as they are written on the command line.
+    /// Returns the conditions of the options, as they are written on the command line.
     pub(crate) fn conditions(&self) -> Vec<String> {
         let KeyPattern { prefix, glob, regex } = &self.keys;
         let seconds = |time: Duration| format!("{}s", time.as_secs_f64());
@@ -100,12 +100,12 @@ impl Selection {
         conditions.into_iter().filter_map(|(name, value)| Some(format!("--{name} {}", value?))).collect()
     }
 
-    /// Whether there are conditions on other properties than the key.
+    /// Returns whether there are conditions on other properties than the key.
     pub(crate) fn looks_beyond_the_key(&self) -> bool {
         self.min_size.is_some() || self.ttl_below.is_some() || self.idle_above.is_some()
     }
 
-    /// Whether an item is selected at this time, in seconds of Unix time. The name is its key without the
+    /// Returns whether an item is selected at this time, in seconds of Unix time. The name is its key without the
     /// namespace.
     pub(crate) fn fits(&self, name: &[u8], item: &MetadumpItem, now: u64) -> bool {
         self.keys.fits(name)
@@ -116,12 +116,12 @@ impl Selection {
     }
 }
 
-/// The remaining time to live of an item in seconds; `None` if it does not expire.
+/// Returns the remaining time to live of an item in seconds; `None` if it does not expire.
 pub(crate) fn seconds_left(item: &MetadumpItem, now: u64) -> Option<u64> {
     expiry(item).map(|at| at.saturating_sub(now))
 }
 
-/// The time when an item expires, in seconds of Unix time; `None` if it does not expire.
+/// Returns the time when an item expires, in seconds of Unix time; `None` if it does not expire.
 pub(crate) fn expiry(item: &MetadumpItem) -> Option<u64> {
     match item.expires {
         Ttl::At(at) => at.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs()),
@@ -129,7 +129,7 @@ pub(crate) fn expiry(item: &MetadumpItem) -> Option<u64> {
     }
 }
 
-/// The current time in seconds of Unix time.
+/// Returns the current time in seconds of Unix time.
 pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map(|since| since.as_secs()).unwrap_or_default()
 }

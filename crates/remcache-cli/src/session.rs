@@ -84,7 +84,7 @@ const TLS_OPTIONS: &[&str] = &["tls", "tls-ca", "tls-cert", "tls-key", "tls-name
 /// The options for authentication.
 const CREDENTIALS_OPTIONS: &[&str] = &["user", "password-file"];
 
-/// Whether one of these options was given.
+/// Returns whether one of these options was given.
 fn has_any(given: &Settings, names: &[&str]) -> bool {
     given.iter().any(|(name, _)| names.contains(&name.as_str()))
 }
@@ -150,7 +150,7 @@ impl Session {
         (self.shared_client, self.prompter) = (Some(client), prompter);
     }
 
-    /// The session of a line of a shell. A line with options of its own has a client of its own.
+    /// Creates the session of a line of a shell. A line with options of its own has a client of its own.
     pub(crate) fn for_line(&self, options: Global, given: Settings) -> Self {
         let keeps_client = given.iter().all(|(name, _)| OUTPUT_OPTIONS.contains(&name.as_str()));
         let changes_credentials = has_any(&given, CREDENTIALS_OPTIONS);
@@ -171,12 +171,12 @@ impl Session {
         }
     }
 
-    /// The definition of the command line: every command with its options.
+    /// Returns the definition of the command line: every command with its options.
     pub(crate) fn definition(&self) -> Command {
         (self.definition)()
     }
 
-    /// A client of the servers that the options name. It connects when it is used.
+    /// Returns a client of the servers that the options name. It connects when it is used.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
         match &self.shared_client {
             Some(client) => Ok(client.clone()),
@@ -184,14 +184,14 @@ impl Session {
         }
     }
 
-    /// A client with settings of the command's own.
+    /// Returns a client with settings of the command's own.
     ///
     /// The command line overrides the options of a URL, which override everything else.
     pub(crate) fn client_with(&self, tune: impl FnOnce(Config) -> Config) -> Result<Client, Failure> {
         self.client_tuned(&self.addresses(), tune)
     }
 
-    /// A client of other servers than those that the options name: of a context, of addresses, or of URLs.
+    /// Returns a client of other servers than those that the options name: of a context, of addresses, or of URLs.
     pub(crate) async fn client_of(&self, servers: &[String]) -> Result<Client, Failure> {
         if let [name] = servers
             && let Some(mut session) = self.of_context(name)?
@@ -202,7 +202,7 @@ impl Session {
         self.client_tuned(&self.look_up(servers).await?, |config| config)
     }
 
-    /// The session with the options of another context; `None` if there is no context of this name.
+    /// Returns the session with the options of another context; `None` if there is no context of this name.
     ///
     /// The command line still overrides the options of the context.
     fn of_context(&self, name: &str) -> Result<Option<Self>, Failure> {
@@ -278,7 +278,7 @@ impl Session {
         })
     }
 
-    /// The servers that the options name, as the distribution sees them.
+    /// Returns the servers that the options name, as the distribution sees them.
     pub(crate) fn endpoints(&self) -> Result<Vec<Endpoint>, Failure> {
         Ok(self.client()?.servers().iter().map(|server| server.endpoint().clone()).collect())
     }
@@ -291,12 +291,12 @@ impl Session {
         }
     }
 
-    /// Whether the servers are those of a production context.
+    /// Returns whether the servers are those of a production context.
     pub(crate) fn is_production(&self) -> bool {
         self.embedded.is_none() && self.context.as_ref().is_some_and(|context| context.is_production)
     }
 
-    /// Whether the servers are those that this run started.
+    /// Returns whether the servers are those that this run started.
     pub(crate) fn is_embedded(&self) -> bool {
         self.embedded.is_some()
     }

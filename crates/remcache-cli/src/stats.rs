@@ -22,29 +22,29 @@ pub(crate) struct Snapshot {
 pub(crate) struct Stats(Vec<(String, String)>);
 
 impl Stats {
-    /// The names with their values.
+    /// Returns the names with their values.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// The value of a statistic.
+    /// Returns the value of a statistic.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
     }
 
-    /// The value of a statistic as a number.
+    /// Returns the value of a statistic as a number.
     pub(crate) fn number(&self, name: &str) -> Option<u64> {
         self.text(name)?.parse().ok()
     }
 
-    /// The largest number among the statistics whose names end with a suffix: one for each slab class.
+    /// Returns the largest number among the statistics whose names end with a suffix: one for each slab class.
     pub(crate) fn largest(&self, suffix: &str) -> Option<u64> {
         let numbers = self.iter().filter(|(name, _)| name.ends_with(suffix));
         numbers.filter_map(|(_, value)| value.parse().ok()).max()
     }
 
-    /// The numbers after a prefix in names such as `items:3:age`, in the order of the server: of slab classes or
-    /// connections.
+    /// Returns the numbers after a prefix in names such as `items:3:age`, in the order of the server: of slab classes
+    /// or connections.
     pub(crate) fn ids(&self, prefix: &str) -> Vec<&str> {
         let id = |name| str::strip_prefix(name, prefix)?.split_once(':').map(|(id, _)| id);
         let all = self.iter().filter_map(|(name, _)| id(name));
@@ -60,7 +60,7 @@ impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Stats {
     }
 }
 
-/// The statistics of all servers, fetched at the same time, in the order of the servers.
+/// Returns the statistics of all servers, fetched at the same time, in the order of the servers.
 pub(crate) async fn fetch_all(client: &Client, group: &'static str) -> Vec<Snapshot> {
     let mut tasks = JoinSet::new();
     for (index, server) in client.servers().into_iter().enumerate() {
@@ -74,20 +74,20 @@ pub(crate) async fn fetch_all(client: &Client, group: &'static str) -> Vec<Snaps
     snapshots.into_iter().map(|(_, snapshot)| snapshot).collect()
 }
 
-/// The statistics of one server.
+/// Returns the statistics of one server.
 pub(crate) async fn fetch(server: &ServerHandle, group: &'static str) -> Result<Stats, Error> {
     let stats = server.stats(group).collect().await?;
     let text = |bytes: bytes::Bytes| String::from_utf8_lossy(&bytes).into_owned();
     Ok(stats.into_iter().map(|(name, value)| (text(name), text(value))).collect())
 }
 
-/// The number of events that each server dropped before they reached its log, since it started.
+/// Returns the number of events that each server dropped before they reached its log, since it started.
 pub(crate) async fn dropped_events(client: &Client) -> Vec<u64> {
     let dropped = |snapshot: Snapshot| snapshot.stats.ok()?.number("log_worker_dropped");
     fetch_all(client, "").await.into_iter().map(|snapshot| dropped(snapshot).unwrap_or_default()).collect()
 }
 
-/// The reason why a server does not answer, without the name of the server.
+/// Returns the reason why a server does not answer, without the name of the server.
 pub(crate) fn reason(server: &ServerHandle, error: &Error) -> String {
     match server.status().state {
         ConnectionState::Down(reason) => brief(&words(reason)),

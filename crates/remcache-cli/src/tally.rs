@@ -32,7 +32,7 @@ impl Tally {
         self.failures.entry(message.to_owned()).or_insert((exit, 0)).1 += count;
     }
 
-    /// The number of failures.
+    /// Returns the number of failures.
     pub(crate) fn failed(&self) -> u64 {
         self.failures.values().map(|(_, count)| count).sum()
     }
@@ -49,7 +49,8 @@ impl Tally {
         Ok(())
     }
 
-    /// The exit code for outcomes of keys: unreachable servers take precedence over errors, and errors over a no.
+    /// Returns the exit code for outcomes of keys: unreachable servers take precedence over errors, and errors over a
+    /// no.
     pub(crate) fn exit(&self) -> Exit {
         let kinds = || self.failures.values().map(|(exit, _)| *exit);
         let is_unreachable = kinds().any(|exit| exit == Exit::Unreachable);
@@ -62,8 +63,8 @@ impl Tally {
         }
     }
 
-    /// The exit code for outcomes of servers: if some failed for whatever reason, the results of the others were
-    /// printed.
+    /// Returns the exit code for outcomes of servers: if some failed for whatever reason, the results of the others
+    /// were printed.
     pub(crate) fn exit_of_servers(&self) -> Exit {
         let worst = self.failures.values().map(|(exit, _)| *exit).max();
         match worst {

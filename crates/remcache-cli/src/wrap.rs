@@ -39,12 +39,12 @@ pub(crate) fn fold(text: &str, columns: Option<usize>) -> String {
     text.split('\n').map(fold_line).collect::<Vec<_>>().join("\n")
 }
 
-/// The columns of the terminal that shows standard output, if it is one and knows its size.
+/// Returns the columns of the terminal that shows standard output, if it is one and knows its size.
 pub(crate) fn stdout_columns() -> Option<usize> {
     columns(io::stdout())
 }
 
-/// The columns of the terminal that shows stderr, if it is one and knows its size.
+/// Returns the columns of the terminal that shows stderr, if it is one and knows its size.
 pub(crate) fn stderr_columns() -> Option<usize> {
     columns(io::stderr())
 }

@@ -180,7 +180,7 @@ impl Client {
     pub(crate) fn is_reachable(&self, key: &[u8]) -> bool {
         let key = [&self.config().namespace, key].concat();
         let cluster = self.cluster();
-        self.shared().is_routed || cluster.server_of_key(cluster.placed(&key)).is_ok_and(|server| server.is_usable())
+        self.shared().is_routed || cluster.server_of_key(&key).is_some_and(|server| server.is_usable())
     }
 
     /// Returns the protocol of a key's server; `None` while it is not known.
@@ -188,7 +188,7 @@ impl Client {
         self.config().protocol.forced().or_else(|| {
             let key = [&self.config().namespace, key].concat();
             let cluster = self.cluster();
-            cluster.server_of_key(cluster.placed(&key)).ok().and_then(|server| server.connection(0).protocol())
+            cluster.server_of_key(&key).and_then(|server| server.connection(0).protocol())
         })
     }
 
@@ -266,7 +266,7 @@ impl Client {
         let key = [&self.config().namespace, key.as_ref()].concat();
         let key = Key::new(key)?;
         let cluster = self.cluster();
-        Ok(cluster.locate(key.as_bytes()).and_then(|place| cluster.handle(place)))
+        Ok(cluster.locate(key.as_bytes()).and_then(|index| cluster.handle(index)))
     }
 
     /// Returns the distribution, including URL options.

@@ -45,8 +45,8 @@ fn write_bytes(name: &str, bytes: &[u8], line: &mut Vec<u8>) {
     }
 }
 
-/// Whether a text has no characters that JSON allows but a terminal must not get. Most texts are ASCII, for which
-/// this is a fast check.
+/// Returns whether a text has no characters that JSON allows but a terminal must not get. Most texts are ASCII, for
+/// which this is a fast check.
 fn is_plain(text: &str) -> bool {
     (text.is_ascii() && !text.as_bytes().contains(&0x7f)) || !text.contains(is_unsafe)
 }
@@ -240,7 +240,7 @@ impl JsonItem {
     }
 }
 
-/// The bytes of a field, as text or in base64.
+/// Returns the bytes of a field, as text or in base64.
 fn bytes(name: &str, plain: Option<Value>, base64: Option<Value>) -> Result<Bytes, String> {
     let encoded = format!("{name}_b64");
     match (plain, base64) {
@@ -268,7 +268,7 @@ fn number(value: &Value) -> Option<u32> {
     value.as_u64()?.try_into().ok()
 }
 
-/// The message for a field of the wrong type.
+/// Returns the message for a field of the wrong type.
 fn unexpected(name: &str, value: &Value, expected: &str) -> String {
     let found = match value {
         Value::Null => "null".to_owned(),
@@ -281,7 +281,7 @@ fn unexpected(name: &str, value: &Value, expected: &str) -> String {
     format!("{name} is {found}, expected {expected}")
 }
 
-/// The error of a document whose first line is `first`.
+/// Returns the error of a document whose first line is `first`.
 fn json_error(error: &serde_json::Error, first: u64) -> InputError {
     let text = error.to_string();
     let mut message = text.rsplit_once(" at line ").map_or(&*text, |(message, _)| message).to_owned();

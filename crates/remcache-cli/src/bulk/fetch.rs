@@ -60,8 +60,8 @@ impl Fetcher {
         items.iter().map(outcome).collect()
     }
 
-    /// The meta protocol returns the time to live, and can leave the time of the last access as it is. With the
-    /// others, the time to live is that of the list.
+    /// Gets items with their TTLs, without changing the time of the last access, if the protocol is meta; with the
+    /// others the TTL is that of the list.
     async fn get(&self, items: &[&MetadumpItem]) -> Vec<Reply> {
         let options = MetaOptions::new().no_bump().return_ttl();
         self.requester.get(items.len(), |index| &items[index].key, &options).await
@@ -95,7 +95,7 @@ fn fetched(item: &MetadumpItem, reply: Reply) -> Result<FetchedItem, Skipped> {
 }
 
 impl FetchedItem {
-    /// When it expires, in seconds of Unix time.
+    /// Returns when it expires, in seconds since the Unix epoch.
     pub(crate) fn expires(&self) -> Option<u64> {
         let at = match self.ttl {
             Ttl::At(at) => at,
@@ -105,7 +105,7 @@ impl FetchedItem {
         at.duration_since(UNIX_EPOCH).ok().as_ref().map(Duration::as_secs)
     }
 
-    /// The state of the item according to a later reply.
+    /// Returns the state of the item according to a later reply.
     fn compare(&self, reply: &Reply) -> SourceState {
         match reply.status {
             Status::KeyNotFound => SourceState::Deleted,

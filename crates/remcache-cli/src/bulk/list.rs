@@ -49,7 +49,7 @@ pub(crate) enum ListEvent {
 }
 
 impl ListEvent {
-    /// The batch, if it is one. The failure of a server is passed on, and is not the end of the others.
+    /// Returns the batch, if it is one. The failure of a server is passed on, and is not the end of the others.
     pub(crate) fn batch(self, listing_failed: impl FnOnce(&Error)) -> Result<Option<Batch>, Failure> {
         match self {
             Self::Batch(batch) => Ok(Some(batch)),
@@ -63,7 +63,7 @@ impl ListEvent {
 }
 
 impl ListEvent {
-    /// The number of selected items.
+    /// Returns the number of selected items.
     pub(crate) fn items(&self) -> usize {
         match self {
             Self::Batch(batch) => batch.items.len(),
@@ -77,12 +77,12 @@ impl KeyScope {
         Self { namespace: namespace.into(), selection: Arc::new(selection.clone()) }
     }
 
-    /// A key without the namespace; `None` if it is outside.
+    /// Returns a key without the namespace; `None` if it is outside.
     pub(crate) fn name<'k>(&self, key: &'k [u8]) -> Option<&'k [u8]> {
         key.strip_prefix(&*self.namespace).filter(|name| !name.is_empty())
     }
 
-    /// The key of a selected item without the namespace.
+    /// Returns the key of a selected item without the namespace.
     pub(crate) fn name_of<'i>(&self, item: &'i MetadumpItem) -> &'i [u8] {
         self.name(&item.key).unwrap_or(&item.key)
     }
@@ -92,7 +92,7 @@ impl KeyScope {
     }
 }
 
-/// Whether an item has expired at this time, in seconds of Unix time.
+/// Returns whether an item has expired at this time, in seconds of Unix time.
 pub(crate) fn is_expired(item: &MetadumpItem, now: u64) -> bool {
     item.expires == Ttl::Expired || selection::expiry(item).is_some_and(|at| at <= now)
 }

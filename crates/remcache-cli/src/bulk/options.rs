@@ -29,7 +29,7 @@ pub(crate) struct BulkOptions {
 }
 
 impl BulkOptions {
-    /// How the requests of a run are repeated while a server does not answer.
+    /// Returns how the requests of a run are repeated while a server does not answer.
     pub(crate) fn outage_wait(&self, interrupt: &Interrupt, notes: Notes) -> OutageWait {
         OutageWait { limit: self.wait, interrupt: interrupt.clone(), notes }
     }
@@ -45,7 +45,7 @@ pub(crate) enum Misplaced {
 }
 
 impl Misplaced {
-    /// The reason that is not a failure once the command line has decided what to do.
+    /// Returns the reason that is not a failure once the command line has decided what to do.
     pub(crate) fn accepted(chosen: Option<Self>) -> Option<SkipReason> {
         chosen.map(|_| SkipReason::Misplaced)
     }

@@ -18,7 +18,7 @@ pub(crate) trait BatchJob {
     /// The result of a batch.
     type Done: Send + 'static;
 
-    /// The number of items of a batch that count for the rate limit.
+    /// Returns the number of items of a batch that count for the rate limit.
     fn size(&self, batch: &Self::Batch) -> usize;
 
     /// Starts the work on a batch, as a task of its own.

@@ -21,7 +21,7 @@ impl Placement {
         Self { client: client.clone(), has_one_server: client.servers().len() == 1 }
     }
 
-    /// Whether clients look for an item of this server on another one.
+    /// Returns whether clients look for an item of this server on another one.
     pub(crate) fn is_misplaced(&self, scope: &KeyScope, item: &MetadumpItem, server: &ServerHandle) -> bool {
         let is_placed_here = || {
             let placed = self.client.locate(scope.name_of(item));

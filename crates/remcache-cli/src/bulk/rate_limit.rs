@@ -18,12 +18,12 @@ struct Limit {
 }
 
 impl RateLimit {
-    /// A limit of this many items per second, or none.
+    /// Creates a limit of this many items per second, or none.
     pub(crate) fn new(items_per_second: Option<u64>) -> Self {
         Self(items_per_second.map(|items_per_second| Limit { items_per_second, next: Instant::now() }))
     }
 
-    /// The size of batches: small at a low rate, so that the load is even.
+    /// Returns the size of batches: small at a low rate, so that the load is even.
     pub(crate) fn batch(&self) -> usize {
         match &self.0 {
             None => BATCH,

@@ -34,7 +34,7 @@ enum Target {
     Cluster(Client),
 }
 
-/// How requests are repeated while a server does not answer.
+/// The settings by which requests are repeated while a server does not answer.
 #[derive(Clone, Debug)]
 pub(crate) struct OutageWait {
     /// The time after which a batch is given up.
@@ -72,7 +72,7 @@ impl Requester {
         }
     }
 
-    /// Whether a server did not recover while its requests were repeated.
+    /// Returns whether a server did not recover while its requests were repeated.
     pub(crate) fn has_given_up(&self) -> bool {
         self.has_given_up.load(Ordering::Relaxed)
     }
@@ -153,7 +153,7 @@ impl Requester {
         }
     }
 
-    /// Since when requests are not answered, which may be now: then the wait is reported, with the reason of this one.
+    /// Returns since when requests are not answered; if that is now, the wait is reported with the reason of this one.
     fn unanswered_since(&self, request: &Request<'_>, reply: &FinalReply) -> Instant {
         let now = Instant::now();
         let since = *self.unanswered_since.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(now);
@@ -187,7 +187,7 @@ impl Requester {
     }
 }
 
-/// The indexes of the requests that have no answer of their server.
+/// Returns the indexes of the requests that have no answer of their server.
 fn unanswered(replies: &[FinalReply]) -> Vec<usize> {
     let is_unanswered = |reply: &FinalReply| {
         use Status::{Busy, Disconnected, Overloaded, TemporaryFailure, TimedOut};

@@ -34,7 +34,7 @@ pub(crate) struct SelectArgs {
 }
 
 impl SelectArgs {
-    /// A summary of the results; `done` is what is done to items: `copied`.
+    /// Returns a summary of the results; `done` is what is done to items: `copied`.
     pub(crate) fn summary(&self, done: &'static str) -> Result<Summary, Failure> {
         Ok(Summary::new(done, self.options.failed.as_deref())?.accepting(Misplaced::accepted(self.misplaced)))
     }
@@ -72,7 +72,7 @@ impl Scanner {
         self.rate_limit.clone()
     }
 
-    /// The number of items of each server, if it reports that.
+    /// Returns the number of items of each server, if it reports that.
     pub(crate) async fn counts(&self) -> Vec<(String, Option<u64>)> {
         counts(&self.client).await
     }
@@ -102,7 +102,7 @@ impl Scanner {
     }
 }
 
-/// The number of items of all servers, as far as they report it.
+/// Returns the number of items of all servers, as far as they report it.
 pub(crate) async fn total(client: &Client) -> Option<u64> {
     sum(&counts(client).await)
 }
@@ -114,7 +114,7 @@ async fn counts(client: &Client) -> Vec<(String, Option<u64>)> {
     stats::fetch_all(client, "").await.into_iter().map(count).collect()
 }
 
-/// The sum of the known numbers.
+/// Returns the sum of the known numbers.
 pub(crate) fn sum(counts: &[(String, Option<u64>)]) -> Option<u64> {
     counts.iter().filter_map(|(_, count)| *count).reduce(|sum, count| sum + count)
 }

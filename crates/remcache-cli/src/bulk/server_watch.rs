@@ -70,7 +70,7 @@ impl ServerWatch {
 }
 
 impl ServerState {
-    /// The state in the statistics of a server; `None` if it does not report how long it has been running.
+    /// Returns the state in the statistics of a server; `None` if it does not report how long it has been running.
     fn of(stats: &Stats) -> Option<Self> {
         let uptime = stats.number("uptime")?;
         Some(Self {
@@ -81,7 +81,7 @@ impl ServerState {
         })
     }
 
-    /// Whether the process was replaced.
+    /// Returns whether the process was replaced.
     fn has_restarted_since(self, before: Self) -> bool {
         let is_later = |(before, now): (u64, u64)| now > before + CLOCK_TOLERANCE;
         self.pid != before.pid || self.uptime < before.uptime || before.started.zip(self.started).is_some_and(is_later)
@@ -106,7 +106,7 @@ impl Role {
         })
     }
 
-    /// The consequence of a restart.
+    /// Returns the consequence of a restart.
     fn loss(self) -> &'static str {
         match self {
             Self::Source => "and lost items before they were read",
@@ -115,7 +115,7 @@ impl Role {
     }
 }
 
-/// The state of a server. A server that has just restarted gets some time until the client is connected again.
+/// Returns the state of a server. A server that has just restarted gets some time until the client is connected again.
 async fn state_now(server: &ServerHandle) -> Option<ServerState> {
     let begun = Instant::now();
     loop {

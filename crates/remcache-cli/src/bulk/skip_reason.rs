@@ -63,7 +63,7 @@ pub(crate) const SKIP_REASONS: [Row; 11] = [
 ];
 
 impl SkipReason {
-    /// The index of its row in the table.
+    /// Returns the index of its row in the table.
     pub(crate) fn index(self) -> usize {
         SKIP_REASONS.iter().position(|row| row.reason == self).unwrap_or_default()
     }
@@ -83,12 +83,12 @@ pub(crate) struct Skipped {
 }
 
 impl Skipped {
-    /// The same with the server that refused the item, or did not answer.
+    /// Returns the same with the server that refused the item, or did not answer.
     pub(crate) fn at(self, server: Option<String>) -> Self {
         Self { server, ..self }
     }
 
-    /// Whether a server did not answer.
+    /// Returns whether a server did not answer.
     pub(crate) fn is_unanswered(&self) -> bool {
         self.error.as_ref().is_some_and(|error| Exit::of(error) == Exit::Unreachable)
     }

@@ -37,7 +37,7 @@ impl Default for Spool {
 }
 
 impl Spool {
-    /// A spool that creates a file when it exceeds this many bytes.
+    /// Creates a spool that creates a file when it exceeds this many bytes.
     fn new(in_memory: usize) -> Self {
         Self {
             file: SpooledTempFile::new(in_memory),

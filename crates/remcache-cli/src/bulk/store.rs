@@ -36,7 +36,7 @@ pub(crate) enum StoreResult {
 }
 
 impl StoreResult {
-    /// Whether the server of the item did not answer.
+    /// Returns whether the server of the item did not answer.
     pub(crate) fn is_unanswered(&self) -> bool {
         matches!(self, Self::Skipped(skipped) if skipped.is_unanswered())
     }
@@ -49,7 +49,7 @@ impl ItemStore {
         Ok(Self { requester: Requester::for_cluster(client.clone(), wait), client, add_only })
     }
 
-    /// Whether a server did not answer for as long as the options allow.
+    /// Returns whether a server did not answer for as long as the options allow.
     pub(crate) fn has_given_up(&self) -> bool {
         self.requester.has_given_up()
     }
@@ -84,7 +84,7 @@ impl ItemStore {
         items.iter().zip(replies).map(result).collect()
     }
 
-    /// For each item that exists already, whether the existing one is identical.
+    /// Returns for each item that exists already whether the existing one is identical.
     async fn compare_existing(&self, items: &[NewItem<'_>], replies: &[FinalReply]) -> Vec<bool> {
         let exists = |reply: &FinalReply| reply.reply.status == Status::KeyExists;
         let existing: Vec<&NewItem<'_>> =
@@ -131,13 +131,13 @@ impl ItemStore {
 }
 
 impl NewItem<'_> {
-    /// Whether the reply to a get has this item's value and flags.
+    /// Returns whether the reply to a get has this item's value and flags.
     fn is_stored_as(&self, reply: &Reply) -> bool {
         reply.is_ok() && reply.value == *self.value && reply.flags == self.flags
     }
 }
 
-/// The error of a request that its server did not answer, if so.
+/// Returns the error of a request that its server did not answer, if so.
 fn no_answer(reply: &Reply) -> Option<Skipped> {
     let is_answer = matches!(reply.status, Status::NoError | Status::KeyNotFound | Status::KeyExists);
     (!is_answer).then(|| Error::from(reply).into())

@@ -44,7 +44,7 @@ struct SkipLog {
 }
 
 impl Summary {
-    /// An empty summary; `list` is the file that lists the skipped items.
+    /// Creates an empty summary; `list` is the file that lists the skipped items.
     pub(crate) fn new(verb: &'static str, list: Option<&Path>) -> Result<Self, Failure> {
         let list = list.map(|path| match File::create(path) {
             Ok(file) => Ok(SkipLog { path: path.to_owned(), out: BufWriter::new(file) }),
@@ -104,7 +104,7 @@ impl Summary {
         writeln!(list.out, "{record}").map_err(|error| Failure::file(&list.path, error))
     }
 
-    /// The batch that a server listed; `None` if it failed, which is counted.
+    /// Returns the batch that a server listed; `None` if it failed, which is counted.
     pub(crate) fn listed(&mut self, event: ListEvent) -> Result<Option<Batch>, Failure> {
         let batch = event.batch(|error| count_listing_error(error, &mut self.tally))?;
         self.has_listed |= batch.is_some();
@@ -133,14 +133,14 @@ impl Summary {
         per_second(self.seen, self.started.elapsed())
     }
 
-    /// Whether no server and no item failed.
+    /// Returns whether no server and no item failed.
     pub(crate) fn is_complete(&self) -> bool {
         self.tally.failed() == 0
             && self.skipped_count(SkipReason::InvalidKey) == 0
             && self.skipped_count(SkipReason::TooLarge) == 0
     }
 
-    /// The number of skipped items by reason: `expired 12,044  too large 3`.
+    /// Returns the number of skipped items by reason: `expired 12,044  too large 3`.
     pub(crate) fn skip_counts(&self) -> String {
         let counted = self.skips.iter().zip(&SKIP_REASONS).filter(|(count, _)| **count > 0);
         let texts: Vec<_> = counted.map(|(count, row)| format!("{} {}", row.text, number::exact(*count))).collect();
@@ -186,11 +186,11 @@ impl Summary {
     }
 
     fn exit(&mut self) -> Exit {
-        let is_failure = |place: usize| {
-            SKIP_REASONS[place].is_failure && !self.accepted.iter().any(|reason| reason.index() == place)
+        let is_failure = |index: usize| {
+            SKIP_REASONS[index].is_failure && !self.accepted.iter().any(|reason| reason.index() == index)
         };
         let missing: u64 =
-            self.skips.iter().enumerate().filter(|&(place, _)| is_failure(place)).map(|(_, count)| count).sum();
+            self.skips.iter().enumerate().filter(|&(index, _)| is_failure(index)).map(|(_, count)| count).sum();
         // The tally has the failed items by their errors.
         self.tally.no = missing - self.skipped_count(SkipReason::Failed).min(missing);
         // A server that has no items answered nevertheless.
@@ -217,7 +217,7 @@ const COLUMNS: &[&str] = &[
     "elapsed_seconds",
 ];
 
-/// An error with its server.
+/// Returns an error with its server.
 fn with_server(error: &Error, server: Option<&str>) -> String {
     match (error.server(), server) {
         (None, Some(server)) => format!("{server}: {}", words(error)),

@@ -90,7 +90,7 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Whether the command uses the servers that the global options name. `copy` has options of its own.
+    /// Returns whether the command uses the servers that the global options name. `copy` has options of its own.
     fn uses_servers(&self) -> bool {
         !matches!(
             self,
@@ -117,7 +117,7 @@ pub(crate) struct Invocation {
     pub(crate) context: Option<ActiveContext>,
 }
 
-/// The definition of the command line.
+/// Returns the definition of the command line.
 pub(crate) fn command() -> clap::Command {
     let command = Cli::command();
     let options = global_options(&command);
@@ -144,7 +144,7 @@ fn describe(command: clap::Command, options: &str) -> clap::Command {
     command.after_help(short).mut_subcommands(|command| describe(command.mut_args(complete_values), options))
 }
 
-/// A line with the names of the global options.
+/// Returns a line with the names of the global options.
 fn global_options(command: &clap::Command) -> String {
     let options = command.get_arguments().filter(|option| option.is_global_set() && option.get_long().is_some());
     let name = |option: &Arg| match (option.get_short(), option.get_long()) {
@@ -216,24 +216,24 @@ fn exit_with(error: clap::Error) -> ! {
     error.exit()
 }
 
-/// The matches in which global options are found, wherever they stand on the command line.
+/// Returns the matches in which global options are found, wherever they stand on the command line.
 fn innermost(matches: &ArgMatches) -> &ArgMatches {
     matches.subcommand().map_or(matches, |(_, matches)| matches)
 }
 
-/// The command line as far as it can be parsed.
+/// Returns the command line as far as it can be parsed.
 fn parse_leniently() -> Option<ArgMatches> {
     command().ignore_errors(true).try_get_matches().ok()
 }
 
-/// Whether the command works without a context; so does help, for which there are no matches.
+/// Returns whether the command works without a context; so does help, for which there are no matches.
 fn needs_no_context() -> bool {
     parse_leniently().is_none_or(|matches| {
         matches!(matches.subcommand_name(), None | Some("doctor" | "context" | "completions" | "man" | "help"))
     })
 }
 
-/// The context that the command line or the environment names, else the current one of the contexts file.
+/// Returns the context that the command line or the environment names, else the current one of the contexts file.
 ///
 /// The current context does not apply to servers from elsewhere: it would add a namespace, credentials or TLS that
 /// were meant for its own.
@@ -252,7 +252,7 @@ fn find_context() -> Result<Option<(String, Contexts)>, Failure> {
     Ok(context)
 }
 
-/// Whether a command gets its servers from the command line or the environment.
+/// Returns whether a command gets its servers from the command line or the environment.
 fn names_servers(matches: &ArgMatches) -> bool {
     let is_given = |id| innermost(matches).value_source(id).is_some();
     // `context` works on the contexts themselves.

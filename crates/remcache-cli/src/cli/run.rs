@@ -118,7 +118,7 @@ async fn dispatch(command: Command, session: &mut Session) -> Outcome {
     }
 }
 
-/// The threads that a command's client runs on; 0 is the current one alone.
+/// Returns the threads that a command's client runs on; 0 is the current one alone.
 fn threads(command: &Command) -> usize {
     match command {
         Command::Bench(args) => args.threads.map_or(0, |threads| threads.get().into()),

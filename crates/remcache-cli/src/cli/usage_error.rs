@@ -6,7 +6,7 @@ use clap::error::{ContextKind, ContextValue};
 
 use crate::escape::{escape, escape_line};
 
-/// The error with everything escaped in the quoted arguments that could control a terminal.
+/// Returns the error with everything escaped in the quoted arguments that could control a terminal.
 pub(super) fn escaped(mut error: Error) -> Error {
     let argument = |text: &String| escape_line(text).into_owned();
     let tip = |text: &StyledStr| StyledStr::from(escape(&text.to_string()).into_owned());
@@ -24,7 +24,7 @@ pub(super) fn escaped(mut error: Error) -> Error {
     suggest(error)
 }
 
-/// The error with the command that does what the unknown one does elsewhere.
+/// Returns the error with the command that does what the unknown one does elsewhere.
 fn suggest(mut error: Error) -> Error {
     let unknown = match error.get(ContextKind::InvalidSubcommand) {
         Some(ContextValue::String(name)) => name.to_lowercase(),
@@ -38,7 +38,7 @@ fn suggest(mut error: Error) -> Error {
     error
 }
 
-/// Whether the command line ends at the commands themselves, and not at those of `context` or `ring`.
+/// Returns whether the command line ends at the commands themselves, and not at those of `context` or `ring`.
 fn is_toplevel(error: &Error) -> bool {
     match error.get(ContextKind::Usage) {
         Some(ContextValue::StyledStr(usage)) => {

@@ -103,7 +103,7 @@ fn check_name(name: &str) -> Result<(), Failure> {
     }
 }
 
-/// The options with absolute paths: a context is used in any directory.
+/// Returns the options with absolute paths: a context is used in any directory.
 fn portable(given: &Settings) -> Result<Settings, Failure> {
     let absolute = |path: &String| match std::path::absolute(path) {
         Ok(path) => Ok(path.to_string_lossy().into_owned()),
@@ -214,7 +214,7 @@ fn servers(settings: &Settings) -> Vec<String> {
     servers.flat_map(|(_, values)| values.iter().map(|server| mask_passwords(server))).collect()
 }
 
-/// The values of an option as text that can be wrapped.
+/// Returns the values of an option as text that can be wrapped.
 fn spaced(values: &[String]) -> String {
     values.iter().flat_map(|value| value.split(',')).map(str::trim_start).collect::<Vec<_>>().join(", ")
 }

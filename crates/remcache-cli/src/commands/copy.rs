@@ -85,7 +85,8 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     Ok(interrupt.unless_raised(exit))
 }
 
-/// The numbers of keys that the servers are about to list: `listing   old1:11211 8.2M keys  old2:11211 8.3M keys`.
+/// Returns the numbers of keys that the servers are about to list: `listing   old1:11211 8.2M keys  old2:11211 8.3M
+/// keys`.
 fn listing(counts: &[(String, Option<u64>)]) -> String {
     let server = |(name, count): &(String, Option<u64>)| match count {
         Some(count) => format!("  {name} {} keys", number::count(*count)),
@@ -158,7 +159,7 @@ struct Copier {
 type Copied = Vec<(Bytes, Result<u64, Skipped>)>;
 
 impl Copier {
-    /// Copies items; those that change in the meantime again, for a limited time.
+    /// Copies items; those that change in the meantime are copied again, a limited number of times.
     async fn copy(&self, mut items: Vec<MetadumpItem>) -> Copied {
         let mut copied = Vec::with_capacity(items.len());
         for _ in 0..ROUNDS {
@@ -171,7 +172,7 @@ impl Copier {
         copied
     }
 
-    /// Reads, adds, and looks again; gives the items that were changed between.
+    /// Reads, adds and rereads items; returns those that were changed in the meantime.
     async fn round(&self, items: Vec<MetadumpItem>, copied: &mut Copied) -> Vec<MetadumpItem> {
         let outcomes = self.fetcher.fetch(&items).await;
         let (mut listed, mut found) = (Vec::with_capacity(items.len()), Vec::with_capacity(items.len()));
@@ -186,42 +187,49 @@ impl Copier {
         }
         let wanted: Vec<NewItem<'_>> = found.iter().map(|found| self.item(found)).collect();
         let stored = self.store.store(&wanted).await;
-        let (mut made, mut places) = (Vec::new(), Vec::new());
-        for (place, stored) in stored.into_iter().enumerate() {
+        let (mut written, mut indices) = (Vec::new(), Vec::new());
+        for (index, stored) in stored.into_iter().enumerate() {
             match stored {
                 StoreResult::Stored => {
-                    made.push(&found[place]);
-                    places.push(place);
+                    written.push(&found[index]);
+                    indices.push(index);
                 }
-                StoreResult::Skipped(skipped) => copied.push((self.name(&found[place].key), Err(skipped))),
+                StoreResult::Skipped(skipped) => copied.push((self.name(&found[index].key), Err(skipped))),
             }
         }
-        let fresh = self.fetcher.recheck(&made).await;
-        let again = self.conclude(&made, &fresh, copied).await;
+        let states = self.fetcher.recheck(&written).await;
+        let retry = self.remove_outdated(&written, &states, copied).await;
         let mut listed: Vec<Option<MetadumpItem>> = listed.into_iter().map(Some).collect();
-        again.into_iter().filter_map(|place| listed[places[place]].take()).collect()
+        retry.into_iter().filter_map(|index| listed[indices[index]].take()).collect()
     }
 
     /// Deletes the copies of items that have changed in the source; returns the indices of items to copy again.
-    async fn conclude(&self, made: &[&FetchedItem], fresh: &[SourceState], copied: &mut Copied) -> Vec<usize> {
-        let (old, same): (Vec<usize>, Vec<usize>) =
-            (0..made.len()).partition(|&place| fresh[place] != SourceState::Unchanged);
-        copied.extend(same.into_iter().map(|place| (self.name(&made[place].key), Ok(made[place].value.len() as u64))));
-        if old.is_empty() {
-            return old;
+    async fn remove_outdated(
+        &self,
+        written: &[&FetchedItem],
+        states: &[SourceState],
+        copied: &mut Copied,
+    ) -> Vec<usize> {
+        let (outdated, unchanged): (Vec<usize>, Vec<usize>) =
+            (0..written.len()).partition(|&index| states[index] != SourceState::Unchanged);
+        copied.extend(
+            unchanged.into_iter().map(|index| (self.name(&written[index].key), Ok(written[index].value.len() as u64))),
+        );
+        if outdated.is_empty() {
+            return outdated;
         }
-        let copies: Vec<NewItem<'_>> = old.iter().map(|&place| self.item(made[place])).collect();
+        let copies: Vec<NewItem<'_>> = outdated.iter().map(|&index| self.item(written[index])).collect();
         let problems = self.store.undo(&copies).await;
-        let mut again = Vec::new();
-        for (place, problem) in old.into_iter().zip(problems) {
-            let key = self.name(&made[place].key);
-            match (problem, fresh[place]) {
+        let mut retry = Vec::new();
+        for (index, problem) in outdated.into_iter().zip(problems) {
+            let key = self.name(&written[index].key);
+            match (problem, states[index]) {
                 (Some(problem), _) => copied.push((key, Err(problem))),
                 (None, SourceState::Deleted) => copied.push((key, Err(SkipReason::Gone.into()))),
-                (None, _) => again.push(place),
+                (None, _) => retry.push(index),
             }
         }
-        again
+        retry
     }
 
     fn item<'i>(&self, found: &'i FetchedItem) -> NewItem<'i> {
@@ -229,7 +237,7 @@ impl Copier {
         NewItem { key, value: &found.value, flags: found.flags, ttl: found.ttl }
     }
 
-    /// The key without the source's namespace.
+    /// Returns the key without the source's namespace.
     fn name(&self, key: &Bytes) -> Bytes {
         self.scope.name(key).map_or_else(|| key.clone(), |name| key.slice_ref(name))
     }

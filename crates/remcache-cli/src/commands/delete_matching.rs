@@ -111,13 +111,13 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     Ok(interrupt.unless_raised(exit))
 }
 
-/// `1 item matches`, `2 items match`.
+/// Formats a number of items: `1 item matches`, `2 items match`.
 fn items_match(count: u64) -> String {
     format!("{} {}", number::items(count), if count == 1 { "matches" } else { "match" })
 }
 
 impl Args {
-    /// The items to delete, as part of a sentence.
+    /// Returns the items to delete, as part of a sentence.
     fn description(&self) -> String {
         let misplaced = if self.misplaced { "misplaced " } else { "" };
         let conditions = self.selection.conditions();
@@ -202,7 +202,7 @@ impl BatchJob for DeleteRun {
 }
 
 impl DeleteRun {
-    /// Whether an item of this server is to be deleted.
+    /// Returns whether an item of this server is to be deleted.
     fn includes(&self, item: &MetadumpItem, server: usize) -> bool {
         let is_misplaced = |placement: &Placement| placement.is_misplaced(&self.scope, item, &self.servers[server]);
         self.placement.as_ref().is_none_or(is_misplaced)

@@ -32,7 +32,7 @@ impl From<Error> for LogFailure {
     }
 }
 
-/// The time within which a server has to start its log.
+/// Returns the time within which a server has to start its log.
 pub(super) fn start_timeout(session: &Session) -> Duration {
     session.options.connect_timeout + session.options.timeout
 }

@@ -317,7 +317,7 @@ fn summary(size: usize, servers: &[ServerFill], elapsed: Duration) -> String {
     )
 }
 
-/// The outcomes of the servers; the output has the reasons of failures.
+/// Returns the outcomes of the servers; the output has the reasons of failures.
 fn tally(servers: &[ServerFill]) -> Tally {
     let mut tally = Tally::default();
     for server in servers {
@@ -329,7 +329,7 @@ fn tally(servers: &[ServerFill]) -> Tally {
     tally
 }
 
-/// Number of items that are added between two requests for statistics.
+/// Returns the number of items that are added between two requests for statistics.
 fn batch_size(size: usize) -> usize {
     (BATCH_BYTES / size).clamp(1, BATCH_ITEMS)
 }

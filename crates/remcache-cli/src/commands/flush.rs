@@ -59,7 +59,7 @@ fn action(client: &Client) -> String {
     }
 }
 
-/// The servers of a client, for a question.
+/// Returns the servers of a client, for a question.
 pub(super) fn names(client: &Client) -> String {
     let names: Vec<_> = client.servers().iter().map(|server| server.name().to_owned()).collect();
     match names.len() {

@@ -106,7 +106,7 @@ struct Batch {
     last_line: u64,
 }
 
-/// How to read the input.
+/// The options for reading the input.
 struct Reading {
     /// The number of lines to skip.
     skipped: u64,
@@ -169,7 +169,7 @@ struct Lines {
 }
 
 impl Lines {
-    /// The line to continue at: every item before it was processed.
+    /// Returns the line to continue at: every item before it was processed.
     fn next(&self) -> u64 {
         self.unfinished.first().copied().unwrap_or(self.last + 1)
     }

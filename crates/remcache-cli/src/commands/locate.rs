@@ -128,14 +128,14 @@ impl<'k> KeyLocation<'k> {
         Ok(location)
     }
 
-    /// Whether the server that the key belongs to has it; `None` if that server did not answer.
+    /// Returns whether the server that the key belongs to has it; `None` if that server did not answer.
     fn is_found(&self) -> Option<bool> {
         let Some(server) = &self.server else { return Some(false) };
         let has_failed = self.failures.iter().any(|(failed, _)| failed == server);
         (!has_failed).then(|| self.found_on.contains(server))
     }
 
-    /// The names of the servers that did not answer.
+    /// Returns the names of the servers that did not answer.
     fn unknown_on(&self) -> Vec<&str> {
         self.failures.iter().map(|(server, _)| &**server).collect()
     }
@@ -176,7 +176,7 @@ impl<'k> KeyLocation<'k> {
     }
 }
 
-/// Whether a server has a key, which includes the namespace.
+/// Returns whether a server has a key, which includes the namespace.
 async fn has(server: &ServerHandle, key: &[u8]) -> Result<bool, ServerError> {
     let mut reply = server.call(Request::inspect(key)).await;
     if reply.status == Status::Unsupported {

@@ -136,7 +136,7 @@ impl PingResult {
     }
 }
 
-/// A short form of the reason, for the column of the connect time.
+/// Returns a short form of the reason, for the column of the connect time.
 fn short(reason: &str) -> &'static str {
     let words =
         [("refused", "refused"), ("resolve", "no name"), ("no connection within", "timeout"), ("timed out", "timeout")];

@@ -9,7 +9,7 @@ use crate::tally::Tally;
 /// The fields of a write's record.
 pub(super) const COLUMNS: &[&str] = &["key", "key_b64", "status", "cas", "error"];
 
-/// The outcome of a write as a word; `applied` is the word for success.
+/// Returns the outcome of a write as a word; `applied` is the word for success.
 pub(super) fn word(outcome: WriteOutcome, applied: &'static str) -> &'static str {
     match outcome {
         WriteOutcome::Applied(_) => applied,
@@ -19,7 +19,7 @@ pub(super) fn word(outcome: WriteOutcome, applied: &'static str) -> &'static str
     }
 }
 
-/// The record of a write.
+/// Returns the record of a write.
 pub(super) fn record(key: &[u8], result: &Result<WriteOutcome, Error>, applied: &'static str) -> Record {
     let record = Record::new().with_bytes("key", key);
     match result {

@@ -79,12 +79,12 @@ impl LoadRun {
         Self { shared, started, tasks }
     }
 
-    /// The number of finished operations.
+    /// Returns the number of finished operations.
     pub(crate) fn done(&self) -> u64 {
         self.shared.done.load(Ordering::Relaxed)
     }
 
-    /// The time since the start.
+    /// Returns the time since the start.
     pub(crate) fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
@@ -102,7 +102,7 @@ impl LoadRun {
         while self.tasks.join_next().await.is_some() {}
     }
 
-    /// The results and the elapsed time, after the end of the load.
+    /// Returns the results and the elapsed time, after the end of the load.
     pub(crate) fn result(&self) -> (Recorder, Duration) {
         let elapsed = self.elapsed();
         let mut sum = Recorder::of(&self.shared.workload.mix);
@@ -136,7 +136,7 @@ impl RunState {
     }
 }
 
-/// One caller of a closed loop.
+/// Runs one caller of a closed loop.
 async fn call(shared: Arc<RunState>, caller: usize) {
     let mut random = fastrand::Rng::new();
     let mut now = Instant::now();

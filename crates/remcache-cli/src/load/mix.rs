@@ -31,17 +31,17 @@ impl Operation {
         (Self::Incr, "incr"),
     ];
 
-    /// The name.
+    /// Returns the name.
     pub(crate) fn name(self) -> &'static str {
         Self::ALL.iter().find(|(operation, _)| *operation == self).map_or("", |(_, name)| name)
     }
 
-    /// Whether it stores a value.
+    /// Returns whether it stores a value.
     pub(crate) fn stores(self) -> bool {
         matches!(self, Self::Set | Self::Add)
     }
 
-    /// Whether it can miss, so that it has a hit rate.
+    /// Returns whether it can miss, so that it has a hit rate.
     pub(crate) fn has_hits(self) -> bool {
         !matches!(self, Self::Set | Self::Incr)
     }
@@ -67,12 +67,12 @@ pub(crate) struct Mix {
 }
 
 impl Mix {
-    /// Only this operation.
+    /// Creates a mix of this operation only.
     pub(crate) fn only(operation: Operation) -> Self {
         Self { shares: vec![(operation, 1)], total: 1 }
     }
 
-    /// The operations.
+    /// Returns the operations.
     pub(crate) fn operations(&self) -> impl Iterator<Item = Operation> {
         self.shares.iter().map(|(operation, _)| *operation)
     }
@@ -126,8 +126,8 @@ mod tests {
 
     #[test]
     fn operations_are_listed_in_the_order_of_the_variants() {
-        for (place, (operation, name)) in Operation::ALL.into_iter().enumerate() {
-            assert_eq!((operation as usize, operation.name(), name.parse()), (place, name, Ok(operation)));
+        for (index, (operation, name)) in Operation::ALL.into_iter().enumerate() {
+            assert_eq!((operation as usize, operation.name(), name.parse()), (index, name, Ok(operation)));
         }
     }
 

@@ -20,7 +20,7 @@ pub(crate) use workload::{KeyText, Workload};
 
 use std::time::Duration;
 
-/// The number per second.
+/// Returns the number per second.
 pub(crate) fn per_second(count: u64, elapsed: Duration) -> f64 {
     match elapsed {
         Duration::ZERO => 0.0,

@@ -60,7 +60,7 @@ pub(crate) enum KeyPicker {
 }
 
 impl KeyPicker {
-    /// A picker for this many keys, at least one.
+    /// Creates a picker for this many keys, at least one.
     pub(crate) fn new(popularity: Popularity, keys: u64) -> Self {
         let keys = keys.max(1);
         match popularity {
@@ -122,8 +122,8 @@ mod tests {
         assert!(counts("uniform").iter().all(|count| (850..1150).contains(count)), "{:?}", counts("uniform"));
         // With ten keys the shares of zipf:1 are 1/n of 1/2.929.
         let zipf = counts("zipf:1.0");
-        for (place, expected) in [(0, 3414), (1, 1707), (9, 341)] {
-            assert!(zipf[place].abs_diff(expected) < 150, "{zipf:?}");
+        for (rank, expected) in [(0, 3414), (1, 1707), (9, 341)] {
+            assert!(zipf[rank].abs_diff(expected) < 150, "{zipf:?}");
         }
         assert_eq!(counts("zipf"), zipf);
     }

@@ -42,12 +42,12 @@ impl OpStats {
         Self { answers: 0, hits: 0, errors: 0, latency }
     }
 
-    /// The latency that this percentage of the answers did not exceed.
+    /// Returns the latency that this percentage of the answers did not exceed.
     pub(crate) fn percentile(&self, percent: f64) -> Duration {
         Duration::from_nanos(self.latency.value_at_quantile(percent / 100.0))
     }
 
-    /// The longest latency.
+    /// Returns the longest latency.
     pub(crate) fn longest(&self) -> Duration {
         Duration::from_nanos(self.latency.max())
     }
@@ -62,7 +62,7 @@ impl OpStats {
 }
 
 impl Recorder {
-    /// A recorder with an entry for each operation of the mix, even if it gets no results.
+    /// Creates a recorder with an entry for each operation of the mix, even if it gets no results.
     pub(crate) fn of(mix: &Mix) -> Self {
         let mut recorder = Self::default();
         mix.operations().for_each(|operation| recorder.operations[operation as usize] = Some(Box::new(OpStats::new())));
@@ -97,13 +97,13 @@ impl Recorder {
         }
     }
 
-    /// The operations with their results.
+    /// Returns the operations with their results.
     pub(crate) fn operations(&self) -> impl Iterator<Item = (Operation, &OpStats)> {
         let operations = Operation::ALL.iter().zip(&self.operations);
         operations.filter_map(|((operation, _), stats)| Some((*operation, &**stats.as_ref()?)))
     }
 
-    /// The results of one operation, or of all together.
+    /// Returns the results of one operation, or of all together.
     pub(crate) fn stats(&self, operation: Option<Operation>) -> OpStats {
         let mut sum = OpStats::new();
         let chosen = self.operations().filter(|(known, _)| operation.is_none_or(|operation| operation == *known));
@@ -111,7 +111,7 @@ impl Recorder {
         sum
     }
 
-    /// The hits and the answers of the operations that can miss.
+    /// Returns the hits and the answers of the operations that can miss.
     pub(crate) fn hits(&self, operation: Option<Operation>) -> (u64, u64) {
         let chosen = self
             .operations()
@@ -119,7 +119,7 @@ impl Recorder {
         chosen.fold((0, 0), |(hits, answers), (_, stats)| (hits + stats.hits, answers + stats.answers))
     }
 
-    /// The outcomes for the exit code, for which a miss is a success.
+    /// Returns the outcomes for the exit code, for which a miss is a success.
     pub(crate) fn tally(&self) -> Tally {
         let mut tally = Tally::default();
         tally.yes = self.operations().map(|(_, stats)| stats.answers).sum();

@@ -13,12 +13,12 @@ pub(crate) struct Sizes {
 }
 
 impl Sizes {
-    /// Only this size.
+    /// Creates a distribution of this size only.
     pub(crate) fn only(size: usize) -> Self {
         Self { smallest: size, largest: size }
     }
 
-    /// The largest size.
+    /// Returns the largest size.
     pub(crate) fn largest(self) -> usize {
         self.largest
     }

@@ -32,7 +32,7 @@ enum LoadMetric {
 }
 
 impl Threshold {
-    /// A message with the value if the condition holds; without answers a latency does not break it.
+    /// Returns a message with the value if the condition holds; without answers a latency does not break it.
     pub(crate) fn broken(&self, recorder: &Recorder, elapsed: Duration) -> Option<String> {
         let value = self.metric.value(recorder, self.operation, elapsed)?;
         self.comparison

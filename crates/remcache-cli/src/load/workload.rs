@@ -106,7 +106,7 @@ const KEYS_A_CALL: usize = 10_000;
 pub(crate) struct KeyText([u8; PREFIX + DIGITS]);
 
 impl KeyText {
-    /// The key of an item.
+    /// Returns the key of an item.
     pub(crate) fn of_item(number: u64) -> Self {
         Self::new(ITEMS, number)
     }

@@ -181,7 +181,7 @@ impl Families {
     }
 }
 
-/// A statistic as a number: `yes` and `no` are 1 and 0.
+/// Returns a statistic as a number: `yes` and `no` are 1 and 0.
 fn number(text: &str) -> Option<String> {
     match text {
         "yes" => Some("1".into()),
@@ -190,7 +190,7 @@ fn number(text: &str) -> Option<String> {
     }
 }
 
-/// The value of a label: quotes and backslashes are escaped, and what could control a terminal.
+/// Returns the value of a label: quotes and backslashes are escaped, and what could control a terminal.
 fn escaped(text: &str) -> String {
     escape_line(text).replace('\\', "\\\\").replace('"', "\\\"")
 }

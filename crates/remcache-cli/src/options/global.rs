@@ -104,7 +104,7 @@ pub(crate) struct Global {
 }
 
 impl Global {
-    /// The distribution that the options describe together.
+    /// Returns the distribution that the options describe together.
     pub(crate) fn placement(&self) -> Distribution {
         let mut distribution = self.like.unwrap_or(self.distribution);
         if let Some(hash) = self.hash {
@@ -117,7 +117,7 @@ impl Global {
     }
 }
 
-/// A parser of the name of a distribution.
+/// Returns a parser of the name of a distribution.
 pub(crate) fn distribution() -> Named<Distribution> {
     Named::new(distributions)
 }

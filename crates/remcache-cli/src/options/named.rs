@@ -17,7 +17,7 @@ pub(crate) struct Named<T> {
 }
 
 impl<T: FromStr<Err: Display>> Named<T> {
-    /// A parser that lists these names.
+    /// Creates a parser that lists these names.
     pub(super) fn new(names: fn() -> Vec<String>) -> Self {
         Self { names, parse: |text| text.parse().map_err(words) }
     }

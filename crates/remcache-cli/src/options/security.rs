@@ -93,12 +93,12 @@ impl Security {
         }
     }
 
-    /// Whether the password comes from standard input.
+    /// Returns whether the password comes from standard input.
     pub(crate) fn reads_password(&self) -> bool {
         self.password_stdin
     }
 
-    /// The credentials. Standard input can be read only once, so call this once.
+    /// Returns the credentials. Standard input can be read only once, so call this once.
     pub(crate) fn credentials(&self) -> Result<Option<Credentials>, Failure> {
         let password = match (&self.password_file, self.password_stdin) {
             (Some(_), true) => return Err(Failure::usage("--password-file and --password-stdin exclude each other")),

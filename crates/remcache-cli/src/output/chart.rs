@@ -1,20 +1,20 @@
 //! Small charts drawn with block characters.
 
-/// A bar of `width` characters, filled by a share from 0 to 1.
+/// Returns a bar of `width` characters, filled by a share from 0 to 1.
 pub(crate) fn fill_bar(share: f64, width: usize) -> String {
     let full = eighths(share, width) / 8;
     let full = full.max(usize::from(share > 0.0)).min(width);
     format!("{}{}", "▇".repeat(full), "▁".repeat(width - full))
 }
 
-/// A bar whose length is a share from 0 to 1 of `width` characters, exact to an eighth of a character.
+/// Returns a bar whose length is a share from 0 to 1 of `width` characters, exact to an eighth of a character.
 pub(crate) fn bar(share: f64, width: usize) -> String {
     let eighths = eighths(share, width);
     let rest = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
     format!("{}{}", "█".repeat(eighths / 8), rest[eighths % 8])
 }
 
-/// A line of bars of these heights; every height above zero is visible.
+/// Returns a line of bars of these heights; every height above zero is visible.
 pub(crate) fn sparkline(heights: &[u64]) -> String {
     let levels = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let highest = heights.iter().copied().max().unwrap_or_default().max(1);

@@ -68,7 +68,7 @@ pub(crate) struct Notes {
 }
 
 impl Output {
-    /// The output that the options ask for.
+    /// Returns the output that the options ask for.
     pub(crate) fn new(options: &Global) -> Self {
         let is_terminal = io::stdout().is_terminal();
         Self {
@@ -82,22 +82,22 @@ impl Output {
         }
     }
 
-    /// The layout that the options ask for.
+    /// Returns the layout that the options ask for.
     pub(crate) fn layout(&self) -> Layout {
         self.layout
     }
 
-    /// Whether the layout is text, for people or for a pipe.
+    /// Returns whether the layout is text, for people or for a pipe.
     pub(crate) fn is_text(&self) -> bool {
         matches!(self.layout, Layout::Text | Layout::Raw)
     }
 
-    /// Whether standard output is a terminal.
+    /// Returns whether standard output is a terminal.
     pub(crate) fn is_terminal(&self) -> bool {
         self.is_terminal
     }
 
-    /// Whether bars and other small charts help the reader.
+    /// Returns whether bars and other small charts help the reader.
     pub(crate) fn has_charts(&self) -> bool {
         self.layout == Layout::Text && (self.is_terminal || self.paint.is_on())
     }
@@ -174,7 +174,7 @@ impl Output {
         self.line(line)
     }
 
-    /// Number of columns of the terminal, if the output goes to one and its size is known.
+    /// Returns the number of columns of the terminal, if the output goes to one and its size is known.
     pub(crate) fn columns(&self) -> Option<usize> {
         stdout_columns()
     }
@@ -234,7 +234,7 @@ impl Notes {
         self.print(message);
     }
 
-    /// Whether a progress bar is visible.
+    /// Returns whether a progress bar is visible.
     pub(crate) fn is_watched(self) -> bool {
         self.is_terminal && !self.is_quiet
     }
@@ -257,7 +257,7 @@ fn layout(format: Format, is_terminal: bool) -> Layout {
     }
 }
 
-/// Whether to colour a stream that is a terminal, or is not.
+/// Returns whether to colour a stream that is a terminal, or is not.
 pub(crate) fn is_colored(color: Color, is_terminal: bool) -> bool {
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     match color {

@@ -4,22 +4,22 @@ use std::time::Duration;
 
 use indicatif::HumanCount;
 
-/// A count with separators: `2,699,812`.
+/// Returns a count with separators: `2,699,812`.
 pub(crate) fn exact(count: u64) -> String {
     HumanCount(count).to_string()
 }
 
-/// A number of items: `1 item`, `1,234 items`.
+/// Returns a number of items: `1 item`, `1,234 items`.
 pub(crate) fn items(count: u64) -> String {
     format!("{} {}", exact(count), if count == 1 { "item" } else { "items" })
 }
 
-/// A count in three digits: `8.2M`.
+/// Returns a count in three digits: `8.2M`.
 pub(crate) fn count(count: u64) -> String {
     scaled(count as f64, 1000.0, &["", "k", "M", "G", "T", "P", "E"])
 }
 
-/// A rate in three digits; fractions only below 10.
+/// Returns a rate in three digits; fractions only below 10.
 pub(crate) fn rate(rate: f64) -> String {
     match rate {
         rate if rate > 0.0 && rate < 9.95 => format!("{rate:.1}"),
@@ -27,12 +27,12 @@ pub(crate) fn rate(rate: f64) -> String {
     }
 }
 
-/// A number of bytes in three digits: `7.1G`, in powers of 1,024.
+/// Returns a number of bytes in three digits: `7.1G`, in powers of 1,024.
 pub(crate) fn bytes(bytes: u64) -> String {
     scaled(bytes as f64, 1024.0, &["B", "K", "M", "G", "T", "P", "E"])
 }
 
-/// Two numbers of bytes in the unit of the second: `7.1/8.0G`.
+/// Returns two numbers of bytes in the unit of the second: `7.1/8.0G`.
 pub(crate) fn bytes_of(used: u64, limit: u64) -> String {
     let power = (0..6).rev().find(|power| limit >= 1 << (10 * power)).unwrap_or_default();
     let scale = |bytes: u64| bytes as f64 / f64::from(1024_u32).powi(power);
@@ -40,7 +40,7 @@ pub(crate) fn bytes_of(used: u64, limit: u64) -> String {
     format!("{:.1}/{:.1}{unit}", scale(used), scale(limit))
 }
 
-/// A duration in three digits: `212µs`, `1.21ms`, `3.90s`.
+/// Returns a duration in three digits: `212µs`, `1.21ms`, `3.90s`.
 pub(crate) fn duration(duration: Duration) -> String {
     let nanos = duration.as_secs_f64() * 1e9;
     let units = [("ns", 1.0), ("µs", 1e3), ("ms", 1e6), ("s", 1e9)];
@@ -56,7 +56,7 @@ pub(crate) fn duration(duration: Duration) -> String {
     }
 }
 
-/// An age in its two largest units, `3d04h`, or in days alone from ten days on, `41d`.
+/// Returns an age in its two largest units, `3d04h`, or in days alone from ten days on, `41d`.
 pub(crate) fn age(seconds: u64) -> String {
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     match (days, seconds / 3600, seconds / 60) {
@@ -68,7 +68,7 @@ pub(crate) fn age(seconds: u64) -> String {
     }
 }
 
-/// A percentage with one decimal; `None` if the whole is zero.
+/// Returns a percentage with one decimal; `None` if the whole is zero.
 pub(crate) fn percent(part: u64, whole: u64) -> Option<String> {
     (whole > 0).then(|| format!("{:.1}", 100.0 * part as f64 / whole as f64))
 }

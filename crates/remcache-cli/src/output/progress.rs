@@ -45,7 +45,7 @@ impl Drop for Progress {
     }
 }
 
-/// The template of the bar: on a narrow terminal the message has priority, and is cut to stay on one line.
+/// Returns the template of the bar: on a narrow terminal the message has priority, and is cut to stay on one line.
 fn bar_template() -> &'static str {
     match stderr_columns().unwrap_or(80) {
         ..40 => "{percent:>3}%  {wide_msg}",

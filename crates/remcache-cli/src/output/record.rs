@@ -15,7 +15,7 @@ use crate::escape::{escape_json, escape_line, is_unsafe};
 pub(crate) struct Record(Map<String, Value>);
 
 impl Record {
-    /// A record without fields.
+    /// Creates a record without fields.
     pub(crate) fn new() -> Self {
         Self::default()
     }
@@ -34,7 +34,7 @@ impl Record {
         }
     }
 
-    /// The names of the fields with their values.
+    /// Returns the names of the fields with their values.
     pub(crate) fn fields(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value))
     }
@@ -47,7 +47,7 @@ impl Record {
         }
     }
 
-    /// The cells of these columns.
+    /// Returns the cells of these columns.
     ///
     /// A text that a spreadsheet would run as a formula, or that has control characters, is in the column
     /// `name_b64` if there is one. Else it is escaped.
@@ -70,7 +70,7 @@ impl Record {
     }
 }
 
-/// A value as the text of a cell: a list as its elements, an object as its fields.
+/// Returns a value as the text of a cell: a list as its elements, an object as its fields.
 fn cell(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
@@ -88,7 +88,7 @@ fn is_unsafe_cell(text: &str) -> bool {
     is_formula(text) || text.contains(is_unsafe)
 }
 
-/// Whether a spreadsheet would take a cell for a formula.
+/// Returns whether a spreadsheet would take a cell for a formula.
 fn is_formula(text: &str) -> bool {
     text.len() > 1 && text.starts_with(['=', '+', '-', '@']) && text.parse::<f64>().is_err()
 }

@@ -55,12 +55,12 @@ impl Paint {
         Self { is_on }
     }
 
-    /// Whether text is coloured.
+    /// Returns whether text is coloured.
     pub(crate) fn is_on(self) -> bool {
         self.is_on
     }
 
-    /// The text with the colour of this style.
+    /// Returns the text with the colour of this style.
     pub(crate) fn apply(self, style: TextStyle, text: impl fmt::Display) -> String {
         match (self.is_on, style) {
             (false, _) | (_, TextStyle::Plain) => text.to_string(),

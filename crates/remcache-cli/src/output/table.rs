@@ -112,7 +112,7 @@ impl Table {
         self.rows.push(cells.into());
     }
 
-    /// The width of the table without a limit.
+    /// Returns the width of the table without a limit.
     pub(crate) fn width(&self) -> usize {
         self.lines(Paint::new(false)).iter().map(|line| line.width()).max().unwrap_or_default()
     }
@@ -182,7 +182,7 @@ impl Table {
         self.columns.iter().enumerate().map(width).collect()
     }
 
-    /// Width of the visible columns; the last one counts with the width to which it can be wrapped.
+    /// Returns the width of the visible columns; the last one counts with the width to which it can be wrapped.
     fn total_width(&self, widths: &[usize], visible: &[bool]) -> usize {
         let last = visible.iter().rposition(|visible| *visible);
         let shown = (0..widths.len()).filter(|&index| visible[index]);
@@ -190,7 +190,7 @@ impl Table {
         shown.map(width).sum()
     }
 
-    /// The least width to which a column is wrapped: no word is broken.
+    /// Returns the least width to which a column is wrapped: no word is broken.
     fn wrapped_width(&self, index: usize) -> usize {
         let cells = self.rows.iter().filter_map(|row| row.get(index)).filter(|cell| !cell.spans);
         let word = |cell: &Cell| match self.columns[index].align {
@@ -203,7 +203,7 @@ impl Table {
         cells.map(word).chain([self.columns[index].title.width()]).max().unwrap_or_default()
     }
 
-    /// The visible column that is left out next.
+    /// Returns the visible column that is left out next.
     fn least_important(&self, visible: &[bool]) -> Option<usize> {
         let optional = (0..self.columns.len()).filter(|&index| visible[index] && self.columns[index].optional > 0);
         optional.max_by_key(|&index| self.columns[index].optional)

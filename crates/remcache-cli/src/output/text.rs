@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use crate::escape::{escape_line, is_unsafe};
 
-/// A key, or other bytes without spaces, on one line: as they are if they are safe to display, else quoted.
+/// Returns a key, or other bytes without spaces, on one line: as they are if they are safe to display, else quoted.
 ///
 /// The quoted form is `$'a\nb'`, which shells accept in place of the key. So a key with a line end is never
 /// displayed like a key with a backslash and an `n`.
@@ -40,12 +40,12 @@ fn push_hex(bytes: &[u8], text: &mut String) {
     }
 }
 
-/// The bytes as text, if they are UTF-8 and a line can hold them as they are.
+/// Returns the bytes as text, if they are UTF-8 and a line can hold them as they are.
 pub(crate) fn as_line(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(bytes).ok().filter(|text| !text.contains(is_unsafe))
 }
 
-/// A line of a server with unsafe characters and invalid UTF-8 escaped.
+/// Returns a line of a server with unsafe characters and invalid UTF-8 escaped.
 pub(crate) fn escaped(bytes: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(bytes) {
         Ok(text) => escape_line(text),
@@ -53,7 +53,7 @@ pub(crate) fn escaped(bytes: &[u8]) -> Cow<'_, str> {
     }
 }
 
-/// A value as text, if it is UTF-8 without unsafe characters other than line ends and tabs.
+/// Returns a value as text, if it is UTF-8 without unsafe characters other than line ends and tabs.
 pub(crate) fn as_text(bytes: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(bytes).ok()?;
     let is_safe = |c: char| !is_unsafe(c) || matches!(c, '\n' | '\r' | '\t');

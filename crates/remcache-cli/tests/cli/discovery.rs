@@ -4,7 +4,7 @@ use remcache_testkit::{Memcached, scratch, unused_port};
 
 use crate::tool::{Run, remcache};
 
-/// A configuration endpoint as engines before 1.4.14 are one: it has the list of nodes as an item.
+/// Starts a configuration endpoint of an engine before 1.4.14, which has the list of nodes as an item.
 fn endpoint(nodes: &[Memcached]) -> Memcached {
     let endpoint = Memcached::start(&[]);
     let lines: Vec<String> = nodes.iter().map(|node| node.addr().replace(':', "||")).collect();
@@ -13,7 +13,7 @@ fn endpoint(nodes: &[Memcached]) -> Memcached {
     endpoint
 }
 
-/// The URL of a configuration endpoint.
+/// Returns the URL of a configuration endpoint.
 fn elasticache(endpoint: &Memcached) -> String {
     format!("elasticache+memcached://{}/?timeout=20s", endpoint.addr())
 }
@@ -26,7 +26,7 @@ fn nodes() -> [Memcached; 2] {
     [(), ()].map(|()| Memcached::start(&[]))
 }
 
-/// The servers that answer, sorted.
+/// Returns the servers that answer, sorted.
 fn pinged(servers: &str) -> Vec<String> {
     let run = run(servers, &["version", "-f", "json"]).exits(0);
     let lines = run.json();

@@ -109,7 +109,7 @@ fn events_that_a_server_drops_are_counted() {
     assert!(run.stderr.contains("skipped by the server's log buffer: the rates are estimates"), "{run:?}");
 }
 
-/// A proxy that removes the fields of newer versions from the log of a server.
+/// Returns a proxy that removes the fields of newer versions from the log of a server.
 fn older(server: &Memcached) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let (address, target) = (listener.local_addr().expect("it listens").to_string(), server.addr());

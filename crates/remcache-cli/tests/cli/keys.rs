@@ -265,7 +265,7 @@ fn keys_on_standard_input_can_hold_any_bytes() {
     assert!(run.exits(2).stderr.contains("line 3: "));
 }
 
-/// A server that closes the connection after the first line of its list, as one that is killed does.
+/// Returns a server that closes the connection after the first line of its list, as one that is killed does.
 fn server_that_dies_while_it_lists() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("it listens").to_string();

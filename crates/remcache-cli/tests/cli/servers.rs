@@ -160,7 +160,7 @@ fn a_server_under_two_names_is_noticed() {
     assert!(run.stderr.is_empty(), "{run:?}");
 }
 
-/// A proxy that, like twemproxy, closes the connection of a client that sends `stats` or the binary protocol.
+/// Returns a proxy that, like twemproxy, closes the connection of a client that sends `stats` or the binary protocol.
 fn proxy(server: &Memcached) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let (address, target) = (listener.local_addr().expect("it listens").to_string(), server.addr());

@@ -20,12 +20,12 @@ fn path(home: &TempDir) -> &str {
     home.path().to_str().expect("a path in UTF-8")
 }
 
-/// A shell whose lines come from a pipe.
+/// Returns a shell whose lines come from a pipe.
 fn piped(server: &str, lines: &str) -> Run {
     remcache(["shell"]).servers(server).input(lines).run()
 }
 
-/// A shell on a terminal.
+/// Returns a shell on a terminal.
 fn live(tool: Tool, home: &TempDir) -> Live {
     let shell = tool.env("HOME", path(home)).live(24, 100);
     shows_prompt(&shell);

@@ -24,7 +24,7 @@ pub(crate) struct Tool {
     columns: u16,
 }
 
-/// How a run went.
+/// The result of a run.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) exit: Option<i32>,
@@ -32,28 +32,28 @@ pub(crate) struct Run {
     pub(crate) stderr: String,
 }
 
-/// A run with these arguments.
+/// Returns a run with these arguments.
 pub(crate) fn remcache<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Tool {
     let mut command = Command::new(env!("CARGO_BIN_EXE_remcache"));
     command.args(args).env_clear();
     Tool { command, input: Vec::new(), columns: 0 }
 }
 
-/// A run of another program, in the environment of the test.
+/// Returns a run of another program, in the environment of the test.
 pub(crate) fn program(name: &str, args: &[&str]) -> Tool {
     let mut command = Command::new(name);
     command.args(args);
     Tool { command, input: Vec::new(), columns: 0 }
 }
 
-/// The names of all commands, as the help lists them.
+/// Returns the names of all commands, as the help lists them.
 pub(crate) fn commands() -> Vec<String> {
     let names = commands_of(&[]);
     assert!(names.len() > 30, "{names:?}");
     names
 }
 
-/// The names of the commands that a command consists of, as its help lists them.
+/// Returns the names of the commands that a command consists of, as its help lists them.
 pub(crate) fn commands_of(command: &[&str]) -> Vec<String> {
     let help = remcache([&["help"], command].concat()).run().exits(0);
     let listed =
@@ -63,7 +63,7 @@ pub(crate) fn commands_of(command: &[&str]) -> Vec<String> {
     names.map(str::to_owned).collect()
 }
 
-/// The values that an argument can have, as the error for another value lists them.
+/// Returns the values that an argument can have, as the error for another value lists them.
 pub(crate) fn values_of(args: &[&str]) -> Vec<String> {
     let run = remcache([args, &["none"]].concat()).run().exits(2);
     let listed = run.stderr.split("possible values: ").nth(1).expect("a list").split(']').next().expect("its end");
@@ -71,13 +71,13 @@ pub(crate) fn values_of(args: &[&str]) -> Vec<String> {
 }
 
 impl Tool {
-    /// With one more argument, which need not be UTF-8.
+    /// Adds an argument, which need not be UTF-8.
     pub(crate) fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
         self.command.arg(arg);
         self
     }
 
-    /// With these servers.
+    /// Sets the servers.
     pub(crate) fn servers(self, servers: impl AsRef<str>) -> Self {
         self.env("REMCACHE_SERVERS", servers.as_ref())
     }
@@ -87,23 +87,23 @@ impl Tool {
         self
     }
 
-    /// In this directory.
+    /// Sets the working directory.
     pub(crate) fn directory(mut self, directory: &Path) -> Self {
         self.command.current_dir(directory);
         self
     }
 
-    /// With this on standard input.
+    /// Sets the standard input.
     pub(crate) fn input(self, input: impl Into<Vec<u8>>) -> Self {
         Self { input: input.into(), ..self }
     }
 
-    /// On a terminal of this width.
+    /// Sets the width of the terminal.
     pub(crate) fn columns(self, columns: u16) -> Self {
         Self { columns, ..self }
     }
 
-    /// Where no file has room for a byte, as on a disk that is full.
+    /// Limits files to a length of 0, as on a disk that is full.
     pub(crate) fn without_room(self) -> Self {
         let mut shell = Command::new("/bin/sh");
         shell.env_clear().args(["-c", r#"trap "" XFSZ; ulimit -f 0; exec "$0" "$@""#]);
@@ -181,17 +181,17 @@ impl Tool {
 }
 
 impl Run {
-    /// What it printed, as text.
+    /// Returns what it printed, as text.
     pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.stdout).expect("the output is UTF-8")
     }
 
-    /// The lines that it printed.
+    /// Returns the lines that it printed.
     pub(crate) fn lines(&self) -> Vec<&str> {
         self.text().lines().collect()
     }
 
-    /// The JSON document that it printed.
+    /// Returns the JSON document that it printed.
     pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
@@ -254,7 +254,7 @@ impl Tool {
 }
 
 impl Live {
-    /// What the screen shows now.
+    /// Returns what the screen shows now.
     pub(crate) fn text(&self) -> String {
         self.screen.lock().expect("the lock is not poisoned").screen().contents()
     }
@@ -295,7 +295,7 @@ impl Live {
         self.shows_what(|text| text.matches(what).count() >= times, what)
     }
 
-    /// Whether the terminal is set up now as it was before.
+    /// Returns whether the terminal is set up now as it was before.
     pub(crate) fn is_as_before(&self) -> bool {
         settings(&self.keyboard) == self.settings
     }
@@ -337,7 +337,7 @@ pub(crate) fn wait_for_watchers(server: &Memcached, count: u64) {
 /// How long a test waits for what a busy machine may do late.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How a terminal is set: what it does with lines, signals and echoes.
+/// Returns the settings of a terminal: lines, signals and echo.
 fn settings(terminal: &File) -> String {
     format!("{:?}", tcgetattr(terminal))
 }
@@ -346,7 +346,7 @@ fn nonzero(size: u16) -> NonZero<u16> {
     NonZero::new(size).expect("a terminal has a size")
 }
 
-/// A terminal: what its screen shows can be read from the first, the second is for a program.
+/// Returns a terminal: what its screen shows can be read from the first, the second is for a program.
 fn terminal() -> (File, File) {
     let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("the system has pseudo-terminals");
     // A program that holds the other end of its own terminal would never see it go.

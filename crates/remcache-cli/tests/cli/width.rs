@@ -5,7 +5,7 @@ use unicode_width::UnicodeWidthStr as _;
 
 use crate::tool::{Run, commands, remcache};
 
-/// What a terminal shows of a run: its lines without colours.
+/// Returns what a terminal shows of a run: its lines without colours.
 fn shown(run: &Run) -> Vec<String> {
     let mut text = String::from_utf8(run.stdout.clone()).expect("the output is UTF-8");
     for color in ["\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[4m", "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[36m"] {

@@ -76,14 +76,14 @@ impl Client {
     pub fn fetch<'a, V, E>(
         &'a self,
         key: impl AsRef<[u8]> + 'a,
-        freshness: impl Into<FetchPolicy> + 'a,
+        policy: impl Into<FetchPolicy> + 'a,
         loader: impl FnOnce() -> Result<V, E> + Send + 'static,
     ) -> BlockingOperation<'a, Recipe<'a, Bytes, E>>
     where
         V: Into<Bytes> + Send + 'static,
         E: From<Error> + Send + 'static,
     {
-        BlockingOperation::new(&self.runner, self.client.fetch(key, freshness, || on_own_thread(loader)))
+        BlockingOperation::new(&self.runner, self.client.fetch(key, policy, || on_own_thread(loader)))
     }
 
     /// Gets a value from the cache, or loads it once for all concurrent callers, if there is one.
@@ -93,14 +93,14 @@ impl Client {
     pub fn fetch_optional<'a, V, E>(
         &'a self,
         key: impl AsRef<[u8]> + 'a,
-        freshness: impl Into<FetchPolicy> + 'a,
+        policy: impl Into<FetchPolicy> + 'a,
         loader: impl FnOnce() -> Result<Option<V>, E> + Send + 'static,
     ) -> BlockingOperation<'a, Recipe<'a, Option<Bytes>, E>>
     where
         V: Into<Bytes> + Send + 'static,
         E: From<Error> + Send + 'static,
     {
-        BlockingOperation::new(&self.runner, self.client.fetch_optional(key, freshness, || on_own_thread(loader)))
+        BlockingOperation::new(&self.runner, self.client.fetch_optional(key, policy, || on_own_thread(loader)))
     }
 }
 

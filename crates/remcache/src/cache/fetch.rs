@@ -76,7 +76,7 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
     pub fn fetch<'a, V, E, L, F>(
         &'a self,
         key: impl AsRef<[u8]>,
-        freshness: impl Into<FetchPolicy>,
+        policy: impl Into<FetchPolicy>,
         loader: L,
     ) -> Recipe<'a, T, E>
     where
@@ -85,10 +85,10 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
         V: Borrow<B> + Send + 'a,
         E: From<Error> + Send + 'a,
     {
-        let freshness = freshness.into().requiring_value();
+        let policy = policy.into().requiring_value();
         self.fetch_recipe(key.as_ref(), move |cache, key, timeout| async move {
             let load = || async move { loader().await.map(Some) };
-            let found = cache.fetch_found(&key, freshness, timeout, load).await?;
+            let found = cache.fetch_found(&key, policy, timeout, load).await?;
             found.ok_or_else(|| cache.store.client.fail(recipes::no_value(&cache.store.key(&key))))
         })
     }
@@ -111,9 +111,9 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
     /// use remcache::value::Codec;
     ///
     /// let visits = Cache::new(&client, "visits", Codec::<u64>::integer());
-    /// let freshness = FetchPolicy::new(Duration::from_secs(60)).negative_ttl(Duration::from_secs(5));
+    /// let policy = FetchPolicy::new(Duration::from_secs(60)).negative_ttl(Duration::from_secs(5));
     /// let count = || async { Ok::<_, remcache::Error>(Some(42)) };
-    /// assert_eq!(visits.fetch_optional("ada", freshness, count).await?, Some(42));
+    /// assert_eq!(visits.fetch_optional("ada", policy, count).await?, Some(42));
     /// assert_eq!(visits.get("ada").await?, Some(42));
     /// # Ok(()) }
     /// ```
@@ -128,7 +128,7 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
     pub fn fetch_optional<'a, V, E, L, F>(
         &'a self,
         key: impl AsRef<[u8]>,
-        freshness: impl Into<FetchPolicy>,
+        policy: impl Into<FetchPolicy>,
         loader: L,
     ) -> Recipe<'a, Option<T>, E>
     where
@@ -137,9 +137,9 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
         V: Borrow<B> + Send + 'a,
         E: From<Error> + Send + 'a,
     {
-        let freshness = freshness.into();
+        let policy = policy.into();
         self.fetch_recipe(key.as_ref(), move |cache, key, timeout| async move {
-            cache.fetch_found(&key, freshness, timeout, loader).await
+            cache.fetch_found(&key, policy, timeout, loader).await
         })
     }
 
@@ -187,7 +187,7 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
     pub fn fetch_many<'a, K, V, I, E, L, F>(
         &'a self,
         keys: impl IntoIterator<Item = K>,
-        freshness: impl Into<FetchPolicy>,
+        policy: impl Into<FetchPolicy>,
         loader: L,
     ) -> Recipe<'a, Outcomes<K, Option<T>>, E>
     where
@@ -198,7 +198,7 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
         V: Borrow<B> + Send + 'a,
         E: From<Error> + Send + 'a,
     {
-        let (keys, freshness): (Vec<K>, FetchPolicy) = (keys.into_iter().collect(), freshness.into());
+        let (keys, policy): (Vec<K>, FetchPolicy) = (keys.into_iter().collect(), policy.into());
         let name = OperationName::FetchMany;
         Recipe::for_keys(&self.store.client, name, keys.len(), observe::loaded, move |client, timeout| async move {
             let cache = self.with_client(client);
@@ -207,13 +207,12 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
                 let cache = &cache;
                 async move {
                     let loaded = encoded(&cache.codec, &full_key, value.borrow())?;
-                    cache.store.record_ttl(&full_key[cache.store.prefix.len()..], freshness.stored_ttl().into()).await;
-                    cache.store.loaded(&full_key, loaded, freshness.stored_ttl()).await
+                    cache.store.record_ttl(&full_key[cache.store.prefix.len()..], policy.stored_ttl().into()).await;
+                    cache.store.loaded(&full_key, loaded, policy.stored_ttl()).await
                 }
             };
             let client = &cache.store.client;
-            let found =
-                recipes::fetch_batch(client, &keys, full_keys.clone(), freshness, timeout, loader, encode).await?;
+            let found = recipes::fetch_batch(client, &keys, full_keys.clone(), policy, timeout, loader, encode).await?;
             let hits: Vec<bool> = found.iter().map(|fetched| fetched.is_hit).collect();
             let mut items = Vec::with_capacity(keys.len());
             for (full_key, fetched) in full_keys.iter().zip(found) {
@@ -229,7 +228,7 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
     async fn fetch_found<V, E, L, F>(
         &self,
         key: &[u8],
-        freshness: FetchPolicy,
+        policy: FetchPolicy,
         timeout: Option<Duration>,
         loader: L,
     ) -> Result<Option<T>, E>
@@ -250,10 +249,10 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
             self.store.client.note_fetched(Outcome::Hit);
             return Ok(Some(self.decode(key, item).map_err(fail)?));
         }
-        let Some(item) = self.load(key, freshness, timeout, loader).await? else { return Ok(None) };
+        let Some(item) = self.load(key, policy, timeout, loader).await? else { return Ok(None) };
         #[cfg(feature = "local-cache")]
         if let Some(local) = &self.store.local {
-            local.keep(key, epoch, Fresh { item: item.clone(), ttl: Some(freshness.stored_ttl()) }).await;
+            local.keep(key, epoch, Fresh { item: item.clone(), ttl: Some(policy.stored_ttl()) }).await;
         }
         Ok(Some(self.decode(key, item).map_err(fail)?))
     }
@@ -261,7 +260,7 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
     async fn load<V, E, L, F>(
         &self,
         key: &[u8],
-        freshness: FetchPolicy,
+        policy: FetchPolicy,
         timeout: Option<Duration>,
         loader: L,
     ) -> Result<Option<Item>, E>
@@ -276,7 +275,7 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
         let loader = Arc::new(Mutex::new(Some(loader)));
         // A manifest with a missing chunk is removed, and loaded in the second round.
         for _ in 0..2 {
-            let (store, codec, ttl) = (self.store.clone(), self.codec.clone(), freshness.stored_ttl());
+            let (store, codec, ttl) = (self.store.clone(), self.codec.clone(), policy.stored_ttl());
             let (slot, prefixed) = (Arc::clone(&loader), full_key.clone());
             let load = move || async move {
                 let loader = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -288,8 +287,7 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
                 store.record_ttl(&prefixed[store.prefix.len()..], ttl.into()).await;
                 store.loaded(&prefixed, value, ttl).await.map(Some).map_err(|error| store.client.fail(error))
             };
-            let found =
-                recipes::fetch_within::<E, _, _>(&self.store.client, &full_key, freshness, timeout, load).await?;
+            let found = recipes::fetch_within::<E, _, _>(&self.store.client, &full_key, policy, timeout, load).await?;
             match self.store.reassembled(&full_key, found).await.map_err(fail)? {
                 Reassembled::Complete(item) => return Ok(item),
                 Reassembled::ChunkMissing => self.store.remove_broken(&full_key).await,

@@ -183,28 +183,28 @@ impl LocalStore {
     {
         let mut results = Vec::with_capacity(keys.len());
         let mut missing = Vec::new();
-        for (place, key) in keys.iter().enumerate() {
+        for (index, key) in keys.iter().enumerate() {
             let hash = self.hasher.hash_one(*key);
             let epoch = self.epoch(hash).load(Ordering::SeqCst);
             let copy = self.copy(key, epoch).await;
             if copy.is_none() {
-                missing.push((place, hash, epoch));
+                missing.push((index, hash, epoch));
             }
             results.push(Ok(copy));
         }
-        let fetched = fetch(missing.iter().map(|(place, ..)| keys[*place]).collect()).await;
-        for ((place, hash, epoch), result) in missing.into_iter().zip(fetched) {
+        let fetched = fetch(missing.iter().map(|(index, ..)| keys[*index]).collect()).await;
+        for ((index, hash, epoch), result) in missing.into_iter().zip(fetched) {
             let fresh = match result {
                 Ok(Some(fresh)) => fresh,
                 result => {
-                    results[place] = result.map(|_| None);
+                    results[index] = result.map(|_| None);
                     continue;
                 }
             };
-            results[place] = Ok(Some(fresh.item.clone()));
+            results[index] = Ok(Some(fresh.item.clone()));
             if self.is_hot(hash).await {
-                let copied = self.copied(keys[place], epoch, fresh).await;
-                self.copies.insert(keys[place].into(), copied).await;
+                let copied = self.copied(keys[index], epoch, fresh).await;
+                self.copies.insert(keys[index].into(), copied).await;
             }
         }
         results

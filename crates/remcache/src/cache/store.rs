@@ -300,26 +300,26 @@ impl Store {
         let mut results: Vec<Option<Changed>> = Vec::new();
         results.resize_with(keys.len(), || None);
         let mut groups: Vec<(u32, Vec<(usize, CowBytes<'_>)>)> = Vec::new();
-        for (place, (key, value)) in keys.iter().zip(values).enumerate() {
+        for (index, (key, value)) in keys.iter().zip(values).enumerate() {
             match value {
-                Err(error) => results[place] = Some(Err(error)),
+                Err(error) => results[index] = Some(Err(error)),
                 Ok(value) if self.chunking.is_some_and(|it| value.bytes.len() > it.length) => {
                     let changed = self.change(Condition::None, key.as_ref(), value, ttl).await;
-                    results[place] = Some(changed.map(Into::into));
+                    results[index] = Some(changed.map(Into::into));
                 }
                 Ok(Encoded { flags, bytes }) => match groups.iter_mut().find(|group| group.0 == flags) {
-                    Some(group) => group.1.push((place, bytes)),
-                    None => groups.push((flags, vec![(place, bytes)])),
+                    Some(group) => group.1.push((index, bytes)),
+                    None => groups.push((flags, vec![(index, bytes)])),
                 },
             }
         }
         keys.iter().for_each(|key| self.forget(key.as_ref()));
         for (flags, group) in groups {
-            let (places, bytes): (Vec<usize>, Vec<CowBytes<'_>>) = group.into_iter().unzip();
-            let items = places.iter().map(|place| self.key(keys[*place].as_ref())).zip(bytes);
+            let (indices, bytes): (Vec<usize>, Vec<CowBytes<'_>>) = group.into_iter().unzip();
+            let items = indices.iter().map(|index| self.key(keys[*index].as_ref())).zip(bytes);
             let stored = self.client.set_many(items).flags(flags).ttl(ttl).await;
-            for (place, (_, result)) in places.into_iter().zip(stored) {
-                results[place] = Some(result);
+            for (index, (_, result)) in indices.into_iter().zip(stored) {
+                results[index] = Some(result);
             }
         }
         for key in keys {

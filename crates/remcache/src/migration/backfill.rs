@@ -6,6 +6,7 @@ use super::Migration;
 use super::operations::key_of;
 use crate::error::Error;
 use crate::migration::builder::{Limit, send};
+use crate::ops::builder::IMPOSSIBLE_CAS;
 use crate::ops::builder::kind::{FetchWithSentinels, Store};
 use crate::proto::{Request, Ttl};
 use crate::recipes::removal;
@@ -15,15 +16,15 @@ use crate::result::{Item, WriteOutcome};
 #[derive(Clone, Debug)]
 pub(crate) enum BackfillResult {
     /// The old placement has no item.
-    Nothing,
+    Absent,
     /// The item is in the new placement, with this CAS value.
-    There(Item),
+    Copied(Item),
     /// Another client had written the key to the new placement.
     Superseded,
     /// The item was read, but could not be copied or was removed again.
-    Left(Item),
+    NotCopied(Item),
     /// The item was read and must not be copied.
-    Kept(Item),
+    Excluded(Item),
 }
 
 impl Migration {
@@ -31,7 +32,7 @@ impl Migration {
     pub(crate) async fn backfill(&self, request: &Request<'_>, limit: Limit) -> Result<BackfillResult, Error> {
         match self.send_to_old::<FetchWithSentinels>(&key_of(request, Request::get)?, limit).await?.flatten() {
             Some(item) => self.copy(request.key()?.as_bytes(), item, limit).await,
-            None => Ok(BackfillResult::Nothing),
+            None => Ok(BackfillResult::Absent),
         }
     }
 
@@ -41,24 +42,24 @@ impl Migration {
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) if one of the servers has no CAS values: concurrent
     /// changes could not be detected, nor copies reverted.
     pub(crate) async fn copy(&self, key: &[u8], item: Item, limit: Limit) -> Result<BackfillResult, Error> {
-        let left = BackfillResult::Left(without_cas(item.clone()));
+        let not_copied = BackfillResult::NotCopied(without_cas(item.clone()));
         let copying = tokio::spawn(self.clone().copy_checked(key.to_vec(), item));
         match timeout_at(limit.0, copying).await {
             Ok(Ok(copied)) => copied,
             // The deadline passed, or the runtime ends.
-            Ok(Err(_)) | Err(_) => Ok(left),
+            Ok(Err(_)) | Err(_) => Ok(not_copied),
         }
     }
 
     async fn copy_checked(self, key: Vec<u8>, item: Item) -> Result<BackfillResult, Error> {
         let ttl = self.ttl.ttl(&self.old, &key, &item).await;
         if ttl == Ttl::Expired {
-            return Ok(BackfillResult::Kept(without_cas(item)));
+            return Ok(BackfillResult::Excluded(without_cas(item)));
         }
         self.old.primary(&key).checked_cas(item.cas)?;
         let new = self.new.primary(&key);
         new.require_cas().await?;
-        let left = BackfillResult::Left(without_cas(item.clone()));
+        let not_copied = BackfillResult::NotCopied(without_cas(item.clone()));
         let add = Request::add(&key[..], item.value.clone()).flags(item.flags).ttl(ttl);
         let copy = match send::<Store>(&self.new, &add, self.limit()).await {
             Ok(WriteOutcome::Applied(0)) => self.find_copy(&key, &item).await,
@@ -70,13 +71,13 @@ impl Migration {
             Err(error) => {
                 self.tallies.failed.add(1);
                 if !error.may_have_executed() {
-                    return Ok(left);
+                    return Ok(not_copied);
                 }
                 // The add may have been executed: remove the copy, unless the old item is unchanged.
                 if !self.is_unchanged(&key, &item).await {
                     self.undo(&key, self.find_copy(&key, &item).await.ok().flatten()).await;
                 }
-                return Ok(left);
+                return Ok(not_copied);
             }
         };
         let cas = match copy {
@@ -86,14 +87,14 @@ impl Migration {
                 self.tallies.superseded.add(1);
                 return Ok(BackfillResult::Superseded);
             }
-            Err(_) => return Ok(left),
+            Err(_) => return Ok(not_copied),
         };
         if self.is_unchanged(&key, &item).await {
             self.tallies.backfilled.add(1);
-            return Ok(BackfillResult::There(Item { cas, ..item }));
+            return Ok(BackfillResult::Copied(Item { cas, ..item }));
         }
         self.undo(&key, Some(cas)).await;
-        Ok(left)
+        Ok(not_copied)
     }
 
     /// Finds the copy of an item whose CAS value is unknown: the text protocol returns none, and a reply may
@@ -126,8 +127,5 @@ impl Migration {
 
 /// Clears an old item's CAS value, which must not match anything in the new placement.
 pub(crate) fn without_cas(item: Item) -> Item {
-    Item { cas: NEVER, ..item }
+    Item { cas: IMPOSSIBLE_CAS, ..item }
 }
-
-/// A CAS value that no item has: servers count them up from 1.
-const NEVER: u64 = u64::MAX;

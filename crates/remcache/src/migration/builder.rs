@@ -51,7 +51,7 @@ impl Limit {
     }
 
     /// Returns the remaining time; never zero, which the client rejects as a timeout.
-    pub(crate) fn left(self) -> Duration {
+    pub(crate) fn remaining(self) -> Duration {
         self.0.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
     }
 }
@@ -84,7 +84,7 @@ macro_rules! options {
         }
     };
     (@flags) => {
-        /// Flags to store with the value (default: 0).
+        /// Sets the flags to store with the value (default: 0).
         pub fn flags(self, flags: u32) -> Self {
             self.map(|request| request.flags(flags))
         }
@@ -149,7 +149,7 @@ impl<K: Kind> fmt::Debug for MigrationCommand<'_, K> {
 
 /// Sends a request through one of the clients.
 pub(crate) async fn send<K: Kind>(client: &Client, request: &Request<'_>, limit: Limit) -> Result<K::Output, Error> {
-    Command::<K>::new(client.call(request.clone())).timeout(limit.left()).await
+    Command::<K>::new(client.call(request.clone())).timeout(limit.remaining()).await
 }
 
 /// Classifies the result of an operation for observers.
@@ -168,7 +168,7 @@ macro_rules! migration_kinds {
                     let limit = Limit::after(timeout);
                     let (migration, operation) = migration.observe(&request);
                     let result = match migration.is_unmoved(&request) {
-                        true => migration.stay::<Self>(&request, limit).await,
+                        true => migration.run_unmoved::<Self>(&request, limit).await,
                         false => migration.$rule(&request, limit).await,
                     };
                     operation.end_with(classify::<Self>, result)

@@ -27,7 +27,7 @@ impl Migration {
     /// Items that only the old placement has are backfilled before this returns.
     ///
     /// # Cancellation
-    /// Copies that were started are verified all the same.
+    /// Copies that were started are verified nevertheless.
     pub async fn get_many<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> Outcomes<K, Option<Item>> {
         let keys: Vec<K> = keys.into_iter().collect();
         let slices: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
@@ -39,7 +39,8 @@ impl Migration {
 
     async fn fetch_many(&self, keys: &[&[u8]]) -> Results<Option<Item>> {
         let mut results = fetch(&self.new, keys).await;
-        let absent = places(&results, |place, result| matches!(result, Ok(None)) && !self.has_same_server(keys[place]));
+        let absent =
+            indices(&results, |index, result| matches!(result, Ok(None)) && !self.has_same_server(keys[index]));
         let from_old = self.take_from_old(keys, &absent, &mut results).await;
         self.tallies.from_old.add(from_old);
         let found = results.iter().filter(|result| matches!(result, Ok(Some(_)))).count();
@@ -51,38 +52,38 @@ impl Migration {
 
     /// Fetches the misses of the new placement from the old one; returns how many it had.
     async fn take_from_old(&self, keys: &[&[u8]], absent: &[usize], results: &mut Results<Option<Item>>) -> usize {
-        let answers = fetch(&self.old, &absent.iter().map(|&place| keys[place]).collect::<Vec<_>>()).await;
+        let found = fetch(&self.old, &absent.iter().map(|&index| keys[index]).collect::<Vec<_>>()).await;
         let mut items = Vec::new();
-        let mut nowhere = Vec::new();
-        for (&place, answer) in absent.iter().zip(answers) {
-            match self.unavailable_as_miss(answer).map(Option::flatten) {
-                Ok(Some(item)) => items.push((place, item)),
-                Ok(None) => nowhere.push(place),
-                Err(error) => results[place] = Err(error),
+        let mut in_neither = Vec::new();
+        for (&index, result) in absent.iter().zip(found) {
+            match self.unavailable_as_miss(result).map(Option::flatten) {
+                Ok(Some(item)) => items.push((index, item)),
+                Ok(None) => in_neither.push(index),
+                Err(error) => results[index] = Err(error),
             }
         }
         let mut count = items.len();
-        for (place, item, copied) in self.copy_all(keys, items).await {
+        for (index, item, copied) in self.copy_all(keys, items).await {
             match copied {
                 Err(error) => {
                     count -= 1;
-                    results[place] = Err(error);
+                    results[index] = Err(error);
                 }
-                Ok(BackfillResult::There(item) | BackfillResult::Left(item) | BackfillResult::Kept(item)) => {
-                    results[place] = Ok(Some(item))
+                Ok(BackfillResult::Copied(item) | BackfillResult::NotCopied(item) | BackfillResult::Excluded(item)) => {
+                    results[index] = Ok(Some(item))
                 }
                 // The item in the new placement is newer.
                 Ok(_) => {
-                    results[place] = Ok(Some(item));
-                    nowhere.push(place);
+                    results[index] = Ok(Some(item));
+                    in_neither.push(index);
                 }
             }
         }
         // Other clients may have moved them between the two lookups.
-        let again = fetch(&self.new, &nowhere.iter().map(|&place| keys[place]).collect::<Vec<_>>()).await;
-        for (place, answer) in nowhere.into_iter().zip(again) {
-            if !matches!((&results[place], &answer), (Ok(Some(_)), Ok(None) | Err(_))) {
-                results[place] = answer;
+        let again = fetch(&self.new, &in_neither.iter().map(|&index| keys[index]).collect::<Vec<_>>()).await;
+        for (index, result) in in_neither.into_iter().zip(again) {
+            if !matches!((&results[index], &result), (Ok(Some(_)), Ok(None) | Err(_))) {
+                results[index] = result;
             }
         }
         count
@@ -97,12 +98,12 @@ impl Migration {
         let limit = Limit::after(self.new.timeout());
         let mut copies = JoinSet::new();
         let mut copied = Vec::new();
-        for (place, item) in items {
-            if copies.len() >= COPIES_AT_A_TIME {
+        for (index, item) in items {
+            if copies.len() >= MAX_CONCURRENT_COPIES {
                 copied.extend(copies.join_next().await.and_then(Result::ok));
             }
-            let (migration, key) = (self.clone(), keys[place].to_vec());
-            copies.spawn(async move { (place, item.clone(), migration.copy(&key, item, limit).await) });
+            let (migration, key) = (self.clone(), keys[index].to_vec());
+            copies.spawn(async move { (index, item.clone(), migration.copy(&key, item, limit).await) });
         }
         copied.extend(copies.join_all().await);
         copied
@@ -136,13 +137,13 @@ impl Migration {
     }
 
     async fn remove_many(&self, keys: &[&[u8]]) -> Results<UnconditionalOutcome> {
-        let moving: Vec<usize> = (0..keys.len()).filter(|&place| !self.has_same_server(keys[place])).collect();
+        let moving: Vec<usize> = (0..keys.len()).filter(|&index| !self.has_same_server(keys[index])).collect();
         let mut in_old: Vec<Result<bool, Error>> = keys.iter().map(|_| Ok(false)).collect();
-        for (place, outcome) in self.forget_many(keys, &moving).await {
-            in_old[place] = outcome;
+        for (index, outcome) in self.forget_many(keys, &moving).await {
+            in_old[index] = outcome;
         }
-        let reached: Vec<usize> = places(&in_old, |_, outcome| outcome.is_ok());
-        let deleted = self.new.delete_many(reached.iter().map(|&place| keys[place])).await;
+        let reached: Vec<usize> = indices(&in_old, |_, outcome| outcome.is_ok());
+        let deleted = self.new.delete_many(reached.iter().map(|&index| keys[index])).await;
         let mut deleted = deleted.into_iter().map(|(_, result)| result.map(WriteOutcome::from));
         let mut result = |in_old: Result<bool, Error>| match (in_old?, deleted.next()) {
             (true, Some(Ok(WriteOutcome::NotFound))) => Ok(WriteOutcome::Applied(0)),
@@ -154,12 +155,12 @@ impl Migration {
     }
 
     /// Deletes keys from the old placement; returns whether each existed.
-    async fn forget_many(&self, keys: &[&[u8]], places: &[usize]) -> Vec<(usize, Result<bool, Error>)> {
-        let deleted = self.old.delete_many(places.iter().map(|&place| keys[place])).await;
+    async fn forget_many(&self, keys: &[&[u8]], indices: &[usize]) -> Vec<(usize, Result<bool, Error>)> {
+        let deleted = self.old.delete_many(indices.iter().map(|&index| keys[index])).await;
         let outcomes = deleted.into_iter().map(|(_, result)| result.map(WriteOutcome::from));
-        let was_there =
+        let existed =
             |outcome| self.unavailable_as_miss(outcome).map(|change| change.is_some_and(WriteOutcome::is_applied));
-        places.iter().copied().zip(outcomes.map(was_there)).collect()
+        indices.iter().copied().zip(outcomes.map(existed)).collect()
     }
 }
 
@@ -168,9 +169,9 @@ async fn fetch(client: &Client, keys: &[&[u8]]) -> Results<Option<Item>> {
 }
 
 /// Indices of the results that match.
-fn places<T>(results: &[Result<T, Error>], is_so: impl Fn(usize, &Result<T, Error>) -> bool) -> Vec<usize> {
-    let places = results.iter().enumerate().filter(|(place, result)| is_so(*place, result));
-    places.map(|(place, _)| place).collect()
+fn indices<T>(results: &[Result<T, Error>], matches: impl Fn(usize, &Result<T, Error>) -> bool) -> Vec<usize> {
+    let indices = results.iter().enumerate().filter(|(index, result)| matches(*index, result));
+    indices.map(|(index, _)| index).collect()
 }
 
 /// A `set` of many items: set its options, then await it.
@@ -192,7 +193,7 @@ impl<K, V> SetMany<'_, K, V> {
         Self { ttl: ttl.into(), ..self }
     }
 
-    /// Flags to store with each value (default: 0).
+    /// Sets the flags to store with each value (default: 0).
     pub fn flags(self, flags: u32) -> Self {
         Self { flags, ..self }
     }
@@ -217,18 +218,18 @@ where
         let stored = migration.new.set_many(slices.iter().copied().zip(values)).ttl(ttl).flags(flags);
         let stored = stored.timeout(timeout).await;
         let mut results: Results<UnconditionalOutcome> = stored.into_iter().map(|(_, result)| result).collect();
-        let is_over = |place: usize, result: &Result<UnconditionalOutcome, Error>| match result {
+        let ends_old = |index: usize, result: &Result<UnconditionalOutcome, Error>| match result {
             Ok(_) => true,
             Err(error) if error.kind() == ErrorKind::ValueTooLarge => {
-                !migration.new.refuses_size(slices[place], lengths[place], flags)
+                !migration.new.refuses_size(slices[index], lengths[index], flags)
             }
             Err(error) => ends_the_old_value(error),
         };
-        let over =
-            places(&results, |place, result| is_over(place, result) && !migration.has_same_server(slices[place]));
-        for (place, forgotten) in migration.forget_many(&slices, &over).await {
-            if let (Ok(_), Err(error)) = (&results[place], forgotten) {
-                results[place] = Err(partially_applied(error));
+        let outdated =
+            indices(&results, |index, result| ends_old(index, result) && !migration.has_same_server(slices[index]));
+        for (index, forgotten) in migration.forget_many(&slices, &outdated).await {
+            if let (Ok(_), Err(error)) = (&results[index], forgotten) {
+                results[index] = Err(partially_applied(error));
             }
         }
         operation.end_many(results.iter().map(observe::done_each));
@@ -257,4 +258,4 @@ impl<K, V> fmt::Debug for SetMany<'_, K, V> {
 }
 
 /// Concurrent copies; each needs two requests to two servers, so this fills their pipelines.
-const COPIES_AT_A_TIME: usize = 256;
+const MAX_CONCURRENT_COPIES: usize = 256;

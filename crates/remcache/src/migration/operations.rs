@@ -49,7 +49,7 @@ impl Migration {
     }
 
     /// Runs an operation on a key that does not move.
-    pub(crate) async fn stay<K: Kind<Output: Outcome>>(
+    pub(crate) async fn run_unmoved<K: Kind<Output: Outcome>>(
         &self,
         request: &Request<'_>,
         limit: Limit,
@@ -103,13 +103,13 @@ impl Migration {
         limit: Limit,
     ) -> Result<Option<Item>, Error> {
         match (copied, request.operation()) {
-            (BackfillResult::Nothing | BackfillResult::Superseded, _) => Ok(None),
-            (BackfillResult::There(_), Operation::GetAndTouch) => self.fetch_from_new(request, limit).await,
-            (BackfillResult::Left(_) | BackfillResult::Kept(_), Operation::GetAndTouch) => {
+            (BackfillResult::Absent | BackfillResult::Superseded, _) => Ok(None),
+            (BackfillResult::Copied(_), Operation::GetAndTouch) => self.fetch_from_new(request, limit).await,
+            (BackfillResult::NotCopied(_) | BackfillResult::Excluded(_), Operation::GetAndTouch) => {
                 let item = self.send_to_old::<FetchWithSentinels>(request, limit).await?.flatten();
                 Ok(item.map(without_cas))
             }
-            (BackfillResult::There(item) | BackfillResult::Left(item) | BackfillResult::Kept(item), _) => {
+            (BackfillResult::Copied(item) | BackfillResult::NotCopied(item) | BackfillResult::Excluded(item), _) => {
                 Ok(Some(item))
             }
         }
@@ -241,7 +241,7 @@ impl Migration {
     /// Backfills an item until it is copied or known to be absent.
     async fn backfill_until_settled(&self, request: &Request<'_>, limit: Limit) -> Result<(), Error> {
         for _ in 0..ATTEMPTS {
-            if !matches!(self.backfill(request, limit).await?, BackfillResult::Left(_)) {
+            if !matches!(self.backfill(request, limit).await?, BackfillResult::NotCopied(_)) {
                 return Ok(());
             }
         }

@@ -34,12 +34,12 @@ impl<F: Fn(&[u8], &Item) -> Ttl + Send + Sync + 'static> TtlSource for F {
 }
 
 /// Uses the remaining TTL that the old server reports, or a fixed one if its protocol does not report it.
-pub(crate) fn reported_ttl_or(otherwise: Ttl) -> Arc<dyn TtlSource> {
-    Arc::new(ServerTtl { otherwise })
+pub(crate) fn reported_ttl_or(fallback: Ttl) -> Arc<dyn TtlSource> {
+    Arc::new(ServerTtl { fallback })
 }
 
 struct ServerTtl {
-    otherwise: Ttl,
+    fallback: Ttl,
 }
 
 impl TtlSource for ServerTtl {
@@ -50,13 +50,13 @@ impl TtlSource for ServerTtl {
         item: &'a Item,
     ) -> Pin<Box<dyn Future<Output = Ttl> + Send + 'a>> {
         Box::pin(async move {
-            if self.otherwise == Ttl::Expired {
+            if self.fallback == Ttl::Expired {
                 return Ttl::Expired;
             }
             match old.inspect(key).await {
                 // The item was replaced or removed: the copy will be reverted.
-                Ok(Some(found)) if found.cas == item.cas => found.ttl.map_or(self.otherwise, normalize),
-                _ => self.otherwise,
+                Ok(Some(found)) if found.cas == item.cas => found.ttl.map_or(self.fallback, normalize),
+                _ => self.fallback,
             }
         })
     }

@@ -35,7 +35,7 @@ impl OperationGuard {
 
     /// Reports its end.
     pub(crate) fn end(mut self, outcome: Outcome, counts: Counts) {
-        self.end_now(outcome, counts);
+        self.end_now(outcome, counts, None);
     }
 
     /// Reports its end, and returns its result.
@@ -50,9 +50,7 @@ impl OperationGuard {
 
     /// Reports its end, and which server gave the result.
     pub(crate) fn end_at(mut self, outcome: Outcome, counts: Counts, server: Option<&ServerId>) {
-        if let (Some(scope), true) = (&self.scope, std::mem::take(&mut self.is_open)) {
-            scope.finish(outcome, counts, server);
-        }
+        self.end_now(outcome, counts, server);
     }
 
     /// Reports the end of a request without a reply: whether it was queued.
@@ -67,9 +65,9 @@ impl OperationGuard {
         self.is_open
     }
 
-    fn end_now(&mut self, outcome: Outcome, counts: Counts) {
+    fn end_now(&mut self, outcome: Outcome, counts: Counts, server: Option<&ServerId>) {
         if let (Some(scope), true) = (&self.scope, std::mem::take(&mut self.is_open)) {
-            scope.finish(outcome, counts, None);
+            scope.finish(outcome, counts, server);
         }
     }
 
@@ -124,7 +122,7 @@ impl Tally {
 
 impl Drop for OperationGuard {
     fn drop(&mut self) {
-        self.end_now(Outcome::Cancelled, Counts::failed(self.keys));
+        self.end_now(Outcome::Cancelled, Counts::failed(self.keys), None);
     }
 }
 

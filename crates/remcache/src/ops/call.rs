@@ -48,10 +48,11 @@ enum Target<'a> {
 /// A client, and the route that replaces that of the key.
 struct RouteOverride<'a> {
     client: &'a Client,
-    place: Place<'a>,
+    source: RouteSource<'a>,
 }
 
-enum Place<'a> {
+/// What determines the server.
+enum RouteSource<'a> {
     /// The server of another key.
     Key(CowBytes<'a>),
     /// A route determined earlier.
@@ -60,16 +61,16 @@ enum Place<'a> {
 
 impl RouteOverride<'_> {
     fn server(&self) -> Result<Arc<Server>, Reply> {
-        match &self.place {
-            Place::Key(key) => self.client.cluster().server_of_key(key.as_slice()),
-            Place::Route(route) => route.copies.first().map(Arc::clone).ok_or_else(no_server),
+        match &self.source {
+            RouteSource::Key(key) => self.client.cluster().server_of_routing_key(key.as_slice()),
+            RouteSource::Route(route) => route.copies.first().map(Arc::clone).ok_or_else(no_server),
         }
     }
 
     fn route(&self) -> Route {
-        match &self.place {
-            Place::Key(key) => self.client.cluster().route_by(key.as_slice(), self.client.config().replicas),
-            Place::Route(route) => route.clone(),
+        match &self.source {
+            RouteSource::Key(key) => self.client.cluster().route_by(key.as_slice(), self.client.config().replicas),
+            RouteSource::Route(route) => route.clone(),
         }
     }
 }
@@ -79,7 +80,7 @@ impl<'a> Target<'a> {
     fn client(&self) -> Option<&'a Client> {
         match self {
             Target::Cluster(client) => Some(client),
-            Target::Override(placed) => Some(placed.client),
+            Target::Override(route) => Some(route.client),
             Target::Server(_) => None,
         }
     }
@@ -97,7 +98,7 @@ impl<'a> Target<'a> {
         match self {
             Target::Server(server) => Ok(Arc::clone(server)),
             Target::Cluster(client) => client.cluster().server_of(request),
-            Target::Override(placed) => placed.server(),
+            Target::Override(route) => route.server(),
         }
     }
 
@@ -105,7 +106,7 @@ impl<'a> Target<'a> {
     fn route(&self, client: &Client, request: &Request<'_>) -> Result<Route, Reply> {
         let (cluster, copies) = (client.cluster(), client.config().replicas);
         match (self, request.key()) {
-            (Target::Override(placed), _) => Ok(placed.route()),
+            (Target::Override(route), _) => Ok(route.route()),
             (_, Ok(key)) if request.operation().has_key() => Ok(cluster.route(key.as_bytes(), copies)),
             _ => Ok(Route::to(cluster.server_of(request)?)),
         }
@@ -121,7 +122,7 @@ impl<'a> Call<'a> {
     /// Sends the request along a route determined earlier.
     pub(crate) fn on_route(client: &'a Client, request: Request<'a>, route: Route) -> Self {
         let request = request_on_route(request, &route, client.config());
-        let target = Target::Override(Box::new(RouteOverride { client, place: Place::Route(route) }));
+        let target = Target::Override(Box::new(RouteOverride { client, source: RouteSource::Route(route) }));
         Self::new(target, request, client.timeout())
     }
 
@@ -168,7 +169,8 @@ impl<'a> Call<'a> {
     /// ```
     pub fn routing_key(mut self, key: impl IntoCowBytes<'a>) -> Self {
         if let Some(client) = self.target.client() {
-            self.target = Target::Override(Box::new(RouteOverride { client, place: Place::Key(key.into_cow_bytes()) }));
+            self.target =
+                Target::Override(Box::new(RouteOverride { client, source: RouteSource::Key(key.into_cow_bytes()) }));
         }
         self
     }

@@ -13,12 +13,11 @@ use crate::observe::{OperationGuard, OperationName, OperationStarted, Parent, Sc
 use crate::proto::{Reply, Request, Status};
 use crate::result::no_server;
 use crate::routing::cluster::Route;
-use crate::routing::multi_router::{self, KeyResult};
-use crate::routing::requests::{Requests, assign, yield_after};
+use crate::routing::multi_router;
+use crate::routing::requests::{Requests, send_batches, yield_after};
 use crate::routing::router::request_on_route;
 use crate::server::Server;
-use crate::server::batch;
-use crate::server::batch::{BatchSink, ServerBatch};
+use crate::server::batch::ServerBatch;
 use crate::server::item_limit::stores;
 
 /// Many low-level requests: a future that resolves to a [`Reply`] for each, in the order of the requests.
@@ -101,24 +100,22 @@ impl<'a> CallMany<'a> {
         let refused = refuse_requests_without_key(&mut requests);
         let may_store = requests.iter().any(stores);
         let requests = Namespaced { requests, may_store };
-        let mut replies = match target {
-            Target::Cluster(client) if client.shared().is_routed => {
-                let cluster = Arc::clone(&client.cluster());
-                let results = multi_router::run(client.shared(), &cluster, &requests, timeout, scope).await;
-                let reply = |result: Option<KeyResult>| result.map_or_else(no_server, |result| result.reply);
-                results.into_iter().map(reply).collect()
-            }
+        let reply = |reply: Reply, _: &Arc<Server>| reply;
+        let replies = match target {
             Target::Cluster(client) => {
                 let cluster = Arc::clone(&client.cluster());
-                drive(assign(&cluster, &requests, timeout).await, requests, scope).await
+                multi_router::send(client.shared(), &cluster, &requests, timeout, scope, reply).await
             }
-            Target::Servers(_, servers) => drive(assign_to_servers(servers, timeout).await, requests, scope).await,
+            Target::Servers(_, servers) => {
+                send_batches(assign_to_servers(servers, timeout).await, &requests, scope, reply).await
+            }
             Target::Server(server, _) => {
                 let mut batch = ServerBatch::new(server, timeout);
                 (0..requests.len()).for_each(|index| batch.assign(index));
-                drive(vec![batch], requests, scope).await
+                send_batches(vec![batch], &requests, scope, reply).await
             }
         };
+        let mut replies: Vec<_> = replies.into_iter().map(|reply| reply.unwrap_or_else(no_server)).collect();
         for (index, reply) in refused {
             replies[index] = reply;
         }
@@ -155,14 +152,6 @@ fn resolved(request: Request<'_>) -> Request<'_> {
     if request.needs_clock() { request.resolve_ttl(SystemTime::now) } else { request }
 }
 
-async fn drive(batches: Vec<ServerBatch>, requests: Namespaced<'_>, scope: Option<&Arc<Scope>>) -> Vec<Reply> {
-    let mut replies = Vec::new();
-    replies.resize_with(requests.len(), || None);
-    let mut job = Job { requests, replies };
-    batch::drive(batches, &mut job, scope).await;
-    job.replies.into_iter().map(|reply| reply.unwrap_or_else(no_server)).collect()
-}
-
 /// Requests whose keys include the namespace.
 struct Namespaced<'a> {
     requests: Vec<Request<'a>>,
@@ -186,30 +175,6 @@ impl Requests for Namespaced<'_> {
     #[inline]
     fn key(&self, index: usize) -> Cow<'_, [u8]> {
         self.requests[index].key().map_or(&[][..], |key| key.as_bytes()).into()
-    }
-}
-
-/// The requests and their replies so far.
-struct Job<'a> {
-    requests: Namespaced<'a>,
-    replies: Vec<Option<Reply>>,
-}
-
-impl BatchSink for Job<'_> {
-    fn may_store(&self) -> bool {
-        self.requests.may_store
-    }
-
-    #[inline]
-    fn request(&self, index: usize) -> Request<'_> {
-        self.requests.request(index)
-    }
-
-    #[inline]
-    fn complete(&mut self, index: usize, reply: Reply, _server: &Arc<Server>) {
-        if let Some(place) = self.replies.get_mut(index) {
-            *place = Some(reply);
-        }
     }
 }
 

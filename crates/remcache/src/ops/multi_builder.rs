@@ -16,11 +16,9 @@ use crate::ops::builder::{Kind, Located};
 use crate::ops::outcomes::Outcomes;
 use crate::proto::{CowBytes, IntoCowBytes, Reply, Request, Ttl};
 use crate::result as outcome;
-use crate::routing::multi_router::{self, KeyResult};
-use crate::routing::requests::{Requests, assign};
+use crate::routing::multi_router;
+use crate::routing::requests::Requests;
 use crate::server::Server;
-use crate::server::batch;
-use crate::server::batch::BatchSink;
 use crate::server::call::check_timeout;
 use crate::server::item_limit::stores;
 
@@ -220,18 +218,8 @@ impl<N: Kind, Q: Entry> Many<'_, N, Q> {
             return outcomes((0..source.len()).map(refused).collect(), source);
         }
         let cluster = Arc::clone(&client.cluster());
-        if client.shared().is_routed {
-            let results = multi_router::run(client.shared(), &cluster, &source, timeout, scope).await;
-            let results =
-                results.into_iter().map(|result| result.map(|KeyResult { reply, server }| decode(reply, &server)));
-            return outcomes(results.collect(), source);
-        }
-        let batches = assign(&cluster, &source, timeout).await;
-        let mut results = Vec::new();
-        results.resize_with(source.len(), || None);
-        let mut job = Job { source, decode, results };
-        batch::drive(batches, &mut job, scope).await;
-        outcomes(job.results, job.source)
+        let results = multi_router::send(client.shared(), &cluster, &source, timeout, scope, decode).await;
+        outcomes(results, source)
     }
 }
 
@@ -283,32 +271,6 @@ fn decode<N: Kind>(mut reply: Reply, server: &Arc<Server>) -> Result<N::Output, 
     N::decode(&mut reply).map_err(|reply| server.error(&reply))
 }
 
-/// A call and its results so far.
-struct Job<'a, Q, T, D> {
-    source: Source<'a, Q>,
-    decode: D,
-    results: Vec<Option<Result<T, Error>>>,
-}
-
-impl<Q: Entry, T, D: Fn(Reply, &Arc<Server>) -> Result<T, Error>> BatchSink for Job<'_, Q, T, D> {
-    fn may_store(&self) -> bool {
-        self.source.may_store()
-    }
-
-    #[inline]
-    fn request(&self, index: usize) -> Request<'_> {
-        self.source.request(index)
-    }
-
-    #[inline]
-    fn complete(&mut self, index: usize, reply: Reply, server: &Arc<Server>) {
-        let result = (self.decode)(reply, server);
-        if let Some(place) = self.results.get_mut(index) {
-            *place = Some(result);
-        }
-    }
-}
-
 fn no_server_for_key() -> Error {
     Error::from(&outcome::no_server())
 }
@@ -352,7 +314,7 @@ macro_rules! options {
         }
     };
     (@flags) => {
-        /// Flags to store with each value (default: 0).
+        /// Sets the flags to store with each value (default: 0).
         pub fn flags(self, flags: u32) -> Self {
             self.with(|options| options.set_flags(flags))
         }

@@ -83,7 +83,7 @@ impl Client {
         let namespace = &self.config().namespace;
         let server = {
             let cluster = self.cluster();
-            let server = cluster.locate(&[namespace, key].concat()).and_then(|place| cluster.servers.get(place));
+            let server = cluster.server_of_key(&[namespace, key].concat());
             server.and_then(|server| server.observed.clone())
         };
         let started = OperationStarted::new(operation, 1, namespace);

@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind};
 /// use std::time::Duration;
 /// use remcache::recipes::FetchPolicy;
 ///
-/// let freshness = FetchPolicy::new(Duration::from_secs(300))
+/// let policy = FetchPolicy::new(Duration::from_secs(300))
 ///     .refresh_ahead(Duration::from_secs(30))
 ///     .stale_for(Duration::from_secs(600))
 ///     .negative_ttl(Duration::from_secs(10));
@@ -105,12 +105,10 @@ impl FetchPolicy {
         let Self { ttl, refresh_ahead, negative, lease, .. } = *self;
         let wrong = |text| Err(Error::new(ErrorKind::InvalidArguments, text));
         if ttl.is_zero() || lease.is_zero() || negative.is_some_and(|ttl| ttl.is_zero()) {
-            return wrong("a freshness has a ttl, a lease and a negative ttl above zero");
+            return wrong("a policy has a ttl, a lease and a negative ttl above zero");
         }
         if refresh_ahead >= ttl {
-            return wrong(
-                "a freshness has a refresh_ahead below its ttl: a value would be due as soon as it is loaded",
-            );
+            return wrong("a policy has a refresh_ahead below its ttl: a value would be due as soon as it is loaded");
         }
         Ok(())
     }
@@ -148,9 +146,9 @@ mod tests {
 
     #[test]
     fn a_value_is_due_by_its_remaining_ttl() {
-        let freshness = FetchPolicy::new(seconds(100)).refresh_ahead(seconds(10)).stale_for(seconds(50));
-        assert_eq!((freshness.stored_ttl(), freshness.due_below()), (seconds(150), seconds(60)));
-        assert_eq!(freshness.due_after(), seconds(90));
+        let policy = FetchPolicy::new(seconds(100)).refresh_ahead(seconds(10)).stale_for(seconds(50));
+        assert_eq!((policy.stored_ttl(), policy.due_below()), (seconds(150), seconds(60)));
+        assert_eq!(policy.due_after(), seconds(90));
         assert_eq!(FetchPolicy::new(seconds(100)).due_below(), Duration::ZERO);
         assert_eq!(FetchPolicy::new(seconds(3)).refresh_ahead(Duration::from_millis(500)).due_below(), seconds(1));
         assert_eq!(FetchPolicy::new(Duration::MAX).stale_for(Duration::MAX).stored_ttl(), Duration::MAX);

@@ -150,24 +150,24 @@ impl Cluster {
     }
 
     /// Returns the index of every server once: the key's own first, then its fallbacks in order.
-    fn candidates<'a>(&'a self, placed: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
+    fn candidates<'a>(&'a self, routing_key: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
         // If the distribution depends on liveness, the key's own server is the one that currently has the key.
         let count = self.servers.len();
-        let moved = self.ring.needs_liveness().then(|| self.place(placed)).flatten();
+        let moved = self.ring.needs_liveness().then(|| self.index_of(routing_key)).flatten();
         let stand_in = moved.into_iter().flat_map(move |first| (0..count).map(move |step| (first + step) % count));
-        let own = (!self.ring.needs_liveness()).then(|| self.ring.candidates(placed));
+        let own = (!self.ring.needs_liveness()).then(|| self.ring.candidates(routing_key));
         stand_in.chain(own.into_iter().flatten())
     }
 
     /// Returns the part of a key with namespace that determines its placement.
     #[inline]
-    pub(crate) fn placed<'k>(&self, key: &'k [u8]) -> &'k [u8] {
+    pub(crate) fn routing_key_of<'k>(&self, key: &'k [u8]) -> &'k [u8] {
         key.get(self.ignored_prefix..).unwrap_or(key)
     }
 
     #[inline]
-    fn place(&self, placed: &[u8]) -> Option<usize> {
-        self.ring.locate(placed, |server| self.servers.get(server).is_some_and(|server| server.is_usable()))
+    fn index_of(&self, routing_key: &[u8]) -> Option<usize> {
+        self.ring.locate(routing_key, |server| self.servers.get(server).is_some_and(|server| server.is_usable()))
     }
 
     /// Returns the first candidate that is not known to be down.
@@ -178,18 +178,18 @@ impl Cluster {
 
     /// Returns the route of a key: its replicas and the fallback.
     pub(crate) fn route(&self, key: &[u8], copies: usize) -> Route {
-        self.route_by(self.placed(key), copies)
+        self.route_by(self.routing_key_of(key), copies)
     }
 
     /// Returns the route of a routing key, which has no namespace.
-    pub(crate) fn route_by(&self, placed: &[u8], copies: usize) -> Route {
-        let mut candidates = self.candidates(placed);
+    pub(crate) fn route_by(&self, routing_key: &[u8], copies: usize) -> Route {
+        let mut candidates = self.candidates(routing_key);
         let holders = candidates.by_ref().take(copies).filter_map(|index| self.servers.get(index));
         let copies = holders.map(Arc::clone).collect();
         let fallback = match &self.failover_target {
             FailoverTarget::None => None,
             FailoverTarget::Next => self.first_usable(candidates),
-            FailoverTarget::Gutter(pool) => pool.first_usable(pool.candidates(placed)),
+            FailoverTarget::Gutter(pool) => pool.first_usable(pool.candidates(routing_key)),
         };
         Route { copies, fallback, is_pinned: false, is_on_fallback: false }
     }
@@ -197,7 +197,12 @@ impl Cluster {
     /// Returns the index of a key's server.
     #[inline]
     pub(crate) fn locate(&self, key: &[u8]) -> Option<usize> {
-        self.place(self.placed(key))
+        self.index_of(self.routing_key_of(key))
+    }
+
+    /// Returns the server of a key with namespace.
+    pub(crate) fn server_of_key(&self, key: &[u8]) -> Option<&Arc<Server>> {
+        self.servers.get(self.locate(key)?)
     }
 
     /// Returns the server of a request.
@@ -214,8 +219,8 @@ impl Cluster {
     }
 
     /// Returns the server of a routing key.
-    pub(crate) fn server_of_key(&self, key: &[u8]) -> Result<Arc<Server>, Reply> {
-        let server = self.place(key).and_then(|place| self.servers.get(place));
+    pub(crate) fn server_of_routing_key(&self, routing_key: &[u8]) -> Result<Arc<Server>, Reply> {
+        let server = self.index_of(routing_key).and_then(|index| self.servers.get(index));
         server.map(Arc::clone).ok_or_else(crate::result::no_server)
     }
 

@@ -9,21 +9,38 @@ use super::cluster::Cluster;
 use crate::observe::Scope;
 use crate::policy::{FollowUp, ReplicaPolicy, Step, follow_up, replaces, replica_policy};
 use crate::proto::{Reply, Request, Status};
-use crate::routing::requests::{Requests, yield_after};
+use crate::routing::requests::{Requests, assign, send_batches, yield_after};
 use crate::routing::router::{delete_request, fallback_request};
 use crate::routing::shared::ClientShared;
 use crate::server::Server;
 use crate::server::batch;
 use crate::server::batch::{BatchSink, ServerBatch};
 
-/// The reply for a key, and the server that sent it.
-pub(crate) struct KeyResult {
-    pub(crate) reply: Reply,
-    pub(crate) server: Arc<Server>,
+/// Sends each key's request to its server, or along its route; returns each reply as decoded, and `None` for a key
+/// without a server.
+pub(crate) async fn send<R: Requests, T>(
+    shared: &ClientShared,
+    cluster: &Cluster,
+    requests: &R,
+    timeout: Duration,
+    scope: Option<&Arc<Scope>>,
+    decode: impl Fn(Reply, &Arc<Server>) -> T,
+) -> Vec<Option<T>> {
+    if !shared.is_routed {
+        return send_batches(assign(cluster, requests, timeout).await, requests, scope, decode).await;
+    }
+    let results = send_routed(shared, cluster, requests, timeout, scope).await;
+    results.into_iter().map(|result| result.map(|KeyResult { reply, server }| decode(reply, &server))).collect()
 }
 
-/// Sends each key's request along its route; `None` for a key without a server.
-pub(crate) async fn run<R: Requests>(
+/// The reply for a key, and the server that sent it.
+struct KeyResult {
+    reply: Reply,
+    server: Arc<Server>,
+}
+
+/// Sends each key's request along its route.
+async fn send_routed<R: Requests>(
     shared: &ClientShared,
     cluster: &Cluster,
     source: &R,

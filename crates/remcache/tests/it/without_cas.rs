@@ -114,8 +114,8 @@ async fn locks_and_fetches_are_refused() {
         let load = || async { Ok::<_, Error>(Some("loaded")) };
         assert_refused(client.fetch_optional("absent", LONG, load).await, &format!("{protocol}: a miss"));
         client.set("present", "stored").await.unwrap();
-        let freshness = FetchPolicy::new(LONG).stale_for(LONG);
-        assert_refused(client.fetch_optional("present", freshness, load).await, &format!("{protocol}: a hit"));
+        let policy = FetchPolicy::new(LONG).stale_for(LONG);
+        assert_refused(client.fetch_optional("present", policy, load).await, &format!("{protocol}: a hit"));
         assert_refused(client.invalidate("present", LONG).await, &format!("{protocol}: invalidate"));
         assert_eq!(value(&client, "present").await.as_deref(), Some(&b"stored"[..]), "{protocol}");
     })

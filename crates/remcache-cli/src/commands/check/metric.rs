@@ -81,7 +81,7 @@ impl Condition {
         }
     }
 
-    /// Whether it holds for large values.
+    /// Returns whether it holds for large values.
     pub(super) fn is_upper_bound(&self) -> bool {
         matches!(self.comparison, Comparison::Above | Comparison::AtLeast)
     }
@@ -105,7 +105,7 @@ impl Condition {
         }
     }
 
-    /// The limit as a monitoring plugin prints it.
+    /// Returns the limit as a monitoring plugin prints it.
     pub(super) fn limit(&self) -> f64 {
         self.limit
     }
@@ -137,7 +137,7 @@ impl CheckMetric {
         Some(Some(value))
     }
 
-    /// Whether it is measured over an interval.
+    /// Returns whether it is measured over an interval.
     pub(super) fn needs_interval(&self) -> bool {
         matches!(self, Self::Rate(_)) || matches!(self, Self::Ratio(ratio) if ratio.has_counters)
     }
@@ -166,7 +166,7 @@ impl CheckMetric {
         most_similar(name, numbers).map(|stat| format!("{stat}{suffix}"))
     }
 
-    /// The name with a value, for people.
+    /// Returns the name with a value, for people.
     pub(super) fn describe(&self, value: f64) -> String {
         format!("{} is {}", self.name(), self.show(value))
     }
@@ -181,7 +181,7 @@ impl CheckMetric {
         }
     }
 
-    /// The unit as a monitoring plugin prints it.
+    /// Returns the unit as a monitoring plugin prints it.
     pub(super) fn unit(&self) -> &'static str {
         match self {
             Self::Ratio(_) => "%",

@@ -170,7 +170,7 @@ impl CheckResult {
         details.into_iter().chain(self.undefined.iter().cloned()).collect::<Vec<_>>().join("; ")
     }
 
-    /// The measured values by metric.
+    /// Returns the measured values by metric.
     fn values(&self) -> Record {
         self.metrics.iter().fold(Record::new(), |values, data| values.with_some(&data.metric.name(), data.value))
     }

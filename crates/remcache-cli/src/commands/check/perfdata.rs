@@ -26,12 +26,12 @@ impl PerfData {
         Self { metric, value, warning: AlertRange::default(), critical: AlertRange::default() }
     }
 
-    /// The metric with its value, for people.
+    /// Returns the metric with its value, for people.
     pub(super) fn text(&self) -> Option<String> {
         Some(self.metric.describe(self.value?))
     }
 
-    /// The metric of a server as a monitoring plugin prints it; `U` stands for an undefined value.
+    /// Returns the metric of a server as a monitoring plugin prints it; `U` stands for an undefined value.
     pub(super) fn perfdata(&self, server: &str) -> String {
         let Self { metric, value, warning, critical } = self;
         let value = value.map_or_else(|| "U".into(), |value| format!("{value}{}", metric.unit()));

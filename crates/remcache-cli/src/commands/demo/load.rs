@@ -79,7 +79,7 @@ impl BackgroundLoad {
         Ok(Self { shared, callers: tasks })
     }
 
-    /// Time since the start.
+    /// Returns the time since the start.
     pub(super) fn elapsed(&self) -> Duration {
         self.shared.begun.elapsed()
     }
@@ -95,7 +95,7 @@ impl BackgroundLoad {
 }
 
 impl LoadResult {
-    /// Number of requests that ended, successfully or not.
+    /// Returns the number of requests that ended, successfully or not.
     pub(super) fn ended(&self) -> u64 {
         self.answered + self.not_sent + self.maybe_sent + self.other_errors + self.wrong_values
     }

@@ -19,7 +19,7 @@ impl<'o> DemoOutput<'o> {
         Self { output, headings: 0, all_passed: true }
     }
 
-    /// Whether every step had the expected result.
+    /// Returns whether every step had the expected result.
     pub(super) fn all_passed(&self) -> bool {
         self.all_passed
     }
@@ -29,7 +29,7 @@ impl<'o> DemoOutput<'o> {
         self.output.paint().apply(style, text)
     }
 
-    /// Length of the longest server name.
+    /// Returns the length of the longest server name.
     pub(super) fn name_width(&self, client: &Client) -> usize {
         client.servers().iter().map(|server| server.name().len()).max().unwrap_or_default()
     }

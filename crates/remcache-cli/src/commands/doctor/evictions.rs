@@ -64,7 +64,7 @@ fn used_percent(info: &ServerInfo) -> Option<f64> {
     Some(100.0 * info.general.number("bytes")? as f64 / limit as f64)
 }
 
-/// The slab class that has evicted most.
+/// Returns the slab class that has evicted most.
 fn evicting_class(info: &ServerInfo) -> Option<EvictingClass<'_>> {
     let evicted = info.items.iter().filter_map(|(name, value)| {
         let class = name.strip_prefix("items:")?.strip_suffix(":evicted")?;

@@ -184,7 +184,7 @@ async fn fetch(server: &ServerHandle, limit: Duration) -> Result<Option<ServerIn
     }))
 }
 
-/// The reports without those that repeat a finding, each with all its subjects.
+/// Returns the reports without those that repeat a finding, each with all its subjects.
 fn grouped(reports: &[Report]) -> Vec<(Vec<&str>, &Report)> {
     let mut groups: Vec<(Vec<&str>, &Report)> = Vec::new();
     for report in reports {
@@ -197,7 +197,7 @@ fn grouped(reports: &[Report]) -> Vec<(Vec<&str>, &Report)> {
     groups
 }
 
-/// The names of servers, the first ones if there are many.
+/// Returns the names of servers, the first ones if there are many.
 fn summarized(names: &[&str]) -> String {
     match names {
         [first, _, _, ..] => format!("{first} and {} more", names.len() - 1),

@@ -102,29 +102,29 @@ impl Aggregator {
         }
     }
 
-    /// Ratio of all events of a server to the reported ones.
+    /// Returns the ratio of all events of a server to the reported ones.
     pub(super) fn scale(&self, server: usize) -> f64 {
         let events = self.servers.get(server).filter(|events| events.reported > 0);
         events.map_or(1.0, |events| (events.reported + events.skipped) as f64 / events.reported as f64)
     }
 
-    /// Estimated number of fetches on all servers, including those that were not reported.
+    /// Estimates the number of fetches on all servers, including those that were not reported.
     pub(super) fn gets(&self) -> f64 {
         let gets = |(server, events): (usize, &ServerEvents)| events.gets as f64 * self.scale(server);
         self.servers.iter().enumerate().map(gets).sum()
     }
 
-    /// Number of reported events.
+    /// Returns the number of reported events.
     pub(super) fn events(&self) -> u64 {
         self.servers.iter().map(|events| events.reported).sum()
     }
 
-    /// Number of dropped events.
+    /// Returns the number of dropped events.
     pub(super) fn skipped(&self) -> u64 {
         self.servers.iter().map(|events| events.skipped).sum()
     }
 
-    /// Number of keys tracked at the moment.
+    /// Returns the number of keys tracked at the moment.
     pub(super) fn keys(&self) -> usize {
         self.counter.len()
     }

@@ -39,7 +39,7 @@ impl KeyCounts {
         }
     }
 
-    /// Upper bound of all fetches of the key.
+    /// Returns the upper bound of all fetches of the key.
     fn max_gets(&self) -> u64 {
         self.gets + self.uncounted
     }
@@ -74,7 +74,7 @@ impl LossyCounter {
         self.entries.insert(key.to_vec(), counts);
     }
 
-    /// Number of entries.
+    /// Returns the number of entries.
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }

@@ -72,7 +72,7 @@ pub(crate) struct Args {
 
 const COLUMNS: &[&str] = &["key", "key_b64", "server", "item_size", "expires", "last_access", "fetched", "class"];
 
-/// What is shown of the items.
+/// A view of the items.
 #[derive(Clone, Debug)]
 pub(super) enum View {
     /// Each key, followed by this byte in a pipe.
@@ -94,7 +94,7 @@ pub(super) struct Items<'c> {
 }
 
 impl Items<'_> {
-    /// Whether an item of a server belongs to the listing, apart from the selection.
+    /// Returns whether an item of a server belongs to the listing, apart from the selection.
     pub(super) fn includes(&self, item: &MetadumpItem, server: &ServerHandle) -> bool {
         self.misplaced.is_none_or(|placement| placement.is_misplaced(self.scope, item, server))
     }
@@ -165,7 +165,7 @@ pub(super) async fn show(view: View, items: &Items<'_>, session: &mut Session) -
     Ok((summary.done_count(), interrupt.unless_raised(tally.exit())))
 }
 
-/// Progress, unless the terminal shows the keys themselves.
+/// Creates the progress display, unless the terminal shows the keys themselves.
 async fn progress(view: &View, client: &Client, output: &Output) -> Option<BulkProgress> {
     let shows_keys = matches!(view, View::Keys { .. }) && output.is_terminal();
     match output.notes().is_watched() && !shows_keys {

@@ -103,7 +103,7 @@ impl TopItems {
 }
 
 impl SortKey {
-    /// The number by which items are sorted, the largest first.
+    /// Returns the number by which items are sorted, the largest first.
     fn rank(self, item: &MetadumpItem) -> u64 {
         match self {
             Self::Size => item.size,

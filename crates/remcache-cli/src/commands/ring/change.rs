@@ -16,19 +16,19 @@ use crate::session::Session;
 
 /// The servers before and after.
 pub(super) struct Change {
-    /// All servers of either list: first those before, then those that join.
+    /// All servers of either list: first those before, then those that are added.
     pub(super) names: Vec<String>,
-    before: Side,
-    after: Side,
+    before: ServerList,
+    after: ServerList,
     namespace: Vec<u8>,
 }
 
 /// One list of servers with its ring.
-struct Side {
+struct ServerList {
     ring: Ring,
-    /// The places of its servers among the names.
-    places: Vec<usize>,
-    /// The weight of each, for what would be ideal.
+    /// The indices of its servers among the names.
+    servers: Vec<usize>,
+    /// The weights of its servers, which determine their ideal shares.
     weights: Vec<u32>,
 }
 
@@ -45,19 +45,19 @@ impl Change {
         let before = session.endpoints()?;
         let mut after = before.clone();
         for address in &options.remove {
-            let gone = Endpoint::parse(address)?;
-            let place = after.iter().position(|endpoint| endpoint.name == gone.name);
+            let removed = Endpoint::parse(address)?;
+            let index = after.iter().position(|endpoint| endpoint.name == removed.name);
             let names = || after.iter().map(|endpoint| &*endpoint.name).collect::<Vec<_>>().join(", ");
-            let place =
-                place.ok_or_else(|| Failure::usage(format!("--remove {address}: it is not one of {}", names())))?;
-            after.remove(place);
+            let index =
+                index.ok_or_else(|| Failure::usage(format!("--remove {address}: it is not one of {}", names())))?;
+            after.remove(index);
         }
         for address in &options.add {
-            let joins = Endpoint::parse(address)?;
-            if after.iter().any(|endpoint| endpoint.name == joins.name) {
+            let added = Endpoint::parse(address)?;
+            if after.iter().any(|endpoint| endpoint.name == added.name) {
                 return Err(Failure::usage(format!("--add {address}: it is there already")));
             }
-            after.push(joins);
+            after.push(added);
         }
         if after.is_empty() {
             return Err(Failure::usage("no server would be left"));
@@ -71,8 +71,8 @@ impl Change {
         let client = session.client()?;
         let placement = client.distribution();
         Ok(Self {
-            before: Side::new(&before, placement, &names)?,
-            after: Side::new(&after, options.to.unwrap_or(placement), &names)?,
+            before: ServerList::new(&before, placement, &names)?,
+            after: ServerList::new(&after, options.to.unwrap_or(placement), &names)?,
             names,
             namespace: client.namespace().to_vec(),
         })
@@ -81,37 +81,37 @@ impl Change {
     /// Places every key before and after the change.
     pub(super) fn count(&self, options: &Options) -> Result<Moves, Failure> {
         let mut moves = Moves::default();
-        let mut place = |key: &[u8]| {
+        let mut count = |key: &[u8]| {
             if let (Some(from), Some(to)) =
-                (self.before.place(key, &self.namespace), self.after.place(key, &self.namespace))
+                (self.before.server_of(key, &self.namespace), self.after.server_of(key, &self.namespace))
             {
                 moves.keys += 1;
                 *moves.pairs.entry((from, to)).or_default() += 1;
             }
         };
         match &options.keys {
-            None => (0..options.sample).for_each(|number| place(format!("key:{number}").as_bytes())),
-            Some(path) if path.as_os_str() == "-" => read(input::stdin()?.lock(), "standard input", &mut place)?,
+            None => (0..options.sample).for_each(|number| count(format!("key:{number}").as_bytes())),
+            Some(path) if path.as_os_str() == "-" => read(input::stdin()?.lock(), "standard input", &mut count)?,
             Some(path) => {
                 let file = File::open(path).map_err(|error| Failure::file(path, error))?;
-                read(BufReader::new(file), &path.display().to_string(), &mut place)?;
+                read(BufReader::new(file), &path.display().to_string(), &mut count)?;
             }
         }
         Ok(moves)
     }
 
-    /// The share that a server would have if keys were spread ideally, before or after.
-    pub(super) fn ideal(&self, place: usize, is_after: bool) -> Option<f64> {
-        let side = if is_after { &self.after } else { &self.before };
-        let at = side.places.iter().position(|known| *known == place)?;
-        let total: u32 = side.weights.iter().sum();
-        Some(f64::from(side.weights[at]) / f64::from(total))
+    /// Returns the share that a server would have if keys were spread ideally, before or after.
+    pub(super) fn ideal(&self, server: usize, is_after: bool) -> Option<f64> {
+        let list = if is_after { &self.after } else { &self.before };
+        let at = list.servers.iter().position(|known| *known == server)?;
+        let total: u32 = list.weights.iter().sum();
+        Some(f64::from(list.weights[at]) / f64::from(total))
     }
 
-    /// The least share of the keys that has to move, if each server is to have its ideal share.
+    /// Returns the least share of the keys that has to move, if each server is to have its ideal share.
     pub(super) fn least(&self) -> f64 {
-        let share = |place, is_after| self.ideal(place, is_after).unwrap_or_default();
-        (0..self.names.len()).map(|place| (share(place, true) - share(place, false)).max(0.0)).sum()
+        let share = |server, is_after| self.ideal(server, is_after).unwrap_or_default();
+        (0..self.names.len()).map(|server| (share(server, true) - share(server, false)).max(0.0)).sum()
     }
 
     /// Prints the number of keys that move between each two servers.
@@ -156,10 +156,10 @@ impl Change {
         };
         let moved = count(&|from, to| from != to);
         // The keys of a server that leaves have to move, wherever they go.
-        let homeless = count(&|from, _| !self.after.places.contains(&from));
+        let unavoidable = count(&|from, _| !self.after.servers.contains(&from));
         let share = moved as f64 / moves.keys.max(1) as f64;
         let least = self.least();
-        let is_least = moved == homeless;
+        let is_least = moved == unavoidable;
         let (moved, all) = (number::exact(moved), number::exact(moves.keys));
         match share {
             0.0 => format!("none of {all} keys moves"),
@@ -176,34 +176,34 @@ impl Change {
     }
 }
 
-impl Side {
+impl ServerList {
     fn new(endpoints: &[Endpoint], placement: Distribution, names: &[String]) -> Result<Self, Failure> {
         let nodes: Vec<Node> = endpoints.iter().map(Node::from).collect();
         let ring = placement.ring(&nodes).map_err(|error| Failure::usage(error.to_string()))?;
-        let place = |endpoint: &Endpoint| names.iter().position(|name| **name == *endpoint.name).unwrap_or_default();
+        let index = |endpoint: &Endpoint| names.iter().position(|name| **name == *endpoint.name).unwrap_or_default();
         Ok(Self {
             ring,
-            places: endpoints.iter().map(place).collect(),
+            servers: endpoints.iter().map(index).collect(),
             weights: endpoints.iter().map(|endpoint| endpoint.weight).collect(),
         })
     }
 
-    fn place(&self, key: &[u8], namespace: &[u8]) -> Option<usize> {
+    fn server_of(&self, key: &[u8], namespace: &[u8]) -> Option<usize> {
         let server = match namespace.is_empty() || !self.ring.distribution().hashes_namespace() {
             true => self.ring.locate(key, |_| true),
             false => self.ring.locate(&[namespace, key].concat(), |_| true),
         };
-        server.map(|server| self.places[server])
+        server.map(|server| self.servers[server])
     }
 }
 
 /// Reads one key per line; an error names the line.
-fn read(lines: impl BufRead, place: &str, take: &mut impl FnMut(&[u8])) -> Result<(), Failure> {
+fn read(lines: impl BufRead, source: &str, visit: &mut impl FnMut(&[u8])) -> Result<(), Failure> {
     for (index, line) in lines.split(b'\n').enumerate() {
-        let line = line.map_err(|error| Failure::Io(place.into(), error))?;
+        let line = line.map_err(|error| Failure::Io(source.into(), error))?;
         let key = line.strip_suffix(b"\r").unwrap_or(&line);
-        Key::new(key).map_err(|invalid| Failure::usage(format!("{place}, line {}: {invalid}", index + 1)))?;
-        take(key);
+        Key::new(key).map_err(|invalid| Failure::usage(format!("{source}, line {}: {invalid}", index + 1)))?;
+        visit(key);
     }
     Ok(())
 }

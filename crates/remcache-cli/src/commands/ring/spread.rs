@@ -14,14 +14,14 @@ struct Share {
 }
 
 impl Share {
-    fn of(place: usize, moves: &Moves) -> Self {
+    fn of(server: usize, moves: &Moves) -> Self {
         let sum = |fits: &dyn Fn(usize, usize) -> bool| {
             moves.pairs.iter().filter(|((from, to), _)| fits(*from, *to)).map(|(_, count)| count).sum()
         };
         Self {
-            before: sum(&|from, _| from == place),
-            after: sum(&|_, to| to == place),
-            moved_in: sum(&|from, to| to == place && from != place),
+            before: sum(&|from, _| from == server),
+            after: sum(&|_, to| to == server),
+            moved_in: sum(&|from, to| to == server && from != server),
         }
     }
 }
@@ -32,12 +32,12 @@ pub(super) fn balance(options: &Options, session: &mut Session) -> Outcome {
     let change = Change::of(options, session)?;
     let moves = change.count(options)?;
     let is_changed = !options.add.is_empty() || !options.remove.is_empty() || options.to.is_some();
-    let shares: Vec<Share> = (0..change.names.len()).map(|place| Share::of(place, &moves)).collect();
+    let shares: Vec<Share> = (0..change.names.len()).map(|server| Share::of(server, &moves)).collect();
     let output = &mut session.output;
     if !output.is_text() {
         let mut records = output.records(COLUMNS)?;
-        for (place, share) in shares.iter().enumerate() {
-            records.push(record(&change, &moves, place, share, is_changed))?;
+        for (server, share) in shares.iter().enumerate() {
+            records.push(record(&change, &moves, server, share, is_changed))?;
         }
         records.end()?;
         return Ok(Exit::Yes);
@@ -61,7 +61,7 @@ pub(super) fn balance(options: &Options, session: &mut Session) -> Outcome {
 const MAX_BAR: usize = 36;
 const MIN_BAR: usize = 8;
 
-/// The table, with bars of at most this width.
+/// Returns the table, with bars of at most this width.
 fn table(change: &Change, moves: &Moves, shares: &[Share], is_changed: bool, bar: Option<usize>) -> Table {
     let server = Column::left("SERVER").shrinkable();
     let mut columns =
@@ -71,8 +71,8 @@ fn table(change: &Change, moves: &Moves, shares: &[Share], is_changed: bool, bar
         columns.extend([Column::right("AFTER"), Column::right("MOVED IN").optional(3)]);
     }
     let mut table = Table::new(columns);
-    for (place, share) in shares.iter().enumerate() {
-        table.row(cells(change, moves, place, share, is_changed, bar));
+    for (server, share) in shares.iter().enumerate() {
+        table.row(cells(change, moves, server, share, is_changed, bar));
     }
     table
 }
@@ -86,15 +86,15 @@ fn deviation(keys: u64, moves: &Moves, ideal: Option<f64>) -> Option<f64> {
 fn cells(
     change: &Change,
     moves: &Moves,
-    place: usize,
+    server: usize,
     share: &Share,
     is_changed: bool,
     bar: Option<usize>,
 ) -> Vec<Cell> {
     let percent = |count| number::percent(count, moves.keys).map_or_else(Cell::unknown, |text| Cell::new(text + "%"));
-    let ideal = change.ideal(place, false);
-    let is_there = |is_after| change.ideal(place, is_after).is_some();
-    let mut cells = vec![Cell::new(&change.names[place])];
+    let ideal = change.ideal(server, false);
+    let is_there = |is_after| change.ideal(server, is_after).is_some();
+    let mut cells = vec![Cell::new(&change.names[server])];
     match is_there(false) {
         true => {
             let deviation = deviation(share.before, moves, ideal);
@@ -110,7 +110,7 @@ fn cells(
         false => cells.extend([Cell::unknown(), Cell::unknown(), Cell::unknown()]),
     }
     if let Some(width) = bar {
-        let widest = (0..change.names.len()).filter_map(|place| change.ideal(place, false)).fold(0.0, f64::max);
+        let widest = (0..change.names.len()).filter_map(|server| change.ideal(server, false)).fold(0.0, f64::max);
         let length = share.before as f64 / moves.keys.max(1) as f64 / (2.0 * widest).max(f64::MIN_POSITIVE);
         cells.push(Cell::new(chart::bar(length, width)).style(TextStyle::Name));
     }
@@ -122,11 +122,11 @@ fn cells(
     cells
 }
 
-fn record(change: &Change, moves: &Moves, place: usize, share: &Share, is_changed: bool) -> Record {
+fn record(change: &Change, moves: &Moves, server: usize, share: &Share, is_changed: bool) -> Record {
     let percent = |count: u64| 100.0 * count as f64 / moves.keys.max(1) as f64;
-    let record = Record::new().with("server", &*change.names[place]).with("share_percent", percent(share.before));
+    let record = Record::new().with("server", &*change.names[server]).with("share_percent", percent(share.before));
     let record = record.with("keys", share.before);
-    let record = record.with_some("deviation_percent", deviation(share.before, moves, change.ideal(place, false)));
+    let record = record.with_some("deviation_percent", deviation(share.before, moves, change.ideal(server, false)));
     match is_changed {
         true => record.with("share_after_percent", percent(share.after)).with("moved_keys", share.moved_in),
         false => record,

@@ -97,12 +97,12 @@ impl Completion {
     }
 
     /// Returns the candidates for a word of a line of the protocol.
-    fn protocol(&self, name: &str, place: usize, current: &str) -> Vec<Candidate> {
+    fn protocol(&self, name: &str, index: usize, current: &str) -> Vec<Candidate> {
         let Some(word) = COMMANDS.iter().find(|word| word.name == name) else { return Vec::new() };
         let has_many_keys = |word: &ProtocolCommand| matches!(word.name, "get" | "gets" | "gat" | "gats");
         match word.key {
-            Some(key) if place == key || (place > key && has_many_keys(word)) => self.keys_beginning(current, ""),
-            Some(_) if name.starts_with('m') && place > word.length.unwrap_or(1) => {
+            Some(key) if index == key || (index > key && has_many_keys(word)) => self.keys_beginning(current, ""),
+            Some(_) if name.starts_with('m') && index > word.length.unwrap_or(1) => {
                 META_FLAGS.iter().map(|(flag, help)| Candidate::new(*flag, *help)).collect()
             }
             _ => Vec::new(),
@@ -143,7 +143,7 @@ impl Completion {
         next
     }
 
-    /// Keys, without what the tool puts before them itself.
+    /// Returns keys as candidates, without the prefix that the tool adds itself.
     fn keys_beginning(&self, with: &str, namespace: &str) -> Vec<Candidate> {
         let keys = self.keys.beginning(&format!("{namespace}{with}")).into_iter();
         keys.filter_map(|key| Some(Candidate::new(key.strip_prefix(namespace)?, ""))).collect()
@@ -156,7 +156,7 @@ fn subcommands(command: &Command) -> impl Iterator<Item = Candidate> {
     )
 }
 
-/// The option that a word names, if it takes a value that is not part of the word.
+/// Returns the option that a word names, if it takes a value that is not part of the word.
 fn option<'c>(command: &'c Command, word: &str) -> Option<&'c Arg> {
     let is_named = |option: &&Arg| match word.strip_prefix("--") {
         Some(long) => option.get_long() == Some(long),
@@ -199,7 +199,7 @@ impl Completer for Completion {
     }
 }
 
-/// The first line, as far as it fits most terminals.
+/// Returns the first line, as far as it fits most terminals.
 fn cut(text: &str) -> String {
     let line = text.lines().next().unwrap_or_default();
     match line.char_indices().nth(MOST_COLUMNS) {

@@ -14,14 +14,14 @@ pub(super) struct History {
 }
 
 impl History {
-    /// The user's file: `$XDG_STATE_HOME/remcache/history`, else below `~/.local/state`.
+    /// Returns the user's file: `$XDG_STATE_HOME/remcache/history`, else below `~/.local/state`.
     pub(super) fn of_user() -> Self {
         let directory = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let base = directory("XDG_STATE_HOME").or_else(|| Some(directory("HOME")?.join(".local/state")));
         Self { path: base.map(|base| base.join("remcache").join("history")) }
     }
 
-    /// The lines of earlier shells. A file that is not there, or cannot be read, has none.
+    /// Returns the lines of earlier shells. A file that is not there, or cannot be read, has none.
     pub(super) fn lines(&self) -> Vec<String> {
         let Some(path) = &self.path else { return Vec::new() };
         let text = fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
@@ -45,12 +45,12 @@ impl History {
     }
 }
 
-/// Whether a line may contain a secret, or begins with a blank so that it is not kept.
+/// Returns whether a line may contain a secret, or begins with a blank so that it is not kept.
 pub(super) fn is_secret(line: &str) -> bool {
     line.starts_with(' ') || line.split("://").skip(1).any(has_password) || line.contains("password=")
 }
 
-/// Whether a URL's part behind its scheme has a user and a password.
+/// Returns whether a URL's part behind its scheme has a user and a password.
 fn has_password(rest: &str) -> bool {
     let authority = rest.split(['/', ' ']).next().unwrap_or_default();
     authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'))

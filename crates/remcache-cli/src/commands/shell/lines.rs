@@ -86,7 +86,7 @@ impl Lines {
         Ok(Self { requests })
     }
 
-    /// The next line.
+    /// Returns the next line.
     pub(super) async fn next(&self, prompt: &str) -> Result<InputEvent, Failure> {
         let (typed, waiting) = oneshot::channel();
         let _ = self.requests.send(InputRequest::Line { prompt: prompt.to_owned(), typed });

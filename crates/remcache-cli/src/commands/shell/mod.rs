@@ -48,7 +48,7 @@ pub(crate) struct Args {}
 const SAMPLED_KEYS: usize = 1000;
 const SAMPLE_AGE: Duration = Duration::from_secs(30);
 
-/// The line editor, if there is a terminal for it.
+/// Returns the line editor, if there is a terminal for it.
 pub(crate) fn editor() -> Result<Option<LineEditor>, Failure> {
     let is_interactive = io::stdin().is_terminal() && io::stdout().is_terminal();
     is_interactive.then(LineEditor::new).transpose().map_err(|error| Failure::Io("terminal".into(), error))
@@ -105,7 +105,7 @@ struct Shell<R> {
     run_tool: R,
 }
 
-/// Whether the shell continues after a line.
+/// The decision whether the shell continues after a line.
 enum NextStep {
     Continue(Exit),
     Quit,
@@ -316,7 +316,7 @@ impl<R: RunTool> Shell<R> {
     }
 }
 
-/// The words of a line, quoted as in other shells.
+/// Returns the words of a line, quoted as in other shells.
 fn words(line: &[u8]) -> Result<Vec<OsString>, Failure> {
     let words = shlex::bytes::split(line).ok_or_else(|| Failure::usage("a quotation mark has no partner"))?;
     words.into_iter().map(os_string).collect()

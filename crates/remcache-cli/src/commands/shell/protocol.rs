@@ -84,38 +84,38 @@ impl<'l> ProtocolLine<'l> {
         Some(Self { command, words })
     }
 
-    /// The key that it is about.
+    /// Returns the key that it is about.
     pub(super) fn key(&self) -> Option<&'l [u8]> {
         self.words.get(self.command.key?).copied()
     }
 
-    /// Whether its key is written in base64.
+    /// Returns whether its key is written in base64.
     pub(super) fn is_base64(&self) -> bool {
         self.is_meta() && self.flags().contains(&&b"b"[..])
     }
 
-    /// The number of data bytes that follow, if any.
+    /// Returns the number of data bytes that follow, if any.
     pub(super) fn data(&self) -> Option<usize> {
         let length = self.words.get(self.command.length?)?;
         std::str::from_utf8(length).ok()?.parse().ok()
     }
 
-    /// Whether the server may omit the reply.
+    /// Returns whether the server may omit the reply.
     pub(super) fn is_quiet(&self) -> bool {
         if self.is_meta() { self.flags().contains(&&b"q"[..]) } else { self.words.last() == Some(&&b"noreply"[..]) }
     }
 
-    /// Whether items, or the server itself, would be gone.
+    /// Returns whether items, or the server itself, would be gone.
     pub(super) fn is_destructive(&self) -> bool {
         matches!(self.command.name, "flush_all" | "shutdown")
     }
 
-    /// Whether it ends with the connection.
+    /// Returns whether it ends with the connection.
     pub(super) fn closes_connection(&self) -> bool {
         self.command.name == "shutdown"
     }
 
-    /// Whether the answer is a list that may begin with `OK`.
+    /// Returns whether the answer is a list that may begin with `OK`.
     pub(super) fn is_listing(&self) -> bool {
         matches!(self.words.get(1), Some(&b"metadump" | &b"mgdump"))
     }
@@ -124,7 +124,7 @@ impl<'l> ProtocolLine<'l> {
         matches!(self.command.name, "mg" | "ms" | "md" | "ma" | "me")
     }
 
-    /// The flags of a meta command.
+    /// Returns the flags of a meta command.
     fn flags(&self) -> &[&'l [u8]] {
         let first = if self.command.name == "ms" { 3 } else { 2 };
         self.words.get(first..).unwrap_or_default()

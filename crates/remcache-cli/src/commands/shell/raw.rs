@@ -92,7 +92,7 @@ impl TextConnections {
     }
 }
 
-/// The server that holds a key which is written as servers see it.
+/// Returns the server that holds a key which is written as servers see it.
 fn server_of_key(key: &[u8], parsed: &ProtocolLine<'_>, client: &Client) -> Result<ServerHandle, Failure> {
     let decoded = parsed.is_base64().then(|| STANDARD.decode(key).ok()).flatten();
     let key = decoded.as_deref().unwrap_or(key);
@@ -103,7 +103,7 @@ fn server_of_key(key: &[u8], parsed: &ProtocolLine<'_>, client: &Client) -> Resu
 }
 
 impl TextConnection {
-    /// Whether the connection is open and has no unexpected data.
+    /// Returns whether the connection is open and has no unexpected data.
     async fn is_quiet(&mut self) -> bool {
         let mut byte = [0];
         self.input.is_empty() && timeout(Duration::ZERO, self.stream.read(&mut byte)).await.is_err()
@@ -159,7 +159,7 @@ impl TextConnection {
         }
     }
 
-    /// The next line, without its end.
+    /// Returns the next line, without its end.
     async fn line(&mut self) -> io::Result<Vec<u8>> {
         let mut seen = 0;
         let end = loop {
@@ -178,7 +178,7 @@ impl TextConnection {
         Ok(line)
     }
 
-    /// The next `count` bytes and the line end after them.
+    /// Returns the next `count` bytes and the line end after them.
     async fn value(&mut self, length: usize) -> io::Result<Vec<u8>> {
         if length > MAX_VALUE_SIZE {
             return Err(io::Error::other(format!("the reply announces a value of {length} bytes")));

@@ -5,7 +5,7 @@
 pub(super) struct Modes(#[cfg(unix)] Option<rustix::termios::Termios>);
 
 impl Modes {
-    /// The modes as they are now.
+    /// Returns the modes as they are now.
     pub(super) fn save() -> Self {
         Self(
             #[cfg(unix)]

@@ -77,7 +77,7 @@ pub(super) const SLABS: ClassTable = ClassTable {
 type Values = Vec<Option<u64>>;
 
 impl ClassTable {
-    /// The table of a round; with an earlier round, counters are shown as rates.
+    /// Returns the table of a round; with an earlier round, counters are shown as rates.
     pub(super) fn table(&self, round: &Round, previous: Option<&Round>) -> Table {
         let mut table = Table::new(self.titles(previous.is_some()));
         let mut totals = Vec::new();
@@ -107,7 +107,7 @@ impl ClassTable {
         table
     }
 
-    /// The statistics of each class of a server, then the totals and the statistics that have no class.
+    /// Returns the statistics of each class of a server, then the totals and the statistics that have no class.
     pub(super) fn entries(&self, now: &Stats, earlier: Option<(&Stats, Duration)>) -> Vec<Entry> {
         let classes = now.ids(self.prefix);
         let rates = |values: &Values| earlier.map(|(_, elapsed)| self.rates(values, elapsed));
@@ -130,7 +130,7 @@ impl ClassTable {
         entries
     }
 
-    /// Growth of the counters per second.
+    /// Returns the growth of the counters per second.
     fn rates(&self, growths: &Values, elapsed: Duration) -> Record {
         let seconds = elapsed.as_secs_f64().max(f64::MIN_POSITIVE);
         let counters = self.columns.iter().zip(growths).filter(|(column, _)| column.kind == Kind::Counter);
@@ -157,7 +157,7 @@ impl ClassTable {
         self.columns.iter().map(|column| self.value(class, column, now, earlier)).collect()
     }
 
-    /// The value of a statistic; of a counter, how much it has grown since the earlier round.
+    /// Returns the value of a statistic; of a counter, how much it has grown since the earlier round.
     fn value(
         &self,
         class: &str,

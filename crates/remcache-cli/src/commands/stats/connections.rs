@@ -26,7 +26,7 @@ struct ClientConnections<'s> {
     max_idle: Option<u64>,
 }
 
-/// A table with a row for each connection, and the number of each server's connections.
+/// Returns a table with a row for each connection, and the number of each server's connections.
 pub(super) fn table(round: &Round) -> Table {
     let columns = [
         Column::left("SERVER").shrinkable(),
@@ -61,7 +61,7 @@ pub(super) fn table(round: &Round) -> Table {
     table
 }
 
-/// The connections of a server as records, each with the fields of `record` first.
+/// Returns the connections of a server as records, each with the fields of `record` first.
 pub(super) fn records<'s>(stats: &'s Stats, record: impl Fn() -> Record + 's) -> impl Iterator<Item = Record> {
     connections(stats).into_iter().map(move |connection| {
         let record = record().with("fd", super::records::typed(connection.fd)).with("peer", connection.peer);
@@ -116,7 +116,7 @@ impl Connection<'_> {
         self.state == "listening"
     }
 
-    /// The peer without its protocol and port: `tcp:10.0.0.7:40122` is `10.0.0.7`.
+    /// Returns the peer without its protocol and port: `tcp:10.0.0.7:40122` is `10.0.0.7`.
     fn address(&self) -> &str {
         let (protocol, address) = self.peer.split_once(':').unwrap_or(("", self.peer));
         match protocol {

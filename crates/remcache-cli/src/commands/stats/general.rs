@@ -127,7 +127,7 @@ impl GeneralRow {
     }
 }
 
-/// The table of a round, with rates if there was an earlier one.
+/// Returns the table of a round, with rates if there was an earlier one.
 pub(super) fn table(round: &Round, previous: Option<&Round>, has_rates: bool, has_charts: bool) -> Table {
     let mut table = Table::new(columns(has_rates));
     let rows = round.rows(previous);

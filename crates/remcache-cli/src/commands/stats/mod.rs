@@ -96,7 +96,7 @@ impl Group {
         }
     }
 
-    /// The table of a group with slab classes.
+    /// Returns the table of a group with slab classes.
     fn class_table(self) -> Option<&'static ClassTable> {
         match self {
             Self::Items => Some(&classes::ITEMS),
@@ -105,7 +105,7 @@ impl Group {
         }
     }
 
-    /// Whether the group has counters, and so rates.
+    /// Returns whether the group has counters, and so rates.
     fn has_rates(self) -> bool {
         self == Self::General || self.class_table().is_some()
     }
@@ -124,7 +124,7 @@ impl Args {
         Err(Failure::usage(problem))
     }
 
-    /// The interval between two requests, if there are exactly two.
+    /// Returns the interval between two requests, if there are exactly two.
     fn interval(&self, output: &Output) -> Option<Duration> {
         let is_table = self.group == Group::General && output.is_text();
         let default = Some(DELTA).filter(|_| is_table && !self.total && self.watch.is_none());
@@ -320,7 +320,7 @@ fn problem(snapshot: &Snapshot, availability: Availability) -> String {
 }
 
 impl Round {
-    /// The cell that takes the place of a server's statistics.
+    /// Returns the cell that takes the place of a server's statistics.
     fn unavailable(&self, index: usize) -> Cell {
         let snapshot = &self.snapshots[index];
         let problem = problem(snapshot, self.availability[index]);
@@ -339,7 +339,7 @@ impl Round {
         }
     }
 
-    /// The error of a server in records.
+    /// Returns the error of a server in records.
     fn error(&self, index: usize) -> String {
         let snapshot = &self.snapshots[index];
         match (&snapshot.stats, self.availability[index]) {

@@ -65,7 +65,7 @@ pub(super) fn print(
     records.end()
 }
 
-/// The statistics of a server that has answered.
+/// Returns the statistics of a server that has answered.
 fn entries(group: Group, previous: Option<&Round>, round: &Round, index: usize) -> Vec<Entry> {
     let Ok(stats) = &round.snapshots[index].stats else { return Vec::new() };
     let earlier = previous.and_then(|previous| previous.before(index, round));
@@ -81,7 +81,7 @@ fn entries(group: Group, previous: Option<&Round>, round: &Round, index: usize) 
 }
 
 impl Entry {
-    /// The entry as one record, or as a row of CSV for each statistic and rate.
+    /// Returns the entry as one record, or as a row of CSV for each statistic and rate.
     fn records(self, record: &Record, is_csv: bool) -> Vec<Record> {
         let record = record.clone().with_some("class", self.class);
         if !is_csv {

@@ -36,7 +36,7 @@ impl Round {
         Self { snapshots, availability, ages }
     }
 
-    /// Whether no server reported statistics.
+    /// Returns whether no server reported statistics.
     pub(super) fn is_empty(&self) -> bool {
         self.snapshots.iter().all(|snapshot| snapshot.stats.is_err())
     }
@@ -53,18 +53,18 @@ impl Round {
         tally.exit_of_servers()
     }
 
-    /// The statistics of a server in this round, and the time until its snapshot in a later one.
+    /// Returns the statistics of a server in this round, and the time until its snapshot in a later one.
     pub(super) fn before<'r>(&'r self, index: usize, later: &Self) -> Option<(&'r Stats, Duration)> {
         let (before, now) = (self.snapshots.get(index)?, later.snapshots.get(index)?);
         Some((before.stats.as_ref().ok()?, now.at.duration_since(before.at)))
     }
 
-    /// The rows of the table of general statistics; `None` for a server without statistics.
+    /// Returns the rows of the table of general statistics; `None` for a server without statistics.
     pub(super) fn rows(&self, previous: Option<&Self>) -> Vec<Option<GeneralRow>> {
         (0..self.snapshots.len()).map(|index| self.row(previous, index)).collect()
     }
 
-    /// The row of a server; `None` if it is without statistics.
+    /// Returns the row of a server; `None` if it is without statistics.
     pub(super) fn row(&self, previous: Option<&Self>, index: usize) -> Option<GeneralRow> {
         let now = self.snapshots.get(index)?.stats.as_ref().ok()?;
         let before = previous.and_then(|previous| previous.before(index, self));

@@ -49,7 +49,7 @@ impl Trend {
     /// All of them, in the order of the variants.
     const ALL: [Self; 6] = [Self::Hits, Self::Gets, Self::Sets, Self::Evictions, Self::Connections, Self::Ping];
 
-    /// Height of the curve at the latest statistics.
+    /// Returns the height of the curve at the latest statistics.
     fn height(self, member: &PolledServer) -> u64 {
         let figure = match self {
             Self::Hits => member.hit_percent(Window::Latest),
@@ -111,19 +111,19 @@ impl Cluster {
         self.events.truncate(MAX_EVENTS);
     }
 
-    /// Number of servers that respond.
+    /// Returns the number of servers that respond.
     pub(super) fn alive(&self) -> usize {
         self.servers.iter().filter(|member| member.is_up()).count()
     }
 
-    /// Hit ratio of all servers in percent, between the two latest polls.
+    /// Returns the hit ratio of all servers in percent, between the two latest polls.
     pub(super) fn hit_percent(&self) -> Option<f64> {
         let sum = |name: &'static str| self.total(|member| member.rate(name));
         let (hits, misses) = (sum("get_hits"), sum("get_misses"));
         (hits + misses > 0.0).then(|| 100.0 * hits / (hits + misses))
     }
 
-    /// Sum of a metric over the servers that respond.
+    /// Returns the sum of a metric over the servers that respond.
     pub(super) fn total(&self, figure: impl Fn(&PolledServer) -> Option<f64>) -> f64 {
         self.servers.iter().filter(|member| member.is_up()).filter_map(figure).fold(0.0, |sum, figure| sum + figure)
     }
@@ -134,12 +134,12 @@ impl PolledServer {
         self.down.is_none() && !self.recent.is_empty()
     }
 
-    /// Whether it has not been polled yet.
+    /// Returns whether it has not been polled yet.
     pub(super) fn is_unknown(&self) -> bool {
         self.down.is_none() && self.recent.is_empty()
     }
 
-    /// The latest statistics.
+    /// Returns the latest statistics.
     pub(super) fn stats(&self) -> Option<&Stats> {
         self.recent.front().map(|timed| &timed.stats)
     }
@@ -210,14 +210,14 @@ impl PolledServer {
         latest.map(|heights| heights[trend as usize]).collect()
     }
 
-    /// Growth of a counter per second, between the two latest polls.
+    /// Returns the growth of a counter per second, between the two latest polls.
     pub(super) fn rate(&self, name: &str) -> Option<f64> {
         let (now, before) = (self.recent.front()?, self.recent.get(1)?);
         let grown = now.stats.number(name)?.checked_sub(before.stats.number(name)?)?;
         Some(grown as f64 / now.at.duration_since(before.at).as_secs_f64().max(f64::MIN_POSITIVE))
     }
 
-    /// Hit ratio in percent.
+    /// Returns the hit ratio in percent.
     pub(super) fn hit_percent(&self, window: Window) -> Option<f64> {
         let now = self.recent.front()?;
         let before = match window {
@@ -233,7 +233,7 @@ impl PolledServer {
         (hits + misses > 0).then(|| 100.0 * hits as f64 / (hits + misses) as f64)
     }
 
-    /// Ratio of a statistic to its limit, from 0 to 1.
+    /// Returns the ratio of a statistic to its limit, from 0 to 1.
     pub(super) fn share(&self, name: &str, limit: &str) -> Option<f64> {
         let limit = self.number(limit).filter(|&limit| limit > 0)?;
         Some(self.number(name)? as f64 / limit as f64)

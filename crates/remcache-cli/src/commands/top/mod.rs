@@ -182,7 +182,7 @@ impl Top {
         action
     }
 
-    /// Number of rows of the page about the selected server.
+    /// Returns the number of rows of the page about the selected server.
     fn lines(&self) -> usize {
         match self.screen.tab {
             Tab::Prefixes => self.prefixes.page().rows.len(),
@@ -248,7 +248,7 @@ impl Top {
         self.prefixes = Prefixes::default();
     }
 
-    /// Whether the page needs statistics that have not been requested.
+    /// Returns whether the page needs statistics that have not been requested.
     fn needs_details(&self) -> bool {
         if self.screen.tab == Tab::Prefixes {
             return self.selected().is_some_and(|index| self.prefixes.is_counting(index).is_none());
@@ -256,8 +256,8 @@ impl Top {
         self.screen.tab.group().is_some() && self.details.failure.is_none() && self.details.stats.is_none()
     }
 
-    /// Delay between the servers of a round: if hundreds were polled at once, their replies would queue up here,
-    /// and PING would measure the load of the tool.
+    /// Returns the delay between the servers of a round: if hundreds were polled at once, their replies would queue up
+    /// here, and PING would measure the load of the tool.
     fn stagger(&self, every: Duration) -> Duration {
         let servers = u32::try_from(self.cluster.servers.len().max(1)).unwrap_or(u32::MAX);
         (every / 2 / servers).min(MAX_STAGGER)

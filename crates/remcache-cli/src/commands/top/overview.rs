@@ -178,7 +178,7 @@ fn hits(member: &PolledServer, window: Window, theme: Theme) -> ColumnText {
     ColumnText { text: percent.map(|percent| format!("{percent:.1}")), style }
 }
 
-/// A full cache is normal, so it has no warning: evictions have a column of their own.
+/// Returns the memory in use, without a warning: a full cache is normal, and evictions have a column of their own.
 fn memory(member: &PolledServer) -> ColumnText {
     figure(member.share("bytes", "limit_maxbytes").map(|share| format!("{:.0}", 100.0 * share)))
 }

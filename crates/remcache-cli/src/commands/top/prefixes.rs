@@ -56,7 +56,7 @@ impl Prefixes {
         self.before = self.latest.replace(stats);
     }
 
-    /// Whether the server counts, if it is known.
+    /// Returns whether the server counts, if it is known.
     pub(super) fn is_counting(&self, index: usize) -> Option<bool> {
         let latest = self.latest.as_ref().filter(|stats| stats.index == index)?;
         match latest.state {

@@ -77,7 +77,7 @@ impl Tab {
         Self::ALL[(self.index() + by) % Self::ALL.len()].0
     }
 
-    /// The group of statistics that the page shows.
+    /// Returns the group of statistics that the page shows.
     pub(super) fn group(self) -> Option<&'static str> {
         match self {
             Self::Overview | Self::Prefixes | Self::Events => None,
@@ -110,7 +110,7 @@ impl EventStream {
         (Self::Connections, "connevents"),
     ];
 
-    /// Name in the protocol.
+    /// Returns the name in the protocol.
     pub(super) fn name(self) -> &'static str {
         Self::ALL.iter().find(|(stream, _)| *stream == self).map_or("", |(_, name)| name)
     }
@@ -161,7 +161,7 @@ impl Sort {
         Self::ALL[(index + by) % Self::ALL.len()].0
     }
 
-    /// The number by which rows are sorted, the largest first.
+    /// Returns the number by which rows are sorted, the largest first.
     fn figure(self, member: &PolledServer) -> f64 {
         let number = |number: Option<u64>| number.map(|number| number as f64);
         let figure = match self {

@@ -54,7 +54,7 @@ pub(super) async fn terminated() {
     }
 }
 
-/// Other systems have no such signals.
+/// Never returns, because other systems have no such signals.
 #[cfg(not(unix))]
 pub(super) async fn terminated() {
     std::future::pending().await

@@ -14,7 +14,7 @@ use super::data::{EVIL, FakeServer, Hostile, KEYS, arguments, is_unsafe, os_stri
 use super::{FORMATS, check, run_all};
 use crate::tool::{Run, Running, remcache};
 
-/// The path of a file with a hostile name in the directory.
+/// Returns the path of a file with a hostile name in the directory.
 fn file(hostile: &Hostile, name: &str) -> String {
     hostile.directory.path().join(format!("{name}{EVIL}")).to_str().expect("a path in UTF-8").to_owned()
 }
@@ -27,7 +27,7 @@ fn finish(args: &[&str], child: Child) {
     check(args, &Run { exit: output.status.code(), stdout: output.stdout, stderr });
 }
 
-/// The first line that a process prints.
+/// Returns the first line that a process prints.
 fn first_line(child: &mut Child) -> String {
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().expect("a pipe")).read_line(&mut line).expect("it is UTF-8");
@@ -129,7 +129,7 @@ pub(super) fn directory(hostile: &Hostile) {
     assert!(names.len() >= 10 && names.iter().all(|name| !name.contains(is_unsafe)), "{names:?}");
 }
 
-/// The log of a server has keys as events.
+/// Checks logs of a server, whose events contain keys.
 pub(super) fn logs(hostile: &Hostile) {
     for args in [&["watch", "fetchers,mutations"][..], &["hotkeys"], &["hotkeys", "--by-prefix", ":"]] {
         for format in FORMATS {
@@ -205,7 +205,7 @@ pub(super) fn shell(hostile: &Hostile) {
     }
 }
 
-/// The bytes without those of a value.
+/// Returns the bytes without those of a value.
 fn replaced(bytes: &[u8], value: &[u8]) -> Vec<u8> {
     let mut rest = bytes;
     let mut kept = Vec::new();

@@ -29,7 +29,7 @@ use crate::server::Server;
 pub(crate) struct FetchContext<'a> {
     pub(crate) client: &'a Client,
     pub(crate) key: &'a [u8],
-    pub(crate) freshness: &'a FetchPolicy,
+    pub(crate) policy: &'a FetchPolicy,
 }
 
 /// Result of looking up a key.
@@ -128,7 +128,7 @@ impl<'a> FetchContext<'a> {
             _ => Duration::MAX,
         };
         // Negative results have a TTL of their own, and no refresh time.
-        let is_short = flags != sentinel::ABSENT && left < self.freshness.due_below();
+        let is_short = flags != sentinel::ABSENT && left < self.policy.due_below();
         // On a fallback the TTL is capped, which would make each new value due at once.
         let is_due = info.stale || is_short && !self.client.pinned(self.key, server.as_ref()).is_on_fallback();
         let due = match (info.won, is_due, info.already_won) {
@@ -171,7 +171,7 @@ impl<'a> FetchContext<'a> {
         match item.flags {
             sentinel::LEASE => Lookup::Leased(version),
             sentinel::TOMBSTONE => Lookup::Tombstone,
-            sentinel::ABSENT if self.freshness.requires_value => Lookup::Absent(version),
+            sentinel::ABSENT if self.policy.requires_value => Lookup::Absent(version),
             _ => Lookup::Value(item, version, due),
         }
     }
@@ -179,7 +179,7 @@ impl<'a> FetchContext<'a> {
     /// Acquires the lease of a missing key; `None` if the key has an item by now.
     pub(crate) async fn lease(self) -> Result<Option<Lease>, Error> {
         // The server counts whole seconds and may expire the item up to one second early.
-        let ttl = self.freshness.lease.saturating_add(Duration::from_secs(1));
+        let ttl = self.policy.lease.saturating_add(Duration::from_secs(1));
         let owned = OwnedItem::take(self.client, self.key, sentinel::LEASE, ttl).await?;
         Ok(owned.map(Lease::for_absent))
     }

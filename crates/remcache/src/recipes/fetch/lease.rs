@@ -58,7 +58,7 @@ impl Lease {
             RefreshRight::No | RefreshRight::Lost => Ok(None),
             RefreshRight::Won => Ok(Some(Self::won(ctx, version))),
             RefreshRight::Open => {
-                let recache = ctx.freshness.due_below();
+                let recache = ctx.policy.due_below();
                 let options = MetaOptions::new().without_value().recache(recache);
                 let reply = ctx.pinned(&version).call(Request::get(ctx.key).meta(options)).await;
                 let is_won = reply.info.as_ref().is_some_and(|info| info.won);
@@ -69,12 +69,12 @@ impl Lease {
                 }
             }
             RefreshRight::RefreshItem { cas: refresh_cas, hash } => {
-                let later = RefreshItem::new(hash, ctx.freshness.lease);
+                let later = RefreshItem::new(hash, ctx.policy.lease);
                 let refresh_key = refresh_item::key_of(ctx.client, ctx.key);
-                let request = later.request(&refresh_key, ctx.freshness.stored_ttl()).cas(refresh_cas);
+                let request = later.request(&refresh_key, ctx.policy.stored_ttl()).cas(refresh_cas);
                 let changed = ctx.pinned(&version).ask::<Store>(request).await?;
                 let owned = changed.is_applied().then(|| ctx.owned(version));
-                let kind = Kind::RefreshItem(hash, ctx.freshness.stored_ttl());
+                let kind = Kind::RefreshItem(hash, ctx.policy.stored_ttl());
                 Ok(owned.map(|owned| Self { owned, kind }))
             }
         }
@@ -98,8 +98,8 @@ impl Lease {
     }
 
     /// Stores the loaded value if the item has not changed; returns whether it was stored.
-    pub(crate) async fn fill(mut self, found: &Found, freshness: &FetchPolicy) -> bool {
-        let stored = match self.store(found.as_ref(), freshness).await {
+    pub(crate) async fn fill(mut self, found: &Found, policy: &FetchPolicy) -> bool {
+        let stored = match self.store(found.as_ref(), policy).await {
             Ok(change) => {
                 self.owned.disarm();
                 change.is_applied()
@@ -115,17 +115,17 @@ impl Lease {
             }
         };
         if let (true, Some(loaded)) = (stored, found) {
-            self.store_refresh_item(loaded, freshness);
+            self.store_refresh_item(loaded, policy);
         }
         stored
     }
 
-    async fn store(&self, loaded: Option<&Loaded>, freshness: &FetchPolicy) -> Result<WriteOutcome, Error> {
+    async fn store(&self, loaded: Option<&Loaded>, policy: &FetchPolicy) -> Result<WriteOutcome, Error> {
         let OwnedItem { client, key, cas, .. } = &self.owned;
         let key = &key[..];
-        let set = match (loaded, freshness.negative) {
+        let set = match (loaded, policy.negative) {
             (Some(Loaded { flags, bytes }), _) => {
-                Request::set(key, bytes).flags(*flags).ttl(freshness.stored_ttl()).cas(*cas)
+                Request::set(key, bytes).flags(*flags).ttl(policy.stored_ttl()).cas(*cas)
             }
             (None, Some(ttl)) => Request::set(key, "").flags(sentinel::ABSENT).ttl(ttl).cas(*cas),
             (None, None) => removal(key, *cas),
@@ -135,15 +135,15 @@ impl Lease {
 
     /// Stores the refresh item on protocols that need one, without waiting: if it is lost, the value is
     /// not refreshed before it expires.
-    fn store_refresh_item(&self, loaded: &Loaded, freshness: &FetchPolicy) {
+    fn store_refresh_item(&self, loaded: &Loaded, policy: &FetchPolicy) {
         let OwnedItem { client, key, .. } = &self.owned;
         // Values on a fallback are not refreshed ahead.
-        let has_none = freshness.due_below().is_zero() || self.owned.route.is_on_fallback;
+        let has_none = policy.due_below().is_zero() || self.owned.route.is_on_fallback;
         if has_none || client.protocol_of(key) == Some(Protocol::Meta) {
             return;
         }
-        let refresh_item = RefreshItem::new(refresh_item::hash(loaded.flags, &loaded.bytes), freshness.due_after());
-        self.send_refresh_item(refresh_item, freshness.stored_ttl());
+        let refresh_item = RefreshItem::new(refresh_item::hash(loaded.flags, &loaded.bytes), policy.due_after());
+        self.send_refresh_item(refresh_item, policy.stored_ttl());
     }
 
     fn send_refresh_item(&self, refresh_item: RefreshItem, ttl: Duration) {

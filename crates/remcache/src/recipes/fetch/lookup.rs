@@ -25,7 +25,7 @@ pub(crate) struct LookupGuard {
     has_begun: bool,
     client: Client,
     key: Arc<[u8]>,
-    freshness: FetchPolicy,
+    policy: FetchPolicy,
     /// Runtime to spawn on, also when dropped outside of it.
     runtime: Handle,
 }
@@ -45,7 +45,7 @@ impl LookupGuard {
             has_begun: false,
             client: ctx.client.clone(),
             key,
-            freshness: *ctx.freshness,
+            policy: *ctx.policy,
             runtime: Handle::current(),
         }
     }
@@ -68,9 +68,9 @@ impl Future for LookupGuard {
 impl Drop for LookupGuard {
     fn drop(&mut self) {
         let Some(reply) = self.reply.take().filter(|_| self.has_begun) else { return };
-        let (client, key, freshness) = (self.client.clone(), Arc::clone(&self.key), self.freshness);
+        let (client, key, policy) = (self.client.clone(), Arc::clone(&self.key), self.policy);
         self.runtime.spawn(async move {
-            let ctx = FetchContext { client: &client, key: &key, freshness: &freshness };
+            let ctx = FetchContext { client: &client, key: &key, policy: &policy };
             let (reply, server) = reply.await;
             if reply.status != Status::NoError {
                 return;

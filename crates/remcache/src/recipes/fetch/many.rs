@@ -65,7 +65,7 @@ impl Client {
     pub fn fetch_many<'a, K, V, I, E, L, F>(
         &'a self,
         keys: impl IntoIterator<Item = K>,
-        freshness: impl Into<FetchPolicy>,
+        policy: impl Into<FetchPolicy>,
         loader: L,
     ) -> Recipe<'a, Outcomes<K, Option<Bytes>>, E>
     where
@@ -76,12 +76,12 @@ impl Client {
         V: Into<Bytes> + Send + 'a,
         E: From<Error> + Send + 'a,
     {
-        let (keys, freshness): (Vec<K>, _) = (keys.into_iter().collect(), freshness.into());
+        let (keys, policy): (Vec<K>, _) = (keys.into_iter().collect(), policy.into());
         let name = OperationName::FetchMany;
         Recipe::for_keys(self, name, keys.len(), observe::loaded, move |client, timeout| async move {
             let full_keys = keys.iter().map(|key| key.as_ref().to_vec()).collect();
             let encode = |_, value: V| ready(Ok(Loaded::of(value)));
-            let found = fetch_batch(&client, &keys, full_keys, freshness, timeout, loader, encode).await?;
+            let found = fetch_batch(&client, &keys, full_keys, policy, timeout, loader, encode).await?;
             note(&client, found.iter().map(|fetched| (fetched.is_hit, fetched.result.as_ref().err())));
             let bytes = |found: Found| found.map(|loaded| loaded.bytes);
             let results = found.into_iter().map(|fetched| fetched.result.map(bytes));
@@ -112,7 +112,7 @@ pub(crate) async fn fetch_batch<K, V, I, E, L, F, G>(
     client: &Client,
     keys: &[K],
     full_keys: Vec<Vec<u8>>,
-    freshness: FetchPolicy,
+    policy: FetchPolicy,
     timeout: Option<Duration>,
     mut loader: L,
     encode: impl Fn(Vec<u8>, V) -> G,
@@ -125,22 +125,22 @@ where
     G: Future<Output = Result<Loaded, Error>>,
     E: From<Error>,
 {
-    check(&freshness).map_err(|error| client.fail(error))?;
-    let (client, freshness) = limited(client, freshness, timeout);
-    let mut batch = Batch::new(&client, full_keys, freshness);
+    check(&policy).map_err(|error| client.fail(error))?;
+    let (client, policy) = limited(client, policy, timeout);
+    let mut batch = Batch::new(&client, full_keys, policy);
     loop {
         let wanted = batch.take_keys_to_load().await;
         if !wanted.is_empty() {
-            let loaded = loader(wanted.keys().map(|place| keys[place].clone()).collect()).await?;
+            let loaded = loader(wanted.keys().map(|index| keys[index].clone()).collect()).await?;
             let mut values: HashMap<Vec<u8>, V> = HashMap::new();
             values.extend(loaded.into_iter().map(|(key, value)| (key.as_ref().to_vec(), value)));
             let mut filled = Vec::new();
-            for (place, owned) in wanted.0 {
-                let found = match values.remove(keys[place].as_ref()) {
-                    Some(value) => encode(batch.keys[place].clone(), value).await.map(Some),
+            for (index, owned) in wanted.0 {
+                let found = match values.remove(keys[index].as_ref()) {
+                    Some(value) => encode(batch.keys[index].clone(), value).await.map(Some),
                     None => Ok(None),
                 };
-                filled.push((place, owned, found));
+                filled.push((index, owned, found));
             }
             batch.fill(filled).await;
         }
@@ -150,9 +150,9 @@ where
     }
 }
 
-fn check(freshness: &FetchPolicy) -> Result<(), Error> {
-    freshness.check()?;
-    match freshness.due_below().is_zero() {
+fn check(policy: &FetchPolicy) -> Result<(), Error> {
+    policy.check()?;
+    match policy.due_below().is_zero() {
         true => Ok(()),
         false => Err(Error::new(
             ErrorKind::InvalidArguments,
@@ -161,7 +161,7 @@ fn check(freshness: &FetchPolicy) -> Result<(), Error> {
     }
 }
 
-/// Keys to load, by their places, with the leases that were obtained.
+/// Keys to load, by their indices, with the leases that were obtained.
 struct KeysToLoad(Vec<(usize, Option<OwnedItem>)>);
 
 impl KeysToLoad {
@@ -170,20 +170,20 @@ impl KeysToLoad {
     }
 
     fn keys(&self) -> impl Iterator<Item = usize> {
-        self.0.iter().map(|(place, _)| *place)
+        self.0.iter().map(|(index, _)| *index)
     }
 }
 
 /// The keys of a call with their results so far.
 struct Batch<'a> {
     client: &'a Client,
-    freshness: FetchPolicy,
+    policy: FetchPolicy,
     keys: Vec<Vec<u8>>,
     results: Vec<Option<Result<Found, Error>>>,
     /// Which keys had a value when they were asked for first.
     hits: Vec<bool>,
     has_waited: bool,
-    /// For a key that was given more than once, the place of the first.
+    /// For a key that was given more than once, the index of the first.
     first: Vec<usize>,
     /// Places of the keys without a result.
     pending: Vec<usize>,
@@ -192,15 +192,15 @@ struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    fn new(client: &'a Client, keys: Vec<Vec<u8>>, freshness: FetchPolicy) -> Self {
-        let mut places = HashMap::new();
+    fn new(client: &'a Client, keys: Vec<Vec<u8>>, policy: FetchPolicy) -> Self {
+        let mut indices = HashMap::new();
         let first: Vec<usize> =
-            keys.iter().enumerate().map(|(place, key)| *places.entry(key.as_slice()).or_insert(place)).collect();
-        let pending = (0..keys.len()).filter(|place| first[*place] == *place).collect();
+            keys.iter().enumerate().map(|(index, key)| *indices.entry(key.as_slice()).or_insert(index)).collect();
+        let pending = (0..keys.len()).filter(|index| first[*index] == *index).collect();
         let mut results = Vec::new();
         results.resize_with(keys.len(), || None);
-        let (hits, deadline) = (vec![false; keys.len()], after(Instant::now(), freshness.wait));
-        Self { client, freshness, keys, results, hits, has_waited: false, first, pending, deadline, pause: FIRST_PAUSE }
+        let (hits, deadline) = (vec![false; keys.len()], after(Instant::now(), policy.wait));
+        Self { client, policy, keys, results, hits, has_waited: false, first, pending, deadline, pause: FIRST_PAUSE }
     }
 
     /// Looks the pending keys up and returns those that this caller loads.
@@ -208,86 +208,86 @@ impl<'a> Batch<'a> {
         let is_late = Instant::now() >= self.deadline;
         let pending = std::mem::take(&mut self.pending);
         let (mut wanted, mut free) = (Vec::new(), Vec::new());
-        let keys = pending.iter().map(|&place| &self.keys[place]);
+        let keys = pending.iter().map(|&index| &self.keys[index]);
         let items = self.client.get_many(keys).with_sentinels().located().await;
-        for (place, (item, server)) in pending.into_iter().zip(items) {
-            match item.and_then(|item| self.with_cas(place, item, server.as_ref())) {
-                Ok(None) => free.push(place),
+        for (index, (item, server)) in pending.into_iter().zip(items) {
+            match item.and_then(|item| self.with_cas(index, item, server.as_ref())) {
+                Ok(None) => free.push(index),
                 Ok(Some(item)) => match item.flags {
-                    sentinel::LEASE if !is_late => self.pending.push(place),
-                    sentinel::LEASE => wanted.push((place, Some(self.owned(place, item.cas, server)))),
-                    sentinel::TOMBSTONE => wanted.push((place, None)),
-                    sentinel::ABSENT if self.freshness.requires_value => {
-                        wanted.push((place, Some(self.owned(place, item.cas, server))));
+                    sentinel::LEASE if !is_late => self.pending.push(index),
+                    sentinel::LEASE => wanted.push((index, Some(self.owned(index, item.cas, server)))),
+                    sentinel::TOMBSTONE => wanted.push((index, None)),
+                    sentinel::ABSENT if self.policy.requires_value => {
+                        wanted.push((index, Some(self.owned(index, item.cas, server))));
                     }
                     _ => {
-                        self.hits[place] = !self.has_waited;
-                        self.results[place] = Some(Ok(super::context::found(item)));
+                        self.hits[index] = !self.has_waited;
+                        self.results[index] = Some(Ok(super::context::found(item)));
                     }
                 },
-                Err(error) => self.without_cache(place, error, &mut wanted),
+                Err(error) => self.without_cache(index, error, &mut wanted),
             }
         }
-        for (place, lease) in self.lease(free).await {
+        for (index, lease) in self.lease(free).await {
             match lease {
-                Ok(None) if !is_late => self.pending.push(place),
-                Ok(owned) => wanted.push((place, owned)),
-                Err(error) => self.without_cache(place, error, &mut wanted),
+                Ok(None) if !is_late => self.pending.push(index),
+                Ok(owned) => wanted.push((index, owned)),
+                Err(error) => self.without_cache(index, error, &mut wanted),
             }
         }
         KeysToLoad(wanted)
     }
 
     /// Rejects an item without a CAS value, which cannot be changed safely.
-    fn with_cas(&self, place: usize, item: Option<Item>, server: Option<&Arc<Server>>) -> Result<Option<Item>, Error> {
+    fn with_cas(&self, index: usize, item: Option<Item>, server: Option<&Arc<Server>>) -> Result<Option<Item>, Error> {
         match item {
-            Some(Item { cas: 0, .. }) => self.client.pinned(&self.keys[place], server).checked_cas(0).map(|_| item),
+            Some(Item { cas: 0, .. }) => self.client.pinned(&self.keys[index], server).checked_cas(0).map(|_| item),
             _ => Ok(item),
         }
     }
 
     /// Loads a key whose server is unavailable, without storing it; a usage error is the key's result.
-    fn without_cache(&mut self, place: usize, error: Error, wanted: &mut Vec<(usize, Option<OwnedItem>)>) {
+    fn without_cache(&mut self, index: usize, error: Error, wanted: &mut Vec<(usize, Option<OwnedItem>)>) {
         match error.kind() {
             ErrorKind::InvalidKey | ErrorKind::InvalidArguments | ErrorKind::Unsupported => {
-                self.results[place] = Some(Err(error));
+                self.results[index] = Some(Err(error));
             }
-            _ => wanted.push((place, None)),
+            _ => wanted.push((index, None)),
         }
     }
 
-    fn owned(&self, place: usize, cas: u64, server: Option<Arc<Server>>) -> OwnedItem {
+    fn owned(&self, index: usize, cas: u64, server: Option<Arc<Server>>) -> OwnedItem {
         let version = ItemVersion { cas, server };
-        OwnedItem::new(self.client.clone(), self.keys[place].clone(), Bytes::new(), version)
+        OwnedItem::new(self.client.clone(), self.keys[index].clone(), Bytes::new(), version)
     }
 
     /// Acquires the leases of missing keys; `None` where another client was faster.
-    async fn lease(&self, places: Vec<usize>) -> Vec<(usize, Result<Option<OwnedItem>, Error>)> {
-        if places.is_empty() {
+    async fn lease(&self, indices: Vec<usize>) -> Vec<(usize, Result<Option<OwnedItem>, Error>)> {
+        if indices.is_empty() {
             return Vec::new();
         }
         // The server counts whole seconds and may expire the item up to one second early.
-        let ttl = self.freshness.lease.saturating_add(Duration::from_secs(1));
-        let keys = places.iter().map(|&place| self.keys[place].clone()).collect();
+        let ttl = self.policy.lease.saturating_add(Duration::from_secs(1));
+        let keys = indices.iter().map(|&index| self.keys[index].clone()).collect();
         let leases = OwnedItem::take_many(self.client, keys, sentinel::LEASE, ttl).await;
-        places.into_iter().zip(leases).collect()
+        indices.into_iter().zip(leases).collect()
     }
 
     /// Stores what was loaded under the leases, and records the results.
     async fn fill(&mut self, loaded: Vec<(usize, Option<OwnedItem>, Result<Found, Error>)>) {
         let mut leases = Vec::new();
-        for (place, owned, found) in loaded {
+        for (index, owned, found) in loaded {
             let found = match found {
-                Ok(None) if self.freshness.requires_value => Err(no_value(&self.keys[place])),
+                Ok(None) if self.policy.requires_value => Err(no_value(&self.keys[index])),
                 found => found,
             };
             if let (Some(owned), Ok(found)) = (owned, &found) {
                 leases.push((owned, found.clone()));
             }
-            self.results[place] = Some(found);
+            self.results[index] = Some(found);
         }
         // A lease without anything to store is released by dropping it.
-        leases.retain(|(_, found)| found.is_some() || self.freshness.negative.is_some());
+        leases.retain(|(_, found)| found.is_some() || self.policy.negative.is_some());
         let replies = self.store(&leases).await;
         for ((mut owned, _), reply) in leases.into_iter().zip(replies) {
             match reply.status {
@@ -309,9 +309,9 @@ impl<'a> Batch<'a> {
     }
 
     fn request(&self, owned: &OwnedItem, found: Found) -> Request<'static> {
-        let (Loaded { flags, bytes }, ttl) = match (found, self.freshness.negative) {
+        let (Loaded { flags, bytes }, ttl) = match (found, self.policy.negative) {
             (None, Some(negative)) => (Loaded { flags: sentinel::ABSENT, bytes: Bytes::new() }, negative),
-            (found, _) => (found.unwrap_or_else(|| Loaded::of(Bytes::new())), self.freshness.ttl),
+            (found, _) => (found.unwrap_or_else(|| Loaded::of(Bytes::new())), self.policy.ttl),
         };
         Request::set(owned.key.clone(), bytes).flags(flags).ttl(ttl).cas(owned.cas)
     }
@@ -330,8 +330,8 @@ impl<'a> Batch<'a> {
 
     fn into_results(self) -> Vec<Fetched> {
         let Self { keys, results, hits, first, .. } = self;
-        let result = |place: usize| results[place].clone().unwrap_or_else(|| Err(no_value(&keys[place])));
-        first.iter().map(|&place| Fetched { result: result(place), is_hit: hits[place] }).collect()
+        let result = |index: usize| results[index].clone().unwrap_or_else(|| Err(no_value(&keys[index])));
+        first.iter().map(|&index| Fetched { result: result(index), is_hit: hits[index] }).collect()
     }
 }
 

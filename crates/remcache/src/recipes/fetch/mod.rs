@@ -79,7 +79,7 @@ impl Client {
     pub fn fetch<'a, V, E, L, F>(
         &'a self,
         key: impl AsRef<[u8]>,
-        freshness: impl Into<FetchPolicy>,
+        policy: impl Into<FetchPolicy>,
         loader: L,
     ) -> Recipe<'a, Bytes, E>
     where
@@ -88,10 +88,10 @@ impl Client {
         V: Into<Bytes> + 'a,
         E: From<Error> + 'a,
     {
-        let freshness = freshness.into().requiring_value();
+        let policy = policy.into().requiring_value();
         Recipe::for_key(self, OperationName::Fetch, key, observe::loaded, move |client, key, timeout| async move {
             let load = || async move { Ok::<_, E>(Some(Loaded::of(loader().await?))) };
-            let found = fetch_within(&client, &key, freshness, timeout, load).await?;
+            let found = fetch_within(&client, &key, policy, timeout, load).await?;
             found.map(|loaded| loaded.bytes).ok_or_else(|| client.fail(no_value(&key)))
         })
     }
@@ -135,7 +135,7 @@ impl Client {
     pub fn fetch_optional<'a, V, E, L, F>(
         &'a self,
         key: impl AsRef<[u8]>,
-        freshness: impl Into<FetchPolicy>,
+        policy: impl Into<FetchPolicy>,
         loader: L,
     ) -> Recipe<'a, Option<Bytes>, E>
     where
@@ -144,10 +144,10 @@ impl Client {
         V: Into<Bytes> + 'a,
         E: From<Error> + 'a,
     {
-        let freshness = freshness.into();
+        let policy = policy.into();
         Recipe::for_key(self, OperationName::Fetch, key, observe::loaded, move |client, key, timeout| async move {
             let load = || async move { Ok::<_, E>(loader().await?.map(Loaded::of)) };
-            let found = fetch_within(&client, &key, freshness, timeout, load).await?;
+            let found = fetch_within(&client, &key, policy, timeout, load).await?;
             Ok(found.map(|loaded| loaded.bytes))
         })
     }
@@ -170,7 +170,7 @@ pub(crate) fn no_value(key: &[u8]) -> Error {
 pub(crate) async fn fetch_within<E, L, F>(
     client: &Client,
     key: &[u8],
-    freshness: FetchPolicy,
+    policy: FetchPolicy,
     timeout: Option<Duration>,
     loader: L,
 ) -> Result<Found, E>
@@ -179,34 +179,34 @@ where
     F: Future<Output = Result<Found, E>> + Send + 'static,
     E: From<Error>,
 {
-    let (client, freshness) = limited(client, freshness, timeout);
-    fetch(&client, key, &freshness, loader).await
+    let (client, policy) = limited(client, policy, timeout);
+    fetch(&client, key, &policy, loader).await
 }
 
 /// Returns the client and the policy of a fetch with this timeout, of which requests and waits leave half for the
 /// loader.
-fn limited(client: &Client, mut freshness: FetchPolicy, timeout: Option<Duration>) -> (Client, FetchPolicy) {
+fn limited(client: &Client, mut policy: FetchPolicy, timeout: Option<Duration>) -> (Client, FetchPolicy) {
     let half = timeout.map(|timeout| timeout / 2);
     if let Some(half) = half {
-        freshness.wait = freshness.wait.min(half);
+        policy.wait = policy.wait.min(half);
     }
-    let client = match [half, freshness.timeout].into_iter().flatten().min() {
+    let client = match [half, policy.timeout].into_iter().flatten().min() {
         Some(timeout) => client.with_timeout(timeout),
         None => client.clone(),
     };
-    (client, freshness)
+    (client, policy)
 }
 
 /// Gets a value from the cache, or loads it once for all concurrent callers.
-pub(crate) async fn fetch<E, L, F>(client: &Client, key: &[u8], freshness: &FetchPolicy, loader: L) -> Result<Found, E>
+pub(crate) async fn fetch<E, L, F>(client: &Client, key: &[u8], policy: &FetchPolicy, loader: L) -> Result<Found, E>
 where
     L: FnOnce() -> F + Send + 'static,
     F: Future<Output = Result<Found, E>> + Send + 'static,
     E: From<Error>,
 {
     let fail = |error| client.fail::<E>(error);
-    freshness.check().map_err(fail)?;
-    let ctx = FetchContext { client, key, freshness };
+    policy.check().map_err(fail)?;
+    let ctx = FetchContext { client, key, policy };
     let asked = client.single_flight().advance_clock();
     let (mut has_followed, mut was_overdue) = (false, false);
     let mut lookup = ctx.look_up().await.map_err(fail)?;
@@ -225,9 +225,9 @@ where
             Role::Follower(follower) => follower,
         };
         has_followed = true;
-        match follower.wait(freshness.wait).await {
+        match follower.wait(policy.wait).await {
             WaitResult::Completed(Completion { found, valid_from })
-                if asked < valid_from && (found.is_some() || !freshness.requires_value) =>
+                if asked < valid_from && (found.is_some() || !policy.requires_value) =>
             {
                 client.note_fetched(Outcome::Followed);
                 return Ok(found);
@@ -272,7 +272,7 @@ where
     let found = loader().await?;
     let filled = single_flight.advance_clock();
     let is_stored = match lease {
-        Some(lease) => lease.fill(&found, ctx.freshness).await,
+        Some(lease) => lease.fill(&found, ctx.policy).await,
         None => false,
     };
     // A successful fill by CAS value proves that nothing changed in between; otherwise the result is as
@@ -293,7 +293,7 @@ enum LeaseResult {
 
 /// Waits for another process's value or for its lease, at most as long as the policy allows.
 async fn wait_for_value_or_lease(ctx: FetchContext<'_>, mut lookup: Lookup) -> Result<LeaseResult, Error> {
-    let deadline = after(Instant::now(), ctx.freshness.wait);
+    let deadline = after(Instant::now(), ctx.policy.wait);
     let mut looked = ctx.client.single_flight().advance_clock();
     let mut pause = FIRST_PAUSE;
     loop {

@@ -19,7 +19,7 @@ use crate::recipes::ownership::ItemVersion;
 struct Refresh {
     client: Client,
     key: Vec<u8>,
-    freshness: FetchPolicy,
+    policy: FetchPolicy,
     /// The item that is due.
     version: ItemVersion,
     refresh_id: u64,
@@ -42,8 +42,8 @@ where
         }
         return;
     };
-    let (client, key, freshness) = (ctx.client.clone(), ctx.key.to_vec(), *ctx.freshness);
-    let refresh = Refresh { client, key, freshness, version, refresh_id };
+    let (client, key, policy) = (ctx.client.clone(), ctx.key.to_vec(), *ctx.policy);
+    let refresh = Refresh { client, key, policy, version, refresh_id };
     tokio::spawn(async move { refresh.run(due, loader).await });
 }
 
@@ -80,7 +80,7 @@ impl Refresh {
         let loaded = loader().await.map_err(drop);
         if let Ok(found) = &loaded {
             operation.client().note(Outcome::Loaded, Counts::default());
-            lease.with_client(operation.client().clone()).fill(found, &self.freshness).await;
+            lease.with_client(operation.client().clone()).fill(found, &self.policy).await;
         }
         operation.into_guard().end_with(observe::loaded, loaded).is_ok()
     }
@@ -88,7 +88,7 @@ impl Refresh {
     /// Waits for the client that won the refresh and takes over if it died: the server does not assign
     /// the refresh again.
     async fn watch(&self) -> Result<Option<Lease>, Error> {
-        sleep(self.freshness.lease.mul_f64(1.0 + fastrand::f64() / 4.0)).await;
+        sleep(self.policy.lease.mul_f64(1.0 + fastrand::f64() / 4.0)).await;
         match self.client.single_flight().activate_refresh(&self.key, self.refresh_id) {
             true => Lease::take_over_lost(self.ctx(), self.version.clone()).await,
             false => Ok(None),
@@ -96,7 +96,7 @@ impl Refresh {
     }
 
     fn ctx(&self) -> FetchContext<'_> {
-        FetchContext { client: &self.client, key: &self.key, freshness: &self.freshness }
+        FetchContext { client: &self.client, key: &self.key, policy: &self.policy }
     }
 }
 

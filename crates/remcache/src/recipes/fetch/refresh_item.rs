@@ -70,7 +70,7 @@ pub(crate) fn key_of(client: &Client, key: &[u8]) -> Vec<u8> {
 /// Returns the part of a key that determines its server.
 pub(crate) fn route(client: &Client, key: &[u8]) -> Vec<u8> {
     let key = [&client.config().namespace, key].concat();
-    client.cluster().placed(&key).to_vec()
+    client.cluster().routing_key_of(&key).to_vec()
 }
 
 const SUFFIX: &[u8] = b"~fetch";
