@@ -16,7 +16,7 @@ use crate::options::{ChildOptions, Options};
 use crate::report::Report;
 use crate::results::{Counts, Figures, IdleRow, ScenarioResult};
 use crate::scenario::{IDLE, Scenario, Verb};
-use crate::server::Servers;
+use crate::server::{ServerWork, Servers};
 
 /// A comparison that is ready to run.
 #[derive(Debug)]
@@ -168,10 +168,9 @@ impl Comparison {
         words.extend(self.child_words(entry, scenario, seconds)?);
         let before = self.servers.work(scenario)?;
         let mut report: Report = run_child(&words)?;
-        let after = self.servers.work(scenario)?;
+        let after = self.check_claim(scenario, before, &report)?;
         let count = (after.count - before.count).max(1);
         report.server_cpu_micros_per_op = (after.cpu_micros - before.cpu_micros) / count as f64;
-        self.check_claim(scenario, before.count, &report)?;
         Ok(report)
     }
 
@@ -188,18 +187,16 @@ impl Comparison {
         Ok(words)
     }
 
-    fn server_count(&self, scenario: &Scenario) -> Result<u64> {
-        self.servers.work(scenario).map(|work| work.count)
-    }
-
     /// Checks a report against the servers' counters, which may lag behind: a client may end before its sets arrive.
-    fn check_claim(&self, scenario: &Scenario, before: u64, report: &Report) -> Result<()> {
+    /// Returns what the servers have done by then.
+    fn check_claim(&self, scenario: &Scenario, before: ServerWork, report: &Report) -> Result<ServerWork> {
         let start = Instant::now();
-        let mut counted = self.server_count(scenario)? - before;
-        while counted < report.claimed && start.elapsed() < MAX_COUNTER_LAG {
+        let mut after = self.servers.work(scenario)?;
+        while after.count - before.count < report.claimed && start.elapsed() < MAX_COUNTER_LAG {
             thread::sleep(Duration::from_millis(20));
-            counted = self.server_count(scenario)? - before;
+            after = self.servers.work(scenario)?;
         }
+        let counted = after.count - before.count;
         ensure!(
             counted >= report.claimed,
             "it reports {} correct results, but the servers count {counted}",
@@ -209,7 +206,7 @@ impl Comparison {
             let lost = self.servers.count_lost_values(scenario)?;
             ensure!(lost == 0, "it left {lost} keys without their value");
         }
-        Ok(())
+        Ok(after)
     }
 }
 
