@@ -8,6 +8,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::connection::shared::Load;
+
 /// Decides whether the I/O loop polls its socket or sleeps.
 #[derive(Debug)]
 pub(crate) struct BusyPoll {
@@ -32,21 +34,12 @@ enum Window {
     Until(Instant),
 }
 
-/// What is left to do after a read.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Load {
-    /// Callers that wait for replies or have not taken them yet.
-    pub(crate) callers: usize,
-    /// Requests that are still unanswered.
-    pub(crate) in_flight: usize,
-}
-
 impl BusyPoll {
     pub(crate) fn new(limit: Duration) -> Self {
         Self { limit, window: Window::Closed, is_crowded: false, misses: 0, skips: 0 }
     }
 
-    /// Records that a read returned replies.
+    /// Records that a read returned replies, and what is left to do.
     #[inline]
     pub(crate) fn on_read(&mut self, load: Load) {
         if self.window != Window::Closed {
@@ -105,7 +98,7 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_micros(100);
 
-    /// How often the socket is read again after a read that returned nothing, if an iteration takes 20 µs.
+    /// Returns how often the socket is read again after a read that returned nothing, if an iteration takes 20 µs.
     fn polls(busy_poll: &mut BusyPoll) -> usize {
         let time = Cell::new(Instant::now());
         let now = || time.replace(time.get() + Duration::from_micros(20));

@@ -99,7 +99,7 @@ impl ServerHandle {
 
     /// Returns the number of unanswered requests, including abandoned ones.
     pub fn in_flight(&self) -> usize {
-        self.server.load().0
+        self.server.load().in_flight
     }
 
     /// Returns the number of failed deletes that will be repeated: see
@@ -116,7 +116,7 @@ impl ServerHandle {
 
     /// Returns the number of callers that wait for a reply.
     pub fn waiting(&self) -> usize {
-        self.server.load().1
+        self.server.load().callers
     }
 
     /// Streams the metadata of the server's items, without their values.

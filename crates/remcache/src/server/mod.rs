@@ -27,7 +27,7 @@ use crate::config::protocol::ProtocolSetting;
 use crate::config::runtime::{check_drivers, shut_down};
 use crate::config::{Config, Overload};
 use crate::connection::handshake::{ProtocolCache, ReconnectState, establish_with_protocol};
-use crate::connection::shared::{ConnectionHandle, Submitted, TaskHandle};
+use crate::connection::shared::{ConnectionHandle, Load, Submitted, TaskHandle};
 use crate::connection::watchdog;
 use crate::error::Error;
 use crate::health::events::{HealthMonitor, ServerEvent};
@@ -279,7 +279,7 @@ impl Server {
 
     /// Returns the server's metrics.
     pub(crate) fn metrics(&self) -> ServerMetrics {
-        let (in_flight, waiting) = self.load();
+        let Load { in_flight, callers: waiting } = self.load();
         let mut metrics = ServerMetrics {
             status: self.status(),
             connections: self.connections.len(),
@@ -306,10 +306,13 @@ impl Server {
         self.connections.iter().map(|connection| connection.with_counters(|counters| counters.connects)).sum()
     }
 
-    /// Returns the number of unanswered requests and of slots in use.
-    pub(crate) fn load(&self) -> (usize, usize) {
+    /// Returns the work in progress of all connections.
+    pub(crate) fn load(&self) -> Load {
         let loads = self.connections.iter().map(|connection| connection.load());
-        loads.fold((0, 0), |sum, load| (sum.0 + load.0, sum.1 + load.1))
+        loads.fold(Load::default(), |sum, load| Load {
+            in_flight: sum.in_flight + load.in_flight,
+            callers: sum.callers + load.callers,
+        })
     }
 
     /// Closes all connections to new requests; those in flight still complete.

@@ -61,6 +61,15 @@ pub(crate) struct ConnectionHandle {
     ended: Notify,
 }
 
+/// The work in progress of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Load {
+    /// Requests that are unanswered, including abandoned ones.
+    pub(crate) in_flight: usize,
+    /// Callers that wait for replies or have not taken them yet: the slots in use.
+    pub(crate) callers: usize,
+}
+
 /// The state that the lock guards.
 #[derive(Debug)]
 pub(crate) struct Inner {
@@ -268,14 +277,18 @@ impl ConnectionHandle {
         self.lock().counters.errors.overloaded += count as u64;
     }
 
-    /// Returns the number of unanswered requests, and of slots in use.
-    pub(crate) fn load(&self) -> (usize, usize) {
-        let state = self.lock();
-        (state.connection.in_flight(), state.slots.len())
+    /// Returns the work in progress.
+    pub(crate) fn load(&self) -> Load {
+        self.lock().load()
     }
 }
 
 impl Inner {
+    #[inline]
+    fn load(&self) -> Load {
+        Load { in_flight: self.connection.in_flight(), callers: self.slots.len() }
+    }
+
     /// Returns whether a task of the connection has ended since `epoch` began. A connection that was lost just before
     /// its task ended looks the same.
     #[inline]

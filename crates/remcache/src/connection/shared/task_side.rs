@@ -9,8 +9,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::lifecycle::{MAX_STALL, TaskState};
-use super::{ConnectionHandle, ConnectionState, Inner};
-use crate::connection::busy_poll::Load;
+use super::{ConnectionHandle, ConnectionState, Inner, Load};
 use crate::connection::handshake::Negotiated;
 use crate::connection::sync::MutexGuard;
 use crate::connection_failure::Failure;
@@ -253,8 +252,8 @@ impl TaskHandle {
         state.connection.handle_received(now.into_std());
         let before = state.connection.in_flight();
         let outcome = state.deliver_replies(input, now, wakers);
-        let in_flight = state.connection.in_flight();
-        let freed = before.saturating_sub(in_flight);
+        let load = state.load();
+        let freed = before.saturating_sub(load.in_flight);
         if freed > 0 {
             state.replied = true;
             state.watchdog_timeouts = None;
@@ -265,7 +264,6 @@ impl TaskHandle {
             }
         }
         state.counters.errors.protocol += u64::from(outcome.is_err());
-        let load = Load { callers: state.slots.len(), in_flight };
         self.shared.notify_queue(&mut state, now, wakers);
         outcome.map(|()| load)
     }

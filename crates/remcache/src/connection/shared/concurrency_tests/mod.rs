@@ -15,7 +15,7 @@ use std::task::Waker;
 
 use shuttle::rand::{RngCore, thread_rng};
 
-use super::{ConnectionHandle, HealthMonitor, TaskHandle};
+use super::{ConnectionHandle, HealthMonitor, Load, TaskHandle};
 use crate::config::Config;
 use crate::config::protocol::ProtocolSetting;
 use crate::health::events;
@@ -111,7 +111,7 @@ fn play() {
         scene.end_stalls();
         scene.connection.close();
         scene.connection.wait_for_task().await;
-        assert_eq!(scene.connection.load(), (0, 0), "requests in flight and slots");
+        assert_eq!(scene.connection.load(), Load { in_flight: 0, callers: 0 }, "requests in flight and slots");
         assert!(scene.connection.lock().queue.is_empty(), "callers that wait for capacity");
         let asked = scene.asked.lock().expect("the lock is not poisoned").clone();
         let not_sent = scene.not_sent.lock().expect("the lock is not poisoned").clone();
