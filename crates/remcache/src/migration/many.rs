@@ -168,7 +168,7 @@ async fn fetch(client: &Client, keys: &[&[u8]]) -> Results<Option<Item>> {
     client.get_many(keys.iter().copied()).with_sentinels().await.into_iter().map(|(_, result)| result).collect()
 }
 
-/// Indices of the results that match.
+/// Returns the indices of the results that match.
 fn indices<T>(results: &[Result<T, Error>], matches: impl Fn(usize, &Result<T, Error>) -> bool) -> Vec<usize> {
     let indices = results.iter().enumerate().filter(|(index, result)| matches(*index, result));
     indices.map(|(index, _)| index).collect()

@@ -86,19 +86,19 @@ names! {
     Take = "take": read;
     AppendOrCreate = "append_or_create";
     IncrementOrCreate = "increment_or_create";
-    /// With the time waited for another holder.
+    /// Includes the time waited for another holder.
     Lock = "lock";
-    /// Of a lock.
+    /// The renewal of a lock.
     Renew = "renew";
-    /// Also the drop of a lock.
+    /// The release of a lock, also by dropping it.
     Unlock = "unlock";
-    /// Of a limiter.
+    /// A request to a limiter.
     Acquire = "acquire";
-    /// Of one server or of all.
+    /// On one server or on all.
     Flush = "flush";
-    /// Of one server or of all.
+    /// On one server or on all.
     Version = "version";
-    /// Of one server or of all.
+    /// On one server or on all.
     Noop = "noop";
     Stats = "stats";
     Metadump = "metadump";

@@ -185,7 +185,7 @@ struct Batch<'a> {
     has_waited: bool,
     /// For a key that was given more than once, the index of the first.
     first: Vec<usize>,
-    /// Places of the keys without a result.
+    /// Indices of the keys without a result.
     pending: Vec<usize>,
     deadline: Instant,
     pause: Duration,
