@@ -94,4 +94,41 @@ mod tests {
         assert_eq!(queue.front(), Some(&b"next"[..]));
         assert!(queue.bytes.capacity() < 4 * MIN_MOVED, "{}", queue.bytes.capacity());
     }
+
+    #[test]
+    fn the_memory_of_a_long_queue_is_reused() {
+        let mut queue = KeyQueue::default();
+        (0..3 * MIN_MOVED).for_each(|_| queue.push(b"key"));
+        for _ in 0..100_000 {
+            queue.push(b"key");
+            queue.pop();
+        }
+        assert!(queue.bytes.capacity() < 64 * MIN_MOVED, "{}", queue.bytes.capacity());
+    }
+
+    /// Moving the rest for each removed key would cost time proportional to the square of the queue's length.
+    #[test]
+    fn the_rest_is_moved_only_after_many_bytes_and_half_of_all_were_removed() {
+        for (keys, most_moves) in [(100, 0), (3 * MIN_MOVED, 4)] {
+            let mut queue = KeyQueue::default();
+            (0..keys).for_each(|_| queue.push(b"key"));
+            let mut moves = 0;
+            for _ in 1..keys {
+                queue.pop();
+                moves += usize::from(queue.start == 0);
+            }
+            assert!(moves <= most_moves, "{moves} moves of {keys} keys");
+        }
+    }
+
+    #[test]
+    fn memory_of_removed_keys_is_released() {
+        let mut queue = KeyQueue::default();
+        (0..1000).for_each(|_| queue.push(b"key"));
+        (0..999).for_each(|_| queue.pop());
+        queue.pop();
+        assert!(queue.bytes.capacity() >= 4000);
+        queue.shrink(16);
+        assert_eq!(queue.bytes.capacity(), 16);
+    }
 }

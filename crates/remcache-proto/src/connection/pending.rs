@@ -317,6 +317,12 @@ impl InFlight {
         self.entries.get_mut(index)
     }
 
+    /// Returns the number of entries that the allocated memory has space for.
+    #[cfg(test)]
+    pub(crate) fn capacity(&self) -> usize {
+        self.entries.capacity()
+    }
+
     /// Releases memory beyond what `keep` entries need.
     pub(crate) fn shrink(&mut self, keep: usize) {
         self.entries.shrink_to(keep);

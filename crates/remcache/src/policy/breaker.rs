@@ -20,7 +20,7 @@ impl TimeoutStreak {
     #[inline]
     pub(crate) fn reset(&self) {
         // Nearly always there are no timeouts, and a read does not contend for the cache line.
-        if self.timeouts() > 0 {
+        if self.timeouts() != 0 {
             self.0.store(0, Ordering::Relaxed);
         }
     }
@@ -197,6 +197,12 @@ mod tests {
         check_connections("t0 r1 t0 r2 t0!");
         check_connections("t0 r1 t0 r2 t2 r0 t0");
         check_connections("t0 t1 r2 t0 t1");
+    }
+
+    #[test]
+    fn a_new_connection_does_not_count_the_timeouts_of_the_previous_one() {
+        check_connections("t0 r1 t0 t0!");
+        check_connections("t0 r1 t0 c0 t0");
     }
 
     #[test]

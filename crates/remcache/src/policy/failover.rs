@@ -110,6 +110,7 @@ mod tests {
             (Ttl::After(Duration::MAX), Ttl::After(cap)),
             (Ttl::After(Duration::ZERO), Ttl::After(Duration::ZERO)),
             (Ttl::At(now + seconds(3)), Ttl::At(now + seconds(3))),
+            (Ttl::At(now + cap), Ttl::At(now + cap)),
             (Ttl::At(now + seconds(3_000)), Ttl::After(cap)),
             (Ttl::At(now - seconds(3)), Ttl::At(now - seconds(3))),
             (Ttl::Expired, Ttl::Expired),

@@ -146,6 +146,8 @@ mod tests {
             (Step::Replica, &delete, NoError, Disconnected(NotSent), true),
             (Step::Fallback, &delete, NoError, Disconnected(NotSent), false),
             (Step::Fallback, &delete, KeyNotFound, NoError, true),
+            (Step::Fallback, &delete, KeyNotFound, KeyNotFound, false),
+            (Step::Fallback, &delete, Disconnected(MaybeSent), NoError, false),
             (Step::DeleteOthers, &get, KeyNotFound, NoError, false),
         ] {
             assert_eq!(

@@ -175,6 +175,20 @@ mod tests {
     }
 
     #[test]
+    fn only_some_operations_set_a_ttl() {
+        for (request, expected) in [
+            (Request::set("k", "v"), true),
+            (Request::increment("k", 1), true),
+            (Request::get_and_touch("k", Ttl::Never), true),
+            (Request::get("k"), false),
+            (Request::append("k", "v"), false),
+            (Request::flush(), false),
+        ] {
+            assert_eq!(has_ttl(&request), expected, "{request:?}");
+        }
+    }
+
+    #[test]
     fn a_condition_holds_at_one_server() {
         assert_eq!(replica_policy(&Request::set("k", "v")), ReplicaPolicy::WriteAll);
         assert_eq!(replica_policy(&Request::set("k", "v").cas(1)), ReplicaPolicy::WriteFirst);

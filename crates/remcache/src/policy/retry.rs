@@ -145,6 +145,14 @@ mod tests {
     use crate::proto::Delivery;
 
     #[test]
+    fn each_setting_is_kept() {
+        let timeout = Duration::from_millis(100);
+        let retries = Retries::up_to(3).attempt_timeout(timeout).retry_sets().retry_deletes().budget(7);
+        let expected = Retries { attempts: 3, attempt_timeout: Some(timeout), sets: true, deletes: true, budget: 7 };
+        assert_eq!(retries, expected);
+    }
+
+    #[test]
     fn a_full_bucket_pays_for_a_hundred_retries_or_fifty_after_timeouts() {
         for (kind, expected) in [(FailureKind::Lost, 100), (FailureKind::TimedOut, 50)] {
             let mut budget = Budget::new(BUDGET);

@@ -87,6 +87,41 @@ fn a_closed_connection_uses_gets_again() {
     assert_eq!(harness.sent(), "gets b\r\n");
 }
 
+#[test]
+fn a_close_answers_a_quit_that_was_sent_on_the_meta_and_text_protocols() {
+    let lost = Status::Disconnected;
+    for (protocol, expected) in [
+        (Protocol::Meta, Status::NoError),
+        (Protocol::Text, Status::NoError),
+        (Protocol::Binary, lost(Delivery::MaybeSent)),
+    ] {
+        for is_sent in [true, false] {
+            let mut harness = harness(protocol, 1);
+            harness.submit(&Request::quit(), 1).unwrap();
+            if is_sent {
+                harness.sent();
+            }
+            harness.connection.close(&Bytes::from_static(b"gone"), harness.at(0));
+            let expected = if is_sent { expected } else { lost(Delivery::NotSent) };
+            assert_eq!(harness.events(), Ok(vec![(1, expected)]), "{protocol}, sent: {is_sent}");
+        }
+    }
+}
+
+#[test]
+fn an_idle_connection_releases_memory() {
+    let mut harness = harness(Protocol::Text, 1);
+    for tag in 0..1000 {
+        harness.submit(&Request::get("k"), tag).unwrap();
+    }
+    harness.sent();
+    harness.connection.shrink();
+    assert!(harness.connection.in_flight.capacity() >= 1000, "requests are in flight");
+    harness.answer(&"END\r\n".repeat(1000)).unwrap();
+    harness.connection.shrink();
+    assert!(harness.connection.in_flight.capacity() < 100, "{}", harness.connection.in_flight.capacity());
+}
+
 // ---- Abandoned requests ----
 
 #[test]
@@ -207,7 +242,21 @@ fn an_extended_deadline_is_never_earlier_than_the_original_one() {
     }
 }
 
-// ---- Hits of a multiget ----
+// ---- Results of a multiget ----
+
+#[test]
+fn all_misses_of_a_multiget_have_the_same_text() {
+    let mut harness = harness(Protocol::Text, 100);
+    for (tag, key) in [(1, "a"), (2, "b")] {
+        harness.submit(&Request::get(key), tag).unwrap();
+    }
+    harness.sent();
+    harness.input.extend(b"END\r\n");
+    for tag in [1, 2] {
+        let event = harness.connection.poll_event(&mut harness.input).unwrap().unwrap();
+        assert_eq!((event.tag, &event.reply.value[..]), (Tag(tag), &b"Not found"[..]));
+    }
+}
 
 #[test]
 fn results_of_a_multiget_follow_the_quiet_requests_before_it() {
@@ -253,4 +302,32 @@ fn a_value_above_the_limit_is_not_copied() {
     input.extend(b"VALUE a 0 4 7\r\nlong\r\nEND\r\n");
     let error = connection.poll_event(&mut input).unwrap_err();
     assert_eq!(error, ProtocolError::TooLarge { announced: 4, limit: 3 });
+}
+
+// ---- Settings ----
+
+#[test]
+fn the_configured_server_version_decides_which_options_are_supported() {
+    let start = std::time::Instant::now();
+    let deadline = Deadline { at: start + Duration::from_secs(1), extend_by: Duration::ZERO };
+    let request = Request::set("k", "v").meta(MetaOptions::new().new_cas(5));
+    for (version, is_supported) in [("1.6.26", false), ("1.6.27", true)] {
+        let version = ServerVersion::parse(version);
+        let mut connection = Connection::with_protocol(Protocol::Meta, version, Limits::default(), 7, start);
+        let submitted = connection.submit(&request, Some(Tag(1)), deadline, start);
+        assert_eq!(submitted.is_ok(), is_supported, "{version:?}");
+    }
+}
+
+#[test]
+fn a_write_contains_requests_that_end_exactly_at_its_limit() {
+    let mut harness = harness(Protocol::Text, 1);
+    for tag in 0..2 {
+        harness.submit(&Request::get("k"), tag).unwrap();
+    }
+    harness.connection.take_output(&mut Output::new());
+    let length = "gets k\r\n".len();
+    for (limit, expected) in [(2 * length - 1, length), (2 * length, 2 * length), (2 * length + 1, 2 * length)] {
+        assert_eq!(harness.connection.whole_requests_len(limit), expected, "limit {limit}");
+    }
 }

@@ -85,6 +85,17 @@ fn a_disabled_flush_is_distinguished_from_an_unauthenticated_one() {
     assert!(!harness.connection.is_auth_required());
 }
 
+#[test]
+fn a_refused_password_does_not_count_as_missing_authentication() {
+    for request in [Request::sasl_auth("PLAIN", "secret"), Request::sasl_step("PLAIN", "secret")] {
+        let mut harness = Harness::new(Limits::default(), 7);
+        harness.submit(&request, 1, 0).unwrap();
+        let opcode = harness.sent()[0].header.opcode;
+        assert_eq!(harness.answer(7, opcode, Status::AuthError).unwrap(), [(1, Status::AuthError)]);
+        assert!(!harness.connection.is_auth_required());
+    }
+}
+
 /// Submits gets (q = quiet, n = non-quiet), replies to the n-th, and compares the results (- = completed without a
 /// reply, ! = answered).
 #[track_caller]
