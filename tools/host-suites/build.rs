@@ -11,12 +11,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let packages = packages()?;
 
-    // A file of tests, which a module with this path includes.
-    let common = source(&packages, "tower-sessions")?.join("tests/common/mod.rs");
+    // The tests are a file that a module includes by its path.
+    let common = source_directory(&packages, "tower-sessions")?.join("tests/common/mod.rs");
     fs::write(out.join("tower_sessions.rs"), format!("#[path = {common:?}]\n#[macro_use]\nmod common;\n"))?;
 
-    // A module of tests at the end of the crate.
-    let lib = fs::read_to_string(source(&packages, "actix-session")?.join("src/lib.rs"))?;
+    // The tests are a module at the end of the crate.
+    let lib = fs::read_to_string(source_directory(&packages, "actix-session")?.join("src/lib.rs"))?;
     let module = lib.find("pub mod test_helpers {").ok_or("actix-session has no module test_helpers any more")?;
     fs::write(out.join("actix_session.rs"), &lib[module..])?;
 
@@ -30,13 +30,13 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// Writes the tests of http-cache that use a manager, and all of http-cache-tower. The manager is
 /// `crate::CACacheManager`.
 fn write_http_cache(packages: &[Value], out: &Path) -> Result<(), Box<dyn Error>> {
-    let tests = fs::read_to_string(source(packages, "http-cache")?.join("src/test.rs"))?;
+    let tests = fs::read_to_string(source_directory(packages, "http-cache")?.join("src/test.rs"))?;
     let modules =
         ["interface_tests", "metadata_provider_tests"].map(|name| item(&tests, &format!("mod {name} {{"), "\n}\n"));
     let modules = modules.into_iter().collect::<Result<Vec<_>, _>>()?;
     fs::write(out.join("http_cache.rs"), modules.concat())?;
 
-    let tests = fs::read_to_string(source(packages, "http-cache-tower")?.join("src/test.rs"))?;
+    let tests = fs::read_to_string(source_directory(packages, "http-cache-tower")?.join("src/test.rs"))?;
     let tests = item(&tests, "mod tests {", "\n}\n")?;
     fs::write(out.join("http_cache_tower.rs"), tests.replace("use http_cache::{", "use crate::{"))?;
     Ok(())
@@ -53,7 +53,7 @@ fn write_cached(packages: &[Value], out: &Path) -> Result<(), Box<dyn Error>> {
         "async_cache_remove_entry_valid_returns_key_and_value",
         "async_cache_remove_entry_corrupt_default_mode_returns_ok_none",
     ];
-    let store = fs::read_to_string(source(packages, "cached")?.join("src/stores/redis.rs"))?;
+    let store = fs::read_to_string(source_directory(packages, "cached")?.join("src/stores/redis.rs"))?;
     let mut tests = String::new();
     for name in TESTS {
         tests += "#[tokio::test]\n";
@@ -86,7 +86,7 @@ fn packages() -> Result<Vec<Value>, Box<dyn Error>> {
 }
 
 /// Returns the directory of the newest version of a package.
-fn source(packages: &[Value], name: &str) -> Result<PathBuf, Box<dyn Error>> {
+fn source_directory(packages: &[Value], name: &str) -> Result<PathBuf, Box<dyn Error>> {
     let manifests = packages.iter().filter(|package| package["name"] == name);
     let manifest = manifests.filter_map(|package| package["manifest_path"].as_str()).max();
     let manifest = manifest.ok_or_else(|| format!("{name} is not a dependency"))?;

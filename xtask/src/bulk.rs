@@ -19,7 +19,7 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     crate::build_tool()?;
     let (full, empty) = (Server::start()?, Server::start()?);
     full.fill(items)?;
-    println!("{items} items with values of {VALUE} bytes, medians of {ROUNDS} rounds, the tool on one core");
+    println!("{items} items with values of {VALUE_LENGTH} bytes, medians of {ROUNDS} rounds, the tool on one core");
     let file = root().join("target").join("bulk.ndjson");
     let rows = measure(&full, &empty, &file);
     // The file may not exist if a command failed before it was written.
@@ -43,8 +43,8 @@ fn measure(full: &Server, empty: &Server, file: &Path) -> Result<Vec<Row>, Failu
         ("load FILE", vec!["load", &file, "-s", &to]),
         ("copy", vec!["copy", "--from", &from, "--to", &to]),
     ];
-    let raw = rounds(|| full.list().map(|time| (time, 0)))?;
-    let mut rows = vec![Row { name: "metadump", time: raw.0, memory: raw.1 }];
+    let listing = rounds(|| full.list().map(|time| (time, 0)))?;
+    let mut rows = vec![Row { name: "metadump", time: listing.0, memory: listing.1 }];
     for (name, args) in commands {
         let (time, memory) = rounds(|| {
             empty.flush()?;
@@ -68,14 +68,14 @@ fn run_tool(args: &[&str]) -> Result<(Duration, u64), Failure> {
     let tool = root().join(crate::TOOL);
     let mut command = Command::new("taskset");
     command.args(["-c", "0"]).arg(tool).args(args).args(["-q", "--timeout", "30s"]).stdout(Stdio::null());
-    let begun = Instant::now();
+    let start = Instant::now();
     let mut child = command.spawn().map_err(|error| format!("taskset: {error}"))?;
     let status = PathBuf::from(format!("/proc/{}/status", child.id()));
     let mut memory = 0;
     loop {
         memory = memory.max(peak_memory(&status));
         match child.try_wait().map_err(|error| error.to_string())? {
-            Some(exit) if exit.success() => return Ok((begun.elapsed(), memory)),
+            Some(exit) if exit.success() => return Ok((start.elapsed(), memory)),
             Some(exit) => return Err(format!("remcache {}: {exit}", args.join(" "))),
             None => thread::sleep(Duration::from_millis(2)),
         }
@@ -115,7 +115,7 @@ const TARGETS: &[(&str, &str)] = &[
 
 const USAGE: &str = "cargo xtask bulk [ITEMS]";
 const ITEMS: u64 = 1_000_000;
-const VALUE: usize = 100;
+const VALUE_LENGTH: usize = 100;
 const ROUNDS: usize = 3;
 
 /// A memcached server, stopped when this is dropped.
@@ -136,9 +136,9 @@ impl Server {
             .spawn()
             .map_err(|error| format!("memcached: {error}; install it with: apt-get install -y memcached"))?;
         let server = Self { child, port };
-        let begun = Instant::now();
+        let start = Instant::now();
         while server.connect().is_err() {
-            if begun.elapsed() > Duration::from_secs(20) {
+            if start.elapsed() > Duration::from_secs(20) {
                 return Err(format!("memcached did not accept connections on port {port} within 20 s"));
             }
             thread::sleep(Duration::from_millis(5));
@@ -157,9 +157,10 @@ impl Server {
     fn fill(&self, items: u64) -> Result<(), Failure> {
         let stream = self.connect()?;
         let mut out = BufWriter::with_capacity(1 << 16, &stream);
-        let value = "x".repeat(VALUE);
+        let value = "x".repeat(VALUE_LENGTH);
         for number in 0..items {
-            write!(out, "set key:{number:08} 0 0 {VALUE} noreply\r\n{value}\r\n").map_err(|error| error.to_string())?;
+            write!(out, "set key:{number:08} 0 0 {VALUE_LENGTH} noreply\r\n{value}\r\n")
+                .map_err(|error| error.to_string())?;
         }
         out.write_all(b"version\r\n").and_then(|()| out.flush()).map_err(|error| error.to_string())?;
         (&stream).read(&mut [0; 100]).map(drop).map_err(|error| error.to_string())
@@ -174,18 +175,18 @@ impl Server {
     /// Returns the time that the server takes to list its items.
     fn list(&self) -> Result<Duration, Failure> {
         let mut stream = self.connect()?;
-        let begun = Instant::now();
+        let start = Instant::now();
         stream.write_all(b"lru_crawler metadump hash\r\n").map_err(|error| error.to_string())?;
-        let (mut part, mut end) = (vec![0; 1 << 20], Vec::new());
+        let (mut buffer, mut end) = (vec![0; 1 << 20], Vec::new());
         while !end.ends_with(b"END\r\n") {
-            let length = stream.read(&mut part).map_err(|error| error.to_string())?;
+            let length = stream.read(&mut buffer).map_err(|error| error.to_string())?;
             if length == 0 {
                 return Err("the server closed the connection before the end of the list".to_owned());
             }
-            end.extend_from_slice(&part[length.saturating_sub(5)..length]);
+            end.extend_from_slice(&buffer[length.saturating_sub(5)..length]);
             end.drain(..end.len().saturating_sub(5));
         }
-        Ok(begun.elapsed())
+        Ok(start.elapsed())
     }
 }
 

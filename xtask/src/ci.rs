@@ -55,7 +55,7 @@ fn lints_and_checks() -> Vec<Step> {
         Step::check("portability", "cargo xtask check-unix-only", unix_only::check),
         lints(),
         lints_without_defaults(),
-        small_tool(),
+        tool_with_default_features(),
         Step::cargo("protocol layer alone", ["check", "-p", "remcache-proto"]),
         Step::check("dependencies of crates without I/O", "cargo xtask check-proto-deps", proto_deps::check),
         fuzz_targets(),
@@ -76,7 +76,7 @@ fn lints_without_defaults() -> Step {
 }
 
 /// Checks that the tool compiles with its default features, as the README builds it: the lints enable all.
-fn small_tool() -> Step {
+fn tool_with_default_features() -> Step {
     Step::cargo("the tool with its default features", ["check", "-p", "remcache-cli"])
 }
 
@@ -87,7 +87,7 @@ fn fuzz_targets() -> Step {
 
 /// Checks that the lock file of the workspace that only `cargo xtask sccache` builds has the dependencies of the library.
 fn lock_file_of_sccache() -> Step {
-    let args = ["update", "--quiet", "--workspace", "--locked", "--manifest-path", crate::SCCACHE];
+    let args = ["update", "--quiet", "--workspace", "--locked", "--manifest-path", crate::SCCACHE_MANIFEST];
     Step::cargo("lock file of sccache", args)
 }
 

@@ -200,7 +200,7 @@ impl Layers {
         let depth = |entry: &str| entry.split("::").count();
         let contains = |entry: &str| depth(entry) <= path.len() && entry.split("::").eq(&path[..depth(entry)]);
         let entries = self.modules.iter().enumerate().filter(|(_, entry)| contains(entry));
-        entries.max_by_key(|(_, entry)| depth(entry)).map(|(place, _)| place)
+        entries.max_by_key(|(_, entry)| depth(entry)).map(|(index, _)| index)
     }
 }
 

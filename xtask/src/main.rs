@@ -213,7 +213,7 @@ fn soak(args: Vec<String>) -> Result<(), Failure> {
 
 fn sccache(args: Vec<String>) -> Result<(), Failure> {
     tools::ensure(&[Need::Tests])?;
-    let cargo = ["test", "--locked", "--manifest-path", SCCACHE, "--target-dir", "target/sccache"];
+    let cargo = ["test", "--locked", "--manifest-path", SCCACHE_MANIFEST, "--target-dir", "target/sccache"];
     Step::cargo("sccache", cargo).args(args).run()
 }
 
@@ -267,7 +267,7 @@ fn build_tool() -> Result<(), Failure> {
 }
 
 /// The manifest of sccache with the adapter to OpenDAL, which is a separate workspace.
-const SCCACHE: &str = "tools/host-suites/sccache/Cargo.toml";
+const SCCACHE_MANIFEST: &str = "tools/host-suites/sccache/Cargo.toml";
 
 /// The command-line tool, relative to the root of the workspace.
 const TOOL: &str = "target/dist/remcache";

@@ -25,6 +25,7 @@ impl Step {
         step.args(args)
     }
 
+    /// Creates a step that runs a program in the root of the workspace.
     pub(crate) fn program(name: impl Into<String>, program: &str) -> Self {
         let work = Work::Program { words: vec![program.to_owned()], env: Vec::new() };
         let name = name.into();
@@ -70,7 +71,7 @@ impl Step {
     }
 
     fn run_timed(&self, work: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
-        let (name, line) = (&self.name, self.line());
+        let (name, line) = (&self.name, self.command_line());
         println!("== {name}: {line}");
         let start = Instant::now();
         let result = work();
@@ -89,11 +90,11 @@ impl Step {
     }
 
     /// Returns the command line that runs this step alone.
-    pub(crate) fn line(&self) -> String {
+    pub(crate) fn command_line(&self) -> String {
         match &self.work {
             Work::Program { words, env } => {
-                let env = env.iter().map(|(name, value)| format!("{name}={}", quoted(value)));
-                let words = words.iter().map(|word| quoted(word));
+                let env = env.iter().map(|(name, value)| format!("{name}={}", shell_quoted(value)));
+                let words = words.iter().map(|word| shell_quoted(word));
                 env.chain(words).collect::<Vec<_>>().join(" ")
             }
             Work::Check { repeat, .. } => (*repeat).to_owned(),
@@ -106,8 +107,8 @@ pub(crate) fn output_of(words: &[&str]) -> Result<String, Failure> {
     let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
     let output = command(&words).output().map_err(|error| format!("{}: {error}", words[0]))?;
     if !output.status.success() {
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("{}: {complaint}", words.join(" ")));
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("{}: {stderr}", words.join(" ")));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -148,17 +149,17 @@ fn command(words: &[String]) -> Command {
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]).current_dir(root());
     if is_ci() {
-        command.envs(PLAIN_OUTPUT.iter().copied());
+        command.envs(LOG_OUTPUT.iter().copied());
     }
     command
 }
 
-/// Returns whether the output goes to a log, without colours and progress bars.
+/// Returns whether this is a CI run, whose output is a log.
 fn is_ci() -> bool {
     std::env::var("CI").is_ok_and(|value| value != "false" && !value.is_empty())
 }
 
-fn quoted(word: &str) -> String {
+fn shell_quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,+@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         return word.to_owned();
@@ -166,7 +167,8 @@ fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-const PLAIN_OUTPUT: &[(&str, &str)] =
+/// Environment variables that turn off colours and progress bars.
+const LOG_OUTPUT: &[(&str, &str)] =
     &[("CARGO_TERM_COLOR", "never"), ("CARGO_TERM_PROGRESS_WHEN", "never"), ("NO_COLOR", "1")];
 
 #[cfg(test)]
@@ -177,7 +179,7 @@ mod tests {
     fn the_line_is_quoted_for_a_shell() {
         let step = Step::cargo("docs", ["doc", "--", "it's"]).env("RUSTDOCFLAGS", "-D warnings");
         let line = r"RUSTDOCFLAGS='-D warnings' cargo doc -- 'it'\''s'";
-        assert_eq!(step.line(), line);
+        assert_eq!(step.command_line(), line);
     }
 
     #[test]

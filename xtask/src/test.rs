@@ -89,14 +89,14 @@ mod tests {
 
     #[test]
     fn a_package_can_be_selected() {
-        let line = |args: &[&str]| selected(args.iter().map(|&arg| arg.to_owned()).collect()).line();
+        let line = |args: &[&str]| selected(args.iter().map(|&arg| arg.to_owned()).collect()).command_line();
         assert_eq!(line(&["-p", "remcache"]), "cargo test --all-features --no-fail-fast -p remcache");
         assert_eq!(line(&["cancel"]), "cargo test --workspace --all-features --no-fail-fast cancel");
     }
 
     #[test]
     fn the_tests_of_the_documentation_are_run_with_and_without_nextest() {
-        let lines = |has_nextest| steps(has_nextest).iter().map(Step::line).collect::<Vec<_>>();
+        let lines = |has_nextest| steps(has_nextest).iter().map(Step::command_line).collect::<Vec<_>>();
         assert_eq!(lines(false)[0], "cargo test --workspace --all-features --no-fail-fast");
         assert!(lines(true).iter().any(|line| line.starts_with("cargo test --doc --workspace")), "{:?}", lines(true));
     }

@@ -54,20 +54,20 @@ pub(crate) struct Tool {
     name: &'static str,
     need: Need,
     reason: &'static str,
-    look_for: LookFor,
+    location: Location,
     packages: Packages,
 }
 
 impl Tool {
     /// Returns its path, or `None` if it is missing.
     fn path(&self) -> Option<PathBuf> {
-        let candidates: Vec<PathBuf> = match self.look_for {
-            LookFor::Program(name) => program_dirs().map(|dir| dir.join(name)).collect(),
-            LookFor::Module(words) => {
+        let candidates: Vec<PathBuf> = match self.location {
+            Location::Program(name) => program_dirs().map(|dir| dir.join(name)).collect(),
+            Location::Module(words) => {
                 let works = std::process::Command::new(words[0]).args(&words[1..]).stderr(Stdio::null()).status();
                 return works.is_ok_and(|status| status.success()).then(|| PathBuf::from(words[0]));
             }
-            LookFor::File(name, dirs) => dirs
+            Location::File(name, dirs) => dirs
                 .iter()
                 .map(|dir| dir.replace("{arch}", std::env::consts::ARCH))
                 .map(|dir| PathBuf::from(dir).join(name))
@@ -77,8 +77,9 @@ impl Tool {
     }
 }
 
+/// Where a tool is searched for.
 #[derive(Debug)]
-enum LookFor {
+enum Location {
     /// A program in the search path.
     Program(&'static str),
     /// A module of an interpreter, loaded by this command line.
@@ -119,35 +120,35 @@ const TOOLS: &[Tool] = &[
         name: "cargo fmt",
         need: Need::Checks,
         reason: "checks the format of the source code",
-        look_for: LookFor::Program("cargo-fmt"),
+        location: Location::Program("cargo-fmt"),
         packages: RUSTUP,
     },
     Tool {
         name: "cargo clippy",
         need: Need::Checks,
         reason: "checks the lints",
-        look_for: LookFor::Program("cargo-clippy"),
+        location: Location::Program("cargo-clippy"),
         packages: RUSTUP,
     },
     Tool {
         name: "memcached",
         need: Need::Tests,
         reason: "the client is tested against the real server",
-        look_for: LookFor::Program("memcached"),
+        location: Location::Program("memcached"),
         packages: Packages { debian: "memcached", fedora: "memcached", arch: "memcached", homebrew: "memcached" },
     },
     Tool {
         name: "redis-server",
         need: Need::Tests,
         reason: "the guide for users of Redis runs both programs",
-        look_for: LookFor::Program("redis-server"),
+        location: Location::Program("redis-server"),
         packages: Packages { debian: "redis-server", fedora: "valkey-compat-redis", arch: "valkey", homebrew: "redis" },
     },
     Tool {
         name: "memccapable",
         need: Need::Tests,
         reason: "libmemcached's server test is run against the embedded server",
-        look_for: LookFor::Program("memccapable"),
+        location: Location::Program("memccapable"),
         packages: Packages {
             debian: "libmemcached-tools",
             fedora: "libmemcached-awesome-tools",
@@ -159,7 +160,7 @@ const TOOLS: &[Tool] = &[
         name: "libmemcached/memcached.h",
         need: Need::Tests,
         reason: "placement and speed are compared with libmemcached",
-        look_for: LookFor::File("libmemcached/memcached.h", INCLUDE),
+        location: Location::File("libmemcached/memcached.h", INCLUDE),
         packages: Packages {
             debian: "libmemcached-dev",
             fedora: "libmemcached-awesome-devel",
@@ -171,21 +172,21 @@ const TOOLS: &[Tool] = &[
         name: "openssl/ssl.h",
         need: Need::Tests,
         reason: "one of the benchmarked clients uses OpenSSL",
-        look_for: LookFor::File("openssl/ssl.h", INCLUDE),
+        location: Location::File("openssl/ssl.h", INCLUDE),
         packages: Packages { debian: "libssl-dev", fedora: "openssl-devel", arch: "openssl", homebrew: "openssl@3" },
     },
     Tool {
         name: "pkg-config",
         need: Need::Tests,
         reason: "finds OpenSSL",
-        look_for: LookFor::Program("pkg-config"),
+        location: Location::Program("pkg-config"),
         packages: Packages { debian: "pkg-config", fedora: "pkgconf", arch: "pkgconf", homebrew: "pkgconf" },
     },
     Tool {
         name: "saslpasswd2",
         need: Need::Tests,
         reason: "creates users for servers with authentication",
-        look_for: LookFor::Program("saslpasswd2"),
+        location: Location::Program("saslpasswd2"),
         packages: Packages { debian: "sasl2-bin", fedora: "cyrus-sasl", arch: "cyrus-sasl", homebrew: "cyrus-sasl" },
     },
     #[cfg(target_os = "linux")]
@@ -193,7 +194,7 @@ const TOOLS: &[Tool] = &[
         name: "libplain.so",
         need: Need::Tests,
         reason: "SASL PLAIN authentication in the server",
-        look_for: LookFor::File("libplain.so", SASL_PLUGINS),
+        location: Location::File("libplain.so", SASL_PLUGINS),
         packages: Packages { debian: "libsasl2-modules", fedora: "cyrus-sasl-plain", arch: "libsasl", homebrew: "" },
     },
     #[cfg(target_os = "linux")]
@@ -201,7 +202,7 @@ const TOOLS: &[Tool] = &[
         name: "libcrammd5.so",
         need: Need::Tests,
         reason: "SASL CRAM-MD5 authentication in the server",
-        look_for: LookFor::File("libcrammd5.so", SASL_PLUGINS),
+        location: Location::File("libcrammd5.so", SASL_PLUGINS),
         packages: Packages { debian: "libsasl2-modules", fedora: "cyrus-sasl-md5", arch: "libsasl", homebrew: "" },
     },
     #[cfg(target_os = "linux")]
@@ -209,7 +210,7 @@ const TOOLS: &[Tool] = &[
         name: "libsasldb.so",
         need: Need::Tests,
         reason: "the server's user database",
-        look_for: LookFor::File("libsasldb.so", SASL_PLUGINS),
+        location: Location::File("libsasldb.so", SASL_PLUGINS),
         packages: Packages { debian: "libsasl2-modules-db", fedora: "cyrus-sasl-lib", arch: "libsasl", homebrew: "" },
     },
     #[cfg(target_os = "linux")]
@@ -217,7 +218,7 @@ const TOOLS: &[Tool] = &[
         name: "pylibmc",
         need: Need::Tests,
         reason: "each of remcache and this client reads what the other stored",
-        look_for: LookFor::Module(&["/usr/bin/python3", "-c", "import pylibmc"]),
+        location: Location::Module(&["/usr/bin/python3", "-c", "import pylibmc"]),
         packages: Packages { debian: "python3-pylibmc", fedora: "python3-pylibmc", arch: "", homebrew: "" },
     },
     #[cfg(target_os = "linux")]
@@ -225,7 +226,7 @@ const TOOLS: &[Tool] = &[
         name: "ruby",
         need: Need::Tests,
         reason: "runs Dalli, whose package does not depend on it",
-        look_for: LookFor::Program("ruby"),
+        location: Location::Program("ruby"),
         packages: Packages { debian: "ruby", fedora: "ruby", arch: "ruby", homebrew: "" },
     },
     #[cfg(target_os = "linux")]
@@ -233,7 +234,7 @@ const TOOLS: &[Tool] = &[
         name: "dalli",
         need: Need::Tests,
         reason: "each of remcache and this client reads what the other stored",
-        look_for: LookFor::Module(&["ruby", "-e", "require 'dalli'"]),
+        location: Location::Module(&["ruby", "-e", "require 'dalli'"]),
         packages: Packages { debian: "ruby-dalli", fedora: "rubygem-dalli", arch: "", homebrew: "" },
     },
     #[cfg(target_os = "linux")]
@@ -241,7 +242,7 @@ const TOOLS: &[Tool] = &[
         name: "nutcracker",
         need: Need::Tests,
         reason: "each of remcache and this proxy reads what the other stored",
-        look_for: LookFor::Program("nutcracker"),
+        location: Location::Program("nutcracker"),
         packages: Packages { debian: "nutcracker", fedora: "", arch: "", homebrew: "" },
     },
     #[cfg(target_os = "linux")]
@@ -249,7 +250,7 @@ const TOOLS: &[Tool] = &[
         name: "nft",
         need: Need::Tests,
         reason: "drops packets in a test's network namespace",
-        look_for: LookFor::Program("nft"),
+        location: Location::Program("nft"),
         packages: Packages { debian: "nftables", fedora: "nftables", arch: "nftables", homebrew: "" },
     },
     #[cfg(target_os = "linux")]
@@ -257,7 +258,7 @@ const TOOLS: &[Tool] = &[
         name: "ip",
         need: Need::Tests,
         reason: "sets up a test's network namespace",
-        look_for: LookFor::Program("ip"),
+        location: Location::Program("ip"),
         packages: Packages { debian: "iproute2", fedora: "iproute", arch: "iproute2", homebrew: "" },
     },
     #[cfg(target_os = "linux")]
@@ -265,14 +266,14 @@ const TOOLS: &[Tool] = &[
         name: "unshare",
         need: Need::Tests,
         reason: "creates a test's network namespace",
-        look_for: LookFor::Program("unshare"),
+        location: Location::Program("unshare"),
         packages: Packages { debian: "util-linux", fedora: "util-linux", arch: "util-linux", homebrew: "" },
     },
     Tool {
         name: "prometheus",
         need: Need::Tests,
         reason: "scrapes metrics, and checks alert rules by promtool",
-        look_for: LookFor::Program("prometheus"),
+        location: Location::Program("prometheus"),
         packages: Packages {
             debian: "prometheus",
             fedora: "golang-github-prometheus",
@@ -284,28 +285,28 @@ const TOOLS: &[Tool] = &[
         name: "zsh",
         need: Need::Tests,
         reason: "loads the tool's completions",
-        look_for: LookFor::Program("zsh"),
+        location: Location::Program("zsh"),
         packages: Packages { debian: "zsh", fedora: "zsh", arch: "zsh", homebrew: "zsh" },
     },
     Tool {
         name: "fish",
         need: Need::Tests,
         reason: "loads the tool's completions",
-        look_for: LookFor::Program("fish"),
+        location: Location::Program("fish"),
         packages: Packages { debian: "fish", fedora: "fish", arch: "fish", homebrew: "fish" },
     },
     Tool {
         name: "jq",
         need: Need::Tests,
         reason: "edits a dump before it is loaded",
-        look_for: LookFor::Program("jq"),
+        location: Location::Program("jq"),
         packages: Packages { debian: "jq", fedora: "jq", arch: "jq", homebrew: "jq" },
     },
     Tool {
         name: "memcaslap",
         need: Need::Bench,
         reason: "the tool's bench is compared with it",
-        look_for: LookFor::Program("memcaslap"),
+        location: Location::Program("memcaslap"),
         packages: Packages {
             debian: "libmemcached-tools",
             fedora: "libmemcached-awesome-tools",
@@ -317,7 +318,7 @@ const TOOLS: &[Tool] = &[
         name: "strace",
         need: Need::Bench,
         reason: "counts system calls",
-        look_for: LookFor::Program("strace"),
+        location: Location::Program("strace"),
         packages: Packages { debian: "strace", fedora: "strace", arch: "strace", homebrew: "" },
     },
 ];
@@ -346,14 +347,14 @@ mod tests {
 
     #[test]
     fn a_tool_is_found_only_if_it_exists() {
-        let look_for = |look_for| Tool { name: "", need: Need::Tests, reason: "", look_for, packages: RUSTUP };
-        assert!(look_for(LookFor::Program("sh")).path().is_some());
-        assert!(look_for(LookFor::Program("no-such-program")).path().is_none());
+        let tool = |location| Tool { name: "", need: Need::Tests, reason: "", location, packages: RUSTUP };
+        assert!(tool(Location::Program("sh")).path().is_some());
+        assert!(tool(Location::Program("no-such-program")).path().is_none());
         let here = &[env!("CARGO_MANIFEST_DIR")];
-        assert!(look_for(LookFor::File("Cargo.toml", here)).path().is_some());
-        assert!(look_for(LookFor::File("nothing", here)).path().is_none());
-        assert!(look_for(LookFor::Module(&["sh", "-c", "true"])).path().is_some());
-        assert!(look_for(LookFor::Module(&["sh", "-c", "false"])).path().is_none());
-        assert!(look_for(LookFor::Module(&["no-such-program"])).path().is_none());
+        assert!(tool(Location::File("Cargo.toml", here)).path().is_some());
+        assert!(tool(Location::File("nothing", here)).path().is_none());
+        assert!(tool(Location::Module(&["sh", "-c", "true"])).path().is_some());
+        assert!(tool(Location::Module(&["sh", "-c", "false"])).path().is_none());
+        assert!(tool(Location::Module(&["no-such-program"])).path().is_none());
     }
 }

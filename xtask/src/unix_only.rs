@@ -44,7 +44,7 @@ fn unconditional(text: &str) -> Vec<(usize, &str)> {
     if lines.iter().any(|line| line.starts_with("#![cfg(") && is_condition(line)) {
         return Vec::new();
     }
-    let is_use = |line: &str| !line.trim_start().starts_with("//") && ONLY_ON_UNIX.iter().any(|name| has(line, name));
+    let is_use = |line: &str| !line.trim_start().starts_with("//") && UNIX_ONLY_APIS.iter().any(|name| has(line, name));
     let uses = lines.iter().enumerate().filter(|(_, line)| is_use(line));
     uses.filter(|(at, _)| !is_conditional(&lines, *at)).map(|(at, line)| (at + 1, line.trim())).collect()
 }
@@ -92,7 +92,7 @@ fn is_condition(line: &str) -> bool {
     ["cfg(unix)", "cfg(all(unix", "cfg(all(test, unix", "cfg(target_os = \"linux\")"].iter().any(|it| line.contains(it))
 }
 
-const ONLY_ON_UNIX: &[&str] =
+const UNIX_ONLY_APIS: &[&str] =
     &["std::os::unix", "std::os::fd", "UnixStream", "UnixListener", "UnixDatagram", "signal::unix", "rustix::"];
 
 #[cfg(test)]

@@ -1,10 +1,8 @@
 //! A real Prometheus that scrapes the programs of a test, and `promtool`.
 
 mod dashboard;
-mod http;
 
 pub use dashboard::{Dashboard, Panel, Target};
-pub use http::http_get;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -18,7 +16,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{scratch, unused_port};
+use crate::{http_get, scratch, unused_port};
 
 /// A Prometheus process on a loopback port. Dropping it kills the process.
 #[derive(Debug)]

@@ -3,9 +3,12 @@
 //! that cannot be stored is lost. Both are logged; [`on_unavailable`](MemcachedSessionStore::on_unavailable) makes them
 //! errors.
 //!
-//! ```no_run
+//! ```
+//! use std::net::TcpListener;
+//!
 //! use actix_session::{Session, SessionMiddleware};
 //! use actix_web::{App, HttpServer, cookie::Key, web};
+//! use remcache::Client;
 //! use remcache_actix_session::MemcachedSessionStore;
 //!
 //! async fn count(session: Session) -> actix_web::Result<String> {
@@ -14,23 +17,28 @@
 //!     Ok(format!("{visits} visits"))
 //! }
 //!
-//! #[actix_web::main]
-//! async fn main() -> std::io::Result<()> {
-//!     // One client for all workers; it connects on first use.
-//!     let client = remcache::Client::new(["cache1:11211", "cache2:11211"]).expect("valid addresses");
-//!     let store = MemcachedSessionStore::new(&client);
-//!     let key = Key::generate(); // in a real application from its configuration
-//!     HttpServer::new(move || {
+//! async fn serve(listener: TcpListener, client: &Client, key: Key) -> std::io::Result<()> {
+//!     let store = MemcachedSessionStore::new(client);
+//!     let app = move || {
 //!         let sessions = SessionMiddleware::new(store.clone(), key.clone());
 //!         App::new().wrap(sessions).route("/", web::get().to(count))
-//!     })
-//!     .bind(("127.0.0.1", 8080))?
-//!     .run()
-//!     .await
+//!     };
+//!     HttpServer::new(app).listen(listener)?.run().await
 //! }
+//! #
+//! # #[actix_web::main]
+//! # async fn main() {
+//! #     let memcached = remcache_testkit::Memcached::start(&[]);
+//! #     let client = Client::new([memcached.addr()]).unwrap();
+//! #     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+//! #     let address = listener.local_addr().unwrap().to_string();
+//! #     actix_web::rt::spawn(async move { serve(listener, &client, Key::generate()).await });
+//! #     let response = web::block(move || remcache_testkit::http_get(&address, "/")).await;
+//! #     assert_eq!(response.unwrap(), Some((200, "1 visits".to_owned())));
+//! # }
 //! ```
 //!
-//! All workers can share one client, although each has its own runtime. With
+//! `serve` runs until the server is stopped. All workers share one client, although each has its own runtime. With
 //! [`Config::dedicated_thread`](remcache::Config::dedicated_thread) its connections do not depend on a worker.
 //!
 //! # Sessions in a cache
@@ -45,6 +53,12 @@
 //! - A logout while the cache is unavailable removes the visitor's cookie, but not the session: someone who has copied
 //!   the cookie can use it when the cache is available again. Use [`FailClosed`](OnUnavailable::FailClosed) if that
 //!   matters.
+//!
+//! # Errors and cancellation
+//!
+//! Whatever [`on_unavailable`](MemcachedSessionStore::on_unavailable) is set to, a session above the item size limit and one that cannot
+//! be serialized are errors. Dropping the future of an operation does not affect other operations; a session that was
+//! being stored or deleted may or may not have been.
 //!
 //! [actix-session]: https://docs.rs/actix-session
 

@@ -22,7 +22,7 @@ pub struct MemcachedSessionStore {
     on_evicted: OnEvicted,
 }
 
-/// The behavior when a session to update is no longer stored, because it was evicted or another request deleted it.
+/// The behaviour when a session to update is no longer stored, because it was evicted or another request deleted it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OnEvicted {
@@ -78,8 +78,8 @@ impl MemcachedSessionStore {
         format!("{}{}", self.prefix, hex::encode(Sha256::digest(session_key.as_ref())))
     }
 
-    /// Returns a failure that the application must handle, and logs others.
-    fn failure<T>(&self, error: Error, otherwise: T) -> anyhow::Result<T> {
+    /// Returns `fallback` and logs the error, unless the application must handle it.
+    fn recover<T>(&self, error: Error, fallback: T) -> anyhow::Result<T> {
         match (error.kind(), self.on_unavailable) {
             (ErrorKind::ValueTooLarge, _) => {
                 Err(anyhow::Error::new(error).context("session above the item size limit"))
@@ -87,48 +87,48 @@ impl MemcachedSessionStore {
             (_, OnUnavailable::FailClosed) => Err(error.into()),
             (_, OnUnavailable::FailOpen) => {
                 tracing::warn!(%error, "continuing without the session store");
-                Ok(otherwise)
+                Ok(fallback)
             }
         }
     }
 
-    /// Stores a new session under a free key.
+    /// Stores a new session under an unused key.
     async fn create(&self, value: &[u8], ttl: &time::Duration) -> anyhow::Result<SessionKey> {
-        for _ in 0..TRIES {
+        for _ in 0..MAX_ATTEMPTS {
             let session_key = generate_session_key();
-            let add = self.client.add(self.key(&session_key), value).ttl(expiration(ttl)).timeout(self.budget);
+            let add = self.client.add(self.key(&session_key), value).ttl(item_ttl(ttl)).timeout(self.budget);
             match add.await {
                 Ok(outcome) if outcome.is_applied() => return Ok(session_key),
                 Ok(_) => {}
-                Err(error) => return self.failure(error, session_key),
+                Err(error) => return self.recover(error, session_key),
             }
         }
-        anyhow::bail!("{TRIES} random session keys already exist: check the random number generator")
+        anyhow::bail!("{MAX_ATTEMPTS} random session keys already exist: check the random number generator")
     }
 
-    /// Replaces a session; returns another key if it was stored under that.
+    /// Replaces a session; returns the new key if it was stored under another one.
     async fn replace(
         &self,
         key: &SessionKey,
         value: &[u8],
         ttl: &time::Duration,
     ) -> anyhow::Result<Option<SessionKey>> {
-        match self.client.replace(self.key(key), value).ttl(expiration(ttl)).timeout(self.budget).await {
+        match self.client.replace(self.key(key), value).ttl(item_ttl(ttl)).timeout(self.budget).await {
             Ok(outcome) if outcome.is_applied() => Ok(None),
             Ok(_) if self.on_evicted == OnEvicted::Recreate => self.create(value, ttl).await.map(Some),
             Ok(_) => {
                 tracing::debug!("a session that is not stored any more was not updated");
                 Ok(None)
             }
-            Err(error) => self.failure(error, None),
+            Err(error) => self.recover(error, None),
         }
     }
 }
 
-/// Converts the TTL of a session; one that is not positive has expired.
-fn expiration(ttl: &time::Duration) -> Ttl {
+/// Returns the TTL of an item; a session whose TTL is not positive has expired.
+fn item_ttl(ttl: &time::Duration) -> Ttl {
     match Duration::try_from(*ttl) {
-        Ok(ttl) if !ttl.is_zero() => ttl.min(LONGEST_TTL).into(),
+        Ok(ttl) if !ttl.is_zero() => ttl.min(MAX_TTL).into(),
         _ => Ttl::Expired,
     }
 }
@@ -141,7 +141,7 @@ impl SessionStore for MemcachedSessionStore {
                 Ok(state) => Ok(Some(state)),
                 Err(error) => Err(LoadError::Deserialization(error.into())),
             },
-            Err(error) => self.failure(error, None).map_err(LoadError::Other),
+            Err(error) => self.recover(error, None).map_err(LoadError::Other),
         }
     }
 
@@ -157,26 +157,26 @@ impl SessionStore for MemcachedSessionStore {
         ttl: &time::Duration,
     ) -> Result<SessionKey, UpdateError> {
         let value = serde_json::to_vec(&state).map_err(|error| UpdateError::Serialization(error.into()))?;
-        let replaced = self.replace(&session_key, &value, ttl).await.map_err(UpdateError::Other)?;
-        Ok(replaced.unwrap_or(session_key))
+        let new_key = self.replace(&session_key, &value, ttl).await.map_err(UpdateError::Other)?;
+        Ok(new_key.unwrap_or(session_key))
     }
 
     async fn update_ttl(&self, session_key: &SessionKey, ttl: &time::Duration) -> anyhow::Result<()> {
-        match self.client.touch(self.key(session_key), expiration(ttl)).timeout(self.budget).await {
+        match self.client.touch(self.key(session_key), item_ttl(ttl)).timeout(self.budget).await {
             Ok(_) => Ok(()),
-            Err(error) => self.failure(error, ()),
+            Err(error) => self.recover(error, ()),
         }
     }
 
     async fn delete(&self, session_key: &SessionKey) -> anyhow::Result<()> {
         match self.client.delete(self.key(session_key)).timeout(self.budget).await {
             Ok(_) => Ok(()),
-            Err(error) => self.failure(error, ()),
+            Err(error) => self.recover(error, ()),
         }
     }
 }
 
-/// Maximum number of random keys that are tried.
-const TRIES: u32 = 8;
-/// Servers do not accept times after 2038.
-const LONGEST_TTL: Duration = Duration::from_secs(365 * 86_400);
+/// Number of random keys tried for a new session.
+const MAX_ATTEMPTS: u32 = 8;
+/// Servers reject expiry times after 2038.
+const MAX_TTL: Duration = Duration::from_secs(365 * 86_400);

@@ -4,16 +4,16 @@ use sha2::{Digest, Sha256};
 
 /// Returns the text, or its hash if it is not a valid memcached key.
 pub(crate) fn key(text: String) -> String {
-    let is_valid = text.len() <= LONGEST && text.bytes().all(|byte| byte.is_ascii_graphic());
-    if is_valid && !text.starts_with(HASHED) && !text.is_empty() {
+    let is_valid = text.len() <= MAX_LENGTH && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_valid && !text.starts_with(HASH_PREFIX) && !text.is_empty() {
         return text;
     }
-    format!("{HASHED}{}", hex::encode(Sha256::digest(text.as_bytes())))
+    format!("{HASH_PREFIX}{}", hex::encode(Sha256::digest(text.as_bytes())))
 }
 
-const HASHED: &str = "sha256:";
+const HASH_PREFIX: &str = "sha256:";
 /// A key has at most 250 bytes, with the name of the cache and the namespace of the client.
-const LONGEST: usize = 128;
+const MAX_LENGTH: usize = 128;
 
 #[cfg(test)]
 mod tests {
@@ -23,7 +23,7 @@ mod tests {
     fn text_that_is_not_a_key_is_hashed() {
         assert_eq!(key("user/42:ä".to_owned()).len(), 7 + 64);
         assert_eq!(key("user/42".to_owned()), "user/42");
-        let long = "x".repeat(LONGEST);
+        let long = "x".repeat(MAX_LENGTH);
         assert_eq!(key(long.clone()), long);
         let mut keys: Vec<String> =
             ["", "a b", "a\tb", &format!("{long}x"), &key("a b".to_owned())].map(|text| key(text.to_owned())).into();

@@ -4,12 +4,14 @@
 //!
 //! ```
 //! use std::time::Duration;
+//!
 //! use cached::macros::concurrent_cached;
 //! use remcache::value::Codec;
 //! use remcache_cached::{Error, MemcachedCache};
 //!
 //! async fn connect() -> MemcachedCache<u64, String> {
 //!     let client = remcache::Client::new(["cache1:11211", "cache2:11211"]).expect("valid addresses");
+//! #   let client = remcache::Client::new([ADDRESS.get().unwrap()]).unwrap();
 //!     MemcachedCache::new(&client, "user names", Codec::json()).ttl(Duration::from_secs(600))
 //! }
 //!
@@ -21,6 +23,18 @@
 //! async fn user_name(id: u64) -> Result<String, Error> {
 //!     Ok(format!("user {id}")) // from a database
 //! }
+//! #
+//! # static ADDRESS: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+//! #
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Error> {
+//! #     let memcached = remcache_testkit::Memcached::start(&[]);
+//! #     ADDRESS.set(memcached.addr()).unwrap();
+//! #     for _ in 0..2 {
+//! #         assert_eq!(user_name(42).await?, "user 42");
+//! #     }
+//! #     Ok(())
+//! # }
 //! ```
 //!
 //! # Stored items
@@ -31,6 +45,12 @@
 //!
 //! Storing and removing return the previous value, as the trait requires. That takes a second command, and another
 //! process may change the value in between. The macro does not use it.
+//!
+//! # Errors and cancellation
+//!
+//! With [`FailClosed`](OnUnavailable::FailClosed) an unavailable cache is an [`Error`]; requests that a server rejects,
+//! such as those without permission, always are. Dropping the future of an operation does not affect other operations;
+//! a value that was being stored or removed may or may not have been.
 //!
 //! [cached]: https://docs.rs/cached
 // Marks items of features in the documentation of docs.rs, which is built by a nightly toolchain.

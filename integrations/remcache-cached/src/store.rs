@@ -68,7 +68,7 @@ impl<K, V> MemcachedCache<K, V> {
     }
 
     /// Runs an operation within the budget. Returns the default if it fails and the store fails open.
-    async fn run<T>(
+    async fn within_budget<T>(
         &self,
         default: T,
         operation: impl Future<Output = Result<T, remcache::Error>>,
@@ -96,18 +96,18 @@ impl<K, V> MemcachedCache<K, V> {
     }
 
     async fn get(&self, key: &str) -> Result<Option<V>, Error> {
-        self.run(None, self.cache.get(key)).await
+        self.within_budget(None, self.cache.get(key)).await
     }
 
     async fn set(&self, key: &str, value: &V) -> Result<(), Error> {
-        self.run((), async { self.cache.set(key, value).await.map(drop) }).await
+        self.within_budget((), async { self.cache.set(key, value).await.map(drop) }).await
     }
 
     async fn delete(&self, key: &str) -> Result<bool, Error> {
-        self.run(false, async { self.cache.delete(key).await.map(|outcome| outcome.is_applied()) }).await
+        self.within_budget(false, async { self.cache.delete(key).await.map(|outcome| outcome.is_applied()) }).await
     }
 
-    /// Deletes all keys that begin with the name of the cache. It reads the keys of all servers.
+    /// Deletes all values of this store. It reads the keys of all servers.
     async fn clear(&self) -> Result<(), Error> {
         let client = self.cache.client();
         let prefix = [client.namespace(), self.name.as_bytes(), b":"].concat();

@@ -25,23 +25,24 @@ pub struct MemcachedManager {
     on_unavailable: OnUnavailable,
 }
 
-/// A result of the client.
-type Outcome<T> = std::result::Result<T, remcache::Error>;
+/// A result of the memcached client.
+type ClientResult<T> = std::result::Result<T, remcache::Error>;
 
-/// An item.
+/// The content of an item to store.
 #[derive(Serialize)]
 struct StoredRef<'a> {
     response: &'a HttpResponse,
     policy: &'a CachePolicy,
 }
 
+/// The content of an item.
 #[derive(Deserialize)]
 struct Stored {
     response: HttpResponse,
     policy: CachePolicy,
 }
 
-/// The cache did not answer in time.
+/// An error: memcached did not answer within the budget.
 #[derive(Debug)]
 struct BudgetExceeded(Duration);
 
@@ -49,7 +50,7 @@ impl MemcachedManager {
     /// Creates a manager on the client's servers.
     pub fn new(client: &Client) -> Self {
         Self {
-            cache: Cache::new(client, "", Codec::bytes()).chunked(CHUNK),
+            cache: Cache::new(client, "", Codec::bytes()).chunked(CHUNK_LENGTH),
             prefix: "http:".into(),
             budget: Duration::from_millis(500),
             on_unavailable: OnUnavailable::FailOpen,
@@ -90,7 +91,7 @@ impl MemcachedManager {
     }
 
     /// Runs an operation within the budget. Returns the default if it fails and the manager fails open.
-    async fn run<T>(&self, default: T, operation: impl Future<Output = Outcome<T>>) -> Result<T> {
+    async fn within_budget<T>(&self, default: T, operation: impl Future<Output = ClientResult<T>>) -> Result<T> {
         let result = match tokio::time::timeout(self.budget, operation).await {
             Ok(result) => result.map_err(Into::into),
             Err(_) => Err(BudgetExceeded(self.budget).into()),
@@ -107,7 +108,7 @@ impl MemcachedManager {
 
 impl CacheManager for MemcachedManager {
     async fn get(&self, cache_key: &str) -> Result<Option<(HttpResponse, CachePolicy)>> {
-        let value = self.run(None, self.cache.get(self.key(cache_key))).await?;
+        let value = self.within_budget(None, self.cache.get(self.key(cache_key))).await?;
         Ok(value.and_then(|value| match postcard::from_bytes(&value) {
             Ok(Stored { response, policy }) => Some((response, policy)),
             Err(error) => {
@@ -120,13 +121,13 @@ impl CacheManager for MemcachedManager {
     async fn put(&self, cache_key: String, response: HttpResponse, policy: CachePolicy) -> Result<HttpResponse> {
         let value = Bytes::from(postcard::to_stdvec(&StoredRef { response: &response, policy: &policy })?);
         let key = self.key(&cache_key);
-        self.run((), async { self.cache.set(key, &value).await.map(drop) }).await?;
+        self.within_budget((), async { self.cache.set(key, &value).await.map(drop) }).await?;
         Ok(response)
     }
 
     async fn delete(&self, cache_key: &str) -> Result<()> {
         let key = self.key(cache_key);
-        self.run((), async { self.cache.delete(key).await.map(drop) }).await
+        self.within_budget((), async { self.cache.delete(key).await.map(drop) }).await
     }
 }
 
@@ -150,4 +151,4 @@ impl fmt::Display for BudgetExceeded {
 impl std::error::Error for BudgetExceeded {}
 
 /// Length, in bytes, from which responses are stored in several items.
-const CHUNK: usize = 512 << 10;
+const CHUNK_LENGTH: usize = 512 << 10;

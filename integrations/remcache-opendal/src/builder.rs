@@ -96,8 +96,8 @@ impl Memcached {
         self
     }
 
-    /// Sets the behaviour while the cache is unavailable (default: [`FailClosed`](OnUnavailable::FailClosed), they fail
-    /// with a temporary error).
+    /// Sets the behaviour while the cache is unavailable (default: [`FailClosed`](OnUnavailable::FailClosed),
+    /// operations fail with a temporary error).
     ///
     /// With [`FailOpen`](OnUnavailable::FailOpen) nothing is found, and writes and deletes are dropped.
     #[must_use]
@@ -123,14 +123,14 @@ impl Builder for Memcached {
 
 /// Creates a client of the configured servers.
 fn connect(config: MemcachedConfig) -> Result<Client> {
-    let missing = || Error::new(ErrorKind::ConfigInvalid, "no endpoint: set the addresses of the servers");
-    let endpoint = config.endpoint.filter(|endpoint| !endpoint.is_empty()).ok_or_else(missing)?;
+    let no_endpoint = || Error::new(ErrorKind::ConfigInvalid, "no endpoint: set the addresses of the servers");
+    let endpoint = config.endpoint.filter(|endpoint| !endpoint.is_empty()).ok_or_else(no_endpoint)?;
     let mut settings = Config::new();
     if let Some(timeout) = config.timeout {
         let timeout = signed_duration_to_duration(timeout)?;
         settings = settings.timeout(timeout).connect_timeout(timeout);
     }
-    settings = settings.server(&url(&endpoint)).map_err(configuration_error)?;
+    settings = settings.server(&server_url(&endpoint)).map_err(configuration_error)?;
     match (config.username, config.password) {
         (Some(username), Some(password)) => settings = settings.credentials(Credentials::new(username, password)),
         (None, None) => {}
@@ -140,13 +140,13 @@ fn connect(config: MemcachedConfig) -> Result<Client> {
         }
     }
     if let Some(file) = config.ca_file {
-        settings = with_authorities(settings, file)?;
+        settings = with_ca_file(settings, file)?;
     }
     Client::from_config(settings).map_err(configuration_error)
 }
 
-/// Translates the schemes that OpenDAL's own service and its users know.
-fn url(endpoint: &str) -> String {
+/// Translates an endpoint of OpenDAL's own service to a URL of remcache.
+fn server_url(endpoint: &str) -> String {
     match endpoint.split_once("://") {
         Some(("tcp", servers)) => servers.to_owned(),
         Some(("tls", servers)) => format!("memcacheds://{servers}"),
@@ -156,11 +156,11 @@ fn url(endpoint: &str) -> String {
 
 #[cfg(feature = "tls")]
 #[expect(clippy::unnecessary_wraps, reason = "without the feature it fails")]
-fn with_authorities(settings: Config, file: String) -> Result<Config> {
+fn with_ca_file(settings: Config, file: String) -> Result<Config> {
     Ok(settings.tls(remcache::transport::Tls::with_roots_file(file)))
 }
 
 #[cfg(not(feature = "tls"))]
-fn with_authorities(_: Config, _: String) -> Result<Config> {
+fn with_ca_file(_: Config, _: String) -> Result<Config> {
     Err(Error::new(ErrorKind::ConfigInvalid, "ca_file needs remcache-opendal's feature `tls`"))
 }

@@ -35,7 +35,7 @@ impl Core {
 
     /// Returns an object; an error of kind [`NotFound`](ErrorKind::NotFound) for a miss.
     pub(crate) async fn get(&self, path: &str) -> Result<Buffer> {
-        match self.cache.get(key(path)).await.or_else(|error| self.unless_unavailable(error, None))? {
+        match self.cache.get(key(path)).await.or_else(|error| self.recover(error, None))? {
             Some(content) => Ok(Buffer::from(content)),
             None => Err(Error::new(ErrorKind::NotFound, "path not found").with_context("path", path)),
         }
@@ -44,7 +44,7 @@ impl Core {
     pub(crate) async fn set(&self, path: &str, content: Buffer) -> Result<()> {
         match self.cache.set(key(path), &content.to_bytes()).await {
             Ok(_) => Ok(()),
-            Err(error) => self.unless_unavailable(error, ()),
+            Err(error) => self.recover(error, ()),
         }
     }
 
@@ -54,19 +54,19 @@ impl Core {
         match self.cache.add(key(path), &content.to_bytes()).await {
             Ok(outcome) if outcome.is_applied() => Ok(()),
             Ok(_) => Err(Error::new(ErrorKind::ConditionNotMatch, "the path exists").with_context("path", path)),
-            Err(error) => self.unless_unavailable(error, ()),
+            Err(error) => self.recover(error, ()),
         }
     }
 
     pub(crate) async fn delete(&self, path: &str) -> Result<()> {
         match self.cache.delete(key(path)).await {
             Ok(_) => Ok(()),
-            Err(error) => self.unless_unavailable(error, ()),
+            Err(error) => self.recover(error, ()),
         }
     }
 
-    /// Returns the default if the cache is unavailable and the service fails open.
-    fn unless_unavailable<T>(&self, error: remcache::Error, default: T) -> Result<T> {
+    /// Returns the default if the cache is unavailable and the service fails open, and the error otherwise.
+    fn recover<T>(&self, error: remcache::Error, default: T) -> Result<T> {
         match self.on_unavailable {
             OnUnavailable::FailOpen if error.is_unavailable() => Ok(default),
             _ => Err(operation_error(error)),
@@ -77,7 +77,7 @@ impl Core {
 /// Returns the key of a path: its percent-encoded form, or a hash if that is too long for one with chunks.
 fn key(path: &str) -> String {
     let key = percent_encode_path(path);
-    if key.len() <= LONGEST_KEY {
+    if key.len() <= MAX_KEY_LENGTH {
         return key;
     }
     format!("sha256:{}", hex::encode(Sha256::digest(key.as_bytes())))
@@ -102,7 +102,7 @@ pub(crate) fn configuration_error(error: remcache::Error) -> Error {
 }
 
 /// memcached's limit is 250 bytes, and the keys of chunks are longer.
-const LONGEST_KEY: usize = 200;
+const MAX_KEY_LENGTH: usize = 200;
 
 #[cfg(test)]
 mod tests {

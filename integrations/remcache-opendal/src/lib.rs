@@ -7,11 +7,20 @@
 //! use opendal_core::Operator;
 //! use remcache_opendal::Memcached;
 //!
-//! # async fn example() -> opendal_core::Result<()> {
-//! let operator = Operator::new(Memcached::new().endpoint("cache1:11211,cache2:11211").root("/builds"))?;
-//! operator.write("object", "content").await?;
-//! assert_eq!(operator.read("object").await?.to_vec(), b"content");
-//! # Ok(()) }
+//! /// `servers` is a list such as `cache1:11211,cache2:11211`, or a URL such as `memcacheds://cache1,cache2/?timeout=250ms`.
+//! async fn store_object(servers: &str) -> opendal_core::Result<()> {
+//!     let operator = Operator::new(Memcached::new().endpoint(servers).root("/builds"))?;
+//!     operator.write("object", "content").await?;
+//!     assert_eq!(operator.read("object").await?.to_vec(), b"content");
+//!     Ok(())
+//! }
+//! #
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> opendal_core::Result<()> {
+//! #     let memcached = [(); 2].map(|()| remcache_testkit::Memcached::start(&[]));
+//! #     let [one, two] = memcached.each_ref().map(|server| server.addr());
+//! #     store_object(&format!("memcached://{one},{two}/?timeout=60s")).await
+//! # }
 //! ```
 //!
 //! In contrast to OpenDAL's own service of the same name it has TLS (feature `tls`), several servers, passwords for all
@@ -36,6 +45,14 @@
 //! A path is stored under its percent-encoded form, as by OpenDAL's own service. Paths whose encoded form has more than
 //! 200 bytes are stored under a hash. Objects longer than a [chunk](Memcached::chunk_size) are stored in several items;
 //! a reader gets the old content or the new one, never a mixture, and nothing if a chunk was evicted.
+//!
+//! # Errors and cancellation
+//!
+//! Building the service fails with [`ConfigInvalid`](opendal_core::ErrorKind::ConfigInvalid) for missing or invalid
+//! servers and settings. Rejected credentials are [`PermissionDenied`](opendal_core::ErrorKind::PermissionDenied), which
+//! is permanent, as are TLS errors.
+//! Dropping the future of an operation does not affect other operations; an object that was being written or deleted may
+//! or may not have been, and is never a mixture.
 //!
 //! [OpenDAL]: https://docs.rs/opendal
 // Marks items of features in the documentation of docs.rs, which is built by a nightly toolchain.

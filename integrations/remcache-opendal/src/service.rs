@@ -11,7 +11,7 @@ use opendal_core::{
 use crate::MEMCACHED_SCHEME;
 use crate::core::Core;
 
-/// The service.
+/// A service whose objects are memcached items.
 #[derive(Clone, Debug)]
 pub(crate) struct MemcachedService {
     core: Core,
@@ -23,7 +23,7 @@ impl MemcachedService {
         Self { core, info: ServiceInfo::new(MEMCACHED_SCHEME, root, "memcached") }
     }
 
-    fn absolute(&self, path: &str) -> String {
+    fn absolute_path(&self, path: &str) -> String {
         build_abs_path(&self.info.root(), path)
     }
 }
@@ -58,8 +58,8 @@ impl Service for MemcachedService {
     }
 
     async fn stat(&self, _: &OperationContext, path: &str, _: OpStat) -> Result<RpStat> {
-        let absolute = self.absolute(path);
-        if absolute == self.absolute("") {
+        let absolute = self.absolute_path(path);
+        if absolute == self.absolute_path("") {
             return Ok(RpStat::new(MetadataBuilder::dir().build()));
         }
         let content = self.core.get(&absolute).await?;
@@ -67,12 +67,17 @@ impl Service for MemcachedService {
     }
 
     fn read(&self, _: &OperationContext, path: &str, _: OpRead) -> Result<Self::Reader> {
-        Ok(oio::StreamReader::new(Reader { core: self.core.clone(), path: self.absolute(path) }))
+        Ok(oio::StreamReader::new(Reader { core: self.core.clone(), path: self.absolute_path(path) }))
     }
 
     fn write(&self, _: &OperationContext, path: &str, options: OpWrite) -> Result<Self::Writer> {
-        let path = self.absolute(path);
-        Ok(Writer { core: self.core.clone(), path, content: oio::QueueBuf::new(), is_new: options.if_not_exists() })
+        let path = self.absolute_path(path);
+        Ok(Writer {
+            core: self.core.clone(),
+            path,
+            content: oio::QueueBuf::new(),
+            must_not_exist: options.if_not_exists(),
+        })
     }
 
     fn delete(&self, _: &OperationContext) -> Result<Self::Deleter> {
@@ -96,7 +101,7 @@ impl Service for MemcachedService {
     }
 }
 
-/// Reads one path.
+/// Reads one object.
 pub(crate) struct Reader {
     core: Core,
     path: String,
@@ -105,18 +110,17 @@ pub(crate) struct Reader {
 impl oio::StreamRead for Reader {
     async fn open(&self, range: BytesRange) -> Result<(RpRead, Box<dyn oio::ReadStreamDyn>)> {
         let content = self.core.get(&self.path).await?;
-        let part = content.slice(range.to_content_range(content.len())?);
-        Ok((RpRead::new(metadata(content.len())), Box::new(part)))
+        let requested = content.slice(range.to_content_range(content.len())?);
+        Ok((RpRead::new(metadata(content.len())), Box::new(requested)))
     }
 }
 
-/// Collects the content of one path, and stores it when it is complete.
+/// Collects the content of one object, and stores it when it is complete.
 pub(crate) struct Writer {
     core: Core,
     path: String,
     content: oio::QueueBuf,
-    /// Whether the path must not exist.
-    is_new: bool,
+    must_not_exist: bool,
 }
 
 impl oio::Write for Writer {
@@ -128,7 +132,7 @@ impl oio::Write for Writer {
     async fn close(&mut self) -> Result<Metadata> {
         let content = self.content.clone().collect();
         let length = content.len();
-        if self.is_new {
+        if self.must_not_exist {
             self.core.add(&self.path, content).await?;
         } else {
             self.core.set(&self.path, content).await?;
@@ -142,14 +146,14 @@ impl oio::Write for Writer {
     }
 }
 
-/// Deletes paths.
+/// Deletes objects.
 pub(crate) struct Deleter {
     service: MemcachedService,
 }
 
 impl oio::OneShotDelete for Deleter {
     async fn delete_once(&self, path: String, _: OpDelete) -> Result<()> {
-        self.service.core.delete(&self.service.absolute(&path)).await
+        self.service.core.delete(&self.service.absolute_path(&path)).await
     }
 }
 

@@ -4,8 +4,8 @@
 //! errors.
 //!
 //! ```
-//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use axum::{Router, http::StatusCode, routing::get};
+//! use remcache::Client;
 //! use remcache_tower_sessions::MemcachedStore;
 //! use tower_sessions::{Session, SessionManagerLayer};
 //!
@@ -16,10 +16,22 @@
 //!     Ok(format!("{visits} visits"))
 //! }
 //!
-//! let client = remcache::Client::new(["cache1:11211", "cache2:11211"])?; // connects on first use
-//! let sessions = SessionManagerLayer::new(MemcachedStore::new(&client));
-//! let app: Router = Router::new().route("/", get(count)).layer(sessions);
-//! # Ok(()) }
+//! fn app(client: &Client) -> Router {
+//!     let sessions = SessionManagerLayer::new(MemcachedStore::new(client));
+//!     Router::new().route("/", get(count)).layer(sessions)
+//! }
+//! #
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! #     use axum::body::to_bytes;
+//! #     use tower::ServiceExt;
+//! #
+//! #     let memcached = remcache_testkit::Memcached::start(&[]);
+//! #     let app = app(&Client::new([memcached.addr()]).unwrap());
+//! #     let response = app.oneshot(axum::http::Request::new(axum::body::Body::empty())).await.unwrap();
+//! #     assert!(response.headers().contains_key("set-cookie"));
+//! #     assert_eq!(to_bytes(response.into_body(), 100).await.unwrap(), "1 visits");
+//! # }
 //! ```
 //!
 //! # Sessions in a cache
@@ -35,6 +47,12 @@
 //! - A logout while the cache is unavailable removes the visitor's cookie, but not the session: someone who has copied
 //!   the cookie can use it when the cache is available again. Use [`FailClosed`](OnUnavailable::FailClosed) if that
 //!   matters.
+//!
+//! # Errors and cancellation
+//!
+//! Whatever [`on_unavailable`](MemcachedStore::on_unavailable) is set to, a session above the item size limit and one that cannot
+//! be serialized are errors. Dropping the future of an operation does not affect other operations; a session that was
+//! being stored or deleted may or may not have been.
 //!
 //! [tower-sessions]: https://docs.rs/tower-sessions
 

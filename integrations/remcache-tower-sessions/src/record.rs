@@ -38,10 +38,10 @@ pub(crate) fn decode(id: Id, value: &[u8]) -> Result<Option<Record>, Error> {
     Ok((expiry_date > OffsetDateTime::now_utc()).then_some(Record { id, data, expiry_date }))
 }
 
-/// Returns how long to keep a session; zero if it has expired.
-pub(crate) fn ttl(record: &Record) -> Duration {
-    let left = record.expiry_date - OffsetDateTime::now_utc();
-    Duration::try_from(left).unwrap_or(Duration::ZERO).min(LONGEST_TTL)
+/// Returns the time until a session expires, at most a year; zero if it has expired.
+pub(crate) fn remaining_time(record: &Record) -> Duration {
+    let remaining = record.expiry_date - OffsetDateTime::now_utc();
+    Duration::try_from(remaining).unwrap_or(Duration::ZERO).min(MAX_TTL)
 }
 
 /// Returns the key of a session.
@@ -49,8 +49,8 @@ pub(crate) fn key(prefix: &str, id: Id) -> String {
     format!("{prefix}{}", hex::encode(Sha256::digest(id.0.to_be_bytes())))
 }
 
-/// Servers do not accept times after 2038.
-const LONGEST_TTL: Duration = Duration::from_secs(365 * 86_400);
+/// Servers reject expiry times after 2038.
+const MAX_TTL: Duration = Duration::from_secs(365 * 86_400);
 
 #[cfg(test)]
 mod tests {
@@ -71,17 +71,17 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_an_error() {
+    fn a_value_that_is_not_a_session_is_an_error() {
         for value in [&b""[..], b"{}", b"null", br#"{"expires":1}"#, br#"{"expires":9223372036854775807,"data":{}}"#] {
             assert!(matches!(decode(Id(1), value), Err(Error::Decode(_))), "{}", value.escape_ascii());
         }
     }
 
     #[test]
-    fn a_ttl_is_between_zero_and_a_year() {
-        assert_eq!(ttl(&record(-5)), Duration::ZERO);
-        assert!(ttl(&record(90 * 86_400)) > Duration::from_secs(89 * 86_400));
-        assert_eq!(ttl(&record(5000 * 86_400)), LONGEST_TTL);
+    fn the_remaining_time_is_between_zero_and_a_year() {
+        assert_eq!(remaining_time(&record(-5)), Duration::ZERO);
+        assert!(remaining_time(&record(90 * 86_400)) > Duration::from_secs(89 * 86_400));
+        assert_eq!(remaining_time(&record(5000 * 86_400)), MAX_TTL);
     }
 
     #[test]

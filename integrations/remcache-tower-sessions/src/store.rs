@@ -10,7 +10,7 @@ use tower_sessions_core::SessionStore;
 use tower_sessions_core::session::{Id, Record};
 use tower_sessions_core::session_store::{Error, Result};
 
-use crate::record::{decode, encode, key, ttl};
+use crate::record::{decode, encode, key, remaining_time};
 
 /// A [`SessionStore`] on memcached.
 ///
@@ -24,7 +24,7 @@ pub struct MemcachedStore {
     on_evicted: OnEvicted,
 }
 
-/// The behavior when a session to save is no longer stored, because it was evicted or another request deleted it.
+/// The behaviour when a session to save is no longer stored, because it was evicted or another request deleted it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OnEvicted {
@@ -80,23 +80,23 @@ impl MemcachedStore {
         key(&self.prefix, id)
     }
 
-    /// Returns a failure that the application must handle, and logs others.
-    fn failure<T>(&self, error: &remcache::Error, otherwise: T) -> Result<T> {
+    /// Returns `fallback` and logs the error, unless the application must handle it.
+    fn recover<T>(&self, error: &remcache::Error, fallback: T) -> Result<T> {
         match (error.kind(), self.on_unavailable) {
             (ErrorKind::ValueTooLarge, _) => Err(Error::Encode(format!("session above the item size limit: {error}"))),
             (_, OnUnavailable::FailClosed) => Err(Error::Backend(error.to_string())),
             (_, OnUnavailable::FailOpen) => {
                 tracing::warn!(%error, "continuing without the session store");
-                Ok(otherwise)
+                Ok(fallback)
             }
         }
     }
 }
 
-/// Returns the TTL of an item; a session with a TTL of zero has expired.
-fn expiration(record: &Record) -> Ttl {
-    let ttl = ttl(record);
-    if ttl.is_zero() { Ttl::Expired } else { ttl.into() }
+/// Returns the TTL of an item; a session without remaining time has expired.
+fn item_ttl(record: &Record) -> Ttl {
+    let remaining = remaining_time(record);
+    if remaining.is_zero() { Ttl::Expired } else { remaining.into() }
 }
 
 #[async_trait]
@@ -104,20 +104,22 @@ impl SessionStore for MemcachedStore {
     /// Stores a new session, under another ID if its own exists.
     async fn create(&self, record: &mut Record) -> Result<()> {
         let value = encode(record)?;
-        for _ in 0..TRIES {
+        for _ in 0..MAX_ATTEMPTS {
             let key = self.key(record.id);
-            match self.client.add(&key, &value).ttl(expiration(record)).timeout(self.budget).await {
+            match self.client.add(&key, &value).ttl(item_ttl(record)).timeout(self.budget).await {
                 Ok(outcome) if outcome.is_applied() => return Ok(()),
                 Ok(_) => record.id = Id::default(),
-                Err(error) => return self.failure(&error, ()),
+                Err(error) => return self.recover(&error, ()),
             }
         }
-        Err(Error::Backend(format!("{TRIES} random session IDs were taken: check the source of randomness")))
+        Err(Error::Backend(format!(
+            "{MAX_ATTEMPTS} random session IDs already exist: check the random number generator"
+        )))
     }
 
     async fn save(&self, record: &Record) -> Result<()> {
         let (key, value) = (self.key(record.id), encode(record)?);
-        let ttl = expiration(record);
+        let ttl = item_ttl(record);
         let saved = match self.on_evicted {
             OnEvicted::Discard => {
                 let replace = self.client.replace(&key, &value).ttl(ttl).timeout(self.budget);
@@ -134,7 +136,7 @@ impl SessionStore for MemcachedStore {
                 tracing::debug!("a session that is not stored any more was not saved");
                 Ok(())
             }
-            Err(error) => self.failure(&error, ()),
+            Err(error) => self.recover(&error, ()),
         }
     }
 
@@ -145,17 +147,17 @@ impl SessionStore for MemcachedStore {
                 None
             })),
             Ok(None) => Ok(None),
-            Err(error) => self.failure(&error, None),
+            Err(error) => self.recover(&error, None),
         }
     }
 
     async fn delete(&self, id: &Id) -> Result<()> {
         match self.client.delete(self.key(*id)).timeout(self.budget).await {
             Ok(_) => Ok(()),
-            Err(error) => self.failure(&error, ()),
+            Err(error) => self.recover(&error, ()),
         }
     }
 }
 
-/// Maximum number of random IDs that are tried.
-const TRIES: u32 = 8;
+/// Number of random IDs tried for a new session.
+const MAX_ATTEMPTS: u32 = 8;

@@ -18,7 +18,7 @@ use tower_service::Service;
 
 use crate::digest;
 use crate::service::{ResponseFuture, empty, retry_later, take_ready};
-use crate::stored::{Read, StoredResponse, decode, encode, read};
+use crate::stored::{ReadBody, StoredResponse, decode, encode, read_body};
 
 /// Executes requests with the same `Idempotency-Key` once, in all processes together.
 ///
@@ -53,7 +53,7 @@ pub struct IdempotencyLayer {
     scope: ScopeFn,
     on_unavailable: OnUnavailable,
     budget: Duration,
-    kept_for: Duration,
+    ttl: Duration,
     handler_timeout: Duration,
     max_body: u64,
 }
@@ -94,7 +94,7 @@ impl IdempotencyLayer {
             }),
             on_unavailable: OnUnavailable::FailOpen,
             budget: Duration::from_millis(300),
-            kept_for: Duration::from_secs(86_400),
+            ttl: Duration::from_secs(86_400),
             handler_timeout: Duration::from_secs(60),
             max_body: 512 << 10,
         }
@@ -125,8 +125,8 @@ impl IdempotencyLayer {
 
     /// Sets the TTL of stored responses (default: 24 hours).
     #[must_use]
-    pub fn kept_for(self, time: Duration) -> Self {
-        Self { kept_for: time, ..self }
+    pub fn ttl(self, ttl: Duration) -> Self {
+        Self { ttl, ..self }
     }
 
     /// Sets how long requests with the same key are rejected if the process that executes the first one ends
@@ -154,8 +154,8 @@ impl IdempotencyLayer {
         if parts.method != Method::POST && parts.method != Method::PATCH {
             return None;
         }
-        let name = parts.headers.get(IDEMPOTENCY_KEY)?;
-        Some(digest::key("idempotency:", &[&(self.scope)(parts), name.as_bytes()]))
+        let value = parts.headers.get(IDEMPOTENCY_KEY)?;
+        Some(digest::key("idempotency:", &[&(self.scope)(parts), value.as_bytes()]))
     }
 
     /// Registers a request, or returns the record of an earlier one with the same key.
@@ -168,8 +168,8 @@ impl IdempotencyLayer {
                 return Ok(None);
             }
             if let Some(item) = self.client.get(key).timeout(self.command_timeout() / 2).await? {
-                let unknown = Record { fingerprint, progress: Progress::Executed };
-                return Ok(Some(decode(&item.value).unwrap_or(unknown)));
+                let executed = Record { fingerprint, progress: Progress::Executed };
+                return Ok(Some(decode(&item.value).unwrap_or(executed)));
             }
         }
         Ok(Some(Record { fingerprint, progress: Progress::Started }))
@@ -181,33 +181,33 @@ impl IdempotencyLayer {
         R: Body<Data = Bytes> + From<Bytes>,
     {
         if response.status().is_server_error() {
-            self.forget(key).await;
+            self.remove(key).await;
             return response;
         }
         let (parts, body) = response.into_parts();
-        let (response, progress) = match read(body, self.max_body).await {
-            Read::Unread(body) => (Response::from_parts(parts, body), Progress::Executed),
-            Read::Failed => {
+        let (response, progress) = match read_body(body, self.max_body).await {
+            ReadBody::Unread(body) => (Response::from_parts(parts, body), Progress::Executed),
+            ReadBody::Failed => {
                 let mut response = Response::new(R::from(Bytes::new()));
                 *response.status_mut() = StatusCode::BAD_GATEWAY;
                 (response, Progress::Executed)
             }
-            Read::Whole(body) => {
+            ReadBody::Complete(body) => {
                 let response = Response::from_parts(parts, body);
                 let progress = Progress::Finished(StoredResponse::copy(&response));
                 (response.map(R::from), progress)
             }
         };
         let record = encode(&Record { fingerprint, progress });
-        if let Err(error) = self.client.set(key, record).ttl(self.kept_for).timeout(self.command_timeout()).await {
+        if let Err(error) = self.client.set(key, record).ttl(self.ttl).timeout(self.command_timeout()).await {
             tracing::warn!(%error, "could not store the response to a request with an idempotency key");
         }
         response
     }
 
-    async fn forget(&self, key: &str) {
+    async fn remove(&self, key: &str) {
         if let Err(error) = self.client.delete(key).timeout(self.command_timeout()).await {
-            tracing::warn!(%error, "could not forget a failed request with an idempotency key");
+            tracing::warn!(%error, "could not remove the record of a failed request with an idempotency key");
         }
     }
 
@@ -226,12 +226,12 @@ impl IdempotencyLayer {
         Q: Send + 'static,
         R: Body<Data = Bytes> + From<Bytes> + Send + 'static,
     {
-        let (layer, key_of_task) = (self.clone(), key.clone());
+        let (layer, task_key) = (self.clone(), key.clone());
         let task = tokio::spawn(async move {
             match inner.call(request).await {
-                Ok(response) => Ok(layer.finish(&key_of_task, fingerprint, response).await),
+                Ok(response) => Ok(layer.finish(&task_key, fingerprint, response).await),
                 Err(error) => {
-                    layer.forget(&key_of_task).await;
+                    layer.remove(&task_key).await;
                     Err(error)
                 }
             }
@@ -239,7 +239,7 @@ impl IdempotencyLayer {
         match task.await {
             Ok(result) => result,
             Err(failure) => {
-                self.forget(&key).await;
+                self.remove(&key).await;
                 // The task is aborted only by the end of the runtime, which ends this future too.
                 std::panic::resume_unwind(failure.into_panic())
             }
@@ -265,20 +265,22 @@ fn replay<R: From<Bytes> + Default>(record: Record, fingerprint: [u8; 32]) -> Re
     }
 }
 
-/// Reads the body of a request if it may be compared, and returns the hash of the request.
+/// Returns the hash of a request, and the request again; `None` if its body cannot be read.
+///
+/// A body above the limit is not read and not part of the hash.
 async fn fingerprint<Q>(request: Request<Q>, limit: u64) -> Option<(Request<Q>, [u8; 32])>
 where
     Q: Body<Data = Bytes> + From<Bytes>,
 {
     let (parts, body) = request.into_parts();
-    let (body, compared) = match read(body, limit).await {
-        Read::Whole(bytes) => (Q::from(bytes.clone()), bytes),
-        Read::Unread(body) => (body, Bytes::new()),
-        Read::Failed => return None,
+    let (body, hashed) = match read_body(body, limit).await {
+        ReadBody::Complete(bytes) => (Q::from(bytes.clone()), bytes),
+        ReadBody::Unread(body) => (body, Bytes::new()),
+        ReadBody::Failed => return None,
     };
     let content_type = parts.headers.get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
     let uri = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-    let hash = digest::hash(&[parts.method.as_str().as_bytes(), uri.as_bytes(), content_type, &compared]);
+    let hash = digest::hash(&[parts.method.as_str().as_bytes(), uri.as_bytes(), content_type, &hashed]);
     Some((Request::from_parts(parts, body), hash))
 }
 

@@ -26,7 +26,7 @@ impl StoredResponse {
         }
     }
 
-    /// Returns the response; `None` if what was stored is not one.
+    /// Returns the response; `None` if the stored data is not a valid one.
     pub(crate) fn into_response<R: From<Bytes>>(self) -> Option<Response<R>> {
         let mut response = Response::new(R::from(self.body.into()));
         *response.status_mut() = StatusCode::from_u16(self.status).ok()?;
@@ -44,22 +44,22 @@ impl StoredResponse {
 
 /// The result of reading a body.
 #[derive(Debug)]
-pub(crate) enum Read<B> {
-    Whole(Bytes),
+pub(crate) enum ReadBody<B> {
+    Complete(Bytes),
     /// Its length is unknown or above the limit.
     Unread(B),
-    /// It ended in an error.
+    /// Reading it failed.
     Failed,
 }
 
 /// Reads a body whose length is known and at most `limit` bytes. Others may be endless streams.
-pub(crate) async fn read<B: Body<Data = Bytes>>(body: B, limit: u64) -> Read<B> {
+pub(crate) async fn read_body<B: Body<Data = Bytes>>(body: B, limit: u64) -> ReadBody<B> {
     match body.size_hint().exact() {
         Some(length) if length <= limit => match body.collect().await {
-            Ok(collected) => Read::Whole(collected.to_bytes()),
-            Err(_) => Read::Failed,
+            Ok(collected) => ReadBody::Complete(collected.to_bytes()),
+            Err(_) => ReadBody::Failed,
         },
-        _ => Read::Unread(body),
+        _ => ReadBody::Unread(body),
     }
 }
 
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_rejected() {
+    fn invalid_data_is_rejected() {
         let mut bytes = encode(&StoredResponse::copy(&response())).to_vec();
         for cut in 0..bytes.len() {
             assert_eq!(decode::<StoredResponse>(&bytes[..cut]), None);

@@ -22,7 +22,7 @@ pub(crate) fn draw(results: &[ScenarioResult], machine: &str) -> Result<String> 
 }
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-type Drawn = Result<(), Box<dyn std::error::Error>>;
+type DrawResult = Result<(), Box<dyn std::error::Error>>;
 
 /// The heights of the chart's parts, from top to bottom.
 struct Layout {
@@ -47,7 +47,7 @@ fn draw_all(
     curves: &[&ScenarioResult],
     panels: &[&ScenarioResult],
     machine: &str,
-) -> Drawn {
+) -> DrawResult {
     root.fill(&WHITE)?;
     let (upper, lower) = root.split_vertically(layout.curves);
     if !curves.is_empty() {
@@ -68,7 +68,7 @@ fn is_on_curve(result: &ScenarioResult) -> bool {
     result.id.strip_prefix("get-").is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-fn draw_curves(area: &Area<'_>, results: &[&ScenarioResult]) -> Drawn {
+fn draw_curves(area: &Area<'_>, results: &[&ScenarioResult]) -> DrawResult {
     let most = results.iter().flat_map(|result| drawn_rows(result)).map(|(_, ops)| ops).fold(1.0, f64::max);
     let callers = results.iter().map(|result| result.callers as f64).fold(2.0, f64::max);
     let mut chart = ChartBuilder::on(area)
@@ -134,7 +134,7 @@ fn drawn_rows(result: &ScenarioResult) -> impl Iterator<Item = (&Row, f64)> {
 }
 
 /// Draws one scenario: a bar per client, between its name and its operations per second.
-fn draw_panel(area: &Area<'_>, result: &ScenarioResult) -> Drawn {
+fn draw_panel(area: &Area<'_>, result: &ScenarioResult) -> DrawResult {
     area.draw_text(result.title, &text(13.0, INK), (PADDING, PADDING))?;
     let rows: Vec<_> = drawn_rows(result).collect();
     let most = rows.iter().map(|&(_, ops)| ops).fold(1.0, f64::max);
@@ -206,12 +206,12 @@ mod tests {
     use crate::scenario::SCENARIOS;
 
     #[test]
-    fn every_client_has_another_colour() {
+    fn every_client_has_its_own_colour() {
         let is_drawn = |entry: &&Entry| entry.runtime != Runtime::MultiThread && entry.profile.role != Role::Variant;
         for entry in Entry::all().iter().filter(is_drawn) {
-            let mine = colour(entry.profile.id);
-            assert_ne!(mine, MUTED, "{entry}");
-            assert_eq!(COLOURS.iter().filter(|(_, other)| *other == mine).count(), 1, "{entry}");
+            let own = colour(entry.profile.id);
+            assert_ne!(own, MUTED, "{entry}");
+            assert_eq!(COLOURS.iter().filter(|(_, other)| *other == own).count(), 1, "{entry}");
         }
     }
 

@@ -143,10 +143,10 @@ impl Comparison {
     /// Counts the heap in the same round: counting takes time, but no time is measured here.
     fn idle_round(&self, entry: Entry) -> Result<Footprint> {
         let round = self.counting.round_of_allocations()?;
-        let mut words = self.cores.for_client(entry.runtime == Runtime::MultiThread);
-        words.extend(round.iter().flat_map(Round::prefix));
-        words.extend(self.child_words(entry, &IDLE, IDLE_SECONDS)?);
-        run_child(&words)
+        let mut command = self.cores.client_prefix(entry.runtime == Runtime::MultiThread);
+        command.extend(round.iter().flat_map(Round::prefix));
+        command.extend(self.child_command(entry, &IDLE, IDLE_SECONDS)?);
+        run_child(&command)
     }
 
     fn counting_round(&self, entry: Entry, scenario: &'static Scenario) -> Result<Counts> {
@@ -163,28 +163,28 @@ impl Comparison {
 
     /// Runs one child, and checks its report against the servers' counters.
     fn child(&self, entry: Entry, scenario: &'static Scenario, seconds: f64, prefix: Vec<String>) -> Result<Report> {
-        let mut words = self.cores.for_client(entry.runtime == Runtime::MultiThread);
-        words.extend(prefix);
-        words.extend(self.child_words(entry, scenario, seconds)?);
+        let mut command = self.cores.client_prefix(entry.runtime == Runtime::MultiThread);
+        command.extend(prefix);
+        command.extend(self.child_command(entry, scenario, seconds)?);
         let before = self.servers.work(scenario)?;
-        let mut report: Report = run_child(&words)?;
+        let mut report: Report = run_child(&command)?;
         let after = self.check_claim(scenario, before, &report)?;
         let count = (after.count - before.count).max(1);
         report.server_cpu_micros_per_op = (after.cpu_micros - before.cpu_micros) / count as f64;
         Ok(report)
     }
 
-    fn child_words(&self, entry: Entry, scenario: &'static Scenario, seconds: f64) -> Result<Vec<String>> {
+    fn child_command(&self, entry: Entry, scenario: &'static Scenario, seconds: f64) -> Result<Vec<String>> {
         let ports = self.servers.ports(scenario);
         if entry.profile.adapter == Adapter::Libmemcached {
             let program = self.libmemcached.as_ref().map_err(|reason| anyhow!(reason.clone()))?;
-            return Ok(libmemcached_words(&program.display().to_string(), scenario, &ports, seconds));
+            return Ok(libmemcached_command(&program.display().to_string(), scenario, &ports, seconds));
         }
         let authority = self.servers.authority(scenario);
         let options = ChildOptions { client: entry, scenario, ports, seconds, authority };
-        let mut words = vec![self.program.display().to_string()];
-        words.extend(options.words());
-        Ok(words)
+        let mut command = vec![self.program.display().to_string()];
+        command.extend(options.command_line());
+        Ok(command)
     }
 
     /// Checks a report against the servers' counters, which may lag behind: a client may end before its sets arrive.
@@ -233,7 +233,7 @@ impl<R> Run<R> {
     }
 }
 
-fn libmemcached_words(program: &str, scenario: &Scenario, ports: &[u16], seconds: f64) -> Vec<String> {
+fn libmemcached_command(program: &str, scenario: &Scenario, ports: &[u16], seconds: f64) -> Vec<String> {
     let ports: Vec<_> = ports.iter().map(ToString::to_string).collect();
     [
         program.to_owned(),
@@ -249,8 +249,8 @@ fn libmemcached_words(program: &str, scenario: &Scenario, ports: &[u16], seconds
     .to_vec()
 }
 
-fn run_child<R: DeserializeOwned>(words: &[String]) -> Result<R> {
-    let (program, arguments) = words.split_first().context("an empty command line")?;
+fn run_child<R: DeserializeOwned>(command: &[String]) -> Result<R> {
+    let (program, arguments) = command.split_first().context("an empty command line")?;
     let output = Command::new(program).args(arguments).output();
     let output = output.with_context(|| format!("starting {program}"))?;
     if !output.status.success() {

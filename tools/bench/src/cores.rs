@@ -34,13 +34,13 @@ impl Cores {
         (Self { pinning: Some(pinning) }, None)
     }
 
-    /// Returns the words that precede a server's command line.
-    pub(crate) fn for_server(&self) -> Vec<String> {
+    /// Returns the arguments that precede a server's command line.
+    pub(crate) fn server_prefix(&self) -> Vec<String> {
         taskset(self.pinning.as_ref().map(|pinning| &pinning.server))
     }
 
-    /// Returns the words that precede a client's command line.
-    pub(crate) fn for_client(&self, multi_thread: bool) -> Vec<String> {
+    /// Returns the arguments that precede a client's command line.
+    pub(crate) fn client_prefix(&self, multi_thread: bool) -> Vec<String> {
         let pinning = self.pinning.as_ref();
         taskset(pinning.map(|pinning| if multi_thread { &pinning.clients } else { &pinning.client }))
     }

@@ -98,7 +98,7 @@ impl<'a> Round<'a> {
         Ok(round)
     }
 
-    /// Returns the words that precede a child's command line.
+    /// Returns the arguments that precede a child's command line.
     pub(crate) fn prefix(&self) -> Vec<String> {
         let mut words = match self.tracer {
             Some(Tracer::Perf) => self.perf(),

@@ -103,7 +103,7 @@ pub(crate) struct ChildOptions {
 
 impl ChildOptions {
     /// Returns the command line that these options are parsed from.
-    pub(crate) fn words(&self) -> Vec<String> {
+    pub(crate) fn command_line(&self) -> Vec<String> {
         let ports: Vec<_> = self.ports.iter().map(ToString::to_string).collect();
         let mut words = vec![
             "child".to_owned(),
@@ -196,7 +196,7 @@ mod tests {
             seconds: 0.25,
             authority: Some("/tmp/authority.pem".into()),
         };
-        let words = written.words();
+        let words = written.command_line();
         let words: Vec<_> = words.iter().map(String::as_str).collect();
         let Some(Child::Child(read)) = parse(&words).unwrap().child else {
             panic!("{words:?} is not a child's command line");

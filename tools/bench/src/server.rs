@@ -102,7 +102,7 @@ impl Server {
     fn start(cores: &Cores, certificate: Option<Certificate>) -> Result<Self> {
         let port = free_port()?;
         let plain_port = if certificate.is_some() { free_port()? } else { port };
-        let mut words = cores.for_server();
+        let mut words = cores.server_prefix();
         words.extend(kill_with_parent().map(ToOwned::to_owned));
         words.push("memcached".to_owned());
         let mut command = Command::new(&words[0]);
@@ -175,7 +175,7 @@ where
     Ok(counts.map(Option::unwrap_or_default))
 }
 
-/// Returns the words that precede a server's command line, so that the kernel kills the server when this process ends.
+/// Returns the arguments that precede a server's command line, so that the kernel kills the server when this process ends.
 ///
 /// The kernel drops this setting when a process changes its user, so `setpriv` gives up root instead of memcached.
 fn kill_with_parent() -> impl Iterator<Item = &'static str> {

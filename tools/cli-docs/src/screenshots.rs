@@ -30,11 +30,11 @@ pub(crate) struct Options {
 struct Screenshot {
     name: &'static str,
     /// The arguments of `remcache`.
-    line: &'static str,
+    arguments: &'static str,
     servers: Servers,
     columns: u16,
     rows: u16,
-    run: Run,
+    mode: Mode,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,8 @@ enum Servers {
     AllAndOneDown,
 }
 
-enum Run {
+/// The way in which a screenshot is taken.
+enum Mode {
     /// The command exits.
     Exits,
     /// The screen is drawn while the command runs: keys, waiting times, and text that must appear.
@@ -55,87 +56,94 @@ enum Run {
 }
 
 const SCREENSHOTS: &[Screenshot] = &[
-    Screenshot { name: "demo", line: "demo", servers: Servers::None, columns: 118, rows: 110, run: Run::Exits },
+    Screenshot { name: "demo", arguments: "demo", servers: Servers::None, columns: 118, rows: 110, mode: Mode::Exits },
     Screenshot {
         name: "stats",
-        line: "stats --delta 3s",
+        arguments: "stats --delta 3s",
         servers: Servers::AllAndOneDown,
         columns: 118,
         rows: 12,
-        run: Run::Exits,
+        mode: Mode::Exits,
     },
     Screenshot {
         name: "ping",
-        line: "ping -n 20",
+        arguments: "ping -n 20",
         servers: Servers::AllAndOneDown,
         columns: 100,
         rows: 12,
-        run: Run::Exits,
+        mode: Mode::Exits,
     },
     Screenshot {
         name: "locate",
-        line: "locate user:42 user:43 --like pylibmc --explain -s cache1,cache2,cache3",
+        arguments: "locate user:42 user:43 --like pylibmc --explain -s cache1,cache2,cache3",
         servers: Servers::None,
         columns: 118,
         rows: 12,
-        run: Run::Exits,
+        mode: Mode::Exits,
     },
     Screenshot {
         name: "ring",
-        line: "ring balance --sample 1m --remove cache3 -s cache1,cache2,cache3",
+        arguments: "ring balance --sample 1m --remove cache3 -s cache1,cache2,cache3",
         servers: Servers::None,
         columns: 110,
         rows: 12,
-        run: Run::Exits,
+        mode: Mode::Exits,
     },
-    Screenshot { name: "keys", line: "keys --tree :", servers: Servers::All, columns: 110, rows: 14, run: Run::Exits },
     Screenshot {
-        name: "hotkeys",
-        line: "hotkeys --for 5s --top 8",
+        name: "keys",
+        arguments: "keys --tree :",
         servers: Servers::All,
         columns: 110,
         rows: 14,
-        run: Run::Exits,
+        mode: Mode::Exits,
+    },
+    Screenshot {
+        name: "hotkeys",
+        arguments: "hotkeys --for 5s --top 8",
+        servers: Servers::All,
+        columns: 110,
+        rows: 14,
+        mode: Mode::Exits,
     },
     Screenshot {
         name: "bench",
-        line: "bench --time 5s --rate 20k --keys 20k --dist zipf:1.0 --size 100..1k",
+        arguments: "bench --time 5s --rate 20k --keys 20k --dist zipf:1.0 --size 100..1k",
         servers: Servers::All,
         columns: 118,
         rows: 12,
-        run: Run::Exits,
+        mode: Mode::Exits,
     },
     Screenshot {
         name: "bench-curve",
-        line: "bench --time 5s --rate 20k --keys 20k --dist zipf:1.0 --size 100..1k --svg {}",
+        arguments: "bench --time 5s --rate 20k --keys 20k --dist zipf:1.0 --size 100..1k --svg {}",
         servers: Servers::All,
         columns: 118,
         rows: 12,
-        run: Run::WritesSvg,
+        mode: Mode::WritesSvg,
     },
     Screenshot {
         name: "top",
-        line: "top",
+        arguments: "top",
         servers: Servers::AllAndOneDown,
         columns: 150,
         rows: 9,
-        run: Run::Live { steps: &[("j", SECONDS_12)], shows: "3/4 up" },
+        mode: Mode::Live { steps: &[("j", SECONDS_12)], shows: "3/4 up" },
     },
     Screenshot {
         name: "top-slabs",
-        line: "top",
+        arguments: "top",
         servers: Servers::AllAndOneDown,
         columns: 100,
         rows: 22,
-        run: Run::Live { steps: &[("2", SECONDS_3)], shows: "CHUNK" },
+        mode: Mode::Live { steps: &[("2", SECONDS_3)], shows: "CHUNK" },
     },
     Screenshot {
         name: "top-prefixes",
-        line: "top",
+        arguments: "top",
         servers: Servers::AllAndOneDown,
         columns: 100,
         rows: 10,
-        run: Run::Live { steps: &[("4", SECONDS_3), ("dy", SECONDS_6)], shows: "session" },
+        mode: Mode::Live { steps: &[("4", SECONDS_3), ("dy", SECONDS_6)], shows: "session" },
     },
 ];
 
@@ -172,7 +180,8 @@ impl Screenshot {
         let scratch = tempfile::tempdir()?;
         let drawn = scratch.path().join("drawn.svg");
         let mut command = Command::new(program);
-        command.args(self.line.split(' ').map(|word| if word == "{}" { drawn.as_os_str() } else { word.as_ref() }));
+        command
+            .args(self.arguments.split(' ').map(|word| if word == "{}" { drawn.as_os_str() } else { word.as_ref() }));
         // Without the environment, which could name contexts and servers.
         command.env_clear().env("LANG", "C.UTF-8").current_dir(scratch.path());
         if let (Some(servers), Servers::All | Servers::AllAndOneDown) = (servers, self.servers) {
@@ -181,9 +190,9 @@ impl Screenshot {
                 .env("REMCACHE_SERVERS", if is_all { servers.addresses() } else { servers.addresses_with_one_down() });
         }
         let mut terminal = Terminal::start(command, self.rows, self.columns)?;
-        match &self.run {
-            Run::Exits | Run::WritesSvg => terminal.wait()?,
-            Run::Live { steps, shows } => {
+        match &self.mode {
+            Mode::Exits | Mode::WritesSvg => terminal.wait()?,
+            Mode::Live { steps, shows } => {
                 wait_for_text(&terminal, "up")?;
                 for (keys, time) in *steps {
                     terminal.press(keys)?;
@@ -192,11 +201,11 @@ impl Screenshot {
                 wait_for_text(&terminal, shows)?;
             }
         }
-        if matches!(self.run, Run::WritesSvg) {
+        if matches!(self.mode, Mode::WritesSvg) {
             return fs::read_to_string(&drawn).with_context(|| terminal.screen().contents());
         }
-        let drawing = svg::draw(&format!("remcache {}", self.line), &terminal.screen());
-        if matches!(self.run, Run::Live { .. }) {
+        let drawing = svg::draw(&format!("remcache {}", self.arguments), &terminal.screen());
+        if matches!(self.mode, Mode::Live { .. }) {
             terminal.press("q")?;
             terminal.wait()?;
         }

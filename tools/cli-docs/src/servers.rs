@@ -23,7 +23,7 @@ const PORTS: [u16; 3] = [11_311, 11_312, 11_313];
 const DOWN: u16 = 11_314;
 
 /// The kinds of items: prefix of the keys, number of keys, size of values, TTL, and share of requests in thousandths.
-const KINDS: [(&str, usize, usize, u32, u32); 4] = [
+const ITEM_KINDS: [(&str, usize, usize, u32, u32); 4] = [
     ("session", 9_000, 700, 3600, 620),
     ("user", 5_000, 300, 0, 240),
     ("feed:front", 40, 9_000, 60, 120),
@@ -93,7 +93,7 @@ impl Load {
     }
 
     fn fill(&mut self) -> Result<()> {
-        for (kind, keys, size, ttl, _) in KINDS {
+        for (kind, keys, size, ttl, _) in ITEM_KINDS {
             for key in 0..keys {
                 let (size, key) = (size / 2 + self.below(size), self.key_number(key));
                 write!(self.stream.get_mut(), "set {kind}:{key} 0 {ttl} {size} noreply\r\n{}\r\n", "x".repeat(size))?;
@@ -107,11 +107,11 @@ impl Load {
         for _ in 0..BURST {
             let choice = self.below(1000) as u32;
             let mut bound = 0;
-            let kind = KINDS.iter().find(|(.., share)| {
+            let kind = ITEM_KINDS.iter().find(|(.., share)| {
                 bound += share;
                 choice < bound
             });
-            let &(kind, keys, size, ttl, _) = kind.unwrap_or(&KINDS[0]);
+            let &(kind, keys, size, ttl, _) = kind.unwrap_or(&ITEM_KINDS[0]);
             // Low numbers are more frequent; numbers beyond the stored keys are misses.
             let popular = self.below(keys) + 1;
             let key = self.below(popular) + if choice.is_multiple_of(17) { keys } else { 0 };

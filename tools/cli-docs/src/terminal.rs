@@ -16,7 +16,7 @@ use rustix::termios::{Winsize, tcsetwinsize};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// A shell command
-    line: String,
+    command: String,
     /// The keys that end the command
     #[arg(long)]
     keys: String,
@@ -28,7 +28,7 @@ pub(crate) struct Options {
 /// Runs a program for some time, prints its screen, and then presses the keys that end it.
 pub(crate) fn show(options: &Options) -> Result<()> {
     let mut command = Command::new("sh");
-    command.args(["-c", &format!("exec {}", options.line)]);
+    command.args(["-c", &format!("exec {}", options.command)]);
     let mut terminal = Terminal::start(command, 30, 120)?;
     thread::sleep(Duration::from_secs(options.seconds));
     println!("{}", terminal.screen().contents());
@@ -43,7 +43,7 @@ pub(crate) struct Terminal {
     child: Child,
     keyboard: File,
     screen: Arc<Mutex<vt100::Parser>>,
-    reading: Option<JoinHandle<()>>,
+    reader: Option<JoinHandle<()>>,
 }
 
 impl Terminal {
@@ -51,8 +51,8 @@ impl Terminal {
     pub(crate) fn start(mut command: Command, rows: u16, columns: u16) -> Result<Self> {
         let (keyboard, terminal) = open().context("opening a pseudo-terminal")?;
         tcsetwinsize(&terminal, Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 })?;
-        let end = || terminal.try_clone().map(Stdio::from);
-        command.env("TERM", "xterm-256color").stdin(end()?).stdout(end()?).stderr(end()?);
+        let stream = || terminal.try_clone().map(Stdio::from);
+        command.env("TERM", "xterm-256color").stdin(stream()?).stdout(stream()?).stderr(stream()?);
         let child = command.spawn().with_context(|| format!("starting {command:?}"))?;
         // The command holds copies of the terminal, which is read until the last copy is closed.
         drop(command);
@@ -60,14 +60,14 @@ impl Terminal {
         let size = |size| NonZero::new(size).context("a terminal has rows and columns");
         let screen = Arc::new(Mutex::new(vt100::Parser::new(size(rows)?, size(columns)?, 0)));
         let (shared, mut output) = (Arc::clone(&screen), keyboard.try_clone()?);
-        let reading = thread::spawn(move || {
-            let mut part = [0; 4096];
+        let reader = thread::spawn(move || {
+            let mut buffer = [0; 4096];
             // After the last program has closed the terminal, reading fails.
-            while let Ok(length @ 1..) = output.read(&mut part) {
-                shared.lock().unwrap_or_else(PoisonError::into_inner).process(&part[..length]);
+            while let Ok(length @ 1..) = output.read(&mut buffer) {
+                shared.lock().unwrap_or_else(PoisonError::into_inner).process(&buffer[..length]);
             }
         });
-        Ok(Self { child, keyboard, screen, reading: Some(reading) })
+        Ok(Self { child, keyboard, screen, reader: Some(reader) })
     }
 
     /// Presses keys.
@@ -89,8 +89,8 @@ impl Terminal {
             }
             thread::sleep(Duration::from_millis(20));
         }
-        if let Some(reading) = self.reading.take() {
-            reading.join().ok().context("reading the screen")?;
+        if let Some(reader) = self.reader.take() {
+            reader.join().ok().context("reading the screen")?;
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use crate::{Peer, Program, Source};
 /// A client whose program can be started.
 #[derive(Debug)]
 pub struct Installed {
-    words: Vec<String>,
+    command_line: Vec<String>,
     log: PathBuf,
 }
 
@@ -21,7 +21,7 @@ impl Installed {
     /// # Errors
     /// If it cannot be started.
     pub fn start(&self) -> Result<Program> {
-        Program::start(&self.words, self.log.clone())
+        Program::start(&self.command_line, self.log.clone())
     }
 }
 
@@ -32,23 +32,23 @@ impl Installed {
 pub fn install(peer: &Peer) -> Result<Installed> {
     let dir = build_dir().join(peer.name);
     fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
-    let words = match peer.source {
+    let command_line = match peer.source {
         Source::Absent(reason) => bail!("{reason}"),
-        _ => words(peer, &dir)
-            .and_then(checked)
+        _ => command_line(peer, &dir)
+            .and_then(verify)
             .with_context(|| format!("{} is not installed: {}", peer.name, peer.needs()))?,
     };
-    Ok(Installed { words, log: dir.join("log") })
+    Ok(Installed { command_line, log: dir.join("log") })
 }
 
 /// Runs the program with empty input, which fails if something that it loads is missing.
-fn checked(words: Vec<String>) -> Result<Vec<String>> {
-    run(&words.iter().map(String::as_str).collect::<Vec<_>>(), &[])?;
-    Ok(words)
+fn verify(command_line: Vec<String>) -> Result<Vec<String>> {
+    run(&command_line.iter().map(String::as_str).collect::<Vec<_>>(), &[])?;
+    Ok(command_line)
 }
 
-fn words(peer: &Peer, dir: &Path) -> Result<Vec<String>> {
-    let words = match peer.source {
+fn command_line(peer: &Peer, dir: &Path) -> Result<Vec<String>> {
+    let command_line = match peer.source {
         Source::Script(interpreter, script) => vec![interpreter.to_owned(), source(script)],
         Source::PyPi(package, version, script) => vec![environment(dir, package, version)?, source(script)],
         Source::Npm(package, version, script) => {
@@ -75,7 +75,7 @@ fn words(peer: &Peer, dir: &Path) -> Result<Vec<String>> {
         }
         Source::Absent(reason) => bail!("{reason}"),
     };
-    Ok(words)
+    Ok(command_line)
 }
 
 /// Returns the interpreter of a virtual environment with this package, which is created if it does not exist.
@@ -109,11 +109,12 @@ fn debian_version(package: &str) -> Result<String> {
     Ok(upstream.to_owned())
 }
 
-fn run(words: &[&str], env: &[(&str, &str)]) -> Result<()> {
-    let output = Command::new(words[0]).args(&words[1..]).envs(env.iter().copied()).stdin(Stdio::null()).output();
-    let output = output.with_context(|| format!("cannot run {}", words[0]))?;
+fn run(command_line: &[&str], env: &[(&str, &str)]) -> Result<()> {
+    let output =
+        Command::new(command_line[0]).args(&command_line[1..]).envs(env.iter().copied()).stdin(Stdio::null()).output();
+    let output = output.with_context(|| format!("cannot run {}", command_line[0]))?;
     if !output.status.success() {
-        bail!("{}: {}", words.join(" "), String::from_utf8_lossy(&output.stderr).trim_end());
+        bail!("{}: {}", command_line.join(" "), String::from_utf8_lossy(&output.stderr).trim_end());
     }
     Ok(())
 }

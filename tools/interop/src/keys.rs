@@ -4,31 +4,31 @@ use std::collections::HashSet;
 
 use fastrand::Rng;
 
-use crate::Keys;
+use crate::KeyBytes;
 
 /// Returns `count` different keys of 1 to 250 bytes.
 #[must_use]
-pub fn random(kind: Keys, count: usize, random: &mut Rng) -> Vec<Vec<u8>> {
+pub fn random(kind: KeyBytes, count: usize, random: &mut Rng) -> Vec<Vec<u8>> {
     let mut seen = HashSet::new();
     std::iter::repeat_with(|| key(kind, random)).filter(|key| seen.insert(key.clone())).take(count).collect()
 }
 
 /// Returns a key: most are short, some have the maximum length.
-fn key(kind: Keys, random: &mut Rng) -> Vec<u8> {
-    let longest = if kind == Keys::Short { SHORT } else { LONGEST };
+fn key(kind: KeyBytes, random: &mut Rng) -> Vec<u8> {
+    let longest = if kind == KeyBytes::Short { SHORT } else { LONGEST };
     let length = match random.u8(..) {
         0..8 => longest,
         8..64 => random.usize(1..=longest),
         64.. => random.usize(1..=32),
     };
     match kind {
-        Keys::Any => bytes(length, |_| true, random),
-        Keys::Line => bytes(length, |byte| byte != b'\n', random),
-        Keys::Visible => bytes(length, is_visible, random),
-        Keys::Tagged => with_braces(bytes(length, is_visible, random), random),
-        Keys::Ascii | Keys::Short => bytes(length, |byte| is_visible(byte) && byte.is_ascii(), random),
-        Keys::Text => text(length, random).into_bytes(),
-        Keys::Dollarless => text(length, random).replace('$', "S").into_bytes(),
+        KeyBytes::Any => bytes(length, |_| true, random),
+        KeyBytes::Line => bytes(length, |byte| byte != b'\n', random),
+        KeyBytes::Visible => bytes(length, is_visible, random),
+        KeyBytes::Tagged => with_braces(bytes(length, is_visible, random), random),
+        KeyBytes::Ascii | KeyBytes::Short => bytes(length, |byte| is_visible(byte) && byte.is_ascii(), random),
+        KeyBytes::Text => text(length, random).into_bytes(),
+        KeyBytes::Dollarless => text(length, random).replace('$', "S").into_bytes(),
     }
 }
 
@@ -73,8 +73,16 @@ const SHORT: usize = 186;
 mod tests {
     use super::*;
 
-    const KINDS: [Keys; 8] =
-        [Keys::Any, Keys::Line, Keys::Visible, Keys::Tagged, Keys::Text, Keys::Dollarless, Keys::Ascii, Keys::Short];
+    const KINDS: [KeyBytes; 8] = [
+        KeyBytes::Any,
+        KeyBytes::Line,
+        KeyBytes::Visible,
+        KeyBytes::Tagged,
+        KeyBytes::Text,
+        KeyBytes::Dollarless,
+        KeyBytes::Ascii,
+        KeyBytes::Short,
+    ];
 
     #[test]
     fn keys_have_the_lengths_and_the_bytes_of_their_kind() {
@@ -83,15 +91,15 @@ mod tests {
             assert_eq!(keys.len(), 5000);
             for key in &keys {
                 assert!((1..=LONGEST).contains(&key.len()));
-                assert!(kind == Keys::Any || kind == Keys::Line || key.iter().copied().all(is_visible));
-                assert!(kind != Keys::Text || std::str::from_utf8(key).is_ok());
-                assert!(kind != Keys::Dollarless || std::str::from_utf8(key).is_ok_and(|text| !text.contains('$')));
+                assert!(kind == KeyBytes::Any || kind == KeyBytes::Line || key.iter().copied().all(is_visible));
+                assert!(kind != KeyBytes::Text || std::str::from_utf8(key).is_ok());
+                assert!(kind != KeyBytes::Dollarless || std::str::from_utf8(key).is_ok_and(|text| !text.contains('$')));
             }
-            let longest = if kind == Keys::Short { SHORT } else { LONGEST };
+            let longest = if kind == KeyBytes::Short { SHORT } else { LONGEST };
             assert!(keys.iter().any(|key| key.len() == 1));
             assert_eq!(keys.iter().map(Vec::len).max(), Some(longest));
             let is_ascii = keys.iter().all(|key| key.is_ascii());
-            assert_eq!(is_ascii, kind == Keys::Ascii || kind == Keys::Short);
+            assert_eq!(is_ascii, kind == KeyBytes::Ascii || kind == KeyBytes::Short);
         }
     }
 }

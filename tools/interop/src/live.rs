@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use remcache::{Client, Config};
 use tokio::runtime::Runtime;
 
-use crate::{Location, Misses, Program, Setting};
+use crate::{ClientSettings, Misses, Program, ServerSpec};
 
 /// A client and remcache, configured with the same list of servers.
 #[derive(Debug)]
@@ -12,7 +12,7 @@ pub(crate) struct LiveComparison<'a> {
     runtime: &'a Runtime,
     remcache: Client,
     program: &'a mut Program,
-    servers: &'a [Location],
+    servers: &'a [ServerSpec],
     /// The client's version.
     pub(crate) version: String,
 }
@@ -24,12 +24,12 @@ impl<'a> LiveComparison<'a> {
     ///
     /// # Errors
     /// If one of them refuses the list.
-    pub(crate) fn new(runtime: &'a Runtime, program: &'a mut Program, setting: &Setting<'a>) -> Result<Self> {
-        let config = Config::new().distribution(setting.distribution()?).protocol(setting.protocol());
+    pub(crate) fn new(runtime: &'a Runtime, program: &'a mut Program, settings: &ClientSettings<'a>) -> Result<Self> {
+        let config = Config::new().distribution(settings.distribution()?).protocol(settings.protocol());
         let _guard = runtime.enter();
-        let remcache = Client::with_config(setting.servers.iter().map(Location::to_string), config)?;
-        let version = program.configure(setting)?;
-        Ok(Self { runtime, remcache, program, servers: setting.servers, version })
+        let remcache = Client::with_config(settings.servers.iter().map(ServerSpec::to_string), config)?;
+        let version = program.configure(settings)?;
+        Ok(Self { runtime, remcache, program, servers: settings.servers, version })
     }
 
     /// Stores the keys with the client, and returns those that remcache does not find.
@@ -62,22 +62,22 @@ impl<'a> LiveComparison<'a> {
         let mut misses = Misses { keys: items.len(), ..Misses::default() };
         for ((key, value), found) in items.iter().zip(found) {
             if found.as_ref() != Some(value) {
-                misses.add(|| self.problem(key, value));
+                misses.add(|| self.describe_miss(key, value));
             }
         }
         Ok(misses)
     }
 
     /// Describes a miss: the server of a key by remcache's placement, and the servers that have the item.
-    fn problem(&self, key: &[u8], value: &[u8]) -> String {
-        let place = self.remcache.locate(key).ok().flatten();
-        let place = place.map_or_else(|| "no server".to_owned(), |server| server.name().to_owned());
+    fn describe_miss(&self, key: &[u8], value: &[u8]) -> String {
+        let server = self.remcache.locate(key).ok().flatten();
+        let server = server.map_or_else(|| "no server".to_owned(), |server| server.name().to_owned());
         let holders: Vec<String> =
-            self.servers.iter().filter(|server| self.holds(server, key, value)).map(Location::to_string).collect();
-        format!("{}: remcache places it on {place}, the item is on {holders:?}", key.escape_ascii())
+            self.servers.iter().filter(|server| self.has_item(server, key, value)).map(ServerSpec::to_string).collect();
+        format!("{}: remcache places it on {server}, the item is on {holders:?}", key.escape_ascii())
     }
 
-    fn holds(&self, server: &Location, key: &[u8], value: &[u8]) -> bool {
+    fn has_item(&self, server: &ServerSpec, key: &[u8], value: &[u8]) -> bool {
         let _guard = self.runtime.enter();
         let Ok(client) = Client::new([server.address()]) else { return false };
         let item = self.runtime.block_on(async { client.get(key).await });

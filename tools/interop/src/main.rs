@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use fastrand::Rng;
 use remcache_interop::{
-    Exchange, PEERS, Peer, PlacementResult, Report, Run, Scale, Source, compare_values, find, report,
+    PEERS, Peer, PlacementResult, Report, Runner, Scale, Source, ValueComparison, compare_values, find, report,
 };
 
 /// Compares remcache with other clients on the same servers: each must find what the other has stored.
@@ -102,10 +102,10 @@ fn main() -> Result<ExitCode> {
 fn compare(options: &Options) -> Result<Report> {
     let seed = options.seed.unwrap_or_else(|| fastrand::u64(..));
     println!("seed {seed}");
-    let mut run = Run::new(options.scale(), Rng::with_seed(seed))?;
+    let mut runner = Runner::new(options.scale(), Rng::with_seed(seed))?;
     let mut report = Report::default();
     for peer in options.peers() {
-        let results = run.compare(peer);
+        let results = runner.compare(peer);
         let misses: usize = results.iter().map(PlacementResult::misses).sum();
         println!("{}: {misses} misses", peer.name);
         // The first table has the reason if a client could not run.
@@ -120,8 +120,8 @@ fn compare(options: &Options) -> Result<Report> {
 fn list(peers: &[&Peer]) {
     for peer in peers {
         println!("{}: {}", peer.name, peer.needs());
-        for setup in peer.setups {
-            println!("  {setup}");
+        for placement in peer.placements {
+            println!("  {placement}");
         }
     }
 }
@@ -134,12 +134,12 @@ fn print_packages(peers: &[&Peer]) {
 /// Writes the recorded items, one per line, so that a diff shows the changed ones.
 fn write_record(peers: &[&Peer], file: &Path) -> Result<()> {
     let mut lines = Vec::new();
-    for peer in peers.iter().filter(|peer| !peer.values.is_empty()) {
-        let mut exchange = Exchange::new(peer)?;
-        for writing in peer.values {
-            let recorded = exchange.record(peer, writing)?;
-            for it in recorded.iter().filter(|it| it.is_short()) {
-                lines.push(serde_json::to_string(it)?);
+    for peer in peers.iter().filter(|peer| !peer.encodings.is_empty()) {
+        let mut comparison = ValueComparison::new(peer)?;
+        for encoding in peer.encodings {
+            let recorded = comparison.record(peer, encoding)?;
+            for item in recorded.iter().filter(|item| item.is_short()) {
+                lines.push(serde_json::to_string(item)?);
             }
         }
     }

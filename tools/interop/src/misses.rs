@@ -10,15 +10,15 @@ pub struct Misses {
     /// Keys that were not found, or were found on another server.
     pub misses: usize,
     /// Descriptions of the first misses.
-    pub first: Vec<String>,
+    pub descriptions: Vec<String>,
 }
 
 impl Misses {
     /// Counts a miss. The description is computed only for the first misses.
     pub fn add(&mut self, describe: impl FnOnce() -> String) {
         self.misses += 1;
-        if self.first.len() < MAX_DESCRIBED {
-            self.first.push(describe());
+        if self.descriptions.len() < MAX_DESCRIBED {
+            self.descriptions.push(describe());
         }
     }
 
@@ -26,8 +26,8 @@ impl Misses {
     pub fn merge(&mut self, other: Self) {
         self.keys += other.keys;
         self.misses += other.misses;
-        let left = MAX_DESCRIBED - self.first.len();
-        self.first.extend(other.first.into_iter().take(left));
+        let left = MAX_DESCRIBED - self.descriptions.len();
+        self.descriptions.extend(other.descriptions.into_iter().take(left));
     }
 }
 
@@ -41,8 +41,8 @@ mod tests {
     fn only_the_first_misses_are_described() {
         let mut misses = Misses { keys: 10, ..Misses::default() };
         (0..7).for_each(|number| misses.add(|| number.to_string()));
-        misses.merge(Misses { keys: 1, misses: 1, first: vec!["7".to_owned()] });
+        misses.merge(Misses { keys: 1, misses: 1, descriptions: vec!["7".to_owned()] });
         assert_eq!((misses.keys, misses.misses), (11, 8));
-        assert_eq!(misses.first, ["0", "1", "2"]);
+        assert_eq!(misses.descriptions, ["0", "1", "2"]);
     }
 }

@@ -16,9 +16,9 @@ pub struct Peer {
     /// Its packages in Debian and Ubuntu.
     pub packages: &'static [&'static str],
     /// Its placements of keys.
-    pub setups: &'static [Setup],
+    pub placements: &'static [Placement],
     /// Its encodings of values; empty if it leaves the flags to its user.
-    pub values: &'static [Writing],
+    pub encodings: &'static [ValueEncoding],
 }
 
 /// The source of a program, which determines how it is built and run.
@@ -42,35 +42,35 @@ pub enum Source {
 
 /// A placement of keys.
 #[derive(Debug)]
-pub struct Setup {
+pub struct Placement {
     /// The name of remcache's distribution, which the program gets too.
-    pub profile: &'static str,
+    pub distribution: &'static str,
     /// Further options for the program.
     pub options: &'static str,
     /// Whether the servers have random weights.
-    pub weights: bool,
+    pub random_weights: bool,
     /// Whether each list uses another of the supported hash functions.
-    pub hashes: bool,
+    pub every_hash: bool,
     /// Whether servers may have host names. Some clients resolve them before they route a key.
-    pub names: bool,
+    pub host_names: bool,
     /// The keys that it supports.
-    pub keys: Keys,
+    pub keys: KeyBytes,
 }
 
 /// An encoding of values.
 #[derive(Debug)]
-pub struct Writing {
+pub struct ValueEncoding {
     /// Options for the program.
     pub options: &'static str,
     /// The name of remcache's encoding for this client.
     pub format: &'static str,
-    /// The compression that the client reads; remcache may support others in the same encoding.
-    pub reads: Option<Compression>,
+    /// The compression that the client can read; remcache may support others in the same encoding.
+    pub readable_compression: Option<Compression>,
 }
 
 /// The bytes that a client supports in a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keys {
+pub enum KeyBytes {
     /// All bytes.
     Any,
     /// All bytes except line ends.
@@ -106,32 +106,32 @@ impl Peer {
     }
 }
 
-impl Setup {
-    const fn new(profile: &'static str, keys: Keys) -> Self {
-        Self { profile, options: "", weights: false, hashes: false, names: true, keys }
+impl Placement {
+    const fn new(distribution: &'static str, keys: KeyBytes) -> Self {
+        Self { distribution, options: "", random_weights: false, every_hash: false, host_names: true, keys }
     }
 
     const fn weighted(self) -> Self {
-        Self { weights: true, ..self }
+        Self { random_weights: true, ..self }
     }
 
-    const fn numbered(self) -> Self {
-        Self { names: false, ..self }
+    const fn addresses_only(self) -> Self {
+        Self { host_names: false, ..self }
     }
 
     const fn every_hash(self) -> Self {
-        Self { hashes: true, ..self }
+        Self { every_hash: true, ..self }
     }
 
-    const fn with(self, options: &'static str) -> Self {
+    const fn with_options(self, options: &'static str) -> Self {
         Self { options, ..self }
     }
 }
 
-impl fmt::Display for Setup {
+impl fmt::Display for Placement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.profile)?;
-        let hashes = if self.hashes { "every hash" } else { "" };
+        f.write_str(self.distribution)?;
+        let hashes = if self.every_hash { "every hash" } else { "" };
         let details: Vec<&str> = [self.options, hashes].into_iter().filter(|it| !it.is_empty()).collect();
         match details.is_empty() {
             true => Ok(()),
@@ -147,7 +147,7 @@ pub fn find(name: &str) -> Option<&'static Peer> {
 }
 
 use Compression::{Gzip, Zlib};
-use Keys::{Any, Ascii, Dollarless, Line, Short, Tagged, Text, Visible};
+use KeyBytes::{Any, Ascii, Dollarless, Line, Short, Tagged, Text, Visible};
 
 /// All clients.
 pub const PEERS: &[Peer] = &[
@@ -155,147 +155,147 @@ pub const PEERS: &[Peer] = &[
         name: "libmemcached",
         source: Source::C("libmemcached/client.c", "-lmemcached"),
         packages: &["libmemcached-dev"],
-        setups: &[
-            Setup::new("libmemcached", Any).with("binary"),
-            Setup::new("libmemcached", Visible),
-            Setup::new("libmemcached", Any).with("binary").every_hash(),
-            Setup::new("libmemcached-ketama", Any).with("binary").every_hash(),
-            Setup::new("libmemcached-ketama", Any).with("binary"),
-            Setup::new("libmemcached-ketama", Any).with("binary,weights").weighted(),
-            Setup::new("libmemcached-ketama-weighted", Any).with("binary"),
-            Setup::new("libmemcached-ketama-weighted", Any).with("binary,weights").weighted(),
-            Setup::new("libmemcached-spy", Any).with("binary"),
-            Setup::new("libmemcached-spy-weighted", Any).with("binary,weights").weighted(),
+        placements: &[
+            Placement::new("libmemcached", Any).with_options("binary"),
+            Placement::new("libmemcached", Visible),
+            Placement::new("libmemcached", Any).with_options("binary").every_hash(),
+            Placement::new("libmemcached-ketama", Any).with_options("binary").every_hash(),
+            Placement::new("libmemcached-ketama", Any).with_options("binary"),
+            Placement::new("libmemcached-ketama", Any).with_options("binary,weights").weighted(),
+            Placement::new("libmemcached-ketama-weighted", Any).with_options("binary"),
+            Placement::new("libmemcached-ketama-weighted", Any).with_options("binary,weights").weighted(),
+            Placement::new("libmemcached-spy", Any).with_options("binary"),
+            Placement::new("libmemcached-spy-weighted", Any).with_options("binary,weights").weighted(),
         ],
-        values: &[],
+        encodings: &[],
     },
     Peer {
         name: "pylibmc",
         source: Source::Script("/usr/bin/python3", "pylibmc/client.py"),
         packages: &["python3-pylibmc"],
-        setups: &[
-            Setup::new("pylibmc", Visible),
-            Setup::new("pylibmc", Any).with("binary"),
-            Setup::new("pylibmc-ketama", Any).with("binary"),
-            Setup::new("pylibmc-ketama-weighted", Any).with("binary").weighted(),
+        placements: &[
+            Placement::new("pylibmc", Visible),
+            Placement::new("pylibmc", Any).with_options("binary"),
+            Placement::new("pylibmc-ketama", Any).with_options("binary"),
+            Placement::new("pylibmc-ketama-weighted", Any).with_options("binary").weighted(),
         ],
-        values: &[wrote_and_read("pylibmc", "", Zlib), wrote_and_read("pylibmc", "min_compress_len=100", Zlib)],
+        encodings: &[written_and_read("pylibmc", "", Zlib), written_and_read("pylibmc", "min_compress_len=100", Zlib)],
     },
     Peer {
         name: "php-memcached",
         source: Source::Script("php", "php-memcached/client.php"),
         packages: &["php-cli", "php-memcached"],
-        setups: &[
-            Setup::new("php-memcached", Ascii),
-            Setup::new("php-memcached", Line).with("binary"),
-            Setup::new("php-memcached-consistent", Line).with("binary"),
-            Setup::new("php-memcached-ketama", Line).with("binary").weighted(),
+        placements: &[
+            Placement::new("php-memcached", Ascii),
+            Placement::new("php-memcached", Line).with_options("binary"),
+            Placement::new("php-memcached-consistent", Line).with_options("binary"),
+            Placement::new("php-memcached-ketama", Line).with_options("binary").weighted(),
         ],
-        values: &[
-            wrote_and_read("php-memcached", "", Zlib),
-            wrote_and_read("php-memcached", "compression=zlib", Zlib),
-            wrote_and_read("php-memcached", "compression=off", Zlib),
-            wrote_and_read("php-memcached", "serializer=igbinary", Zlib),
-            wrote_and_read("php-memcached", "serializer=json", Zlib),
-            wrote_and_read("php-memcached", "serializer=msgpack", Zlib),
+        encodings: &[
+            written_and_read("php-memcached", "", Zlib),
+            written_and_read("php-memcached", "compression=zlib", Zlib),
+            written_and_read("php-memcached", "compression=off", Zlib),
+            written_and_read("php-memcached", "serializer=igbinary", Zlib),
+            written_and_read("php-memcached", "serializer=json", Zlib),
+            written_and_read("php-memcached", "serializer=msgpack", Zlib),
         ],
     },
     Peer {
         name: "dalli",
         source: Source::Script("ruby", "dalli/client.rb"),
         packages: &["ruby", "ruby-dalli"],
-        setups: &[Setup::new("dalli", Text).weighted()],
-        values: &[
-            wrote_and_read("dalli", "", Zlib),
-            wrote_and_read("dalli", "compress=off", Zlib),
-            wrote("dalli", "compressor=gzip"),
-            wrote_and_read("dalli", "raw", Zlib),
+        placements: &[Placement::new("dalli", Text).weighted()],
+        encodings: &[
+            written_and_read("dalli", "", Zlib),
+            written_and_read("dalli", "compress=off", Zlib),
+            written("dalli", "compressor=gzip"),
+            written_and_read("dalli", "raw", Zlib),
         ],
     },
     Peer {
         name: "nutcracker",
         source: Source::Script("python3", "nutcracker/client.py"),
         packages: &["nutcracker"],
-        setups: &[
-            Setup::new("twemproxy", Visible).weighted(),
-            Setup::new("twemproxy", Visible).weighted().every_hash(),
-            Setup::new("twemproxy", Tagged).with(HASH_TAG),
-            Setup::new("twemproxy-modula", Visible).weighted(),
-            Setup::new("twemproxy-modula", Visible).every_hash(),
+        placements: &[
+            Placement::new("twemproxy", Visible).weighted(),
+            Placement::new("twemproxy", Visible).weighted().every_hash(),
+            Placement::new("twemproxy", Tagged).with_options(HASH_TAG),
+            Placement::new("twemproxy-modula", Visible).weighted(),
+            Placement::new("twemproxy-modula", Visible).every_hash(),
         ],
-        values: &[],
+        encodings: &[],
     },
     Peer {
         name: "pymemcache",
         source: Source::PyPi("pymemcache", "4.0.0", "pymemcache/client.py"),
         packages: &["python3-venv"],
-        setups: &[Setup::new("pymemcache", Text), Setup::new("pymemcache-bytes", Visible)],
-        values: &[
-            wrote("gomemcache", "serde=none"),
-            wrote("pymemcache", "serde=pickle"),
-            wrote_and_read("pymemcache", "serde=compressed", Zlib),
+        placements: &[Placement::new("pymemcache", Text), Placement::new("pymemcache-bytes", Visible)],
+        encodings: &[
+            written("gomemcache", "serde=none"),
+            written("pymemcache", "serde=pickle"),
+            written_and_read("pymemcache", "serde=compressed", Zlib),
         ],
     },
     Peer {
         name: "python-memcached",
         source: Source::PyPi("python-memcached", "1.62", "python-memcached/client.py"),
         packages: &["python3-venv"],
-        setups: &[Setup::new("python-memcached", Text).weighted()],
-        values: &[
-            wrote_and_read("python-memcached", "", Zlib),
-            wrote_and_read("python-memcached", "min_compress_len=100", Zlib),
+        placements: &[Placement::new("python-memcached", Text).weighted()],
+        encodings: &[
+            written_and_read("python-memcached", "", Zlib),
+            written_and_read("python-memcached", "min_compress_len=100", Zlib),
         ],
     },
     Peer {
         name: "python-memcached-1.59",
         source: Source::PyPi("python-memcached", "1.59", "python-memcached/client.py"),
         packages: &["python3-venv"],
-        setups: &[Setup::new("python-memcached-1.59", Text).weighted()],
-        values: &[
-            wrote_and_read("python-memcached", "", Zlib),
-            wrote_and_read("python-memcached", "min_compress_len=100", Zlib),
+        placements: &[Placement::new("python-memcached-1.59", Text).weighted()],
+        encodings: &[
+            written_and_read("python-memcached", "", Zlib),
+            written_and_read("python-memcached", "min_compress_len=100", Zlib),
         ],
     },
     Peer {
         name: "meta-memcache",
         source: Source::PyPi("meta-memcache", "4.3.0", "meta-memcache/client.py"),
         packages: &["python3-venv"],
-        setups: &[Setup::new("meta-memcache", Short)],
-        values: &[wrote_and_read("meta-memcache", "", Zlib)],
+        placements: &[Placement::new("meta-memcache", Short)],
+        encodings: &[written_and_read("meta-memcache", "", Zlib)],
     },
     Peer {
         name: "memjs",
         source: Source::Npm("memjs", "1.3.2", "memjs/client.js"),
         packages: &["nodejs", "npm"],
-        setups: &[Setup::new("memjs", Text).with("binary")],
-        values: &[],
+        placements: &[Placement::new("memjs", Text).with_options("binary")],
+        encodings: &[],
     },
     Peer {
         name: "node-memcached",
         source: Source::Npm("memcached", "2.2.2", "node-memcached/client.js"),
         packages: &["nodejs", "npm"],
-        setups: &[Setup::new("node-memcached", Dollarless).weighted()],
-        values: &[],
+        placements: &[Placement::new("node-memcached", Dollarless).weighted()],
+        encodings: &[],
     },
     Peer {
         name: "gomemcache",
         source: Source::Go("gomemcache/main.go"),
         packages: &["golang-go", "golang-github-bradfitz-gomemcache-dev"],
-        setups: &[Setup::new("gomemcache", Ascii).numbered()],
-        values: &[],
+        placements: &[Placement::new("gomemcache", Ascii).addresses_only()],
+        encodings: &[],
     },
     Peer {
         name: "spymemcached",
         source: Source::Java("spymemcached/Program.java", "/usr/share/java/spymemcached.jar"),
         packages: &["default-jdk-headless", "libspymemcached-java"],
-        setups: &[
-            Setup::new("spymemcached", Text).numbered(),
-            Setup::new("spymemcached", Text).numbered().every_hash(),
-            Setup::new("spymemcached-ketama", Text).numbered(),
-            Setup::new("spymemcached-ketama-weighted", Text).numbered().weighted(),
-            Setup::new("spymemcached-ketama-libmemcached", Text).numbered(),
+        placements: &[
+            Placement::new("spymemcached", Text).addresses_only(),
+            Placement::new("spymemcached", Text).addresses_only().every_hash(),
+            Placement::new("spymemcached-ketama", Text).addresses_only(),
+            Placement::new("spymemcached-ketama-weighted", Text).addresses_only().weighted(),
+            Placement::new("spymemcached-ketama-libmemcached", Text).addresses_only(),
         ],
-        values: &[wrote_and_read("spymemcached", "", Gzip), wrote_and_read("whalin", "transcoder=whalin", Gzip)],
+        encodings: &[written_and_read("spymemcached", "", Gzip), written_and_read("whalin", "transcoder=whalin", Gzip)],
     },
     absent("xmemcached", MAVEN),
     absent("elasticache", MAVEN),
@@ -306,15 +306,15 @@ pub const PEERS: &[Peer] = &[
 ];
 
 const fn absent(name: &'static str, reason: &'static str) -> Peer {
-    Peer { name, source: Source::Absent(reason), packages: &[], setups: &[], values: &[] }
+    Peer { name, source: Source::Absent(reason), packages: &[], placements: &[], encodings: &[] }
 }
 
-const fn wrote(format: &'static str, options: &'static str) -> Writing {
-    Writing { options, format, reads: None }
+const fn written(format: &'static str, options: &'static str) -> ValueEncoding {
+    ValueEncoding { options, format, readable_compression: None }
 }
 
-const fn wrote_and_read(format: &'static str, options: &'static str, compression: Compression) -> Writing {
-    Writing { options, format, reads: Some(compression) }
+const fn written_and_read(format: &'static str, options: &'static str, compression: Compression) -> ValueEncoding {
+    ValueEncoding { options, format, readable_compression: Some(compression) }
 }
 
 const MAVEN: &str = "not in Debian, only in Maven Central";
@@ -332,16 +332,16 @@ mod tests {
 
     #[test]
     fn every_format_exists() {
-        for writing in PEERS.iter().flat_map(|peer| peer.values) {
-            assert!(writing.format.parse::<remcache::value::ClientFormat>().is_ok(), "{}", writing.format);
+        for encoding in PEERS.iter().flat_map(|peer| peer.encodings) {
+            assert!(encoding.format.parse::<remcache::value::ClientFormat>().is_ok(), "{}", encoding.format);
         }
     }
 
     #[test]
-    fn every_profile_is_a_distribution() {
-        for setup in PEERS.iter().flat_map(|peer| peer.setups) {
-            let parsed = setup.profile.parse::<remcache::distribution::Distribution>();
-            assert!(parsed.is_ok(), "{}: {}", setup.profile, parsed.unwrap_err());
+    fn every_distribution_exists() {
+        for placement in PEERS.iter().flat_map(|peer| peer.placements) {
+            let parsed = placement.distribution.parse::<remcache::distribution::Distribution>();
+            assert!(parsed.is_ok(), "{}: {}", placement.distribution, parsed.unwrap_err());
         }
     }
 }

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use remcache::config::ProtocolSetting;
 use remcache::distribution::{Distribution, Hash};
 
-use crate::{Location, Value};
+use crate::{ServerSpec, Value};
 
 /// A running program, which ends when this is dropped.
 #[derive(Debug)]
@@ -25,24 +25,24 @@ pub struct Program {
 
 /// The configuration of a client: its placement and its servers.
 #[derive(Clone, Debug)]
-pub struct Setting<'a> {
+pub struct ClientSettings<'a> {
     /// The name of remcache's distribution.
-    pub profile: &'a str,
+    pub distribution: &'a str,
     /// Options as `name=value` or `name`, separated by commas; empty for the client's defaults.
     pub options: &'a str,
-    /// The hash function of keys, if it is not that of the profile.
+    /// The hash function of keys, if it is not that of the distribution.
     pub hash: Option<Hash>,
     /// The servers, in order.
-    pub servers: &'a [Location],
+    pub servers: &'a [ServerSpec],
 }
 
-impl Setting<'_> {
+impl ClientSettings<'_> {
     /// Returns remcache's distribution.
     ///
     /// # Errors
-    /// If the profile is not the name of a distribution.
+    /// If remcache has no distribution of this name.
     pub fn distribution(&self) -> Result<Distribution> {
-        let mut distribution: Distribution = self.profile.parse()?;
+        let mut distribution: Distribution = self.distribution.parse()?;
         if let Some(hash) = self.hash {
             distribution = distribution.hash(hash);
         }
@@ -66,15 +66,15 @@ impl Program {
     ///
     /// # Errors
     /// If it cannot be started.
-    pub fn start(words: &[String], log: PathBuf) -> Result<Self> {
+    pub fn start(command_line: &[String], log: PathBuf) -> Result<Self> {
         let file = File::create(&log).with_context(|| log.display().to_string())?;
-        let mut child = Command::new(&words[0])
-            .args(&words[1..])
+        let mut child = Command::new(&command_line[0])
+            .args(&command_line[1..])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(file)
             .spawn()
-            .with_context(|| format!("cannot start {}", words[0]))?;
+            .with_context(|| format!("cannot start {}", command_line[0]))?;
         let input = child.stdin.take().map(BufWriter::new);
         let output = BufReader::new(child.stdout.take().context("the output is not piped")?);
         Ok(Self { child, input, output, log })
@@ -84,18 +84,18 @@ impl Program {
     ///
     /// # Errors
     /// If the client refuses the configuration.
-    pub fn configure(&mut self, setting: &Setting<'_>) -> Result<String> {
-        let hash = setting.hash.map(|hash| format!("hash={hash}"));
-        let options: Vec<&str> = [setting.options, hash.as_deref().unwrap_or_default()]
+    pub fn configure(&mut self, settings: &ClientSettings<'_>) -> Result<String> {
+        let hash = settings.hash.map(|hash| format!("hash={hash}"));
+        let options: Vec<&str> = [settings.options, hash.as_deref().unwrap_or_default()]
             .into_iter()
             .filter(|option| !option.is_empty())
             .collect();
         let options = options.join(",");
         let options = or_dash(&options);
-        let servers: Vec<String> = setting.servers.iter().map(|it| format!(" {it}")).collect();
-        let line = format!("config {} {options}{}", setting.profile, servers.concat());
+        let servers: Vec<String> = settings.servers.iter().map(|it| format!(" {it}")).collect();
+        let line = format!("config {} {options}{}", settings.distribution, servers.concat());
         let reply = self.send(&line)?;
-        Ok(after(&reply, "ready ")?.to_owned())
+        Ok(strip_word(&reply, "ready ")?.to_owned())
     }
 
     /// Stores items.
@@ -122,7 +122,7 @@ impl Program {
         let replies = self.send_all(lines)?;
         replies
             .iter()
-            .map(|reply| if reply == "miss" { Ok(None) } else { bytes(after(reply, "hit ")?).map(Some) })
+            .map(|reply| if reply == "miss" { Ok(None) } else { decode_hex(strip_word(reply, "hit ")?).map(Some) })
             .collect()
     }
 
@@ -136,18 +136,18 @@ impl Program {
         if replies.iter().all(|reply| reply.starts_with("skip ")) {
             return Ok(None);
         }
-        replies.iter().map(|reply| Ok(Some(after(reply, "server ")?.to_owned()))).collect()
+        replies.iter().map(|reply| Ok(Some(strip_word(reply, "server ")?.to_owned()))).collect()
     }
 
     /// Stores a value as this client encodes values of its type.
     ///
     /// # Errors
     /// If the client fails.
-    pub fn write(&mut self, key: &str, value: &Value) -> Result<Written> {
+    pub fn write(&mut self, key: &str, value: &Value) -> Result<WriteResult> {
         let reply = self.send(&format!("write {} {value}", hex::encode(key)))?;
         match reply.split_once(' ') {
-            None if reply == "stored" => Ok(Written::Stored),
-            Some(("skip" | "error", reason)) => Ok(Written::Refused(reason.to_owned())),
+            None if reply == "stored" => Ok(WriteResult::Stored),
+            Some(("skip" | "error", reason)) => Ok(WriteResult::Refused(reason.to_owned())),
             _ => bail!("write: {reply}"),
         }
     }
@@ -158,7 +158,7 @@ impl Program {
     /// If the client fails.
     pub fn read(&mut self, key: &str) -> Result<Value> {
         let reply = self.send(&format!("read {}", hex::encode(key)))?;
-        after(&reply, "value ")?.parse()
+        strip_word(&reply, "value ")?.parse()
     }
 
     fn send(&mut self, line: &str) -> Result<String> {
@@ -204,7 +204,7 @@ impl Drop for Program {
 
 /// The result of storing a typed value.
 #[derive(Debug)]
-pub enum Written {
+pub enum WriteResult {
     /// The value was stored.
     Stored,
     /// The client does not support the value, for this reason.
@@ -214,11 +214,11 @@ pub enum Written {
 /// The option of a proxy that hashes only the part of a key between braces.
 pub(crate) const HASH_TAG: &str = "hash_tag={}";
 
-fn after<'a>(reply: &'a str, word: &str) -> Result<&'a str> {
+fn strip_word<'a>(reply: &'a str, word: &str) -> Result<&'a str> {
     reply.strip_prefix(word).with_context(|| format!("expected {word:?}, got {reply:?}"))
 }
 
-fn bytes(text: &str) -> Result<Vec<u8>> {
+fn decode_hex(text: &str) -> Result<Vec<u8>> {
     Ok(if text == "-" { Vec::new() } else { hex::decode(text)? })
 }
 

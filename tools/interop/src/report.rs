@@ -40,9 +40,9 @@ pub fn markdown(report: &Report, command: &str) -> String {
 fn problems(report: &Report) -> Vec<String> {
     let mut problems = Vec::new();
     for result in &report.keys {
-        let client = [result.client.as_str(), &result.setup].join(" ");
+        let client = [result.client.as_str(), &result.placement].join(" ");
         for (part, misses) in result.parts() {
-            problems.extend(misses.first.iter().map(|miss| format!("{client}, {part}: {miss}")));
+            problems.extend(misses.descriptions.iter().map(|miss| format!("{client}, {part}: {miss}")));
         }
         problems.extend(result.failure.iter().map(|failure| format!("{}: {failure}", client.trim_end())));
     }
@@ -50,7 +50,7 @@ fn problems(report: &Report) -> Vec<String> {
         let client = [result.client.as_str(), &result.options].join(" ");
         let parts = [("remcache reads", &result.misread), ("the client reads", &result.written)];
         for (part, misses) in parts {
-            problems.extend(misses.first.iter().map(|miss| format!("{}, {part}: {miss}", client.trim_end())));
+            problems.extend(misses.descriptions.iter().map(|miss| format!("{}, {part}: {miss}", client.trim_end())));
         }
     }
     problems
@@ -83,7 +83,7 @@ fn keys_row(result: &PlacementResult) -> Vec<String> {
     vec![
         result.client.clone(),
         result.version.clone(),
-        result.setup.clone(),
+        result.placement.clone(),
         result.lists.to_string(),
         agreed(&result.stored_by_client),
         agreed(&result.stored_by_remcache),

@@ -7,8 +7,10 @@ use serde::Serialize;
 use tokio::runtime::Runtime;
 
 use crate::live::LiveComparison;
-use crate::servers::{Servers, imaginary};
-use crate::{Exchange, Location, Misses, Peer, Program, Setting, Setup, ValueResult, install, keys, routes};
+use crate::servers::{Servers, nonexistent_servers};
+use crate::{
+    ClientSettings, Misses, Peer, Placement, Program, ServerSpec, ValueComparison, ValueResult, install, keys, routes,
+};
 
 /// The number of compared lists and keys.
 #[derive(Clone, Debug)]
@@ -45,7 +47,7 @@ pub struct PlacementResult {
     /// Its version; empty if it did not start.
     pub version: String,
     /// The placement.
-    pub setup: String,
+    pub placement: String,
     /// The number of compared lists.
     pub lists: usize,
     /// Keys that the client stored.
@@ -61,11 +63,11 @@ pub struct PlacementResult {
 impl PlacementResult {
     /// Returns results without a comparison.
     #[must_use]
-    pub fn empty(peer: &Peer, setup: &str) -> Self {
+    pub fn empty(peer: &Peer, placement: &str) -> Self {
         Self {
             client: peer.name.to_owned(),
             version: String::new(),
-            setup: setup.to_owned(),
+            placement: placement.to_owned(),
             lists: 0,
             stored_by_client: Misses::default(),
             stored_by_remcache: Misses::default(),
@@ -93,14 +95,14 @@ impl PlacementResult {
 
 /// The servers and the random numbers that all comparisons share.
 #[derive(Debug)]
-pub struct Run {
+pub struct Runner {
     runtime: Runtime,
     servers: Servers,
     scale: Scale,
     random: Rng,
 }
 
-impl Run {
+impl Runner {
     /// Starts the servers.
     ///
     /// # Errors
@@ -117,26 +119,29 @@ impl Run {
     pub fn compare(&mut self, peer: &Peer) -> Vec<PlacementResult> {
         let program = install(peer).and_then(|installed| installed.start());
         match program {
-            Ok(mut program) => peer.setups.iter().map(|setup| self.compare_setup(peer, setup, &mut program)).collect(),
+            Ok(mut program) => {
+                peer.placements.iter().map(|placement| self.compare_placement(peer, placement, &mut program)).collect()
+            }
             Err(failure) => {
                 vec![PlacementResult { failure: Some(format!("{failure:#}")), ..PlacementResult::empty(peer, "") }]
             }
         }
     }
 
-    fn compare_setup(&mut self, peer: &Peer, setup: &Setup, program: &mut Program) -> PlacementResult {
-        let mut result = PlacementResult::empty(peer, &setup.to_string());
-        let compared = self.live(setup, program, &mut result).and_then(|()| self.routes(setup, program, &mut result));
+    fn compare_placement(&mut self, peer: &Peer, placement: &Placement, program: &mut Program) -> PlacementResult {
+        let mut result = PlacementResult::empty(peer, &placement.to_string());
+        let compared =
+            self.live(placement, program, &mut result).and_then(|()| self.routes(placement, program, &mut result));
         result.failure = compared.err().map(|failure| format!("{failure:#}"));
         result
     }
 
-    fn live(&mut self, setup: &Setup, program: &mut Program, result: &mut PlacementResult) -> Result<()> {
+    fn live(&mut self, placement: &Placement, program: &mut Program, result: &mut PlacementResult) -> Result<()> {
         for &length in self.scale.lists {
-            let servers = self.servers.list(length, setup, &mut self.random);
-            let keys = keys::random(setup.keys, self.scale.keys, &mut self.random);
-            let setting = setting(setup, result.lists, &servers)?;
-            let mut live = LiveComparison::new(&self.runtime, program, &setting)?;
+            let servers = self.servers.list(length, placement, &mut self.random);
+            let keys = keys::random(placement.keys, self.scale.keys, &mut self.random);
+            let settings = settings(placement, result.lists, &servers)?;
+            let mut live = LiveComparison::new(&self.runtime, program, &settings)?;
             result.lists += 1;
             result.version.clone_from(&live.version);
             result.stored_by_client.merge(live.stored_by_client(&keys)?);
@@ -146,18 +151,18 @@ impl Run {
     }
 
     /// Compares routes, or stores items if the client has no routing function.
-    fn routes(&mut self, setup: &Setup, program: &mut Program, result: &mut PlacementResult) -> Result<()> {
+    fn routes(&mut self, placement: &Placement, program: &mut Program, result: &mut PlacementResult) -> Result<()> {
         for _ in 0..self.scale.route_lists {
             let length = self.random.usize(2..=LONGEST_LIST);
-            let keys = keys::random(setup.keys, self.scale.route_keys, &mut self.random);
-            let servers = imaginary(length, setup, &mut self.random);
-            let setting = setting(setup, result.lists, &servers)?;
-            let routes = match routes::compare(program, &setting, &keys)? {
+            let keys = keys::random(placement.keys, self.scale.route_keys, &mut self.random);
+            let servers = nonexistent_servers(length, placement, &mut self.random);
+            let settings = settings(placement, result.lists, &servers)?;
+            let routes = match routes::compare(program, &settings, &keys)? {
                 Some(routes) => routes,
                 None => {
-                    let servers = self.servers.list(length, setup, &mut self.random);
-                    let setting = Setting { servers: &servers, ..setting };
-                    LiveComparison::new(&self.runtime, program, &setting)?.stored_by_client(&keys)?
+                    let servers = self.servers.list(length, placement, &mut self.random);
+                    let settings = ClientSettings { servers: &servers, ..settings };
+                    LiveComparison::new(&self.runtime, program, &settings)?.stored_by_client(&keys)?
                 }
             };
             result.lists += 1;
@@ -172,21 +177,21 @@ impl Run {
 /// # Errors
 /// If the client is not installed or fails.
 pub fn compare_values(peer: &Peer) -> Result<Vec<ValueResult>> {
-    if peer.values.is_empty() {
+    if peer.encodings.is_empty() {
         return Ok(Vec::new());
     }
-    let mut exchange = Exchange::new(peer)?;
-    peer.values.iter().map(|writing| exchange.compare(peer, writing)).collect()
+    let mut comparison = ValueComparison::new(peer)?;
+    peer.encodings.iter().map(|encoding| comparison.compare(peer, encoding)).collect()
 }
 
 /// Returns the configuration of both for one list. With several hash functions each list uses a different one.
-fn setting<'a>(setup: &'a Setup, number: usize, servers: &'a [Location]) -> Result<Setting<'a>> {
-    let hashes = match setup.hashes {
-        true => setup.profile.parse::<Distribution>()?.hashes(),
+fn settings<'a>(placement: &'a Placement, number: usize, servers: &'a [ServerSpec]) -> Result<ClientSettings<'a>> {
+    let hashes = match placement.every_hash {
+        true => placement.distribution.parse::<Distribution>()?.hashes(),
         false => &[],
     };
     let hash = (!hashes.is_empty()).then(|| hashes[number % hashes.len()]);
-    Ok(Setting { profile: setup.profile, options: setup.options, hash, servers })
+    Ok(ClientSettings { distribution: placement.distribution, options: placement.options, hash, servers })
 }
 
 const LONGEST_LIST: usize = 25;

@@ -6,7 +6,7 @@ use std::ops::Range;
 use fastrand::Rng;
 use remcache_testkit::Memcached;
 
-use crate::{Location, Setup};
+use crate::{Placement, ServerSpec};
 
 /// Running servers, some of them on the default port, some with a host name.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl Servers {
     /// If memcached is missing or does not start.
     #[must_use]
     pub(crate) fn start(count: usize, random: &mut Rng) -> Self {
-        let kinds = [(Kind::DefaultPort, count), (Kind::OtherPort, count), (Kind::Named, count / 2)];
+        let kinds = [(ServerKind::DefaultPort, count), (ServerKind::OtherPort, count), (ServerKind::Named, count / 2)];
         let kinds = kinds.into_iter().flat_map(|(kind, count)| std::iter::repeat_n(kind, count));
         Self(kinds.map(|kind| Server::start(kind, random)).collect())
     }
@@ -37,21 +37,21 @@ impl Servers {
     /// # Panics
     /// If there are not enough servers.
     #[must_use]
-    pub(crate) fn list(&self, length: usize, setup: &Setup, random: &mut Rng) -> Vec<Location> {
-        let servers = self.0.iter().filter(|server| setup.names || server.host != NAME);
+    pub(crate) fn list(&self, length: usize, placement: &Placement, random: &mut Rng) -> Vec<ServerSpec> {
+        let servers = self.0.iter().filter(|server| placement.host_names || server.host != NAME);
         let chosen = random.choose_multiple(servers, length);
         assert_eq!(chosen.len(), length, "there are {} servers", self.0.len());
-        chosen.into_iter().map(|server| location(server.host.clone(), server.port, setup, random)).collect()
+        chosen.into_iter().map(|server| server_spec(server.host.clone(), server.port, placement, random)).collect()
     }
 }
 
 impl Server {
-    fn start(kind: Kind, random: &mut Rng) -> Self {
+    fn start(kind: ServerKind, random: &mut Rng) -> Self {
         loop {
             let (host, address) = match kind {
-                Kind::DefaultPort => numbered(SocketAddrV4::new(loopback(random), DEFAULT_PORT)),
-                Kind::OtherPort => numbered(SocketAddrV4::new(loopback(random), random.u16(PORTS))),
-                Kind::Named => (NAME.to_owned(), SocketAddrV4::new(Ipv4Addr::LOCALHOST, random.u16(PORTS))),
+                ServerKind::DefaultPort => by_address(SocketAddrV4::new(loopback(random), DEFAULT_PORT)),
+                ServerKind::OtherPort => by_address(SocketAddrV4::new(loopback(random), random.u16(PORTS))),
+                ServerKind::Named => (NAME.to_owned(), SocketAddrV4::new(Ipv4Addr::LOCALHOST, random.u16(PORTS))),
             };
             // Fails if the address is in use, for example by another run with the same seed.
             if let Some(process) = Memcached::start_at(address, &[]) {
@@ -63,34 +63,34 @@ impl Server {
 
 /// Returns a random list of servers that do not exist.
 #[must_use]
-pub(crate) fn imaginary(length: usize, setup: &Setup, random: &mut Rng) -> Vec<Location> {
-    let mut list: Vec<Location> = Vec::new();
+pub(crate) fn nonexistent_servers(length: usize, placement: &Placement, random: &mut Rng) -> Vec<ServerSpec> {
+    let mut list: Vec<ServerSpec> = Vec::new();
     while list.len() < length {
-        let host = match setup.names && random.bool() {
+        let host = match placement.host_names && random.bool() {
             true => format!("Cache-{}.example.com", random.u16(..)),
             false => loopback(random).to_string(),
         };
         let port = if random.bool() { DEFAULT_PORT } else { random.u16(1..) };
         if list.iter().all(|other| other.host != host) {
-            list.push(location(host, port, setup, random));
+            list.push(server_spec(host, port, placement, random));
         }
     }
     list
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Kind {
+enum ServerKind {
     DefaultPort,
     OtherPort,
     Named,
 }
 
-fn numbered(address: SocketAddrV4) -> (String, SocketAddrV4) {
+fn by_address(address: SocketAddrV4) -> (String, SocketAddrV4) {
     (address.ip().to_string(), address)
 }
 
-fn location(host: String, port: u16, setup: &Setup, random: &mut Rng) -> Location {
-    Location { host, port, weight: if setup.weights { random.u32(1..=10) } else { 1 } }
+fn server_spec(host: String, port: u16, placement: &Placement, random: &mut Rng) -> ServerSpec {
+    ServerSpec { host, port, weight: if placement.random_weights { random.u32(1..=10) } else { 1 } }
 }
 
 /// Returns a random loopback address. 127.0.0.1 is not among them, because spymemcached resolves and hashes its name.

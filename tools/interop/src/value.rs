@@ -12,7 +12,7 @@ pub struct Value {
     /// `text`, `bytes`, `int`, `bool`, `float`, `none`, `list` (always the numbers 1 and 3.0 with the text `two`
     /// between them); in Java also `long`, `byte`, `float32`, `date` (milliseconds since 1970).
     #[serde(rename = "type")]
-    pub kind: String,
+    pub type_name: String,
     /// The number of repetitions of the content.
     #[serde(default = "once", skip_serializing_if = "is_once")]
     pub times: usize,
@@ -23,42 +23,44 @@ pub struct Value {
 impl Value {
     /// Creates a value.
     #[must_use]
-    pub fn new(kind: &str, times: usize, value: &str) -> Self {
-        Self { kind: kind.to_owned(), times, value: value.to_owned() }
+    pub fn new(type_name: &str, times: usize, value: &str) -> Self {
+        Self { type_name: type_name.to_owned(), times, value: value.to_owned() }
     }
 
     /// Returns whether both are the same value.
     ///
     /// Text equals its bytes, and integers of different sizes are equal: not every language distinguishes them.
     #[must_use]
-    pub fn is(&self, other: &Self) -> bool {
-        match (self.class(), other.class()) {
-            (Class::Content, Class::Content) => self.content() == other.content(),
-            (Class::Integer, Class::Integer) => self.value == other.value,
-            (Class::Float, Class::Float) => self.number() == other.number() || self.is_same_float32(other),
-            (Class::Other, Class::Other) => self.kind == other.kind && self.value == other.value,
+    pub fn equals(&self, other: &Self) -> bool {
+        match (self.type_class(), other.type_class()) {
+            (TypeClass::Content, TypeClass::Content) => self.content() == other.content(),
+            (TypeClass::Integer, TypeClass::Integer) => self.value == other.value,
+            (TypeClass::Float, TypeClass::Float) => self.number() == other.number() || self.is_same_float32(other),
+            (TypeClass::Other, TypeClass::Other) => self.type_name == other.type_name && self.value == other.value,
             _ => false,
         }
     }
 
-    fn class(&self) -> Class {
-        match self.kind.as_str() {
-            "text" | "bytes" => Class::Content,
-            "int" | "long" | "byte" => Class::Integer,
-            "float" | "float32" => Class::Float,
-            _ => Class::Other,
+    fn type_class(&self) -> TypeClass {
+        match self.type_name.as_str() {
+            "text" | "bytes" => TypeClass::Content,
+            "int" | "long" | "byte" => TypeClass::Integer,
+            "float" | "float32" => TypeClass::Float,
+            _ => TypeClass::Other,
         }
     }
 
     /// Returns whether one of both is a `float32`, and both are equal as such.
     fn is_same_float32(&self, other: &Self) -> bool {
         let bits = |value: &Self| value.value.parse().ok().map(f32::to_bits);
-        (self.kind == "float32" || other.kind == "float32") && bits(self).is_some() && bits(self) == bits(other)
+        (self.type_name == "float32" || other.type_name == "float32")
+            && bits(self).is_some()
+            && bits(self) == bits(other)
     }
 
     /// Returns the bytes of text and of bytes.
     fn content(&self) -> Option<Vec<u8>> {
-        match self.kind.as_str() {
+        match self.type_name.as_str() {
             "text" => Some(self.value.repeat(self.times).into_bytes()),
             "bytes" => hex::decode(self.value.repeat(self.times)).ok(),
             _ => None,
@@ -72,7 +74,7 @@ impl Value {
 }
 
 /// Types whose values can be equal.
-enum Class {
+enum TypeClass {
     Content,
     Integer,
     Float,
@@ -82,9 +84,9 @@ enum Class {
 /// Writes the value as three words of the line protocol.
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let content = if self.kind == "text" { hex::encode(&self.value) } else { self.value.clone() };
+        let content = if self.type_name == "text" { hex::encode(&self.value) } else { self.value.clone() };
         let content = if content.is_empty() { "-" } else { &content };
-        write!(f, "{} {} {content}", self.kind, self.times)
+        write!(f, "{} {} {content}", self.type_name, self.times)
     }
 }
 
@@ -94,20 +96,20 @@ impl FromStr for Value {
     fn from_str(line: &str) -> Result<Self> {
         let mut words = line.split(' ');
         let mut word = || words.next().with_context(|| format!("invalid value: {line:?}"));
-        let (kind, times, content) = (word()?, word()?.parse()?, word()?);
+        let (type_name, times, content) = (word()?, word()?.parse()?, word()?);
         let content = if content == "-" { "" } else { content };
-        let value = match kind {
+        let value = match type_name {
             "text" => String::from_utf8(hex::decode(content)?)?,
             _ => content.to_owned(),
         };
-        Ok(Self { kind: kind.to_owned(), times, value })
+        Ok(Self { type_name: type_name.to_owned(), times, value })
     }
 }
 
 /// Returns the values that every client writes, as far as it supports them.
 #[must_use]
-pub fn catalogue() -> Vec<Value> {
-    CATALOGUE.iter().map(|&(kind, times, value)| Value::new(kind, times, value)).collect()
+pub fn test_values() -> Vec<Value> {
+    TEST_VALUES.iter().map(|&(type_name, times, value)| Value::new(type_name, times, value)).collect()
 }
 
 fn once() -> usize {
@@ -120,10 +122,10 @@ fn is_once(times: &usize) -> bool {
 }
 
 /// 64 bytes that compression does not shorten.
-const NOISE: &str = "9f2ac81d5be3076471d4f80a63bd12cee7489b30f5266c8d01b97e54aa3fd862\
+const INCOMPRESSIBLE: &str = "9f2ac81d5be3076471d4f80a63bd12cee7489b30f5266c8d01b97e54aa3fd862\
                      17e0cb495a83d62f9c0471b83e6dfa25d1580c93eb467f2ab5198dc460e7327f";
 
-const CATALOGUE: &[(&str, usize, &str)] = &[
+const TEST_VALUES: &[(&str, usize, &str)] = &[
     ("text", 1, ""),
     ("text", 1, "Hello"),
     ("text", 1, "Grüße, 世界 🌍"),
@@ -139,8 +141,8 @@ const CATALOGUE: &[(&str, usize, &str)] = &[
     ("bytes", 1, ""),
     ("bytes", 1, "00ff80"),
     ("bytes", 1, "789c"),
-    ("bytes", 1, NOISE),
-    ("bytes", 5, NOISE),
+    ("bytes", 1, INCOMPRESSIBLE),
+    ("bytes", 5, INCOMPRESSIBLE),
     ("bytes", 1000, "00ff80"),
     ("bytes", 10_000, "0001"),
     ("int", 1, "0"),
@@ -185,15 +187,16 @@ mod tests {
 
     #[test]
     fn a_value_survives_the_line_protocol() {
-        for value in catalogue() {
+        for value in test_values() {
             assert_eq!(value.to_string().parse::<Value>().unwrap(), value);
         }
     }
 
     #[test]
     fn values_are_compared_by_type_and_content() {
-        let is =
-            |one: (&str, &str), other: (&str, &str)| Value::new(one.0, 1, one.1).is(&Value::new(other.0, 1, other.1));
+        let is = |one: (&str, &str), other: (&str, &str)| {
+            Value::new(one.0, 1, one.1).equals(&Value::new(other.0, 1, other.1))
+        };
         assert!(is(("float", "1e300"), ("float", "1.0e+300")));
         assert!(is(("float", "nan"), ("float", "NaN")));
         assert!(!is(("float", "0.0"), ("float", "-0.0")));
@@ -208,7 +211,7 @@ mod tests {
 
     #[test]
     fn the_catalogue_has_no_duplicates() {
-        let lines: std::collections::HashSet<String> = catalogue().iter().map(Value::to_string).collect();
-        assert_eq!(lines.len(), CATALOGUE.len());
+        let lines: std::collections::HashSet<String> = test_values().iter().map(Value::to_string).collect();
+        assert_eq!(lines.len(), TEST_VALUES.len());
     }
 }

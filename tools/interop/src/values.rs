@@ -11,11 +11,13 @@ use remcache_testkit::Memcached;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 
-use crate::{Location, Misses, Peer, Program, Setting, Value, Writing, Written, catalogue, install};
+use crate::{
+    ClientSettings, Misses, Peer, Program, ServerSpec, Value, ValueEncoding, WriteResult, install, test_values,
+};
 
 /// A value, and the item that a client stored for it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Recorded {
+pub struct RecordedItem {
     /// The name of the client.
     pub client: String,
     /// Its version.
@@ -35,7 +37,7 @@ pub struct Recorded {
     pub read: Option<Value>,
 }
 
-impl Recorded {
+impl RecordedItem {
     /// Returns whether the item is short enough for the file of recorded items.
     #[must_use]
     pub fn is_short(&self) -> bool {
@@ -46,25 +48,25 @@ impl Recorded {
     ///
     /// # Errors
     /// If the encoding is invalid.
-    pub fn reading(&self) -> Result<Reading> {
+    pub fn decode(&self) -> Result<ReadResult> {
         let format: ClientFormat = self.format.parse()?;
-        let meant = format.decode(self.flags, STANDARD.decode(&self.bytes)?.into())?;
-        Ok(match Value::from_remcache(&meant) {
-            None => Reading::Serialized,
-            Some(value) if self.accepts(&value) => Reading::Exact,
-            Some(value) => Reading::Other(value),
+        let decoded = format.decode(self.flags, STANDARD.decode(&self.bytes)?.into())?;
+        Ok(match Value::from_remcache(&decoded) {
+            None => ReadResult::Serialized,
+            Some(value) if self.accepts(&value) => ReadResult::Exact,
+            Some(value) => ReadResult::Other(value),
         })
     }
 
     /// Returns whether a value is the one that was written, or the one that the client itself reads.
     fn accepts(&self, value: &Value) -> bool {
-        value.is(&self.value) || self.read.as_ref().is_some_and(|read| value.is(read))
+        value.equals(&self.value) || self.read.as_ref().is_some_and(|read| value.equals(read))
     }
 }
 
 /// The value that remcache reads from a client's item.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reading {
+pub enum ReadResult {
     /// The value that was written.
     Exact,
     /// The bytes of the client's serialiser.
@@ -104,16 +106,16 @@ impl ValueResult {
 
 /// A client, remcache and a server for typed values.
 #[derive(Debug)]
-pub struct Exchange {
+pub struct ValueComparison {
     runtime: Runtime,
     client: Client,
     program: Program,
-    servers: [Location; 1],
+    servers: [ServerSpec; 1],
     /// Keeps the server running.
     _server: Memcached,
 }
 
-impl Exchange {
+impl ValueComparison {
     /// Starts the client and a server.
     ///
     /// # Errors
@@ -124,7 +126,7 @@ impl Exchange {
     pub fn new(peer: &Peer) -> Result<Self> {
         let program = install(peer)?.start()?;
         let server = Memcached::start(&[]);
-        let servers = [Location { host: "127.0.0.1".to_owned(), port: server.port(), weight: 1 }];
+        let servers = [ServerSpec { host: "127.0.0.1".to_owned(), port: server.port(), weight: 1 }];
         let runtime = Runtime::new()?;
         let client = {
             let _guard = runtime.enter();
@@ -137,21 +139,21 @@ impl Exchange {
     ///
     /// # Errors
     /// If the client fails.
-    pub fn record(&mut self, peer: &Peer, writing: &Writing) -> Result<Vec<Recorded>> {
-        let profile = peer.setups.first().context("the client has no placement")?.profile;
-        let setting = Setting { profile, options: writing.options, hash: None, servers: &self.servers };
-        let version = self.program.configure(&setting)?;
+    pub fn record(&mut self, peer: &Peer, encoding: &ValueEncoding) -> Result<Vec<RecordedItem>> {
+        let distribution = peer.placements.first().context("the client has no placement")?.distribution;
+        let settings = ClientSettings { distribution, options: encoding.options, hash: None, servers: &self.servers };
+        let version = self.program.configure(&settings)?;
         let mut recorded = Vec::new();
-        for value in catalogue() {
+        for value in test_values() {
             let Some((item, read)) = self.write(&value)? else { continue };
-            recorded.push(Recorded {
+            recorded.push(RecordedItem {
                 client: peer.name.to_owned(),
                 version: version.clone(),
-                options: writing.options.to_owned(),
-                format: writing.format.to_owned(),
+                options: encoding.options.to_owned(),
+                format: encoding.format.to_owned(),
                 flags: item.flags,
                 bytes: STANDARD.encode(&item.value),
-                read: read.filter(|read| !read.is(&value)),
+                read: read.filter(|read| !read.equals(&value)),
                 value,
             });
         }
@@ -162,7 +164,7 @@ impl Exchange {
     /// does not support it.
     fn write(&mut self, value: &Value) -> Result<Option<(Item, Option<Value>)>> {
         self.runtime.block_on(async { self.client.delete(KEY).await })?;
-        if let Written::Refused(_) = self.program.write(KEY, value)? {
+        if let WriteResult::Refused(_) = self.program.write(KEY, value)? {
             return Ok(None);
         }
         let item = self.runtime.block_on(async { self.client.get(KEY).await })?;
@@ -173,50 +175,51 @@ impl Exchange {
     ///
     /// # Errors
     /// If the client fails.
-    pub fn compare(&mut self, peer: &Peer, writing: &Writing) -> Result<ValueResult> {
-        let recorded = self.record(peer, writing)?;
+    pub fn compare(&mut self, peer: &Peer, encoding: &ValueEncoding) -> Result<ValueResult> {
+        let recorded = self.record(peer, encoding)?;
         let mut result = ValueResult {
             client: peer.name.to_owned(),
-            version: recorded.first().map(|it| it.version.clone()).unwrap_or_default(),
-            options: writing.options.to_owned(),
-            format: writing.format.to_owned(),
+            version: recorded.first().map(|item| item.version.clone()).unwrap_or_default(),
+            options: encoding.options.to_owned(),
+            format: encoding.format.to_owned(),
             ..ValueResult::default()
         };
-        for it in &recorded {
+        for item in &recorded {
             result.misread.keys += 1;
-            match it.reading() {
-                Ok(Reading::Exact) => result.exact += 1,
-                Ok(Reading::Serialized) => result.serialized += 1,
-                Ok(Reading::Other(value)) => {
-                    result.misread.add(|| format!("{} with the flags {} is read as {value}", it.value, it.flags));
+            match item.decode() {
+                Ok(ReadResult::Exact) => result.exact += 1,
+                Ok(ReadResult::Serialized) => result.serialized += 1,
+                Ok(ReadResult::Other(value)) => {
+                    result.misread.add(|| format!("{} with the flags {} is read as {value}", item.value, item.flags));
                 }
                 Err(failure) => {
-                    result.misread.add(|| format!("{} with the flags {}: {failure:#}", it.value, it.flags));
+                    result.misread.add(|| format!("{} with the flags {}: {failure:#}", item.value, item.flags));
                 }
             }
         }
-        for it in &recorded {
-            self.compare_written(it, writing, &mut result.written)?;
+        for item in &recorded {
+            self.compare_written(item, encoding, &mut result.written)?;
         }
         Ok(result)
     }
 
     /// Stores a value with the client's encoding, plain and compressed, and reads it with the client.
-    fn compare_written(&mut self, it: &Recorded, writing: &Writing, misses: &mut Misses) -> Result<()> {
-        let format: ClientFormat = writing.format.parse()?;
-        let Some(meant) = it.value.to_remcache() else { return Ok(()) };
+    fn compare_written(&mut self, item: &RecordedItem, encoding: &ValueEncoding, misses: &mut Misses) -> Result<()> {
+        let format: ClientFormat = encoding.format.parse()?;
+        let Some(value) = item.value.to_remcache() else { return Ok(()) };
         let plain = Codec::client_format(format);
-        let packed = writing.reads.map(|compression| Codec::client_format(format).compress(compression, 0));
-        for codec in std::iter::once(plain).chain(packed) {
+        let compressed =
+            encoding.readable_compression.map(|compression| Codec::client_format(format).compress(compression, 0));
+        for codec in std::iter::once(plain).chain(compressed) {
             // Some values need the client's serialiser.
-            let Ok(encoded) = codec.encode(&meant) else { continue };
+            let Ok(encoded) = codec.encode(&value) else { continue };
             let (flags, bytes) = (encoded.flags, encoded.bytes.into_bytes());
             self.runtime.block_on(async { self.client.set(KEY, bytes).flags(flags).await })?;
             let read = self.program.read(KEY);
             misses.keys += 1;
-            if !read.as_ref().is_ok_and(|read| it.accepts(read)) {
+            if !read.as_ref().is_ok_and(|read| item.accepts(read)) {
                 let read = read.map_or_else(|failure| format!("{failure:#}"), |read| read.to_string());
-                misses.add(|| format!("{} with the flags {flags} is read as {read}", it.value));
+                misses.add(|| format!("{} with the flags {flags} is read as {read}", item.value));
             }
         }
         Ok(())
@@ -228,7 +231,7 @@ impl Value {
     #[must_use]
     pub fn to_remcache(&self) -> Option<RemcacheValue> {
         let content = self.value.repeat(self.times);
-        Some(match self.kind.as_str() {
+        Some(match self.type_name.as_str() {
             "text" => RemcacheValue::Text(content.into()),
             "bytes" => RemcacheValue::Bytes(hex::decode(content).ok()?.into()),
             "int" | "long" | "byte" => match content.parse() {
@@ -243,8 +246,8 @@ impl Value {
     }
 
     /// Converts remcache's value; `None` for the bytes of a serialiser.
-    fn from_remcache(meant: &RemcacheValue) -> Option<Self> {
-        Some(match meant {
+    fn from_remcache(value: &RemcacheValue) -> Option<Self> {
+        Some(match value {
             RemcacheValue::Text(text) => Self::new("text", 1, text),
             RemcacheValue::Bytes(bytes) => Self::new("bytes", 1, &hex::encode(bytes)),
             RemcacheValue::Integer(number) => Self::new("int", 1, &number.to_string()),

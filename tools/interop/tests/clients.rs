@@ -5,7 +5,9 @@
 
 #![cfg(target_os = "linux")]
 
-use remcache_interop::{Keys, Peer, PlacementResult, Run, Scale, Setup, Source, compare_values, find, install};
+use remcache_interop::{
+    KeyBytes, Peer, Placement, PlacementResult, Runner, Scale, Source, compare_values, find, install,
+};
 use remcache_testkit::seed;
 
 #[test]
@@ -31,27 +33,27 @@ fn nutcracker() {
 /// The client uses another hash function than remcache.
 #[test]
 fn a_difference_is_counted_and_described() {
-    const SETUPS: &[Setup] = &[Setup {
-        profile: "libmemcached",
+    const PLACEMENTS: &[Placement] = &[Placement {
+        distribution: "libmemcached",
         options: "hash=md5",
-        weights: false,
-        hashes: false,
-        names: true,
-        keys: Keys::Ascii,
+        random_weights: false,
+        every_hash: false,
+        host_names: true,
+        keys: KeyBytes::Ascii,
     }];
     let peer = Peer {
         name: "libmemcached-otherwise",
         source: Source::C("libmemcached/client.c", "-lmemcached"),
         packages: &["libmemcached-dev"],
-        setups: SETUPS,
-        values: &[],
+        placements: PLACEMENTS,
+        encodings: &[],
     };
     let seed = seed();
-    let result = Run::new(Scale::QUICK, seed.rng()).unwrap().compare(&peer).remove(0);
+    let result = Runner::new(Scale::QUICK, seed.rng()).unwrap().compare(&peer).remove(0);
     assert_eq!(result.failure, None);
     for (part, misses) in result.parts() {
         assert!(misses.misses > misses.keys / 4, "{part}: {misses:?}");
-        assert!(misses.first[0].contains("remcache places it on "), "{part}: {misses:?}");
+        assert!(misses.descriptions[0].contains("remcache places it on "), "{part}: {misses:?}");
     }
 }
 
@@ -61,8 +63,8 @@ fn a_missing_client_is_reported_with_the_command_that_installs_it() {
         name: "missing",
         source: Source::Script("no-such-interpreter", "pylibmc/client.py"),
         packages: &["no-such-package"],
-        setups: &[],
-        values: &[],
+        placements: &[],
+        encodings: &[],
     };
     let failure = install(&peer).unwrap_err();
     assert_eq!(failure.to_string(), "missing is not installed: apt-get install -y no-such-package");
@@ -71,12 +73,12 @@ fn a_missing_client_is_reported_with_the_command_that_installs_it() {
 fn compare(client: &str) {
     let seed = seed();
     let peer = find(client).expect("the client is in the table");
-    let mut run = Run::new(Scale::QUICK, seed.rng()).expect("the runtime starts");
-    for result in run.compare(peer) {
-        assert_eq!(result.failure, None, "{}", result.setup);
+    let mut runner = Runner::new(Scale::QUICK, seed.rng()).expect("the runtime starts");
+    for result in runner.compare(peer) {
+        assert_eq!(result.failure, None, "{}", result.placement);
         assert_eq!(result.misses(), 0, "{result:#?}");
         let compared: Vec<usize> = result.parts().iter().map(|(_, part)| part.keys).collect();
-        assert_eq!(compared, expected(&result), "{}", result.setup);
+        assert_eq!(compared, expected(&result), "{}", result.placement);
     }
     for result in compare_values(peer).expect("the client runs") {
         assert_eq!(result.misses(), 0, "{result:#?}");

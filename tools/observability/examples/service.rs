@@ -105,7 +105,7 @@ async fn in_span(request: Request, next: Next) -> Response {
 }
 
 /// Reads a page from the cache, or from the database. `load_ms` is how long the database takes, in milliseconds.
-async fn page(State(client): State<Client>, Path(name): Path<String>, options: Options) -> Result<String, Failed> {
+async fn page(State(client): State<Client>, Path(name): Path<String>, options: Options) -> Result<String, CacheError> {
     let load_ms = options.get("load_ms").and_then(|text| text.parse().ok()).unwrap_or(1);
     let policy = FetchPolicy::new(Duration::from_secs(10)).stale_for(Duration::from_secs(60));
     let load = move || async move {
@@ -117,7 +117,7 @@ async fn page(State(client): State<Client>, Path(name): Path<String>, options: O
 }
 
 /// Reads a user from the cache, and stores it after a miss.
-async fn user(State(client): State<Client>, Path(name): Path<String>) -> Result<&'static str, Failed> {
+async fn user(State(client): State<Client>, Path(name): Path<String>) -> Result<&'static str, CacheError> {
     let key = format!("user:{name}");
     if client.get(&key).await?.is_some() {
         return Ok("cached");
@@ -127,7 +127,7 @@ async fn user(State(client): State<Client>, Path(name): Path<String>) -> Result<
 }
 
 /// Reads several users from the cache, and stores those that are missing.
-async fn users(State(client): State<Client>, options: Options) -> Result<String, Failed> {
+async fn users(State(client): State<Client>, options: Options) -> Result<String, CacheError> {
     let names = options.get("names").map_or("", String::as_str);
     let keys: Vec<String> = names.split(',').map(|name| format!("user:{name}")).collect();
     let users = client.get_many(&keys).await;
@@ -139,15 +139,15 @@ async fn users(State(client): State<Client>, options: Options) -> Result<String,
 type Options = Query<HashMap<String, String>>;
 
 /// A failure of the cache.
-struct Failed(Error);
+struct CacheError(Error);
 
-impl From<Error> for Failed {
+impl From<Error> for CacheError {
     fn from(error: Error) -> Self {
         Self(error)
     }
 }
 
-impl IntoResponse for Failed {
+impl IntoResponse for CacheError {
     fn into_response(self) -> Response {
         (StatusCode::SERVICE_UNAVAILABLE, self.0.to_string()).into_response()
     }

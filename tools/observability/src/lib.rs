@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use remcache_testkit::prometheus::http_get;
+use remcache_testkit::http_get;
 
 /// A process that prints the address that it listens on; killed when it is dropped.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ impl Drop for Process {
     }
 }
 
-/// Threads that send requests until it is dropped.
+/// Threads that send requests until this is dropped.
 #[derive(Debug)]
 pub struct Load {
     is_stopped: Arc<AtomicBool>,
@@ -106,11 +106,11 @@ impl Drop for Load {
     }
 }
 
-/// Paths of usual requests: single users, pages, and several users; low numbers are more frequent.
+/// Returns the path of a usual request: for a user, a page, or several users; low numbers are more frequent.
 pub fn usual_path(random: &mut fastrand::Rng) -> String {
     let mut number = |count: u32| {
-        let most = random.u32(1..=count);
-        random.u32(..most)
+        let bound = random.u32(1..=count);
+        random.u32(..bound)
     };
     match number(10) {
         0..3 => format!("/users/{}", number(1_000)),
@@ -119,12 +119,12 @@ pub fn usual_path(random: &mut fastrand::Rng) -> String {
     }
 }
 
-/// Paths of requests of which most are for the same user.
+/// Returns the path of a request that is for the same user in nine of ten cases.
 pub fn hot_path(random: &mut fastrand::Rng) -> String {
     if random.u8(..10) == 0 { usual_path(random) } else { "/users/hot".to_owned() }
 }
 
-/// Paths of requests for pages that the database takes 300 ms for.
+/// Returns the path of a request that is for a page that the database loads for 300 ms in half of the cases.
 pub fn slow_path(random: &mut fastrand::Rng) -> String {
     match random.u8(..2) {
         0 => usual_path(random),

@@ -17,8 +17,8 @@ use remcache_testkit::prometheus::{Dashboard, Prometheus};
 
 /// Fixed ports, so that the names of the servers do not change.
 const PORTS: [u16; 3] = [11_311, 11_312, 11_313];
-/// How long each part of the run takes.
-const PART: Duration = Duration::from_secs(30);
+/// The duration of each phase.
+const PHASE: Duration = Duration::from_secs(30);
 /// The interval of scrapes, and of points in the pictures.
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -59,7 +59,7 @@ fn run(service: &Process, servers: &mut [Memcached]) {
             servers[2].kill();
         }
         let load = Load::start(service, path);
-        thread::sleep(PART);
+        thread::sleep(PHASE);
         drop(load);
         if is_down {
             servers[2].restart();

@@ -19,10 +19,10 @@ pub(crate) fn draw(dashboard: &Dashboard, prometheus: &Prometheus, period: Durat
     let mut svg = String::new();
     {
         let root = SVGBackend::with_string(&mut svg, (WIDTH, PANEL_HEIGHT * rows as u32)).into_drawing_area();
-        let draw_panels = || -> Drawn {
+        let draw_panels = || -> DrawResult {
             root.fill(&WHITE)?;
             for (panel, area) in dashboard.panels.iter().zip(root.split_evenly((rows, COLUMNS))) {
-                draw_panel(&area, panel, &lines(panel, prometheus, period, step), period.as_secs_f64())?;
+                draw_panel(&area, panel, &query_lines(panel, prometheus, period, step), period.as_secs_f64())?;
             }
             Ok(root.present()?)
         };
@@ -31,10 +31,10 @@ pub(crate) fn draw(dashboard: &Dashboard, prometheus: &Prometheus, period: Durat
     Ok(svg)
 }
 
-type Drawn = Result<(), Box<dyn std::error::Error>>;
+type DrawResult = Result<(), Box<dyn std::error::Error>>;
 
-/// Asks for the values of a panel's queries.
-fn lines(panel: &Panel, prometheus: &Prometheus, period: Duration, step: Duration) -> Vec<Line> {
+/// Queries the values of a panel.
+fn query_lines(panel: &Panel, prometheus: &Prometheus, period: Duration, step: Duration) -> Vec<Line> {
     let targets = panel.targets.iter().map(|target| (target, prometheus.query_range(&target.expression, period, step)));
     let series: Vec<_> = targets
         .flat_map(|(target, found)| found.into_iter().map(move |series| (target.legend(&series), series)))
@@ -48,10 +48,10 @@ fn lines(panel: &Panel, prometheus: &Prometheus, period: Duration, step: Duratio
     series.into_iter().map(line).filter(|line| !line.points.is_empty()).collect()
 }
 
-fn draw_panel(area: &DrawingArea<SVGBackend<'_>, Shift>, panel: &Panel, lines: &[Line], seconds: f64) -> Drawn {
+fn draw_panel(area: &DrawingArea<SVGBackend<'_>, Shift>, panel: &Panel, lines: &[Line], seconds: f64) -> DrawResult {
     let values = lines.iter().flat_map(|line| &line.points).map(|point| point.1);
-    let most = values.fold(0.0, f64::max);
-    let top = if most == 0.0 { 1.0 } else { most * 1.1 };
+    let max = values.fold(0.0, f64::max);
+    let top = if max == 0.0 { 1.0 } else { max * 1.1 };
     let mut chart = ChartBuilder::on(area)
         .caption(&panel.title, text(14.0))
         .margin(PADDING)
@@ -72,8 +72,8 @@ fn draw_panel(area: &DrawingArea<SVGBackend<'_>, Shift>, panel: &Panel, lines: &
     for (index, line) in lines.iter().enumerate() {
         let style = Palette99::pick(index).stroke_width(1);
         // A gap in the values is a gap in the line.
-        for part in line.points.chunk_by(|one, next| next.0 - one.0 < MAX_GAP) {
-            chart.draw_series(LineSeries::new(part.iter().copied(), style))?;
+        for segment in line.points.chunk_by(|point, next| next.0 - point.0 < MAX_GAP) {
+            chart.draw_series(LineSeries::new(segment.iter().copied(), style))?;
         }
         chart
             .draw_series(std::iter::empty::<PathElement<(f64, f64)>>())?

@@ -21,27 +21,27 @@ const WORKERS: usize = 4;
 /// The state that the handlers share.
 struct State {
     client: Client,
-    /// Whether handlers that block may go on.
-    is_free: (Mutex<bool>, Condvar),
+    /// Whether blocked handlers may continue.
+    is_released: (Mutex<bool>, Condvar),
 }
 
 impl State {
     fn new(client: Client) -> Arc<Self> {
-        Arc::new(Self { client, is_free: Default::default() })
+        Arc::new(Self { client, is_released: Default::default() })
     }
 
-    fn wait_until_free(&self) {
-        let (is_free, changed) = &self.is_free;
-        drop(changed.wait_while(is_free.lock().unwrap(), |is_free| !*is_free).unwrap());
+    fn wait_until_released(&self) {
+        let (is_released, changed) = &self.is_released;
+        drop(changed.wait_while(is_released.lock().unwrap(), |is_released| !*is_released).unwrap());
     }
 
-    fn free(&self) {
-        *self.is_free.0.lock().unwrap() = true;
-        self.is_free.1.notify_all();
+    fn release(&self) {
+        *self.is_released.0.lock().unwrap() = true;
+        self.is_released.1.notify_all();
     }
 }
 
-/// Stores the key under itself and reads it back; says which worker did it.
+/// Stores a key with itself as value, reads it back, and responds with the ID of the worker's thread.
 async fn echo(key: web::Path<String>, state: web::Data<State>) -> HttpResponse {
     let key = key.into_inner();
     let stored = state.client.set(&key, key.clone()).await;
@@ -57,11 +57,11 @@ async fn echo(key: web::Path<String>, state: web::Data<State>) -> HttpResponse {
 /// Uses the client, and then blocks the worker.
 async fn block(state: web::Data<State>) -> HttpResponse {
     let outcome = state.client.get("k").await;
-    state.wait_until_free();
+    state.wait_until_released();
     HttpResponse::Ok().body(format!("{:?}", outcome.is_ok()))
 }
 
-/// A web server in a thread of its own, which ends with it.
+/// A web server in a thread, stopped when this is dropped.
 struct Web {
     address: SocketAddr,
     handle: ServerHandle,
@@ -90,18 +90,18 @@ impl Web {
         Self { address, handle: is_started.recv().unwrap(), thread: Some(thread) }
     }
 
-    /// Returns the status and the body; `None` if no answer comes within the time.
+    /// Returns the status and the body; `None` if there is no response in time.
     fn get(&self, path: &str, patience: Duration) -> Option<(u16, String)> {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(patience)).unwrap();
         write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        match stream.read_to_string(&mut answer) {
+        let mut response = String::new();
+        match stream.read_to_string(&mut response) {
             Ok(_) => {}
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return None,
             Err(error) => panic!("{error}"),
         }
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let (head, body) = response.split_once("\r\n\r\n").unwrap();
         Some((head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned()))
     }
 }
@@ -119,20 +119,20 @@ fn client_of(server: &Memcached, timeout: Duration) -> Client {
     Client::with_config([server.addr()], config).unwrap()
 }
 
-/// No failure that the server did not cause, on any worker.
+/// Calls fail only while the server is down, on any worker.
 #[test]
 fn four_workers_share_one_client() {
     let mut server = Memcached::start(&[]);
     let state = State::new(client_of(&server, Duration::from_secs(10)));
     let web = Web::start(&state);
-    let ask = |thread: usize, round: usize| web.get(&format!("/echo/{thread}-{round}"), PATIENCE).expect("an answer");
+    let echo = |thread: usize, round: usize| web.get(&format!("/echo/{thread}-{round}"), PATIENCE).expect("a response");
     let mut workers = std::collections::HashSet::new();
     thread::scope(|scope| {
         let threads: Vec<_> = (0..8)
             .map(|thread| {
                 scope.spawn(move || {
-                    let answers = (0..50).map(|round| ask(thread, round));
-                    answers
+                    let responses = (0..50).map(|round| echo(thread, round));
+                    responses
                         .map(|(status, body)| (status == 200).then_some(body.clone()).ok_or(body))
                         .collect::<Vec<_>>()
                 })
@@ -145,15 +145,15 @@ fn four_workers_share_one_client() {
     assert!(workers.len() > 1, "{workers:?}");
 
     // Calls may fail while the server is away, and every one of them ends.
-    let is_over = AtomicBool::new(false);
+    let is_finished = AtomicBool::new(false);
     thread::scope(|scope| {
         for thread in 0..8 {
-            let is_over = &is_over;
+            let is_finished = &is_finished;
             scope.spawn(move || {
                 for round in 0.. {
-                    let (status, body) = ask(thread, round);
+                    let (status, body) = echo(thread, round);
                     assert!(status == 200 || status == 503, "{status} {body}");
-                    if is_over.load(Ordering::Relaxed) {
+                    if is_finished.load(Ordering::Relaxed) {
                         return;
                     }
                 }
@@ -167,10 +167,10 @@ fn four_workers_share_one_client() {
             server.restart();
             thread::sleep(Duration::from_millis(50));
         }
-        is_over.store(true, Ordering::Relaxed);
+        is_finished.store(true, Ordering::Relaxed);
     });
     let start = Instant::now();
-    while ask(0, 0).0 != 200 {
+    while echo(0, 0).0 != 200 {
         assert!(start.elapsed() < PATIENCE, "it does not recover");
     }
 }
@@ -188,10 +188,10 @@ fn a_blocked_worker_does_not_hold_up_the_others() {
             assert!(start.elapsed() < PATIENCE, "the worker does not connect");
             thread::sleep(Duration::from_millis(5));
         }
-        // Every fourth connection is the blocked worker's, and gets no answer.
-        let answers = std::iter::repeat_with(|| web.get("/echo/k", Duration::from_secs(3))).flatten();
+        // Every fourth connection is the blocked worker's, and gets no reply.
+        let responses = std::iter::repeat_with(|| web.get("/echo/k", Duration::from_secs(3))).flatten();
         let mut successes = 0;
-        for (status, body) in answers {
+        for (status, body) in responses {
             assert!(status == 200 || status == 503, "{status} {body}");
             assert!(start.elapsed() < PATIENCE, "{body}");
             successes += usize::from(status == 200);
@@ -199,7 +199,7 @@ fn a_blocked_worker_does_not_hold_up_the_others() {
                 break;
             }
         }
-        state.free();
-        assert_eq!(blocked.join().unwrap().expect("an answer").0, 200);
+        state.release();
+        assert_eq!(blocked.join().unwrap().expect("a response").0, 200);
     });
 }

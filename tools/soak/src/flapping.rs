@@ -203,8 +203,8 @@ async fn flap(server: &Server, mut rng: Rng, end: Instant) -> Result<u64, String
             false => server.stop().await,
         }
         sleep(Duration::from_millis(rng.u64(100..600))).await;
-        let back = if is_black_hole { server.clear_faults() } else { server.restart_with_items().await };
-        back.map_err(|error| format!("cannot restart a server: {error}"))?;
+        let restored = if is_black_hole { server.clear_faults() } else { server.restart_with_items().await };
+        restored.map_err(|error| format!("cannot restart a server: {error}"))?;
         sleep(Duration::from_millis(rng.u64(100..600))).await;
         flaps += 1;
     }

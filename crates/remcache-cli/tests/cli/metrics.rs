@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use remcache_testkit::Memcached;
-use remcache_testkit::prometheus::{Dashboard, Prometheus, http_get, promtool};
+use remcache_testkit::http_get;
+use remcache_testkit::prometheus::{Dashboard, Prometheus, promtool};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::tool::{Running, remcache};

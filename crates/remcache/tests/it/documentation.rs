@@ -74,14 +74,19 @@ fn the_defaults_are_those_of_the_code() {
 }
 
 #[test]
-fn all_front_pages_show_the_same_program() {
-    let front_page = read("crates/remcache/src/lib.rs");
-    let front_page: Vec<_> = front_page.lines().map_while(|line| line.strip_prefix("//!")).collect();
-    let program = first_program(front_page.iter().map(|line| line.strip_prefix(' ').unwrap_or(line)));
-    assert!(program.contains("Client::new") && program.lines().count() <= 20, "{program}");
-    for readme in ["README.md", "crates/remcache/README.md"] {
-        assert_eq!(first_program(read(readme).lines()), program, "{readme}");
+fn readmes_show_the_program_that_the_front_page_of_their_crate_runs() {
+    let integrations = fs::read_dir(root().join("integrations")).unwrap().map(|entry| entry.unwrap().file_name());
+    let integrations = integrations.map(|name| format!("integrations/{}", name.to_str().unwrap()));
+    let packages: Vec<_> = integrations.chain(["crates/remcache".to_owned()]).collect();
+    assert!(packages.len() >= 7, "{packages:?}");
+    for package in packages {
+        let program = front_page_program(&package);
+        assert!(program.contains("Client") || program.contains("Operator"), "{package}: {program}");
+        assert_eq!(first_program(read(&format!("{package}/README.md")).lines()), program, "{package}");
     }
+    let program = front_page_program("crates/remcache");
+    assert!(program.lines().count() <= 20, "{program}");
+    assert_eq!(first_program(read("README.md").lines()), program);
 }
 
 #[test]
@@ -124,9 +129,17 @@ fn is_test(source: &str, name: &str) -> bool {
     has_attribute || lines.contains(&name)
 }
 
+/// Returns the first program of a crate's documentation.
+fn front_page_program(package: &str) -> String {
+    let source = read(&format!("{package}/src/lib.rs"));
+    let front_page = source.lines().map_while(|line| line.strip_prefix("//!"));
+    first_program(front_page.map(|line| line.strip_prefix(' ').unwrap_or(line)))
+}
+
 /// Returns the first program of a document, without the lines that rustdoc hides.
 fn first_program<'a>(lines: impl Iterator<Item = &'a str>) -> String {
-    let block = lines.skip_while(|line| !line.starts_with("use std::")).take_while(|line| !line.starts_with("```"));
+    let after_fence = lines.skip_while(|line| *line != "```" && !line.starts_with("```rust")).skip(1);
+    let block = after_fence.take_while(|line| !line.starts_with("```"));
     block.filter(|line| *line != "#" && !line.starts_with("# ")).collect::<Vec<_>>().join("\n")
 }
 
@@ -139,7 +152,8 @@ fn links(text: &str) -> Vec<String> {
 
 fn documents() -> Vec<PathBuf> {
     let mut directories = vec![root(), root().join("docs")];
-    let packages = ["crates", "tools"].map(|folder| fs::read_dir(root().join(folder)).expect("the packages"));
+    let packages =
+        ["crates", "integrations", "tools"].map(|folder| fs::read_dir(root().join(folder)).expect("the packages"));
     for package in packages.into_iter().flatten().flatten() {
         directories.extend([package.path().join("docs"), package.path()]);
     }

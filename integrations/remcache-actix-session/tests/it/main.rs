@@ -18,7 +18,7 @@ fn client(server: &Memcached) -> Client {
 }
 
 /// Returns a store without a noticeable budget.
-fn patient(server: &Memcached) -> MemcachedSessionStore {
+fn patient_store(server: &Memcached) -> MemcachedSessionStore {
     MemcachedSessionStore::new(&client(server)).budget(Duration::from_secs(300))
 }
 

@@ -7,14 +7,14 @@ use actix_web::cookie::time::Duration;
 use remcache_actix_session::{MemcachedSessionStore, OnUnavailable};
 use remcache_testkit::Memcached;
 
-use crate::{client, patient, state};
+use crate::{client, patient_store, state};
 
-async fn check(begin: fn(&mut Memcached)) {
+async fn check_outage(interrupt: fn(&mut Memcached)) {
     let mut server = Memcached::start(&[]);
-    let mut first = patient(&server).save(state("ada"), &Duration::HOUR).await.expect("no error");
-    let second = patient(&server).save(state("ada"), &Duration::HOUR).await.expect("no error");
+    let mut first = patient_store(&server).save(state("ada"), &Duration::HOUR).await.expect("no error");
+    let second = patient_store(&server).save(state("ada"), &Duration::HOUR).await.expect("no error");
     let store = MemcachedSessionStore::new(&client(&server));
-    begin(&mut server);
+    interrupt(&mut server);
     let started = Instant::now();
     for _ in 0..2 {
         assert_eq!(store.load(&first).await.expect("no error"), None, "logged out");
@@ -23,22 +23,22 @@ async fn check(begin: fn(&mut Memcached)) {
         store.delete(&first).await.expect("no error");
         store.save(state("ada"), &Duration::HOUR).await.expect("no error");
     }
-    let closed = store.on_unavailable(OnUnavailable::FailClosed);
-    assert!(closed.load(&first).await.is_err());
-    assert!(closed.update_ttl(&first, &Duration::HOUR).await.is_err());
-    assert!(closed.delete(&first).await.is_err());
-    assert!(closed.save(state("ada"), &Duration::HOUR).await.is_err());
-    assert!(closed.update(second, state("bob"), &Duration::HOUR).await.is_err());
+    let fail_closed = store.on_unavailable(OnUnavailable::FailClosed);
+    assert!(fail_closed.load(&first).await.is_err());
+    assert!(fail_closed.update_ttl(&first, &Duration::HOUR).await.is_err());
+    assert!(fail_closed.delete(&first).await.is_err());
+    assert!(fail_closed.save(state("ada"), &Duration::HOUR).await.is_err());
+    assert!(fail_closed.update(second, state("bob"), &Duration::HOUR).await.is_err());
     // The client itself would wait for 300 s.
     assert!(started.elapsed().as_secs() < 100, "took {:?}", started.elapsed());
 }
 
 #[tokio::test]
 async fn a_killed_server_logs_visitors_out() {
-    check(Memcached::kill).await;
+    check_outage(Memcached::kill).await;
 }
 
 #[tokio::test]
 async fn a_stopped_server_logs_visitors_out() {
-    check(|server| server.stop()).await;
+    check_outage(|server| server.stop()).await;
 }

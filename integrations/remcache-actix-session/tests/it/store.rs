@@ -5,14 +5,14 @@ use actix_web::cookie::time::Duration;
 use remcache_actix_session::OnEvicted;
 use remcache_testkit::Memcached;
 
-use crate::{client, patient, state};
+use crate::{client, patient_store, state};
 
 const HOUR: Duration = Duration::HOUR;
 
 #[tokio::test]
 async fn a_session_is_saved_loaded_updated_and_deleted() {
     let server = Memcached::start(&[]);
-    let store = patient(&server);
+    let store = patient_store(&server);
     let key = store.save(state("ada"), &HOUR).await.unwrap();
     assert_eq!(store.load(&key).await.unwrap(), Some(state("ada")));
     let text = key.as_ref().to_owned();
@@ -27,7 +27,7 @@ async fn a_session_is_saved_loaded_updated_and_deleted() {
 #[tokio::test]
 async fn any_session_key_is_accepted() {
     let server = Memcached::start(&[]);
-    let store = patient(&server);
+    let store = patient_store(&server);
     for key in ["", "with space\r\n", &"x".repeat(4000)] {
         let key = SessionKey::try_from(key.to_owned()).unwrap();
         assert_eq!(store.load(&key).await.unwrap(), None);
@@ -37,7 +37,7 @@ async fn any_session_key_is_accepted() {
 #[tokio::test]
 async fn a_missing_session_is_updated_only_if_configured() {
     let server = Memcached::start(&[]);
-    let store = patient(&server);
+    let store = patient_store(&server);
     let key = store.save(state("ada"), &HOUR).await.unwrap();
     store.delete(&key).await.unwrap();
     let key = store.update(key, state("ada"), &HOUR).await.unwrap();
@@ -53,7 +53,7 @@ async fn a_missing_session_is_updated_only_if_configured() {
 #[tokio::test]
 async fn a_new_ttl_replaces_the_old_one() {
     let server = Memcached::start(&[]);
-    let store = patient(&server);
+    let store = patient_store(&server);
     let key = store.save(state("ada"), &HOUR).await.unwrap();
     for days in [31, 90, 5000] {
         store.update_ttl(&key, &Duration::days(days)).await.unwrap();
@@ -81,7 +81,7 @@ async fn stat(client: &remcache::Client, name: &str) -> u64 {
 #[tokio::test]
 async fn a_session_expires() {
     let server = Memcached::start(&[]);
-    let store = patient(&server);
+    let store = patient_store(&server);
     let key = store.save(state("ada"), &Duration::SECOND).await.unwrap();
     while store.load(&key).await.unwrap().is_some() {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
@@ -93,7 +93,7 @@ async fn a_session_expires() {
 #[tokio::test]
 async fn a_session_above_the_item_size_limit_is_a_descriptive_error() {
     let server = Memcached::start(&[]);
-    let store = patient(&server);
+    let store = patient_store(&server);
     let large = state(&"x".repeat(1_100_000));
     let error = store.save(large.clone(), &HOUR).await.unwrap_err();
     assert!(format!("{error:?}").contains("item size limit"), "{error:?}");
@@ -104,7 +104,7 @@ async fn a_session_above_the_item_size_limit_is_a_descriptive_error() {
 #[tokio::test]
 async fn an_item_that_is_not_a_session_is_reported() {
     let server = Memcached::start(&[]);
-    let store = patient(&server).prefix("s:");
+    let store = patient_store(&server).prefix("s:");
     let key = store.save(state("ada"), &HOUR).await.unwrap();
     let client = client(&server);
     let item = client.servers()[0].metadump().next().await.unwrap().unwrap();

@@ -19,6 +19,6 @@ fn client(server: &Memcached) -> Client {
 }
 
 /// Returns a store without a noticeable budget.
-fn patient(server: &Memcached, name: &str) -> MemcachedCache<String, String> {
+fn patient_store(server: &Memcached, name: &str) -> MemcachedCache<String, String> {
     MemcachedCache::new(&client(server), name, Codec::json()).budget(Duration::from_secs(300))
 }

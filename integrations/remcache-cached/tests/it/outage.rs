@@ -9,11 +9,11 @@ use remcache_testkit::Memcached;
 
 use crate::client;
 
-async fn check(begin: fn(&mut Memcached)) {
+async fn check_outage(interrupt: fn(&mut Memcached)) {
     let mut server = Memcached::start(&[]);
     let store: MemcachedCache<u32, u32> = MemcachedCache::new(&client(&server), "test", Codec::json());
     store.async_cache_set_ref(&1, &1).await.expect("no error");
-    begin(&mut server);
+    interrupt(&mut server);
     let started = Instant::now();
     for _ in 0..2 {
         assert_eq!(store.async_cache_get(&1).await.expect("no error"), None);
@@ -21,20 +21,20 @@ async fn check(begin: fn(&mut Memcached)) {
         assert_eq!(store.async_cache_remove(&1).await.expect("no error"), None);
         assert_eq!(store.async_cache_get_or_set_with(1, || async { 3 }).await.expect("no error"), 3);
     }
-    let closed = store.on_unavailable(OnUnavailable::FailClosed);
-    assert!(closed.async_cache_get(&1).await.expect_err("it fails").is_unavailable());
-    assert!(closed.async_cache_set_ref(&1, &2).await.expect_err("it fails").is_unavailable());
-    assert!(closed.async_cache_delete(&1).await.expect_err("it fails").is_unavailable());
+    let fail_closed = store.on_unavailable(OnUnavailable::FailClosed);
+    assert!(fail_closed.async_cache_get(&1).await.expect_err("it fails").is_unavailable());
+    assert!(fail_closed.async_cache_set_ref(&1, &2).await.expect_err("it fails").is_unavailable());
+    assert!(fail_closed.async_cache_delete(&1).await.expect_err("it fails").is_unavailable());
     // The client itself would wait for 300 s.
     assert!(started.elapsed().as_secs() < 100, "took {:?}", started.elapsed());
 }
 
 #[tokio::test]
 async fn nothing_is_found_if_the_server_is_killed() {
-    check(Memcached::kill).await;
+    check_outage(Memcached::kill).await;
 }
 
 #[tokio::test]
 async fn nothing_is_found_if_the_server_is_stopped() {
-    check(|server| server.stop()).await;
+    check_outage(|server| server.stop()).await;
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use cached::{ConcurrentCacheBase, ConcurrentCachedAsync, SerializeCachedAsync};
 use remcache_testkit::Memcached;
 
-use crate::{client, patient};
+use crate::{client, patient_store};
 
 fn text(text: &str) -> String {
     text.to_owned()
@@ -14,7 +14,7 @@ fn text(text: &str) -> String {
 #[tokio::test]
 async fn values_are_stored_found_and_removed() {
     let server = Memcached::start(&[]);
-    let store = patient(&server, "test");
+    let store = patient_store(&server, "test");
     let key = text("key");
     assert_eq!(store.async_cache_get(&key).await.unwrap(), None);
     assert_eq!(store.async_cache_set(key.clone(), text("one")).await.unwrap(), None);
@@ -35,7 +35,7 @@ async fn values_are_stored_found_and_removed() {
 #[tokio::test]
 async fn keys_and_store_names_can_be_any_text() {
     let server = Memcached::start(&[]);
-    let stores = ["a", "b", "with space", ""].map(|name| patient(&server, name));
+    let stores = ["a", "b", "with space", ""].map(|name| patient_store(&server, name));
     let keys = [text(""), text("key"), text("with space"), text("ü"), "x".repeat(1000)];
     for (number, store) in stores.iter().enumerate() {
         for key in &keys {
@@ -57,7 +57,7 @@ async fn keys_and_store_names_can_be_any_text() {
 #[tokio::test]
 async fn values_expire() {
     let server = Memcached::start(&[]);
-    let store = patient(&server, "test").ttl(Duration::from_secs(1));
+    let store = patient_store(&server, "test").ttl(Duration::from_secs(1));
     store.async_cache_set_ref(&text("key"), &text("value")).await.unwrap();
     while store.async_cache_contains(&text("key")).await.unwrap() {
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -67,7 +67,7 @@ async fn values_expire() {
 #[tokio::test]
 async fn a_value_of_another_format_counts_as_missing() {
     let server = Memcached::start(&[]);
-    let store = patient(&server, "test");
+    let store = patient_store(&server, "test");
     client(&server).set("test:key", "not JSON").await.unwrap();
     assert_eq!(store.async_cache_get(&text("key")).await.unwrap(), None);
     assert_eq!(store.async_cache_set(text("key"), text("value")).await.unwrap(), None);
@@ -77,7 +77,7 @@ async fn a_value_of_another_format_counts_as_missing() {
 #[tokio::test]
 async fn a_value_above_the_item_size_limit_is_chunked_or_not_stored() {
     let server = Memcached::start(&[]);
-    let store = patient(&server, "test");
+    let store = patient_store(&server, "test");
     let long = "x".repeat(1_500_000);
     store.async_cache_set_ref(&text("key"), &long).await.unwrap();
     assert_eq!(store.async_cache_get(&text("key")).await.unwrap(), None);

@@ -20,7 +20,7 @@ fn client(server: &Memcached) -> Client {
 }
 
 /// Returns a manager without a noticeable budget.
-fn patient(server: &Memcached) -> MemcachedManager {
+fn patient_manager(server: &Memcached) -> MemcachedManager {
     MemcachedManager::new(&client(server)).budget(Duration::from_secs(300))
 }
 

@@ -5,12 +5,12 @@ use std::time::{Duration, SystemTime};
 use http_cache::CacheManager;
 use remcache_testkit::Memcached;
 
-use crate::{client, patient, response};
+use crate::{client, patient_manager, response};
 
 #[tokio::test]
 async fn responses_are_stored_found_and_deleted() {
     let server = Memcached::start(&[]);
-    let manager = patient(&server);
+    let manager = patient_manager(&server);
     let key = format!("GET:http://example.com/{}", "long/".repeat(1000));
     assert!(manager.get(&key).await.unwrap().is_none());
     for length in [0, 10, 2_000_000] {
@@ -32,7 +32,7 @@ async fn responses_are_stored_found_and_deleted() {
 #[tokio::test]
 async fn an_item_that_is_not_a_response_counts_as_missing() {
     let server = Memcached::start(&[]);
-    let manager = patient(&server).prefix("p:");
+    let manager = patient_manager(&server).prefix("p:");
     let (stored, policy) = response("body");
     manager.put("key".to_owned(), stored, policy).await.unwrap();
     let client = client(&server);
@@ -45,7 +45,7 @@ async fn an_item_that_is_not_a_response_counts_as_missing() {
 #[tokio::test]
 async fn responses_expire() {
     let server = Memcached::start(&[]);
-    let manager = patient(&server).ttl(Duration::from_secs(1));
+    let manager = patient_manager(&server).ttl(Duration::from_secs(1));
     let (stored, policy) = response("body");
     manager.put("key".to_owned(), stored, policy).await.unwrap();
     while manager.get("key").await.unwrap().is_some() {

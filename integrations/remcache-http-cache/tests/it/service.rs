@@ -12,7 +12,7 @@ use remcache_http_cache::MemcachedManager;
 use remcache_testkit::Memcached;
 use tower::{Layer, ServiceExt, service_fn};
 
-use crate::{client, patient};
+use crate::{client, patient_manager};
 
 /// Sends a request through the cache, and returns the body; responses are numbered by `calls`.
 async fn get(manager: &MemcachedManager, calls: &Arc<AtomicU32>, path: &str) -> String {
@@ -34,17 +34,17 @@ async fn get(manager: &MemcachedManager, calls: &Arc<AtomicU32>, path: &str) -> 
 async fn clients_share_responses() {
     let server = Memcached::start(&[]);
     let calls = Arc::default();
-    assert_eq!(get(&patient(&server), &calls, "/a").await, "1");
-    assert_eq!(get(&patient(&server), &calls, "/a").await, "1", "another client");
-    assert_eq!(get(&patient(&server), &calls, "/b").await, "2");
+    assert_eq!(get(&patient_manager(&server), &calls, "/a").await, "1");
+    assert_eq!(get(&patient_manager(&server), &calls, "/a").await, "1", "another client");
+    assert_eq!(get(&patient_manager(&server), &calls, "/b").await, "2");
 }
 
 #[tokio::test]
 async fn requests_succeed_while_the_cache_is_unavailable() {
-    for stop in [Memcached::kill, |server: &mut Memcached| server.stop()] {
+    for interrupt in [Memcached::kill, |server: &mut Memcached| server.stop()] {
         let mut server = Memcached::start(&[]);
         let (manager, calls) = (MemcachedManager::new(&client(&server)), Arc::default());
-        stop(&mut server);
+        interrupt(&mut server);
         assert_eq!(get(&manager, &calls, "/a").await, "1");
         assert_eq!(get(&manager, &calls, "/a").await, "2");
     }

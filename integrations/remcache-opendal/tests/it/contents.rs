@@ -3,7 +3,7 @@
 use opendal_core::ErrorKind;
 use remcache_testkit::Memcached;
 
-use crate::{operator, patient, round_trip};
+use crate::{operator, patient_service, round_trip};
 
 /// Returns bytes without repetitions.
 fn content(length: usize) -> Vec<u8> {
@@ -13,7 +13,7 @@ fn content(length: usize) -> Vec<u8> {
 #[tokio::test]
 async fn objects_of_all_lengths_round_trip() {
     let server = Memcached::start(&[]);
-    let operator = operator(patient(&server.addr()).root("/a root"));
+    let operator = operator(patient_service(&server.addr()).root("/a root"));
     for length in [0, 1, 2, 1000, 524_288, 524_289, 1_048_576, 4 << 20, 20 << 20] {
         round_trip(&operator, "file", content(length)).await;
     }
@@ -22,7 +22,7 @@ async fn objects_of_all_lengths_round_trip() {
 #[tokio::test]
 async fn all_kinds_of_paths_are_distinct() {
     let server = Memcached::start(&[]);
-    let operator = operator(patient(&server.addr()));
+    let operator = operator(patient_service(&server.addr()));
     let long = |length: usize| format!("{}/{}", "d".repeat(length), "ü".repeat(40));
     let paths =
         ["a", "a/b", "a b", "a%20b", "special  !@#$%^&()_+-=;',.txt", "ä\n\0", "memcached\r\nflush_all", &long(90)];
@@ -42,7 +42,7 @@ async fn all_kinds_of_paths_are_distinct() {
 #[tokio::test]
 async fn an_object_replaces_a_longer_and_a_shorter_one() {
     let server = Memcached::start(&[]);
-    let operator = operator(patient(&server.addr()));
+    let operator = operator(patient_service(&server.addr()));
     for length in [10, 2_000_000, 3_000_000, 20, 0, 1_000_000] {
         operator.write("file", content(length)).await.unwrap();
         assert!(operator.read("file").await.unwrap().to_vec() == content(length), "{length}");
@@ -52,7 +52,7 @@ async fn an_object_replaces_a_longer_and_a_shorter_one() {
 #[tokio::test]
 async fn an_object_can_be_written_in_parts() {
     let server = Memcached::start(&[]);
-    let operator = operator(patient(&server.addr()));
+    let operator = operator(patient_service(&server.addr()));
     let mut writer = operator.writer("file").await.unwrap();
     for part in content(1_500_000).chunks(400_000) {
         writer.write(part.to_vec()).await.unwrap();
@@ -65,7 +65,7 @@ async fn an_object_can_be_written_in_parts() {
 #[tokio::test]
 async fn an_existing_object_is_not_replaced_if_not_exists_is_set() {
     let server = Memcached::start(&[]);
-    let operator = operator(patient(&server.addr()));
+    let operator = operator(patient_service(&server.addr()));
     for first in [content(5), content(600_000)] {
         operator.write_with("file", first.clone()).if_not_exists(true).await.unwrap();
         let error = operator.write_with("file", content(9)).if_not_exists(true).await.unwrap_err();
@@ -78,7 +78,7 @@ async fn an_existing_object_is_not_replaced_if_not_exists_is_set() {
 #[tokio::test]
 async fn a_missing_object_is_not_found() {
     let server = Memcached::start(&[]);
-    let operator = operator(patient(&server.addr()));
+    let operator = operator(patient_service(&server.addr()));
     assert_eq!(operator.read("file").await.unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(operator.stat("file").await.unwrap_err().kind(), ErrorKind::NotFound);
     assert!(operator.stat("/").await.unwrap().is_dir());
@@ -91,7 +91,7 @@ async fn a_missing_object_is_not_found() {
 #[tokio::test]
 async fn a_cancelled_read_does_not_affect_the_next() {
     let server = Memcached::start(&[]);
-    let operator = operator(patient(&server.addr()));
+    let operator = operator(patient_service(&server.addr()));
     operator.write("a", "content of a").await.unwrap();
     operator.write("b", "content of b").await.unwrap();
     for _ in 0..100 {
@@ -105,7 +105,7 @@ async fn a_cancelled_read_does_not_affect_the_next() {
 async fn objects_are_distributed_over_several_servers() {
     let servers = [(); 3].map(|()| Memcached::start(&[]));
     let endpoint = servers.each_ref().map(Memcached::addr).join(",");
-    let all = operator(patient(&endpoint));
+    let all = operator(patient_service(&endpoint));
     for number in 0..100 {
         all.write(&format!("file {number}"), content(number)).await.unwrap();
     }

@@ -14,7 +14,7 @@ use opendal_core::Operator;
 use remcache_opendal::Memcached;
 
 /// Returns the service of these servers with a timeout that only an operation that hangs can exceed.
-fn patient(endpoint: &str) -> Memcached {
+fn patient_service(endpoint: &str) -> Memcached {
     Memcached::new().endpoint(endpoint).timeout(Duration::from_secs(300))
 }
 

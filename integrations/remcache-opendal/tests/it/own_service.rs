@@ -3,14 +3,14 @@
 use opendal_core::Operator;
 use remcache_testkit::Memcached;
 
-use crate::{operator, patient};
+use crate::{operator, patient_service};
 
 const PATHS: [&str; 4] = ["file", "a dir/file", "special  !@#$%^&()_+-=;',.txt", "ümlaut%41"];
 
 fn operators(server: &Memcached) -> [Operator; 2] {
     let own =
         opendal_service_memcached::Memcached::default().endpoint(&format!("tcp://{}", server.addr())).root("/app");
-    [Operator::new(own).expect("a valid configuration"), operator(patient(&server.addr()).root("/app"))]
+    [Operator::new(own).expect("a valid configuration"), operator(patient_service(&server.addr()).root("/app"))]
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use opendal_core::Operator;
 use remcache_testkit::{Authority, Dates, Memcached};
 
-use crate::{operator, patient, round_trip};
+use crate::{operator, patient_service, round_trip};
 
 fn start() -> (Memcached, Authority) {
     let authority = Authority::new("test authority");
@@ -12,7 +12,7 @@ fn start() -> (Memcached, Authority) {
 }
 
 fn over_tls(server: &Memcached, ca_file: String) -> Operator {
-    operator(patient(&format!("memcacheds://{}", server.addr())).ca_file(ca_file))
+    operator(patient_service(&format!("memcacheds://{}", server.addr())).ca_file(ca_file))
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tower::ServiceExt;
 use tower_sessions::{Session, SessionManagerLayer};
 
-use crate::patient;
+use crate::patient_store;
 
 fn app(store: MemcachedStore) -> Router {
     let login = |session: Session, user: String| async move { session.insert("user", user).await.is_ok().to_string() };
@@ -46,18 +46,18 @@ fn logged_out() -> (u16, String) {
 #[tokio::test]
 async fn sessions_survive_a_restart_of_the_application_but_not_of_the_server() {
     let mut server = Memcached::start(&[]);
-    let (_, cookie, _) = send(&app(patient(&server)), "/login", "", "ada").await;
-    let restarted = app(patient(&server));
+    let (_, cookie, _) = send(&app(patient_store(&server)), "/login", "", "ada").await;
+    let restarted = app(patient_store(&server));
     assert_eq!(user(&restarted, &cookie).await, (200, "ada".to_owned()));
     server.restart();
-    let restarted = app(patient(&server));
+    let restarted = app(patient_store(&server));
     assert_eq!(user(&restarted, &cookie).await, logged_out());
 }
 
 #[tokio::test]
 async fn a_logout_is_not_undone() {
     let server = Memcached::start(&[]);
-    let app = app(patient(&server));
+    let app = app(patient_store(&server));
     let (_, cookie, _) = send(&app, "/login", "", "ada").await;
     assert_eq!(send(&app, "/logout", &cookie, "").await.0, 200);
     assert_eq!(user(&app, &cookie).await, logged_out());
@@ -66,7 +66,7 @@ async fn a_logout_is_not_undone() {
 #[tokio::test]
 async fn sessions_are_never_mixed() {
     let server = Memcached::start(&[]);
-    let app = app(patient(&server));
+    let app = app(patient_store(&server));
     let mut visitors = JoinSet::new();
     for number in 0..100 {
         let (app, name) = (app.clone(), format!("visitor {number}"));
@@ -82,11 +82,11 @@ async fn sessions_are_never_mixed() {
 
 #[tokio::test]
 async fn requests_are_answered_while_the_server_is_down() {
-    for stop in [Memcached::kill, |server: &mut Memcached| server.stop()] {
+    for interrupt in [Memcached::kill, |server: &mut Memcached| server.stop()] {
         let mut server = Memcached::start(&[]);
         let app = app(MemcachedStore::new(&crate::client(&server)));
         let (_, cookie, _) = send(&app, "/login", "", "ada").await;
-        stop(&mut server);
+        interrupt(&mut server);
         assert_eq!(user(&app, &cookie).await, logged_out());
         assert_eq!(send(&app, "/login", "", "ada").await.0, 200);
         assert_eq!(send(&app, "/logout", &cookie, "").await.0, 200);

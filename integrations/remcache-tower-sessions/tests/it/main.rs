@@ -18,6 +18,6 @@ fn client(server: &Memcached) -> Client {
 }
 
 /// Returns a store without a noticeable budget.
-fn patient(server: &Memcached) -> MemcachedStore {
+fn patient_store(server: &Memcached) -> MemcachedStore {
     MemcachedStore::new(&client(server)).budget(Duration::from_secs(300))
 }

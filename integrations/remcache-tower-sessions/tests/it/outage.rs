@@ -10,14 +10,14 @@ use tower_sessions_core::session_store::Error;
 use crate::client;
 use crate::store::record;
 
-async fn check(begin: fn(&mut Memcached)) {
+async fn check_outage(interrupt: fn(&mut Memcached)) {
     let mut server = Memcached::start(&[]);
     let store = MemcachedStore::new(&client(&server));
     let mut session = record("ada", time::Duration::hours(1));
     while store.load(&session.id).await.expect("no error").is_none() {
         store.create(&mut session).await.expect("no error");
     }
-    begin(&mut server);
+    interrupt(&mut server);
     let started = Instant::now();
     for _ in 0..2 {
         assert_eq!(store.load(&session.id).await.expect("no error"), None, "logged out");
@@ -25,12 +25,12 @@ async fn check(begin: fn(&mut Memcached)) {
         store.delete(&session.id).await.expect("no error");
         store.create(&mut session).await.expect("no error");
     }
-    let closed = store.on_unavailable(OnUnavailable::FailClosed);
+    let fail_closed = store.on_unavailable(OnUnavailable::FailClosed);
     for result in [
-        closed.load(&session.id).await.map(|_| ()),
-        closed.save(&session).await,
-        closed.delete(&session.id).await,
-        closed.create(&mut session).await,
+        fail_closed.load(&session.id).await.map(|_| ()),
+        fail_closed.save(&session).await,
+        fail_closed.delete(&session.id).await,
+        fail_closed.create(&mut session).await,
     ] {
         assert!(matches!(result, Err(Error::Backend(_))), "{result:?}");
     }
@@ -40,10 +40,10 @@ async fn check(begin: fn(&mut Memcached)) {
 
 #[tokio::test]
 async fn a_killed_server_logs_visitors_out() {
-    check(Memcached::kill).await;
+    check_outage(Memcached::kill).await;
 }
 
 #[tokio::test]
 async fn a_stopped_server_logs_visitors_out() {
-    check(|server| server.stop()).await;
+    check_outage(|server| server.stop()).await;
 }

@@ -9,7 +9,7 @@ use tower_sessions_core::SessionStore;
 use tower_sessions_core::session::{Id, Record};
 use tower_sessions_core::session_store::Error;
 
-use crate::{client, patient};
+use crate::{client, patient_store};
 
 pub(crate) fn record(user: &str, lifetime: Duration) -> Record {
     let now = OffsetDateTime::now_utc().replace_nanosecond(0).expect("zero is valid");
@@ -20,7 +20,7 @@ pub(crate) fn record(user: &str, lifetime: Duration) -> Record {
 #[tokio::test]
 async fn a_session_is_created_saved_loaded_and_deleted() {
     let server = Memcached::start(&[]);
-    let store = patient(&server);
+    let store = patient_store(&server);
     let mut session = record("ada", Duration::hours(1));
     assert_eq!(store.load(&session.id).await.unwrap(), None);
     store.create(&mut session).await.unwrap();
@@ -36,7 +36,7 @@ async fn a_session_is_created_saved_loaded_and_deleted() {
 #[tokio::test]
 async fn a_new_session_never_takes_over_the_id_of_another() {
     let server = Memcached::start(&[]);
-    let store = patient(&server);
+    let store = patient_store(&server);
     let mut first = record("ada", Duration::hours(1));
     store.create(&mut first).await.unwrap();
     let mut second = Record { id: first.id, ..record("bob", Duration::hours(1)) };
@@ -49,7 +49,7 @@ async fn a_new_session_never_takes_over_the_id_of_another() {
 #[tokio::test]
 async fn a_missing_session_is_saved_only_if_configured() {
     let server = Memcached::start(&[]);
-    let store = patient(&server);
+    let store = patient_store(&server);
     let session = record("ada", Duration::hours(1));
     store.save(&session).await.unwrap();
     assert_eq!(store.load(&session.id).await.unwrap(), None);
@@ -61,7 +61,7 @@ async fn a_missing_session_is_saved_only_if_configured() {
 #[tokio::test]
 async fn sessions_expire_and_may_live_longer_than_30_days() {
     let server = Memcached::start(&[]);
-    let store = patient(&server);
+    let store = patient_store(&server);
     for days in [31, 90, 5000] {
         let mut session = record("ada", Duration::days(days));
         store.create(&mut session).await.unwrap();
@@ -81,7 +81,7 @@ async fn sessions_expire_and_may_live_longer_than_30_days() {
 #[tokio::test]
 async fn a_session_above_the_item_size_limit_is_a_descriptive_error() {
     let server = Memcached::start(&[]);
-    let store = patient(&server);
+    let store = patient_store(&server);
     let mut session = record("ada", Duration::hours(1));
     store.create(&mut session).await.unwrap();
     let mut large = session.clone();
@@ -95,7 +95,7 @@ async fn a_session_above_the_item_size_limit_is_a_descriptive_error() {
 #[tokio::test]
 async fn an_item_that_is_not_a_session_is_ignored() {
     let server = Memcached::start(&[]);
-    let store = patient(&server);
+    let store = patient_store(&server);
     let mut session = record("ada", Duration::hours(1));
     store.create(&mut session).await.unwrap();
     let client = client(&server);
@@ -107,7 +107,7 @@ async fn an_item_that_is_not_a_session_is_ignored() {
 #[tokio::test]
 async fn neither_keys_nor_values_contain_ids() {
     let server = Memcached::start(&[]);
-    let store = patient(&server).prefix("s:");
+    let store = patient_store(&server).prefix("s:");
     let mut session = record("ada", Duration::hours(1));
     store.create(&mut session).await.unwrap();
     let client = client(&server);

@@ -21,18 +21,18 @@ pub(crate) struct Directives {
 }
 
 impl Directives {
-    /// Reads the directives; unknown ones are ignored. An invalid age counts as zero.
-    pub(crate) fn read(fields: &HeaderMap) -> Self {
+    /// Parses the directives; unknown ones are ignored. An invalid age counts as zero.
+    pub(crate) fn parse(fields: &HeaderMap) -> Self {
         let mut directives = Self::default();
         for value in fields.get_all(CACHE_CONTROL) {
             for directive in value.to_str().unwrap_or("no-store").split(',') {
-                directives.add(directive.trim());
+                directives.parse_one(directive.trim());
             }
         }
         directives
     }
 
-    fn add(&mut self, directive: &str) {
+    fn parse_one(&mut self, directive: &str) {
         let (name, argument) = directive.split_once('=').unwrap_or((directive, ""));
         match name.trim_end().to_ascii_lowercase().as_str() {
             "no-store" => self.no_store = true,
@@ -41,45 +41,45 @@ impl Directives {
             "public" => self.is_public = true,
             "must-revalidate" => self.must_revalidate = true,
             "only-if-cached" => self.only_if_cached = true,
-            "max-age" => self.max_age = Some(age(argument)),
-            "s-maxage" => self.s_maxage = Some(age(argument)),
+            "max-age" => self.max_age = Some(parse_age(argument)),
+            "s-maxage" => self.s_maxage = Some(parse_age(argument)),
             _ => {}
         }
     }
 }
 
-fn age(argument: &str) -> Duration {
+fn parse_age(argument: &str) -> Duration {
     Duration::from_secs(argument.trim().trim_matches('"').parse().unwrap_or(0))
 }
 
 /// The conditions under which a response may be stored.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Storable {
-    /// How long it is fresh.
+    /// The time until it is stale.
     pub(crate) fresh_for: Duration,
     /// The names of the request fields that it depends on, in lower case and sorted.
     pub(crate) vary: Vec<String>,
     /// Whether it may be returned to requests with `Authorization`, and stored from them.
-    pub(crate) is_for_all: bool,
+    pub(crate) allows_authorized: bool,
 }
 
 /// Returns how a response may be stored; `None` if it must not be.
 ///
 /// Only responses that name their lifetime are stored, and none that sets a cookie.
 pub(crate) fn storable(status: StatusCode, fields: &HeaderMap) -> Option<Storable> {
-    let directives = Directives::read(fields);
+    let directives = Directives::parse(fields);
     let is_forbidden = directives.no_store || directives.no_cache || directives.is_private;
-    if is_forbidden || fields.contains_key(SET_COOKIE) || !STORED.contains(&status) {
+    if is_forbidden || fields.contains_key(SET_COOKIE) || !STORABLE.contains(&status) {
         return None;
     }
-    let lifetime = directives.s_maxage.or(directives.max_age).or_else(|| until_expiry(fields))?;
-    let age = text(fields, &AGE).map_or(Duration::ZERO, age);
+    let lifetime = directives.s_maxage.or(directives.max_age).or_else(|| time_until_expiry(fields))?;
+    let age = text(fields, &AGE).map_or(Duration::ZERO, parse_age);
     let fresh_for = lifetime.checked_sub(age).filter(|fresh_for| *fresh_for >= Duration::from_secs(1))?;
-    let is_for_all = directives.is_public || directives.must_revalidate || directives.s_maxage.is_some();
-    Some(Storable { fresh_for, vary: vary(fields)?, is_for_all })
+    let allows_authorized = directives.is_public || directives.must_revalidate || directives.s_maxage.is_some();
+    Some(Storable { fresh_for, vary: vary(fields)?, allows_authorized })
 }
 
-fn until_expiry(fields: &HeaderMap) -> Option<Duration> {
+fn time_until_expiry(fields: &HeaderMap) -> Option<Duration> {
     let expires = httpdate::parse_http_date(text(fields, &EXPIRES)?).ok()?;
     let date = text(fields, &DATE).and_then(|date| httpdate::parse_http_date(date).ok());
     expires.duration_since(date.unwrap_or_else(SystemTime::now)).ok()
@@ -106,8 +106,8 @@ pub(crate) fn is_authorized(fields: &HeaderMap) -> bool {
     fields.contains_key(AUTHORIZATION)
 }
 
-/// Statuses whose responses are stored if they name a lifetime.
-const STORED: [StatusCode; 7] = [
+/// Statuses of responses that are stored if they name a lifetime.
+const STORABLE: [StatusCode; 7] = [
     StatusCode::OK,
     StatusCode::NON_AUTHORITATIVE_INFORMATION,
     StatusCode::NO_CONTENT,
@@ -184,7 +184,7 @@ mod tests {
             ("must-revalidate, max-age=60", true),
         ] {
             let storable = storable(StatusCode::OK, &fields(&[("cache-control", value)])).unwrap();
-            assert_eq!(storable.is_for_all, expected, "{value}");
+            assert_eq!(storable.allows_authorized, expected, "{value}");
         }
     }
 

@@ -26,7 +26,7 @@ pub(crate) enum Content {
     Response {
         response: StoredResponse,
         /// Whether requests with `Authorization` may get it.
-        is_for_all: bool,
+        allows_authorized: bool,
     },
     /// The response depends on these fields of the request, and is stored under [`variant_key`].
     Variants { names: Vec<String>, id: u64 },
@@ -46,8 +46,11 @@ impl Entry {
     }
 
     /// Returns the entry of a response that is stored.
-    pub(crate) fn of_response(response: &Response<Bytes>, storable: &Storable) -> Self {
-        let content = Content::Response { response: StoredResponse::copy(response), is_for_all: storable.is_for_all };
+    pub(crate) fn from_response(response: &Response<Bytes>, storable: &Storable) -> Self {
+        let content = Content::Response {
+            response: StoredResponse::copy(response),
+            allows_authorized: storable.allows_authorized,
+        };
         Self::new(content, storable.fresh_for)
     }
 
@@ -55,12 +58,12 @@ impl Entry {
         now() >= self.expires_at
     }
 
-    /// Returns how long it has been stored.
+    /// Returns the time since it was stored.
     pub(crate) fn age(&self) -> Duration {
         Duration::from_millis(now().saturating_sub(self.stored_at))
     }
 
-    /// Returns how long it will be fresh.
+    /// Returns the time until it is stale.
     pub(crate) fn ttl(&self) -> Duration {
         Duration::from_millis(self.expires_at.saturating_sub(now()))
     }
@@ -80,7 +83,7 @@ pub(crate) fn variant_key(key: &str, id: u64, names: &[String], request: &Header
     digest::key("", &[key.as_bytes(), &id.to_be_bytes(), &text])
 }
 
-/// Milliseconds since the Unix epoch.
+/// Returns the current time, in milliseconds since the Unix epoch.
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, milliseconds)
 }
@@ -89,7 +92,7 @@ fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// How long a URI whose response was not storable is passed on without waiting.
+/// Time for which requests for a URI whose response was not storable do not wait for each other.
 const HIT_FOR_PASS_TTL: Duration = Duration::from_secs(5);
 
 #[cfg(test)]

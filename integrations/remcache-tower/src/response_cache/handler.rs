@@ -1,11 +1,13 @@
-//! The handler of one request, which several steps may call and which runs at most once.
+//! The handler of one request, which is called at most once.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::{HeaderMap, Request, Response};
 use tower_service::Service;
 
-/// A service and the request it is to be called with, then its result.
+/// A service and its request, and after the call its result.
+///
+/// Clones share the state: a fetch calls the handler, and the request takes the result.
 pub(super) struct Handler<S, Q, R, E>(Arc<Mutex<State<S, Q, R, E>>>);
 
 enum State<S, Q, R, E> {

@@ -1,4 +1,4 @@
-//! Answers one request: from the cache, or by the handler.
+//! The response to one request: from the cache, or from the handler.
 
 use bytes::Bytes;
 use http::header::{AGE, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH};
@@ -10,14 +10,14 @@ use tower_service::Service;
 use super::directives::storable;
 use super::entry::{Content, Entry, variant_key};
 use super::handler::Handler;
-use super::{Needs, ResponseCacheLayer};
-use crate::stored::{Read, decode, encode, read, text};
+use super::{Requirements, ResponseCacheLayer};
+use crate::stored::{ReadBody, decode, encode, read_body, text};
 
 /// A request that the cache may answer.
 pub(super) struct Lookup<S, Q, R, E> {
     pub(super) layer: ResponseCacheLayer,
     pub(super) key: String,
-    pub(super) needs: Needs,
+    pub(super) requirements: Requirements,
     pub(super) handler: Handler<S, Q, R, E>,
 }
 
@@ -26,11 +26,11 @@ struct Found {
     key: String,
     cas: u64,
     entry: Entry,
-    /// The fields in whose values its request agrees, if it is a variant.
-    names: Vec<String>,
+    /// The names of the request fields that it depends on, if it is a variant.
+    vary: Vec<String>,
 }
 
-/// Why a fetch has no entry.
+/// The reason why a fetch returns no entry.
 enum NoEntry {
     /// The handler failed, or had been called before.
     Handler,
@@ -53,28 +53,28 @@ where
 {
     pub(super) async fn respond(self) -> Result<Response<R>, E> {
         let fields = self.handler.fields().unwrap_or_default();
-        if self.needs.is_alone {
-            return self.respond_alone(&fields).await;
+        if self.requirements.must_not_wait {
+            return self.respond_without_waiting(&fields).await;
         }
         let entry = self.fetch(&fields).await;
         // The response of this request's own handler, which need not be storable.
         if let Some(result) = self.handler.take() {
             return result;
         }
-        match entry.and_then(|entry| self.answer(entry, &fields)) {
+        match entry.and_then(|entry| self.response_from(entry, &fields)) {
             Some(response) => Ok(response),
             None => self.call().await,
         }
     }
 
-    /// Answers a request without waiting for the handler of another request.
-    async fn respond_alone(&self, fields: &HeaderMap) -> Result<Response<R>, E> {
+    /// Returns the response without waiting for the handler of another request.
+    async fn respond_without_waiting(&self, fields: &HeaderMap) -> Result<Response<R>, E> {
         let found = self.find(fields).await;
         let entry = found.as_ref().map(|found| found.entry.clone());
-        if let Some(response) = entry.and_then(|entry| self.answer(entry, fields)) {
+        if let Some(response) = entry.and_then(|entry| self.response_from(entry, fields)) {
             return Ok(response);
         }
-        if self.needs.directives.only_if_cached {
+        if self.requirements.directives.only_if_cached {
             return Ok(without_body(StatusCode::GATEWAY_TIMEOUT));
         }
         let response = self.call().await?;
@@ -95,13 +95,13 @@ where
     /// Returns the entry for this request, or calls the handler for all requests that wait for it.
     async fn fetch(&self, fields: &HeaderMap) -> Option<Entry> {
         let (mut key, mut names) = (self.key.clone(), Vec::new());
-        for _ in 0..ROUNDS {
+        for _ in 0..MAX_LOOKUPS {
             let entry = self.fetch_entry(&key, &names, fields).await?;
             match entry.content {
                 _ if entry.is_expired() => self.remove_expired(&key).await,
-                Content::Variants { names: of_index, id } if names.is_empty() => {
-                    key = variant_key(&self.key, id, &of_index, fields);
-                    names = of_index;
+                Content::Variants { names: variant_names, id } if names.is_empty() => {
+                    key = variant_key(&self.key, id, &variant_names, fields);
+                    names = variant_names;
                 }
                 _ => return Some(entry),
             }
@@ -111,8 +111,8 @@ where
 
     async fn fetch_entry(&self, key: &str, names: &[String], fields: &HeaderMap) -> Option<Entry> {
         let (handler, layer) = (self.handler.clone(), self.layer.clone());
-        let (own_key, own_names, own_fields) = (key.to_owned(), names.to_vec(), fields.clone());
-        let is_authorized = self.needs.is_authorized;
+        let (load_key, load_names, load_fields) = (key.to_owned(), names.to_vec(), fields.clone());
+        let is_authorized = self.requirements.is_authorized;
         let load = move || async move {
             let response = match handler.call().await.ok_or(NoEntry::Handler)? {
                 Ok(response) => response,
@@ -121,8 +121,8 @@ where
                     return Err(NoEntry::Handler);
                 }
             };
-            let (response, entry) = layer.entry_of(response, &own_names, is_authorized).await;
-            let entry = layer.store_variant(&own_key, entry, &own_fields).await;
+            let (response, entry) = layer.prepare(response, &load_names, is_authorized).await;
+            let entry = layer.store_variant(&load_key, entry, &load_fields).await;
             handler.finish(Ok(response));
             Ok(Some(encode(&entry)))
         };
@@ -146,9 +146,9 @@ where
         let (client, timeout) = (&self.layer.client, self.layer.command_timeout());
         let Ok(Some(item)) = client.get(key).timeout(timeout).await else { return };
         if decode::<Entry>(&item.value).is_some_and(|entry| entry.is_expired()) {
-            let removal = client.compare_and_swap(key, "", item.cas).ttl(Ttl::Expired).timeout(timeout);
+            let delete = client.compare_and_swap(key, "", item.cas).ttl(Ttl::Expired).timeout(timeout);
             // Otherwise another request has replaced it.
-            let _ = removal.await;
+            let _ = delete.await;
         }
     }
 
@@ -164,16 +164,16 @@ where
         }
     }
 
-    async fn get(&self, key: String, names: Vec<String>) -> Option<Found> {
+    async fn get(&self, key: String, vary: Vec<String>) -> Option<Found> {
         let item = self.layer.client.get(&key).timeout(self.layer.command_timeout()).await.ok()??;
         let entry = decode(&item.value)?;
-        Some(Found { key, cas: item.cas, entry, names })
+        Some(Found { key, cas: item.cas, entry, vary })
     }
 
     /// Replaces an item by the response to a later request, unless it was changed in the meantime.
     async fn replace(&self, found: Found, response: Response<R>) -> Response<R> {
-        let (response, Prepared { entry, vary }) =
-            self.layer.entry_of(response, &found.names, self.needs.is_authorized).await;
+        let (response, PreparedEntry { entry, vary }) =
+            self.layer.prepare(response, &found.vary, self.requirements.is_authorized).await;
         if let (Content::Response { .. }, true) = (&entry.content, vary.is_empty()) {
             let timeout = self.layer.command_timeout();
             let set = self.layer.client.compare_and_swap(&found.key, encode(&entry), found.cas).ttl(entry.ttl());
@@ -185,18 +185,18 @@ where
     }
 
     /// Returns the response of an entry; `None` if this request must not get it.
-    fn answer(&self, entry: Entry, fields: &HeaderMap) -> Option<Response<R>> {
-        let directives = &self.needs.directives;
+    fn response_from(&self, entry: Entry, fields: &HeaderMap) -> Option<Response<R>> {
+        let directives = &self.requirements.directives;
         let (age, ttl) = (entry.age(), entry.ttl());
         let is_too_old = directives.max_age.is_some_and(|max_age| age > max_age);
         if directives.no_cache || is_too_old || entry.is_expired() {
             return None;
         }
-        let Content::Response { response, is_for_all } = entry.content else { return None };
-        if self.needs.is_authorized && !is_for_all {
+        let Content::Response { response, allows_authorized } = entry.content else { return None };
+        if self.requirements.is_authorized && !allows_authorized {
             return None;
         }
-        let is_unchanged = response.field(&ETAG).is_some_and(|tag| matches_none(fields, tag));
+        let is_unchanged = response.field(&ETAG).is_some_and(|tag| matches_if_none_match(fields, tag));
         let mut response: Response<R> = response.into_response()?;
         if is_unchanged {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -211,8 +211,8 @@ where
     }
 }
 
-/// The entry of a response, and the fields of the request that it depends on.
-pub(super) struct Prepared {
+/// The entry of a response, and the names of the request fields by which it is still to be distinguished.
+pub(super) struct PreparedEntry {
     entry: Entry,
     vary: Vec<String>,
 }
@@ -220,36 +220,41 @@ pub(super) struct Prepared {
 impl ResponseCacheLayer {
     /// Reads a response that may be stored, and returns its entry.
     ///
-    /// `names` are the fields in whose values all requests for this entry agree.
-    async fn entry_of<R>(&self, response: Response<R>, names: &[String], is_authorized: bool) -> (Response<R>, Prepared)
+    /// `names` are the request fields by which the entry's key already distinguishes requests.
+    async fn prepare<R>(
+        &self,
+        response: Response<R>,
+        names: &[String],
+        is_authorized: bool,
+    ) -> (Response<R>, PreparedEntry)
     where
         R: Body<Data = Bytes> + From<Bytes>,
     {
-        let pass = || Prepared { entry: Entry::hit_for_pass(), vary: Vec::new() };
+        let hit_for_pass = || PreparedEntry { entry: Entry::hit_for_pass(), vary: Vec::new() };
         let storable = storable(response.status(), response.headers());
-        let Some(storable) = storable.filter(|storable| storable.is_for_all || !is_authorized) else {
-            return (response, pass());
+        let Some(storable) = storable.filter(|storable| storable.allows_authorized || !is_authorized) else {
+            return (response, hit_for_pass());
         };
         let (parts, body) = response.into_parts();
-        match read(body, self.max_body).await {
-            Read::Unread(body) => (Response::from_parts(parts, body), pass()),
-            Read::Failed => (without_body(StatusCode::BAD_GATEWAY), pass()),
-            Read::Whole(body) => {
+        match read_body(body, self.max_body).await {
+            ReadBody::Unread(body) => (Response::from_parts(parts, body), hit_for_pass()),
+            ReadBody::Failed => (without_body(StatusCode::BAD_GATEWAY), hit_for_pass()),
+            ReadBody::Complete(body) => {
                 let response = Response::from_parts(parts, body);
-                let entry = Entry::of_response(&response, &storable);
+                let entry = Entry::from_response(&response, &storable);
                 let vary = match storable.vary.iter().all(|name| names.contains(name)) {
                     true => Vec::new(),
                     false => storable.vary,
                 };
-                (response.map(R::from), Prepared { entry, vary })
+                (response.map(R::from), PreparedEntry { entry, vary })
             }
         }
     }
 
     /// Stores the entry of a response that varies under the key of its variant, and returns the index of variants;
     /// returns other entries as they are.
-    async fn store_variant(&self, key: &str, prepared: Prepared, fields: &HeaderMap) -> Entry {
-        let Prepared { entry, vary: names } = prepared;
+    async fn store_variant(&self, key: &str, prepared: PreparedEntry, fields: &HeaderMap) -> Entry {
+        let PreparedEntry { entry, vary: names } = prepared;
         if names.is_empty() {
             return entry;
         }
@@ -264,11 +269,13 @@ impl ResponseCacheLayer {
 }
 
 /// Returns whether `If-None-Match` names this tag, or any.
-fn matches_none(fields: &HeaderMap, tag: &[u8]) -> bool {
-    let strong = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+fn matches_if_none_match(fields: &HeaderMap, tag: &[u8]) -> bool {
+    let without_weakness = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
     let Ok(tag) = std::str::from_utf8(tag) else { return false };
     let mut values = fields.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    values.any(|value| value.trim() == "*" || value.split(',').any(|named| strong(named) == strong(tag)))
+    values.any(|value| {
+        value.trim() == "*" || value.split(',').any(|named| without_weakness(named) == without_weakness(tag))
+    })
 }
 
 fn without_body<R: From<Bytes>>(status: StatusCode) -> Response<R> {
@@ -278,8 +285,8 @@ fn without_body<R: From<Bytes>>(status: StatusCode) -> Response<R> {
 }
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
-/// An expired index, the index, an expired variant, the variant.
-const ROUNDS: usize = 4;
+/// The lookups of a request: an expired index, the index, an expired variant, the variant.
+const MAX_LOOKUPS: usize = 4;
 
 #[cfg(test)]
 mod tests {
@@ -292,9 +299,9 @@ mod tests {
         {
             let mut fields = HeaderMap::new();
             fields.insert(IF_NONE_MATCH, HeaderValue::from_static(value));
-            assert_eq!(matches_none(&fields, b"\"a\""), expected, "{value}");
-            assert_eq!(matches_none(&fields, b"W/\"a\""), expected, "{value}");
+            assert_eq!(matches_if_none_match(&fields, b"\"a\""), expected, "{value}");
+            assert_eq!(matches_if_none_match(&fields, b"W/\"a\""), expected, "{value}");
         }
-        assert!(!matches_none(&HeaderMap::new(), b"\"a\""));
+        assert!(!matches_if_none_match(&HeaderMap::new(), b"\"a\""));
     }
 }

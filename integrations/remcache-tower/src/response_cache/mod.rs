@@ -113,13 +113,13 @@ impl ResponseCacheLayer {
         Self { handler_timeout: timeout, ..self }
     }
 
-    /// Returns the timeout of a single command: a request needs five at most.
+    /// Returns the timeout of a single command: a request sends at most five.
     fn command_timeout(&self) -> Duration {
         self.budget / 5
     }
 
     fn policy(&self) -> FetchPolicy {
-        let policy = FetchPolicy::new(LONGEST_TTL).timeout(self.command_timeout());
+        let policy = FetchPolicy::new(MAX_TTL).timeout(self.command_timeout());
         policy.lease(self.handler_timeout).wait_up_to(self.handler_timeout)
     }
 
@@ -180,16 +180,16 @@ where
                     }
                     Ok(response)
                 }
-                Plan::Cache(needs) => {
-                    let key = layer.key(&request, needs.is_authorized);
-                    Lookup { layer, key, needs, handler: Handler::new(inner, request) }.respond().await
+                Plan::Cache(requirements) => {
+                    let key = layer.key(&request, requirements.is_authorized);
+                    Lookup { layer, key, requirements, handler: Handler::new(inner, request) }.respond().await
                 }
             }
         })
     }
 }
 
-/// The way in which a request is processed.
+/// How a request is processed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Plan {
     /// The handler is called.
@@ -197,31 +197,31 @@ enum Plan {
     /// The handler is called, and the stored responses of the URI are removed.
     Invalidate,
     /// A stored response is returned, or the handler is called and its response stored.
-    Cache(Needs),
+    Cache(Requirements),
 }
 
 /// Requirements of a request for a stored response.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Needs {
+struct Requirements {
     directives: Directives,
     is_authorized: bool,
-    /// Whether it needs more than any stored response, so that it waits for no other request.
-    is_alone: bool,
+    /// Whether no response of another request's handler may satisfy it, so that waiting for one is useless.
+    must_not_wait: bool,
 }
 
 impl Plan {
     fn of<B>(request: &Request<B>) -> Self {
         let (method, fields) = (request.method(), request.headers());
-        let directives = Directives::read(fields);
+        let directives = Directives::parse(fields);
         match *method {
             Method::GET if directives.no_store || has(fields, &[RANGE, UPGRADE]) => Self::PassOn,
             Method::GET => {
                 let is_authorized = is_authorized(fields);
-                let is_alone = directives.no_cache
+                let must_not_wait = directives.no_cache
                     || directives.only_if_cached
                     || directives.max_age.is_some()
                     || has(fields, &[IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE]);
-                Self::Cache(Needs { directives, is_authorized, is_alone })
+                Self::Cache(Requirements { directives, is_authorized, must_not_wait })
             }
             Method::HEAD | Method::OPTIONS | Method::TRACE | Method::CONNECT => Self::PassOn,
             _ => Self::Invalidate,
@@ -234,4 +234,4 @@ fn has(fields: &HeaderMap, names: &[http::HeaderName]) -> bool {
 }
 
 /// TTL of an item until that of its response is known.
-const LONGEST_TTL: Duration = Duration::from_secs(86_400);
+const MAX_TTL: Duration = Duration::from_secs(86_400);

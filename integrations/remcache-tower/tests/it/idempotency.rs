@@ -12,36 +12,36 @@ use remcache_testkit::Memcached;
 use remcache_tower::IdempotencyLayer;
 use tokio::sync::Semaphore;
 
-use crate::support::{Outage, client, field, promptly, send, text};
+use crate::support::{Outage, client, field, send, text, within_budget};
 
 /// An application that counts payments. Each waits for a permit.
 struct Shop {
     app: Router,
     payments: Arc<AtomicUsize>,
     permits: Arc<Semaphore>,
-    /// One permit for each payment that has begun.
-    begun: Arc<Semaphore>,
+    /// Has a permit for each payment that has started.
+    started: Arc<Semaphore>,
 }
 
 impl Shop {
     fn new(layer: IdempotencyLayer) -> Self {
         let payments = Arc::new(AtomicUsize::new(0));
-        let [permits, begun] = [(); 2].map(|()| Arc::new(Semaphore::new(0)));
-        let (count, permit, begin) = (Arc::clone(&payments), Arc::clone(&permits), Arc::clone(&begun));
+        let [permits, started] = [(); 2].map(|()| Arc::new(Semaphore::new(0)));
+        let (counter, permit, start) = (Arc::clone(&payments), Arc::clone(&permits), Arc::clone(&started));
         let pay = move |body: String| async move {
-            begin.add_permits(1);
+            start.add_permits(1);
             permit.acquire().await.expect("the semaphore is open").forget();
-            let number = count.fetch_add(1, Ordering::SeqCst) + 1;
+            let number = counter.fetch_add(1, Ordering::SeqCst) + 1;
             match body.as_str() {
                 "broken" => (StatusCode::BAD_GATEWAY, format!("failed {number}")),
                 _ => (StatusCode::CREATED, format!("paid {number}")),
             }
         };
         let app = Router::new().route("/pay", post(pay.clone()).put(pay)).layer(layer);
-        Self { app, payments, permits, begun }
+        Self { app, payments, permits, started }
     }
 
-    fn patient(server: &Memcached) -> Self {
+    fn with_long_budget(server: &Memcached) -> Self {
         let shop = Self::new(IdempotencyLayer::new(&client(server)).budget(Duration::from_secs(100)));
         shop.permits.add_permits(100);
         shop
@@ -71,7 +71,7 @@ fn replayed() -> Option<String> {
 #[tokio::test]
 async fn a_repeated_request_gets_the_first_response() {
     let server = Memcached::start(&[]);
-    let shop = Shop::patient(&server);
+    let shop = Shop::with_long_budget(&server);
     let key = [("idempotency-key", "\"8e03978e\"")];
     assert_eq!(shop.pay(&key, "5").await, (201, None, "paid 1".to_owned()));
     assert_eq!(shop.pay(&key, "5").await, (201, replayed(), "paid 1".to_owned()));
@@ -84,7 +84,7 @@ async fn a_repeated_request_gets_the_first_response() {
 #[tokio::test]
 async fn other_requests_are_executed() {
     let server = Memcached::start(&[]);
-    let shop = Shop::patient(&server);
+    let shop = Shop::with_long_budget(&server);
     let key = |value| [("idempotency-key", value)];
     assert_eq!(shop.pay(&key("a"), "5").await.2, "paid 1");
     assert_eq!(shop.pay(&key("b"), "5").await.2, "paid 2");
@@ -101,7 +101,7 @@ async fn other_requests_are_executed() {
 #[tokio::test]
 async fn a_failed_request_can_be_tried_again() {
     let server = Memcached::start(&[]);
-    let shop = Shop::patient(&server);
+    let shop = Shop::with_long_budget(&server);
     let key = [("idempotency-key", "a")];
     assert_eq!(shop.pay(&key, "broken").await, (502, None, "failed 1".to_owned()));
     assert_eq!(shop.pay(&key, "broken").await, (502, None, "failed 2".to_owned()));
@@ -110,7 +110,7 @@ async fn a_failed_request_can_be_tried_again() {
 #[tokio::test]
 async fn one_of_many_concurrent_requests_is_executed() {
     let server = Memcached::start(&[]);
-    let shop = Shop::patient(&server);
+    let shop = Shop::with_long_budget(&server);
     let requests = (0..50).map(|_| {
         let app = shop.app.clone();
         tokio::spawn(async move { send(&app, request("POST", &[("idempotency-key", "a")], "5")).await.status() })
@@ -133,7 +133,7 @@ async fn a_client_that_disconnects_does_not_interrupt_the_handler() {
         let app = shop.app.clone();
         async move { send(&app, request("POST", &[("idempotency-key", "a")], "5")).await }
     });
-    shop.begun.acquire().await.unwrap().forget();
+    shop.started.acquire().await.unwrap().forget();
     assert_eq!(shop.pay(&key, "5").await.0, 409, "the first request is still executed");
     first.abort();
     assert!(first.await.unwrap_err().is_cancelled());
@@ -152,7 +152,7 @@ async fn requests_are_executed_while_the_cache_is_unavailable() {
         shop.permits.add_permits(100);
         outage.begin(&mut server);
         for number in 1..4 {
-            let response = promptly(shop.pay(&[("idempotency-key", "a")], "5")).await;
+            let response = within_budget(shop.pay(&[("idempotency-key", "a")], "5")).await;
             assert_eq!(response, (201, None, format!("paid {number}")));
         }
     }
@@ -166,8 +166,8 @@ async fn requests_are_rejected_while_the_cache_is_unavailable_if_configured() {
         let shop = Shop::new(layer);
         shop.permits.add_permits(100);
         outage.begin(&mut server);
-        assert_eq!(promptly(shop.pay(&[("idempotency-key", "a")], "5")).await, (503, None, String::new()));
-        assert_eq!(promptly(shop.pay(&[], "5")).await.0, 201, "a request without a key");
+        assert_eq!(within_budget(shop.pay(&[("idempotency-key", "a")], "5")).await, (503, None, String::new()));
+        assert_eq!(within_budget(shop.pay(&[], "5")).await.0, 201, "a request without a key");
         assert_eq!(shop.payments(), 1);
     }
 }

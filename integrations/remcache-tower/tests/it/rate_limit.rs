@@ -7,25 +7,25 @@ use remcache::recipes::{FixedWindow, Gcra, Limiter, OnUnavailable};
 use remcache_testkit::Memcached;
 use remcache_tower::RateLimitLayer;
 
-use crate::support::{Outage, client, field, get, promptly, send, text};
+use crate::support::{Outage, client, field, get, send, text, within_budget};
 
 /// A window that hardly ends during a test.
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
-const PATIENT: Duration = Duration::from_secs(60);
+const LONG_BUDGET: Duration = Duration::from_secs(60);
 
 /// Creates an application that limits requests by their field `x-user`.
-fn app(limiter: Limiter, change: impl FnOnce(RateLimitLayer) -> RateLimitLayer) -> Router {
+fn app(limiter: Limiter, configure: impl FnOnce(RateLimitLayer) -> RateLimitLayer) -> Router {
     let layer = RateLimitLayer::new(limiter, |request| {
         request.headers.get("x-user").map(|user| String::from_utf8_lossy(user.as_bytes()).into_owned())
     });
-    Router::new().route("/", route(|| async { "Hello" })).layer(change(layer))
+    Router::new().route("/", route(|| async { "Hello" })).layer(configure(layer))
 }
 
 #[tokio::test]
 async fn a_request_above_the_limit_is_rejected_with_fields() {
     let server = Memcached::start(&[]);
     let limiter = Limiter::new(&client(&server), "test", FixedWindow::new(2, YEAR)).expect("a valid rule");
-    let app = app(limiter, |layer| layer.budget(PATIENT));
+    let app = app(limiter, |layer| layer.budget(LONG_BUDGET));
     for remaining in ["1", "0"] {
         let response = send(&app, get("/", &[("x-user", "ada")])).await;
         assert_eq!(response.status(), 200);
@@ -48,7 +48,7 @@ async fn a_request_above_the_limit_is_rejected_with_fields() {
 async fn keys_are_counted_separately() {
     let server = Memcached::start(&[]);
     let app = app(Limiter::new(&client(&server), "test", FixedWindow::new(1, YEAR)).expect("a valid rule"), |layer| {
-        layer.budget(PATIENT)
+        layer.budget(LONG_BUDGET)
     });
     let long = "x".repeat(1000);
     for user in ["ada", "bob", "with space", "", &long] {
@@ -63,7 +63,7 @@ async fn keys_are_counted_separately() {
 async fn a_steady_rate_is_limited_too() {
     let server = Memcached::start(&[]);
     let limiter = Limiter::new(&client(&server), "test", Gcra::new(2, YEAR)).expect("a valid rule");
-    let app = app(limiter, |layer| layer.budget(PATIENT));
+    let app = app(limiter, |layer| layer.budget(LONG_BUDGET));
     for (status, remaining) in [(200, "1"), (200, "0"), (429, "0")] {
         let response = send(&app, get("/", &[("x-user", "ada")])).await;
         assert_eq!(response.status(), status);
@@ -82,7 +82,7 @@ async fn requests_pass_while_the_cache_is_unavailable() {
         send(&app, get("/", &[("x-user", "ada")])).await;
         outage.begin(&mut server);
         for _ in 0..5 {
-            let response = promptly(send(&app, get("/", &[("x-user", "ada")]))).await;
+            let response = within_budget(send(&app, get("/", &[("x-user", "ada")]))).await;
             assert_eq!((response.status().as_u16(), field(&response, "ratelimit-limit")), (200, None));
         }
     }
@@ -95,8 +95,8 @@ async fn requests_are_rejected_while_the_cache_is_unavailable_if_configured() {
         let limiter = Limiter::new(&client(&server), "test", FixedWindow::new(9, YEAR)).expect("a valid rule");
         let app = app(limiter, |layer| layer.on_unavailable(OnUnavailable::FailClosed));
         outage.begin(&mut server);
-        let response = promptly(send(&app, get("/", &[("x-user", "ada")]))).await;
+        let response = within_budget(send(&app, get("/", &[("x-user", "ada")]))).await;
         assert_eq!((response.status().as_u16(), field(&response, "retry-after")), (503, Some("1".to_owned())));
-        assert_eq!(promptly(send(&app, get("/", &[]))).await.status(), 200, "a request without a limit");
+        assert_eq!(within_budget(send(&app, get("/", &[]))).await.status(), 200, "a request without a limit");
     }
 }

@@ -11,9 +11,9 @@ use axum::{Router, routing::any};
 use remcache_testkit::Memcached;
 use remcache_tower::ResponseCacheLayer;
 
-use crate::support::{Outage, client, field, get, promptly, send, text};
+use crate::support::{Outage, client, field, get, send, text, within_budget};
 
-/// An application whose responses are numbered, and have the fields that the request asks for: `x-answer: NAME: VALUE`.
+/// An application whose responses are numbered, and have the fields that the request asks for: `x-respond-with: NAME: VALUE`.
 struct Site {
     app: Router,
     calls: Arc<AtomicUsize>,
@@ -25,13 +25,13 @@ impl Site {
         let count = Arc::clone(&calls);
         let handler = move |request: HeaderMap| {
             let number = count.fetch_add(1, Ordering::SeqCst) + 1;
-            async move { answer(number, &request) }
+            async move { response(number, &request) }
         };
         let app = Router::new().route("/{*path}", any(handler)).layer(layer);
         Self { app, calls }
     }
 
-    fn patient(server: &Memcached) -> Self {
+    fn with_long_budget(server: &Memcached) -> Self {
         Self::new(ResponseCacheLayer::new(&client(server)).budget(Duration::from_secs(100)))
     }
 
@@ -44,16 +44,16 @@ impl Site {
         text(send(&self.app, get(path, fields)).await).await
     }
 
-    async fn change(&self, method: &str, path: &str, fields: &[(&str, &str)]) {
+    async fn send(&self, method: &str, path: &str, fields: &[(&str, &str)]) {
         let request = Request::builder().method(method).uri(path);
         let request = fields.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         send(&self.app, request.body(Body::empty()).expect("valid")).await;
     }
 }
 
-fn answer(number: usize, request: &HeaderMap) -> Response {
+fn response(number: usize, request: &HeaderMap) -> Response {
     let mut response = format!("response {number}").into_response();
-    for value in request.get_all("x-answer") {
+    for value in request.get_all("x-respond-with") {
         let (name, value) = value.to_str().expect("text").split_once(": ").expect("NAME: VALUE");
         match name {
             "status" => *response.status_mut() = value.parse().expect("valid"),
@@ -82,14 +82,14 @@ impl futures_core::Stream for Once {
     }
 }
 
-const MINUTE: (&str, &str) = ("x-answer", "cache-control: max-age=60");
-const PUBLIC: (&str, &str) = ("x-answer", "cache-control: public, max-age=60");
+const MINUTE: (&str, &str) = ("x-respond-with", "cache-control: max-age=60");
+const PUBLIC: (&str, &str) = ("x-respond-with", "cache-control: public, max-age=60");
 
 #[tokio::test]
 async fn a_response_that_names_its_lifetime_is_stored() {
     let server = Memcached::start(&[]);
-    let site = Site::patient(&server);
-    assert_eq!(site.get("/a", &[MINUTE, ("x-answer", "x-own: kept")]).await, "response 1");
+    let site = Site::with_long_budget(&server);
+    assert_eq!(site.get("/a", &[MINUTE, ("x-respond-with", "x-own: kept")]).await, "response 1");
     let response = send(&site.app, get("/a", &[])).await;
     assert_eq!(field(&response, "x-own").unwrap(), "kept");
     assert!(field(&response, "cache-status").unwrap().starts_with("remcache; hit; ttl="));
@@ -100,7 +100,7 @@ async fn a_response_that_names_its_lifetime_is_stored() {
     assert_eq!(site.get("/a", &[("host", "other"), MINUTE]).await, "response 3");
     assert_eq!(site.get("/b", &[MINUTE]).await, "response 4");
     // Another process, or this one after a restart.
-    let other = Site::patient(&server);
+    let other = Site::with_long_budget(&server);
     assert_eq!(other.get("/a", &[]).await, "response 1");
     assert_eq!(other.calls(), 0);
 }
@@ -108,17 +108,17 @@ async fn a_response_that_names_its_lifetime_is_stored() {
 #[tokio::test]
 async fn other_responses_are_not_stored() {
     let server = Memcached::start(&[]);
-    let site = Site::patient(&server);
+    let site = Site::with_long_budget(&server);
     let cases: [&[(&str, &str)]; 9] = [
         &[],
-        &[("x-answer", "cache-control: max-age=0")],
-        &[MINUTE, ("x-answer", "cache-control: no-store")],
-        &[MINUTE, ("x-answer", "cache-control: private")],
-        &[MINUTE, ("x-answer", "set-cookie: id=1")],
-        &[MINUTE, ("x-answer", "vary: *")],
-        &[MINUTE, ("x-answer", "status: 500")],
-        &[MINUTE, ("x-answer", "body: stream")],
-        &[MINUTE, ("x-answer", "body: 600000")],
+        &[("x-respond-with", "cache-control: max-age=0")],
+        &[MINUTE, ("x-respond-with", "cache-control: no-store")],
+        &[MINUTE, ("x-respond-with", "cache-control: private")],
+        &[MINUTE, ("x-respond-with", "set-cookie: id=1")],
+        &[MINUTE, ("x-respond-with", "vary: *")],
+        &[MINUTE, ("x-respond-with", "status: 500")],
+        &[MINUTE, ("x-respond-with", "body: stream")],
+        &[MINUTE, ("x-respond-with", "body: 600000")],
     ];
     for (number, fields) in cases.iter().enumerate() {
         for _ in 0..3 {
@@ -127,14 +127,14 @@ async fn other_responses_are_not_stored() {
         }
         assert_eq!(site.calls(), 3 * (number + 1), "{fields:?}");
     }
-    assert_eq!(site.get("/stream", &[MINUTE, ("x-answer", "body: stream")]).await, "stream");
+    assert_eq!(site.get("/stream", &[MINUTE, ("x-respond-with", "body: stream")]).await, "stream");
 }
 
 #[tokio::test]
 async fn a_response_expires() {
     let server = Memcached::start(&[]);
-    let site = Site::patient(&server);
-    let second = ("x-answer", "cache-control: max-age=1");
+    let site = Site::with_long_budget(&server);
+    let second = ("x-respond-with", "cache-control: max-age=1");
     assert_eq!(site.get("/a", &[second]).await, "response 1");
     while site.get("/a", &[MINUTE]).await == "response 1" {
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -145,8 +145,8 @@ async fn a_response_expires() {
 #[tokio::test]
 async fn variants_are_separate() {
     let server = Memcached::start(&[]);
-    let site = Site::patient(&server);
-    let vary = ("x-answer", "vary: Accept-Language");
+    let site = Site::with_long_budget(&server);
+    let vary = ("x-respond-with", "vary: Accept-Language");
     let ask = |language| [MINUTE, vary, ("accept-language", language)];
     assert_eq!(site.get("/a", &ask("de")).await, "response 1");
     assert_eq!(site.get("/a", &ask("en")).await, "response 2");
@@ -155,14 +155,14 @@ async fn variants_are_separate() {
         assert_eq!(site.get("/a", &ask(language)).await, expected);
     }
     assert_eq!(site.get("/a", &[MINUTE, vary, ("accept", "other")]).await, "response 3");
-    site.change("POST", "/a", &[]).await;
+    site.send("POST", "/a", &[]).await;
     assert_eq!(site.get("/a", &ask("de")).await, "response 5");
 }
 
 #[tokio::test]
 async fn requests_of_users_get_only_public_responses() {
     let server = Memcached::start(&[]);
-    let site = Site::patient(&server);
+    let site = Site::with_long_budget(&server);
     let (ada, bob) = (("authorization", "Bearer ada"), ("authorization", "Bearer bob"));
     assert_eq!(site.get("/own", &[MINUTE, ada]).await, "response 1");
     assert_eq!(site.get("/own", &[MINUTE, bob]).await, "response 2");
@@ -172,14 +172,14 @@ async fn requests_of_users_get_only_public_responses() {
 
     assert_eq!(site.get("/public", &[PUBLIC, ada]).await, "response 5");
     assert_eq!(site.get("/public", &[PUBLIC, bob]).await, "response 5");
-    site.change("DELETE", "/public", &[ada]).await;
+    site.send("DELETE", "/public", &[ada]).await;
     assert_eq!(site.get("/public", &[PUBLIC, bob]).await, "response 7");
 }
 
 #[tokio::test]
 async fn directives_of_requests_are_honoured() {
     let server = Memcached::start(&[]);
-    let site = Site::patient(&server);
+    let site = Site::with_long_budget(&server);
     let cache = |directive| [MINUTE, ("cache-control", directive)];
     let response = send(&site.app, get("/a", &cache("only-if-cached"))).await;
     assert_eq!((response.status().as_u16(), site.calls()), (504, 0));
@@ -195,8 +195,8 @@ async fn directives_of_requests_are_honoured() {
 #[tokio::test]
 async fn a_conditional_request_gets_304() {
     let server = Memcached::start(&[]);
-    let site = Site::patient(&server);
-    let tag = ("x-answer", "etag: \"v1\"");
+    let site = Site::with_long_budget(&server);
+    let tag = ("x-respond-with", "etag: \"v1\"");
     assert_eq!(site.get("/a", &[MINUTE, tag]).await, "response 1");
     let response = send(&site.app, get("/a", &[("if-none-match", "\"v0\", W/\"v1\"")])).await;
     assert_eq!((response.status().as_u16(), field(&response, "etag").unwrap()), (304, "\"v1\"".to_owned()));
@@ -207,17 +207,17 @@ async fn a_conditional_request_gets_304() {
 #[tokio::test]
 async fn a_change_of_a_uri_removes_its_response() {
     let server = Memcached::start(&[]);
-    let site = Site::patient(&server);
+    let site = Site::with_long_budget(&server);
     let mut number = 0;
     for method in ["POST", "PUT", "PATCH", "DELETE"] {
         number += 1;
         assert_eq!(site.get("/a", &[MINUTE]).await, format!("response {number}"), "{method}");
-        site.change(method, "/a", &[]).await;
+        site.send(method, "/a", &[]).await;
         number += 1;
     }
     assert_eq!(site.get("/a", &[MINUTE]).await, "response 9");
-    site.change("POST", "/a", &[("x-answer", "status: 400")]).await;
-    site.change("HEAD", "/a", &[]).await;
+    site.send("POST", "/a", &[("x-respond-with", "status: 400")]).await;
+    site.send("HEAD", "/a", &[]).await;
     assert_eq!(site.get("/a", &[MINUTE]).await, "response 9");
 }
 
@@ -245,9 +245,9 @@ async fn requests_reach_the_handler_while_the_cache_is_unavailable() {
         assert_eq!(site.get("/a", &[MINUTE]).await, "response 1");
         outage.begin(&mut server);
         for number in 2..5 {
-            assert_eq!(promptly(site.get("/a", &[MINUTE])).await, format!("response {number}"));
+            assert_eq!(within_budget(site.get("/a", &[MINUTE])).await, format!("response {number}"));
         }
-        promptly(site.change("POST", "/a", &[])).await;
-        assert_eq!(promptly(site.get("/a", &[("cache-control", "no-cache")])).await, "response 6");
+        within_budget(site.send("POST", "/a", &[])).await;
+        assert_eq!(within_budget(site.get("/a", &[("cache-control", "no-cache")])).await, "response 6");
     }
 }

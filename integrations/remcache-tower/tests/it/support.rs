@@ -41,7 +41,7 @@ pub(crate) async fn text(response: Response<Body>) -> String {
     String::from_utf8(bytes.to_vec()).expect("text")
 }
 
-/// A server that is killed, and one that is stopped.
+/// A way in which a server becomes unavailable.
 pub(crate) enum Outage {
     Killed,
     Stopped,
@@ -58,10 +58,10 @@ impl Outage {
     }
 }
 
-/// Runs a step that must end although the client would wait for 300 s.
-pub(crate) async fn promptly<T>(step: impl Future<Output = T>) -> T {
+/// Awaits a future that must end by the budget of a layer: the client itself would wait for 300 s.
+pub(crate) async fn within_budget<T>(future: impl Future<Output = T>) -> T {
     let started = Instant::now();
-    let result = step.await;
+    let result = future.await;
     assert!(started.elapsed() < Duration::from_secs(100), "took {:?}", started.elapsed());
     result
 }

@@ -106,29 +106,34 @@ impl Load {
     /// Runs a tool while the server's counters are recorded. A tool that does not exit, as memcaslap sometimes does, is
     /// run again.
     pub(crate) fn run(&self, tool: Tool) -> Result<Measured> {
-        let words = self.words(tool)?;
+        let command_line = self.command_line(tool)?;
         for _ in 0..ATTEMPTS {
-            let (output, counters) = self.start(&words)?;
+            let (output, counters) = self.start(&command_line)?;
             if output.status.code().is_some_and(|code| TIMED_OUT.contains(&code)) {
                 println!("{} did not exit and was killed; running it again", tool.name());
                 continue;
             }
-            return Self::read(tool, &words, &output, &counters);
+            return Self::read(tool, &command_line, &output, &counters);
         }
         bail!("{} did not exit in {ATTEMPTS} attempts", tool.name())
     }
 
-    fn start(&self, words: &[String]) -> Result<(Output, CounterSeries)> {
+    fn start(&self, command_line: &[String]) -> Result<(Output, CounterSeries)> {
         let mut command = Command::new("timeout");
-        command.arg("--kill-after=1s").arg(format!("{}s", 4 * self.seconds + 60)).args(words);
+        command.arg("--kill-after=1s").arg(format!("{}s", 4 * self.seconds + 60)).args(command_line);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let child = command.spawn().with_context(|| format!("starting {}", words.join(" ")))?;
+        let child = command.spawn().with_context(|| format!("starting {}", command_line.join(" ")))?;
         counters::record(child, self.server)
     }
 
-    fn read(tool: Tool, words: &[String], output: &Output, counters: &CounterSeries) -> Result<Measured> {
+    fn read(tool: Tool, command_line: &[String], output: &Output, counters: &CounterSeries) -> Result<Measured> {
         let report = String::from_utf8_lossy(&output.stdout);
-        ensure!(output.status.success(), "{}: {report}{}", words.join(" "), String::from_utf8_lossy(&output.stderr));
+        ensure!(
+            output.status.success(),
+            "{}: {report}{}",
+            command_line.join(" "),
+            String::from_utf8_lossy(&output.stderr)
+        );
         let measured = match tool {
             Tool::Remcache | Tool::RemcacheAuto => remcache(&report, counters),
             Tool::Memcaslap | Tool::MemcaslapBinary => memcaslap(&report, counters),
@@ -137,14 +142,14 @@ impl Load {
         measured.with_context(|| format!("the report of {}", tool.name()))
     }
 
-    fn words(&self, tool: Tool) -> Result<Vec<String>> {
+    fn command_line(&self, tool: Tool) -> Result<Vec<String>> {
         let scenario = self.scenario;
         let server = format!("{HOST}:{}", self.ports[0]);
-        let mut words = self.cores.for_client(false);
+        let mut command_line = self.cores.client_prefix(false);
         let (callers, seconds) = (scenario.callers, self.seconds);
         let line = match tool {
             Tool::Remcache | Tool::RemcacheAuto => {
-                words.push(self.program.display().to_string());
+                command_line.push(self.program.display().to_string());
                 let protocol = if tool == Tool::Remcache { "binary" } else { "auto" };
                 format!(
                     "bench -s {server} --protocol {protocol} --ratio get=1 --depth {callers} --keys {} --size {} --time {seconds}s -f json",
@@ -152,23 +157,23 @@ impl Load {
                 )
             }
             Tool::Library => {
-                words.push(std::env::current_exe().context("looking for this program")?.display().to_string());
+                command_line.push(std::env::current_exe().context("looking for this program")?.display().to_string());
                 let (ports, seconds, client) = (self.ports.clone(), f64::from(seconds), "remcache-binary".parse()?);
                 let child = ChildOptions { client, scenario, ports, authority: None, seconds };
-                words.extend(child.words());
-                return Ok(words);
+                command_line.extend(child.command_line());
+                return Ok(command_line);
             }
             // Before the gets, each of its callers stores a window of keys within the given time.
             Tool::Memcaslap | Tool::MemcaslapBinary => {
-                words.push("memcaslap".to_owned());
+                command_line.push("memcaslap".to_owned());
                 let settings = self.settings()?;
                 let binary = if tool == Tool::MemcaslapBinary { " --binary" } else { "" };
                 let seconds = seconds + STORE_SECONDS;
                 format!("-s {server} -T 1 -c {callers} -t {seconds}s -w 1k -F {settings}{binary}")
             }
         };
-        words.extend(line.split(' ').map(ToOwned::to_owned));
-        Ok(words)
+        command_line.extend(line.split(' ').map(ToOwned::to_owned));
+        Ok(command_line)
     }
 
     /// Writes memcaslap's configuration: keys as long as the tool's, values of one size, only gets.

@@ -40,21 +40,22 @@ impl CheckResult {
 
 /// Runs checks, with all compared programs in the search path.
 pub(crate) struct Runner {
-    /// Keeps the directory of the programs.
+    /// Directory of the tool, removed when this is dropped.
     _programs: TempDir,
     path: String,
 }
 
 impl Runner {
-    /// Collects the programs. Those that are not installed are marked in their cells.
-    pub(crate) fn prepare(tool: &Path, more: &Path) -> Result<Self> {
+    /// Creates a directory with the tool, and a search path with it and the other programs. Those that are not installed
+    /// are marked in their cells.
+    pub(crate) fn prepare(tool: &Path, additional_programs: &Path) -> Result<Self> {
         let programs = tempfile::tempdir()?;
         symlink(tool, programs.path().join("remcache"))?;
         if Path::new(MEMCACHED_TOOL).exists() {
             symlink(MEMCACHED_TOOL, programs.path().join("memcached-tool"))?;
         }
-        let more = fs::canonicalize(more).unwrap_or_else(|_| more.to_owned());
-        let path = format!("{}:{}:/usr/bin:/bin:/usr/sbin", programs.path().display(), more.display());
+        let additional = fs::canonicalize(additional_programs).unwrap_or_else(|_| additional_programs.to_owned());
+        let path = format!("{}:{}:/usr/bin:/bin:/usr/sbin", programs.path().display(), additional.display());
         Ok(Self { _programs: programs, path })
     }
 
@@ -70,7 +71,7 @@ impl Runner {
         command.env_clear().env("PATH", &self.path).env("HOME", scratch.path()).env("LANG", "C.UTF-8");
         command.env("SELF", std::env::current_exe()?).envs(servers.variables());
         let (code, output) = run(command, scratch.path())?;
-        let output = servers.anonymous(&output);
+        let output = servers.normalize(&output);
         Ok(match code {
             Some(0) => CheckResult::Yes,
             Some(1) => CheckResult::No(output),
@@ -174,28 +175,28 @@ impl RunningServers {
         variables
     }
 
-    /// Returns the last line of the output, with variables instead of addresses that differ between runs.
-    fn anonymous(&self, output: &str) -> String {
-        let output = plain(output);
+    /// Returns the last line of the output without what differs between runs: variables replace addresses.
+    fn normalize(&self, output: &str) -> String {
+        let output = without_escapes(output);
         let line = output.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
         let line = line.replace(&self.live, "$LIVE").replace(&self.other, "$OTHER").replace("localhost:1", "$DEAD");
-        // Addresses of memory and times are others in every run.
-        let is_passing = |word: &str| word.starts_with("(0x") || (word.contains('T') && word.ends_with('Z'));
-        let words: Vec<&str> = line.split_whitespace().filter(|word| !is_passing(word)).collect();
+        // Memory addresses and times.
+        let is_volatile = |word: &str| word.starts_with("(0x") || (word.contains('T') && word.ends_with('Z'));
+        let words: Vec<&str> = line.split_whitespace().filter(|word| !is_volatile(word)).collect();
         let line = words.join(" ");
-        line.chars().filter(|letter| !letter.is_control() && *letter != '`').take(MOST_SEEN).collect()
+        line.chars().filter(|letter| !letter.is_control() && *letter != '`').take(MAX_OUTPUT_LENGTH).collect()
     }
 }
 
 /// Removes the escape sequences of colours.
-fn plain(text: &str) -> String {
+fn without_escapes(text: &str) -> String {
     let mut parts = text.split("\x1b[");
     let first = parts.next().unwrap_or_default().to_owned();
     let code = |letter: char| !letter.is_ascii_alphabetic();
-    parts.fold(first, |plain, part| plain + part.trim_start_matches(code).get(1..).unwrap_or_default())
+    parts.fold(first, |text, part| text + part.trim_start_matches(code).get(1..).unwrap_or_default())
 }
 
-/// Stores 200,001 keys: more than a server lists by its older command.
+/// Stores 200,001 keys: more than `stats cachedump` lists.
 fn fill(port: u16) -> Result<()> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).context("connecting to fill a server")?;
     let lines: String = (0..=200_000).map(|key| format!("set key-{key:06} 0 0 5 noreply\r\nvalue\r\n")).collect();
@@ -207,11 +208,11 @@ fn fill(port: u16) -> Result<()> {
     Ok(())
 }
 
-/// What every check may use: `screen` runs a program on a terminal for a while, and leaves what it shows in `out`.
+/// Functions for all checks: `screen` runs a program on a terminal for a while, and writes its screen to `out`.
 const PRELUDE: &str = r#"screen() { "$SELF" screen "$1" --keys "$2" > out; }"#;
 const MEMCACHED_TOOL: &str = "/usr/share/memcached/scripts/memcached-tool";
 const TIMEOUT: Duration = Duration::from_secs(90);
-const MOST_SEEN: usize = 100;
+const MAX_OUTPUT_LENGTH: usize = 100;
 
 #[cfg(test)]
 mod tests {
@@ -236,8 +237,8 @@ mod tests {
 
     #[test]
     fn colours_are_left_out() {
-        assert_eq!(plain("\x1b[2mdim\x1b[0m and \x1b[1;31mred\x1b[0m"), "dim and red");
-        assert_eq!(plain("plain"), "plain");
+        assert_eq!(without_escapes("\x1b[2mdim\x1b[0m and \x1b[1;31mred\x1b[0m"), "dim and red");
+        assert_eq!(without_escapes("plain"), "plain");
     }
 
     #[test]

@@ -9,12 +9,12 @@ use remcache_testkit::{Authority, Dates, Memcached};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// An sccache server of its own, with a directory to compile in.
+/// An sccache server, with a directory to compile in.
 struct Sccache {
     directory: TempDir,
     port: String,
     endpoint: String,
-    /// The certificate authorities that the system is said to trust.
+    /// The file with the trusted certificate authorities (`SSL_CERT_FILE`).
     authorities: String,
 }
 
@@ -48,9 +48,9 @@ impl Sccache {
         let library = self.directory.path().join("out/libexample.rlib");
         let _ = fs::remove_dir_all(library.parent().unwrap_or(Path::new("")));
         fs::create_dir(self.directory.path().join("out")).expect("the directory is writable");
-        let kind = ["--crate-type", "lib", "--emit", "dep-info,metadata,link"];
-        let place = ["--out-dir", "out", "lib.rs"];
-        self.run(&[&["rustc", "--crate-name", "example"][..], &kind, &place].concat());
+        let crate_type = ["--crate-type", "lib", "--emit", "dep-info,metadata,link"];
+        let output = ["--out-dir", "out", "lib.rs"];
+        self.run(&[&["rustc", "--crate-name", "example"][..], &crate_type, &output].concat());
         fs::read(library).expect("a library")
     }
 
@@ -83,7 +83,7 @@ impl Drop for Sccache {
     }
 }
 
-fn compiles_once(sccache: &Sccache) {
+fn check_compiled_once(sccache: &Sccache) {
     let compiled = sccache.compile();
     while sccache.count("cache_writes") == 0 {
         std::thread::sleep(std::time::Duration::from_millis(50));
@@ -100,7 +100,7 @@ fn compiles_once(sccache: &Sccache) {
 fn a_library_is_compiled_once() {
     let servers = [Memcached::start(&[]), Memcached::start(&[])];
     let endpoint = format!("memcached://{},{}/?timeout=20s", servers[0].addr(), servers[1].addr());
-    compiles_once(&Sccache::start(&endpoint, ""));
+    check_compiled_once(&Sccache::start(&endpoint, ""));
 }
 
 #[test]
@@ -109,16 +109,16 @@ fn a_library_is_compiled_once_over_tls() {
     let certificate = authority.certify(&["127.0.0.1"], Dates::Now);
     let server = Memcached::start_tls(&certificate, &[]);
     let endpoint = format!("memcacheds://{}/?timeout=20s", server.addr());
-    compiles_once(&Sccache::start(&endpoint, &authority.file().display().to_string()));
+    check_compiled_once(&Sccache::start(&endpoint, &authority.file().display().to_string()));
 }
 
 #[test]
-fn compilations_succeed_while_the_cache_is_away() {
-    for take_away in [Memcached::kill, |server: &mut Memcached| server.stop()] {
+fn compilations_succeed_while_the_cache_is_unavailable() {
+    for interrupt in [Memcached::kill, |server: &mut Memcached| server.stop()] {
         let mut server = Memcached::start(&[]);
         let sccache = Sccache::start(&format!("memcached://{}/?timeout=500ms", server.addr()), "");
         let compiled = sccache.compile();
-        take_away(&mut server);
+        interrupt(&mut server);
         assert!(sccache.compile() == compiled);
     }
 }

@@ -1,4 +1,4 @@
-//! A collector that keeps what it receives by OTLP.
+//! A collector that stores the data that it receives by OTLP.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -55,7 +55,7 @@ impl Collector {
         self.wait_for(name, |received| received.metrics.get(name).filter(|metric| is_complete(metric)).cloned()).await
     }
 
-    /// Returns the names of the services that have sent something.
+    /// Returns the names of the services that have sent traces.
     pub(crate) fn services(&self) -> Vec<String> {
         self.received.lock().unwrap().services.clone()
     }

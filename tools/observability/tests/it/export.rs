@@ -29,11 +29,11 @@ async fn spans_of_operations_are_children_of_the_requests() {
     let (host, port) = ("127.0.0.1", server[0].port());
     assert_eq!(request(&service, "/users/ada").await, (200, "stored".to_owned()));
     let get = format!("get {host}:{port}");
-    let both = |spans: &[Span]| {
+    let request_and_get = |spans: &[Span]| {
         let parent = find(spans, SpanKind::Server, "GET /users/ada")?.clone();
         Some((parent, find(spans, SpanKind::Client, &get)?.clone()))
     };
-    let (parent, get) = collector.spans(both).await;
+    let (parent, get) = collector.spans(request_and_get).await;
     assert_eq!((&get.parent_span_id, &get.trace_id), (&parent.span_id, &parent.trace_id));
     for (name, value) in [
         ("db.system.name", "memcached"),
@@ -69,11 +69,11 @@ async fn spans_of_operations_are_children_of_the_requests() {
     assert!(children.len() >= 2, "the lease and the store: {children:?}");
     let duration = |span: &Span| Duration::from_nanos(span.end_time_unix_nano - span.start_time_unix_nano);
     let on_server: Duration = children.iter().map(duration).sum();
-    assert!(duration(&fetch) >= on_server + LOADING, "{on_server:?} of {:?}", duration(&fetch));
+    assert!(duration(&fetch) >= on_server + LOAD_TIME, "{on_server:?} of {:?}", duration(&fetch));
 }
 
-/// How long the database takes.
-const LOADING: Duration = Duration::from_millis(300);
+/// The time that the database takes.
+const LOAD_TIME: Duration = Duration::from_millis(300);
 
 /// Returns the points of a histogram.
 fn points(metric: &Metric) -> &[HistogramDataPoint] {

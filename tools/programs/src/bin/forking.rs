@@ -63,11 +63,11 @@ mod program {
         Ok(())
     }
 
-    /// Runs something in a child.
-    fn fork_and_wait(work: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
+    /// Runs a function in a child, and waits until it exits.
+    fn fork_and_wait(function: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
         match fork()? {
             Fork::Child => {
-                let result = work();
+                let result = function();
                 if let Err(error) = &result {
                     eprintln!("{error}");
                 }

@@ -6,7 +6,7 @@ use std::process::Child;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use remcache_testkit::prometheus::http_get;
+use remcache_testkit::http_get;
 use remcache_testkit::{Memcached, scratch};
 use rustix::process::{Pid, Signal, kill_process};
 

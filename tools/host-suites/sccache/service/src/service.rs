@@ -50,8 +50,8 @@ impl Service for MemcachedService {
     }
 
     async fn stat(&self, _: &OperationContext, path: &str, _: OpStat) -> Result<RpStat> {
-        let metadata = self.operator.stat(path).await.map_err(older)?;
-        Ok(RpStat::new(file(metadata.content_length())))
+        let metadata = self.operator.stat(path).await.map_err(convert_error)?;
+        Ok(RpStat::new(self::metadata(metadata.content_length())))
     }
 
     fn read(&self, _: &OperationContext, path: &str, _: OpRead) -> Result<Self::Reader> {
@@ -83,7 +83,7 @@ impl Service for MemcachedService {
     }
 }
 
-/// Reads one path.
+/// Reads one object.
 pub(crate) struct Reader {
     operator: newer::Operator,
     path: String,
@@ -91,13 +91,13 @@ pub(crate) struct Reader {
 
 impl oio::StreamRead for Reader {
     async fn open(&self, range: BytesRange) -> Result<(RpRead, Box<dyn oio::ReadStreamDyn>)> {
-        let content = Buffer::from(self.operator.read(&self.path).await.map_err(older)?.to_bytes());
-        let part = content.slice(range.to_content_range(content.len())?);
-        Ok((RpRead::new(file(content.len() as u64)), Box::new(part)))
+        let content = Buffer::from(self.operator.read(&self.path).await.map_err(convert_error)?.to_bytes());
+        let requested = content.slice(range.to_content_range(content.len())?);
+        Ok((RpRead::new(metadata(content.len() as u64)), Box::new(requested)))
     }
 }
 
-/// Collects the content of one path, and stores it when it is complete.
+/// Collects the content of one object, and stores it when it is complete.
 pub(crate) struct Writer {
     operator: newer::Operator,
     path: String,
@@ -113,8 +113,8 @@ impl oio::Write for Writer {
     async fn close(&mut self) -> Result<Metadata> {
         let content = self.content.clone().collect().to_bytes();
         let length = content.len();
-        self.operator.write(&self.path, content).await.map_err(older)?;
-        Ok(file(length as u64))
+        self.operator.write(&self.path, content).await.map_err(convert_error)?;
+        Ok(metadata(length as u64))
     }
 
     async fn abort(&mut self) -> Result<()> {
@@ -123,23 +123,23 @@ impl oio::Write for Writer {
     }
 }
 
-/// Deletes paths.
+/// Deletes objects.
 pub(crate) struct Deleter {
     operator: newer::Operator,
 }
 
 impl oio::OneShotDelete for Deleter {
     async fn delete_once(&self, path: String, _: OpDelete) -> Result<()> {
-        self.operator.delete(&path).await.map_err(older)
+        self.operator.delete(&path).await.map_err(convert_error)
     }
 }
 
-fn file(length: u64) -> Metadata {
+fn metadata(length: u64) -> Metadata {
     Metadata::new(EntryMode::FILE).with_content_length(length)
 }
 
-/// Translates an error; sccache distinguishes what is missing from what failed.
-fn older(error: newer::Error) -> Error {
+/// Converts an error of the newer version; sccache distinguishes a missing object from a failure.
+fn convert_error(error: newer::Error) -> Error {
     let kind = match error.kind() {
         newer::ErrorKind::NotFound => ErrorKind::NotFound,
         newer::ErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
@@ -147,8 +147,8 @@ fn older(error: newer::Error) -> Error {
         _ => ErrorKind::Unexpected,
     };
     let is_temporary = error.is_temporary();
-    let older = Error::new(kind, error.to_string());
-    if is_temporary { older.set_temporary() } else { older }
+    let converted = Error::new(kind, error.to_string());
+    if is_temporary { converted.set_temporary() } else { converted }
 }
 
 fn unsupported() -> Error {

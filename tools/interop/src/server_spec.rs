@@ -4,7 +4,7 @@ use std::fmt;
 
 /// A server of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Location {
+pub struct ServerSpec {
     /// The host name or IPv4 address.
     pub host: String,
     /// The port.
@@ -13,7 +13,7 @@ pub struct Location {
     pub weight: u32,
 }
 
-impl Location {
+impl ServerSpec {
     /// Returns `host:port`, without the weight.
     #[must_use]
     pub fn address(&self) -> String {
@@ -21,7 +21,7 @@ impl Location {
     }
 }
 
-impl fmt::Display for Location {
+impl fmt::Display for ServerSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}", self.host, self.port, self.weight)
     }

@@ -1,4 +1,4 @@
-//! Requests over HTTP, one for each connection.
+//! A client for HTTP requests of tests.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
