@@ -1,4 +1,4 @@
-//! What the tool without its optional features says where one of them is needed.
+//! Error messages of a tool without its optional features.
 #![cfg_attr(not(feature = "full"), expect(clippy::unwrap_used, reason = "a test fails by panicking"))]
 #![cfg(not(feature = "full"))]
 
@@ -8,7 +8,7 @@ fn remcache(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_remcache")).args(args).env_clear().output().unwrap()
 }
 
-/// Checks that the arguments need this feature.
+/// Checks that the error for these arguments names the missing feature.
 fn check(args: &[&str], feature: &str) {
     let output = remcache(args);
     let errors = String::from_utf8(output.stderr).unwrap();

@@ -5,10 +5,12 @@ mod support;
 
 use std::time::Duration;
 
+use fastrand::Rng;
 use remcache_proto::Status;
 use remcache_server::{BindingProtocol, Builder, Close, ClusterNode, Fault, Injection, ManualClock, Server};
 use remcache_testkit::seed;
 use support::{Client, End, get, noop, request};
+use tokio::io::AsyncWriteExt;
 
 async fn start(builder: Builder) -> (Server, Client) {
     let server = builder.start().await.expect("a loopback port");
@@ -264,82 +266,92 @@ async fn a_large_value_is_stored_and_returned() {
 /// Sends words of the protocol and random bytes, in writes of random length.
 #[tokio::test]
 async fn arbitrary_input_does_no_harm() {
-    const WORDS: &[&str] = &[
-        "get ",
-        "gets ",
-        "gat ",
-        "set ",
-        "add ",
-        "cas ",
-        "append ",
-        "incr ",
-        "touch ",
-        "delete ",
-        "mg ",
-        "ms ",
-        "md ",
-        "ma ",
-        "me ",
-        "mn",
-        "stats ",
-        "flush_all ",
-        "lru_crawler ",
-        "metadump ",
-        "slabs ",
-        "lru ",
-        "watch",
-        "k ",
-        "3 ",
-        "0 ",
-        "-1 ",
-        "4294967295 ",
-        "2147483645 ",
-        "noreply",
-        "b ",
-        "q ",
-        "T5 ",
-        "N-1 ",
-        "C1 ",
-        "MA ",
-        "\r\n",
-        "\r\n",
-        "\r\n",
-        "\n",
-        "\r",
-        "\0",
-        " ",
-    ];
     let seed = seed();
     let mut rng = seed.rng();
     let server = Server::start().await.expect("a loopback port");
-    let guarded = Server::builder().text_user("foo", "bar").start().await.expect("a loopback port");
+    let with_password = Server::builder().text_user("foo", "bar").start().await.expect("a loopback port");
     for round in 0..300 {
-        let server = if round % 10 == 0 { &guarded } else { &server };
-        let mut bytes = Vec::new();
-        for _ in 0..rng.usize(1..200) {
-            match rng.u8(..8) {
-                0 => {
-                    let mut noise = vec![0; rng.usize(..20)];
-                    rng.fill(&mut noise);
-                    bytes.extend(noise);
-                }
-                _ => bytes.extend(WORDS[rng.usize(..WORDS.len())].bytes()),
-            }
-        }
+        let server = if round % 10 == 0 { &with_password } else { &server };
         let mut client = Client::connect(server).await;
-        let mut rest = &bytes[..];
-        while !rest.is_empty() {
-            let (piece, remaining) = rest.split_at(rng.usize(1..=rest.len()));
-            // The server may have closed by now.
-            if tokio::io::AsyncWriteExt::write_all(&mut client.stream, piece).await.is_err() {
-                break;
-            }
-            tokio::task::yield_now().await;
-            rest = remaining;
-        }
+        let input = arbitrary_input(&mut rng);
+        send_in_pieces(&mut client, &input, &mut rng).await;
         // After the client shuts down its sending side, the server must close the connection, whatever it received.
-        let _ = tokio::io::AsyncWriteExt::shutdown(&mut client.stream).await;
+        let _ = client.stream.shutdown().await;
         client.rest().await;
     }
     assert_eq!(Client::connect(&server).await.command("mn\r\n", "\r\n").await, "MN\r\n");
 }
+
+/// Returns words of the protocol with random bytes between them.
+fn arbitrary_input(rng: &mut Rng) -> Vec<u8> {
+    let mut input = Vec::new();
+    for _ in 0..rng.usize(1..200) {
+        match rng.u8(..8) {
+            0 => {
+                let mut noise = vec![0; rng.usize(..20)];
+                rng.fill(&mut noise);
+                input.extend(noise);
+            }
+            _ => input.extend(WORDS[rng.usize(..WORDS.len())].bytes()),
+        }
+    }
+    input
+}
+
+/// Writes bytes in pieces of random length, until the server closes the connection.
+async fn send_in_pieces(client: &mut Client, mut bytes: &[u8], rng: &mut Rng) {
+    while !bytes.is_empty() {
+        let (piece, remaining) = bytes.split_at(rng.usize(1..=bytes.len()));
+        if client.stream.write_all(piece).await.is_err() {
+            break;
+        }
+        tokio::task::yield_now().await;
+        bytes = remaining;
+    }
+}
+
+const WORDS: &[&str] = &[
+    "get ",
+    "gets ",
+    "gat ",
+    "set ",
+    "add ",
+    "cas ",
+    "append ",
+    "incr ",
+    "touch ",
+    "delete ",
+    "mg ",
+    "ms ",
+    "md ",
+    "ma ",
+    "me ",
+    "mn",
+    "stats ",
+    "flush_all ",
+    "lru_crawler ",
+    "metadump ",
+    "slabs ",
+    "lru ",
+    "watch",
+    "k ",
+    "3 ",
+    "0 ",
+    "-1 ",
+    "4294967295 ",
+    "2147483645 ",
+    "noreply",
+    "b ",
+    "q ",
+    "T5 ",
+    "N-1 ",
+    "C1 ",
+    "MA ",
+    "\r\n",
+    "\r\n",
+    "\r\n",
+    "\n",
+    "\r",
+    "\0",
+    " ",
+];

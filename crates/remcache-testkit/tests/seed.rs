@@ -29,7 +29,7 @@ fn a_malformed_seed_is_rejected() {
 /// Runs this test binary again with `as_a_child` only, which passes or fails according to `role`.
 fn child(role: &str, seed: &str) -> Output {
     Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "as_a_child", "--nocapture"])
+        .args(["--exact", "child_process", "--nocapture"])
         .env("CHILD_ROLE", role)
         .env("REMCACHE_SEED", seed)
         .output()
@@ -37,7 +37,7 @@ fn child(role: &str, seed: &str) -> Output {
 }
 
 #[test]
-fn as_a_child() {
+fn child_process() {
     let Ok(role) = std::env::var("CHILD_ROLE") else {
         return;
     };

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::HashSet;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -90,6 +91,11 @@ impl Web {
         Self { address, handle: is_started.recv().unwrap(), thread: Some(thread) }
     }
 
+    /// Returns the status and the body of the response to a key that is unique to a thread and a round.
+    fn echo(&self, thread: usize, round: usize) -> (u16, String) {
+        self.get(&format!("/echo/{thread}-{round}"), PATIENCE).expect("a response")
+    }
+
     /// Returns the status and the body; `None` if there is no response in time.
     fn get(&self, path: &str, patience: Duration) -> Option<(u16, String)> {
         let mut stream = TcpStream::connect(self.address).unwrap();
@@ -125,53 +131,60 @@ fn four_workers_share_one_client() {
     let mut server = Memcached::start(&[]);
     let state = State::new(client_of(&server, Duration::from_secs(10)));
     let web = Web::start(&state);
-    let echo = |thread: usize, round: usize| web.get(&format!("/echo/{thread}-{round}"), PATIENCE).expect("a response");
-    let mut workers = std::collections::HashSet::new();
-    thread::scope(|scope| {
+    let workers: HashSet<String> = thread::scope(|scope| {
         let threads: Vec<_> = (0..8)
             .map(|thread| {
-                scope.spawn(move || {
-                    let responses = (0..50).map(|round| echo(thread, round));
-                    responses
-                        .map(|(status, body)| (status == 200).then_some(body.clone()).ok_or(body))
-                        .collect::<Vec<_>>()
+                scope.spawn({
+                    let web = &web;
+                    move || echo_successfully(web, thread)
                 })
             })
             .collect();
-        for thread in threads {
-            workers.extend(thread.join().unwrap().into_iter().map(Result::unwrap));
-        }
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
     assert!(workers.len() > 1, "{workers:?}");
 
-    // Calls may fail while the server is away, and every one of them ends.
     let is_finished = AtomicBool::new(false);
     thread::scope(|scope| {
         for thread in 0..8 {
-            let is_finished = &is_finished;
-            scope.spawn(move || {
-                for round in 0.. {
-                    let (status, body) = echo(thread, round);
-                    assert!(status == 200 || status == 503, "{status} {body}");
-                    if is_finished.load(Ordering::Relaxed) {
-                        return;
-                    }
-                }
-            });
+            let (web, is_finished) = (&web, &is_finished);
+            scope.spawn(move || echo_until_finished(web, thread, is_finished));
         }
-        for _ in 0..3 {
-            server.stop();
-            thread::sleep(Duration::from_millis(100));
-            server.cont();
-            thread::sleep(Duration::from_millis(50));
-            server.restart();
-            thread::sleep(Duration::from_millis(50));
-        }
+        interrupt_repeatedly(&mut server);
         is_finished.store(true, Ordering::Relaxed);
     });
     let start = Instant::now();
-    while echo(0, 0).0 != 200 {
+    while web.echo(0, 0).0 != 200 {
         assert!(start.elapsed() < PATIENCE, "it does not recover");
+    }
+}
+
+/// Sends requests that must succeed, and returns the workers that responded.
+fn echo_successfully(web: &Web, thread: usize) -> Vec<String> {
+    let responses = (0..50).map(|round| web.echo(thread, round));
+    responses.map(|(status, body)| if status == 200 { body } else { panic!("{status} {body}") }).collect()
+}
+
+/// Sends requests, which may fail while the server is down, and must all get a response.
+fn echo_until_finished(web: &Web, thread: usize, is_finished: &AtomicBool) {
+    for round in 0.. {
+        let (status, body) = web.echo(thread, round);
+        assert!(status == 200 || status == 503, "{status} {body}");
+        if is_finished.load(Ordering::Relaxed) {
+            return;
+        }
+    }
+}
+
+/// Stops, resumes and restarts a server several times.
+fn interrupt_repeatedly(server: &mut Memcached) {
+    for _ in 0..3 {
+        server.stop();
+        thread::sleep(Duration::from_millis(100));
+        server.cont();
+        thread::sleep(Duration::from_millis(50));
+        server.restart();
+        thread::sleep(Duration::from_millis(50));
     }
 }
 

@@ -28,6 +28,22 @@ pub(crate) struct Shared {
     pub(crate) lateness: AtomicU64,
 }
 
+impl Shared {
+    /// Creates the state of callers that run until `end`.
+    pub(crate) fn new(end: Instant, timeout: Duration) -> Self {
+        Self {
+            history: History::default(),
+            end,
+            timeout,
+            operations: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            runtimes: AtomicU64::new(0),
+            lateness: AtomicU64::new(0),
+        }
+    }
+}
+
 /// A caller, which is the only one that writes its keys.
 #[derive(Debug)]
 pub(crate) struct Worker {

@@ -12,7 +12,7 @@ fn run(arguments: &[&str]) -> String {
 
 /// Requests to healthy servers must be answered; the long timeout is for busy machines.
 #[test]
-fn row_24_a_thousand_servers_of_which_three_hundred_flap() {
+fn a_thousand_servers_of_which_three_hundred_flap() {
     let text = run(&["--flapping", "--seconds", "20", "--pause", "500", "--timeout", "60"]);
     assert!(text.contains("keys that moved: 0 of 1000"), "{text}");
     let flapping = text.lines().find(|line| line.starts_with("flapping:")).expect("a line");
@@ -40,7 +40,7 @@ fn callers_on_short_runtimes_get_no_wrong_value() {
 }
 
 #[test]
-fn row_21_pipelines_complete_on_each_protocol_with_and_without_tls() {
+fn pipelines_complete_on_each_protocol_with_and_without_tls() {
     let text = run(&["--pipelines", "--share", "100"]);
     assert!(text.contains("wrong values:  0") && text.contains("reconnects:    0"), "{text}");
     for protocol in ["binary", "meta", "text"] {

@@ -36,8 +36,8 @@ fn a_hundred_thousand_keys_are_deleted_from_a_list() {
 
 #[test]
 fn a_condition_needs_a_single_key() {
-    remcache(["delete", "a", "b", "--cas", "7"]).servers("127.0.0.1:1").run().exits(2).complains_of("one key");
-    remcache(["delete", "a", "--cas", "0"]).servers("127.0.0.1:1").run().exits(2).complains_of("--cas");
+    remcache(["delete", "a", "b", "--cas", "7"]).servers("127.0.0.1:1").run().exits(2).reports_error("one key");
+    remcache(["delete", "a", "--cas", "0"]).servers("127.0.0.1:1").run().exits(2).reports_error("--cas");
 }
 
 #[test]
@@ -48,9 +48,9 @@ fn items_get_a_new_ttl() {
     run(&server, &["touch", "unknown", "--ttl", "1h"]).exits(1);
     let touched = run(&server, &["touch", "a", "--ttl", "2h", "-f", "ndjson"]).exits(0).json();
     assert_eq!(touched["status"], "touched");
-    run(&server, &["touch", "a", "--ttl", "2001-01-01T00:00Z"]).exits(2).complains_of("has passed");
+    run(&server, &["touch", "a", "--ttl", "2001-01-01T00:00Z"]).exits(2).reports_error("has passed");
     run(&server, &["get", "a"]).exits(0);
-    run(&server, &["touch", "a"]).exits(2).complains_of("--ttl");
+    run(&server, &["touch", "a"]).exits(2).reports_error("--ttl");
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn counters_print_their_number() {
 fn a_text_value_cannot_be_incremented() {
     let server = Memcached::start(&[]);
     run(&server, &["set", "k", "hello"]).exits(0);
-    run(&server, &["incr", "k"]).exits(5).complains_of("not a number");
+    run(&server, &["incr", "k"]).exits(5).reports_error("not a number");
     assert_eq!(run(&server, &["get", "k"]).exits(0).stdout, b"hello");
 }
 

@@ -84,8 +84,8 @@ fn an_exceeded_threshold_is_reported_with_the_value() {
     remcache(["check", "--warn-if", "curr_items>0"]).servers(server.addr()).run().exits(8);
     let run = remcache(["check", "--fail-if", "curr_itemz>0"]).servers(server.addr()).run().exits(2);
     assert!(run.text().contains("UNKNOWN  no statistic `curr_itemz`; did you mean curr_items?"), "{run:?}");
-    remcache(["check", "--warn-if", "nonsense"]).servers(server.addr()).run().exits(2).complains_of("hit%<90");
-    remcache(["check", "--fail-if", "80%"]).servers(server.addr()).run().exits(2).complains_of("memory%>80");
+    remcache(["check", "--warn-if", "nonsense"]).servers(server.addr()).run().exits(2).reports_error("hit%<90");
+    remcache(["check", "--fail-if", "80%"]).servers(server.addr()).run().exits(2).reports_error("memory%>80");
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn nagios_format_is_one_line_with_its_own_exit_codes() {
     let nowhere = check(&["--user", "u", "--password-file", "/nowhere"], &addr).exits(3);
     assert!(nowhere.text().starts_with("MEMCACHED UNKNOWN - ") && nowhere.text().contains("/nowhere"), "{nowhere:?}");
     check(&[], "a:b:c:d").exits(3);
-    remcache(["get", "k", "-f", "nagios"]).servers(server.addr()).run().exits(2).complains_of("check");
+    remcache(["get", "k", "-f", "nagios"]).servers(server.addr()).run().exits(2).reports_error("check");
 }
 
 #[test]

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use crate::tool::{Live, program, remcache};
+use crate::tool::{TerminalSession, program, remcache};
 
 /// A shell that has loaded the completions, in a home with the contexts `shop` and `test`.
 struct Shell {
-    live: Live,
+    live: TerminalSession,
     _home: TempDir,
 }
 
@@ -31,19 +31,19 @@ impl Shell {
         // Job control needs a terminal of the shell's own.
         let shell = program("setsid", &[&["--ctty", name], args].concat()).directory(home.path());
         let shell = shell.env("PATH", &path).env("HOME", home_name).env("PS1", "ready> ").env("LC_ALL", "C.UTF-8");
-        let mut live = shell.live(30, 100);
-        live.types(load);
-        live.shows("loaded");
+        let mut live = shell.start_on_terminal(30, 100);
+        live.press(load);
+        live.wait_for_text("loaded");
         Self { live, _home: home }
     }
 
     /// Completes a line, which then begins with `expected`, and clears it.
     fn completes(&mut self, line: &str, expected: &str) {
-        self.live.types(line);
-        self.live.types("\t");
-        self.live.shows(expected);
+        self.live.press(line);
+        self.live.press("\t");
+        self.live.wait_for_text(expected);
         // Ctrl-U empties the line.
-        self.live.types("\x15");
+        self.live.press("\x15");
     }
 
     fn check(mut self) {
@@ -56,7 +56,7 @@ impl Shell {
         self.completes("remcache context use te", "remcache context use test");
         self.completes("remcache copy --from sh", "remcache copy --from shop");
         self.completes("remcache load val", "remcache load values.txt");
-        self.live.types("exit\r");
+        self.live.press("exit\r");
     }
 }
 
@@ -81,6 +81,6 @@ fn each_shell_has_a_script() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         assert!(remcache(["completions", shell]).run().exits(0).text().contains("remcache"), "{shell}");
     }
-    remcache(["completions", "csh"]).run().exits(2).complains_of("zsh");
+    remcache(["completions", "csh"]).run().exits(2).reports_error("zsh");
     assert!(remcache(["completions", "--help"]).run().exits(0).text().contains("~/.config/fish/completions"));
 }

@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use crate::tool::{Tool, remcache};
 
-/// A home for the file of contexts.
+/// A home directory with the contexts file.
 struct Home(TempDir);
 
 impl Home {
@@ -61,19 +61,19 @@ fn options_override_a_context() {
 #[test]
 fn invalid_contexts_are_named() {
     let home = Home::new();
-    home.run(&["locate", "k", "--context", "shop"]).run().exits(2).complains_of("there are no contexts yet");
-    home.run(&["context", "use", "shop"]).run().exits(2).complains_of("no context \"shop\"");
-    home.run(&["context", "add", "shop"]).run().exits(2).complains_of("-s cache1,cache2");
-    home.run(&["context", "show"]).run().exits(2).complains_of("no context is in use");
+    home.run(&["locate", "k", "--context", "shop"]).run().exits(2).reports_error("there are no contexts yet");
+    home.run(&["context", "use", "shop"]).run().exits(2).reports_error("no context \"shop\"");
+    home.run(&["context", "add", "shop"]).run().exits(2).reports_error("-s cache1,cache2");
+    home.run(&["context", "show"]).run().exits(2).reports_error("no context is in use");
     let directory = home.0.path().join(".config/remcache");
     std::fs::create_dir_all(&directory).unwrap();
     std::fs::write(directory.join("config.toml"), "current = \"a\"\n[contexts.a]\ntiemout = \"1s\"\n").unwrap();
-    home.run(&["locate", "k"]).run().exits(2).complains_of("tiemout");
+    home.run(&["locate", "k"]).run().exits(2).reports_error("tiemout");
     std::fs::write(directory.join("config.toml"), "current = \"a\"\n[contexts.a]\ntimeout = \"soon\"\n").unwrap();
-    let run = home.run(&["locate", "k"]).run().exits(2).complains_of("context a: invalid value 'soon'");
+    let run = home.run(&["locate", "k"]).run().exits(2).reports_error("context a: invalid value 'soon'");
     assert!(run.stderr.contains("config.toml"), "{run:?}");
     std::fs::write(directory.join("config.toml"), "current = ").unwrap();
-    home.run(&["locate", "k"]).run().exits(2).complains_of("config.toml");
+    home.run(&["locate", "k"]).run().exits(2).reports_error("config.toml");
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn an_invalid_contexts_file_can_be_examined_and_fixed() {
     assert!(run.text().contains("no context \"unknown\""), "{run:?}");
     let listed = home.run(&["context", "ls", "-f", "json"]).run().exits(0).json();
     assert!(listed[0]["problem"].as_str().unwrap().contains("tiemout") && listed[2].get("problem").is_none());
-    home.run(&["get", "k"]).run().exits(2).complains_of("no context \"gone\"");
+    home.run(&["get", "k"]).run().exits(2).reports_error("no context \"gone\"");
     home.run(&["context", "use", "c"]).run().exits(0);
     home.run(&["get", "k", "-s", &server.addr()]).run().exits(1);
 }
@@ -154,7 +154,7 @@ fn a_context_can_be_removed() {
     }
     home.run(&["context", "use", "shop"]).run().exits(0);
     home.run(&["context", "rm", "shop"]).run().exits(0);
-    home.run(&["context", "rm", "shop"]).run().exits(2).complains_of("no context \"shop\"");
+    home.run(&["context", "rm", "shop"]).run().exits(2).reports_error("no context \"shop\"");
     let listed = home.run(&["context", "ls", "-f", "json"]).run().exits(0).json();
     assert_eq!((listed.as_array().unwrap().len(), &listed[0]["in_use"]), (1, &json!(false)));
     assert_eq!(home.run(&["locate", "k"]).run().exits(0).text(), "k\tlocalhost:11211\n");
@@ -182,10 +182,10 @@ fn commands_with_explicit_servers_ignore_an_invalid_contexts_file() {
     let directory = home.0.path().join(".config/remcache");
     std::fs::create_dir_all(&directory).unwrap();
     std::fs::write(directory.join("config.toml"), "current = ").unwrap();
-    home.run(&["get", "k"]).run().exits(2).complains_of("config.toml");
+    home.run(&["get", "k"]).run().exits(2).reports_error("config.toml");
     home.run(&["get", "k", "-s", &server.addr()]).run().exits(1);
     home.run(&["get", "k"]).servers(server.addr()).run().exits(1);
-    home.run(&["get", "k", "--context", "shop", "-s", &server.addr()]).run().exits(2).complains_of("config.toml");
+    home.run(&["get", "k", "--context", "shop", "-s", &server.addr()]).run().exits(2).reports_error("config.toml");
     home.run(&["help", "get"]).run().exits(0);
 }
 
@@ -203,7 +203,7 @@ fn a_context_is_checked_before_it_is_added() {
         (&["a\u{202e}b", "-s", "h"], "invalid name of a context"),
         (&["", "-s", "h"], "invalid name of a context"),
     ] {
-        let run = add(args).exits(2).complains_of(word);
+        let run = add(args).exits(2).reports_error(word);
         assert!(!run.stderr.contains(['\x1b', '\u{202e}']), "{run:?}");
     }
     assert!(
@@ -239,7 +239,7 @@ fn copy_takes_contexts_with_their_options() {
 }
 
 #[test]
-fn the_usual_verbs_work_too() {
+fn subcommands_have_aliases() {
     let home = Home::new();
     home.run(&["context", "add", "shop", "-s", "a.invalid"]).run().exits(0);
     assert!(home.run(&["context", "list"]).run().exits(0).text().contains("shop"));

@@ -143,8 +143,8 @@ fn items_marked_as_stale_are_not_copied() {
 #[test]
 fn invalid_sources_and_destinations_are_named() {
     let from = Fleet::start(1, "");
-    remcache(["copy", "--from", &from.url]).run().exits(2).complains_of("--to");
-    remcache(["copy", "--from", "http://a", "--to", &from.url]).run().exits(2).complains_of("scheme");
+    remcache(["copy", "--from", &from.url]).run().exits(2).reports_error("--to");
+    remcache(["copy", "--from", "http://a", "--to", &from.url]).run().exits(2).reports_error("scheme");
     let away = remcache(["copy", "--from", "127.0.0.1:1", "--to", &from.url]).run().exits(4);
     assert_reports(&away, "127.0.0.1:1");
     wait(async { from.client().set("k", "v").await.unwrap() });

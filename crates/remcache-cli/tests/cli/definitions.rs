@@ -1,4 +1,4 @@
-//! What is made of the options' definitions: manual pages, help, usage errors.
+//! Texts generated from the definitions of the options: manual pages, help, usage errors.
 
 use crate::tool::remcache;
 
@@ -19,7 +19,7 @@ fn help_prints_the_help_of_a_command() {
     let run = remcache(["help", "context", "add"]).run().exits(0);
     assert!(run.text().contains("Usage: remcache context add"), "{run:?}");
     assert!(remcache(["help"]).run().exits(0).text().contains("delete-matching"));
-    remcache(["help", "got"]).run().exits(2).complains_of("no command \"got\"");
+    remcache(["help", "got"]).run().exits(2).reports_error("no command \"got\"");
 }
 
 #[test]

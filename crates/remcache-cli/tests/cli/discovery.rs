@@ -163,8 +163,8 @@ fn a_source_that_cannot_be_asked_does_not_stop_commands_without_servers() {
 
 #[test]
 fn an_invalid_source_is_a_usage_error() {
-    run("dns+unix:///run/memcached.sock", &["get", "key"]).complains_of("is a socket");
-    run("elasticache+memcached://a,b", &["get", "key"]).complains_of("looks up one name");
+    run("dns+unix:///run/memcached.sock", &["get", "key"]).reports_error("is a socket");
+    run("elasticache+memcached://a,b", &["get", "key"]).reports_error("looks up one name");
 }
 
 #[test]

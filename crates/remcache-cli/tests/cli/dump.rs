@@ -202,7 +202,7 @@ fn an_invalid_or_truncated_file_is_reported_with_the_line() {
         // The lines before it are loaded.
         run(&["get", "a"], &server.addr()).exits(i32::from(line == 1));
     }
-    run(&["load", "/nonexistent"], &server.addr()).exits(2).complains_of("/nonexistent");
+    run(&["load", "/nonexistent"], &server.addr()).exits(2).reports_error("/nonexistent");
     run(&["load", "/dev/zero"], &server.addr()).exits(2);
     let rest = remcache(["load", "-", "--from-line", "2"]).servers(server.addr());
     rest.input("nonsense\n{\"key\":\"b\",\"value\":\"2\"}\n").run().exits(0);
@@ -228,7 +228,7 @@ fn a_dump_without_all_servers_is_marked_as_partial() {
     let nothing = path(&directory, "nothing");
     run(&["dump", &nothing], DEAD).exits(4);
     assert!(!Path::new(&nothing).exists() && !Path::new(&format!("{nothing}.partial")).exists());
-    run(&["dump", "-f", "csv"], DEAD).exits(2).complains_of("ndjson");
+    run(&["dump", "-f", "csv"], DEAD).exits(2).reports_error("ndjson");
 }
 
 #[test]
@@ -239,7 +239,7 @@ fn a_full_disk_leaves_no_file() {
     assert!(full.stderr.contains("/dev/full") && full.stderr.contains("No space left"), "{full:?}");
     let directory = scratch();
     let file = path(&directory, "missing/items.ndjson");
-    run(&["dump", &file], &server.addr()).exits(2).complains_of("items.ndjson");
+    run(&["dump", &file], &server.addr()).exits(2).reports_error("items.ndjson");
 }
 
 #[test]
@@ -395,9 +395,9 @@ fn progress_fits_twenty_columns() {
     let directory = scratch();
     let file = path(&directory, "items.ndjson");
     for columns in [20, 60, 120] {
-        let live = remcache(["dump", &file, "--rate", "2000"]).servers(server.addr()).live(10, columns);
-        let text = live.shows("/2.0k");
+        let live = remcache(["dump", &file, "--rate", "2000"]).servers(server.addr()).start_on_terminal(10, columns);
+        let text = live.wait_for_text("/2.0k");
         assert_eq!(text.trim_end().lines().count(), 1, "{columns}: {text}");
-        assert!(live.ends().0 == Some(0), "{columns}");
+        assert!(live.wait_for_exit().0 == Some(0), "{columns}");
     }
 }

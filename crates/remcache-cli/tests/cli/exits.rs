@@ -143,9 +143,9 @@ fn a_negative_answer_exits_with_1() {
 fn an_error_of_the_server_exits_with_5() {
     let server = Memcached::start(&["-I", "1024", "-o", "slab_chunk_max=1024"]);
     let large = "x".repeat(5000);
-    remcache(["set", "k", &large]).servers(server.addr()).run().exits(5).complains_of("too large");
+    remcache(["set", "k", &large]).servers(server.addr()).run().exits(5).reports_error("too large");
     run("set n word", &server.addr()).exits(0);
-    run("incr n", &server.addr()).exits(5).complains_of("number");
+    run("incr n", &server.addr()).exits(5).reports_error("number");
     let forbidding = Memcached::start(&["-W"]);
     for line in OF_LOGS {
         let run = run(line, &forbidding.addr()).exits(5);
@@ -163,15 +163,15 @@ fn an_invalid_command_line_exits_with_2() {
     let commands: Vec<_> = names.filter(|name| !name.is_empty()).collect();
     assert!(commands.len() > 30, "{commands:?}");
     for command in commands {
-        remcache([command, "--no-such-option"]).run().exits(2).complains_of("--no-such-option");
+        remcache([command, "--no-such-option"]).run().exits(2).reports_error("--no-such-option");
         remcache([command, "--help"]).run().exits(0);
     }
     for line in ["get", "set", "incr k nonsense", "touch k", "stats nonsense", "watch nonsense", "set k v --ttl 5"] {
         run(line, "127.0.0.1:1").exits(2);
     }
-    run("get a b", "127.0.0.1:1").exits(2).complains_of("-f ndjson");
-    run("get a b -o file", "127.0.0.1:1").exits(2).complains_of("-d DIR");
-    run("set k @/nowhere/at/all", "127.0.0.1:1").exits(2).complains_of("/nowhere/at/all");
+    run("get a b", "127.0.0.1:1").exits(2).reports_error("-f ndjson");
+    run("get a b -o file", "127.0.0.1:1").exits(2).reports_error("-d DIR");
+    run("set k @/nowhere/at/all", "127.0.0.1:1").exits(2).reports_error("/nowhere/at/all");
 }
 
 #[test]
@@ -256,7 +256,7 @@ fn output_fits_twenty_columns() {
     run("set k v", &server.addr()).exits(0);
     for line in ["get k", "stats", "version", "ping -n 1", "check", "keys --tree :", "hotkeys --for 200ms", "exists k"]
     {
-        let tool = remcache(line.split(' ')).servers(server.addr()).live(10, 20);
-        assert_eq!(tool.ends(), (Some(0), true), "{line}");
+        let tool = remcache(line.split(' ')).servers(server.addr()).start_on_terminal(10, 20);
+        assert_eq!(tool.wait_for_exit(), (Some(0), true), "{line}");
     }
 }

@@ -45,7 +45,7 @@ const fn case(args: &'static [&'static str]) -> Case {
 }
 
 /// Reasons why items are skipped, which `docs/bulk.md` lists.
-fn is_reason(name: &str) -> bool {
+fn is_skip_reason(name: &str) -> bool {
     include_str!("../../docs/bulk.md").contains(&format!("`{name}`"))
 }
 
@@ -90,7 +90,7 @@ const CASES: &[Case] = &[
     case(&["hotkeys", "--by-prefix", ":", "--for", "300ms"]),
     case(&["bench", "--time", "200ms", "--keys", "10"]),
     case(&["bench", "--time", "200ms", "--keys", "10", "--rate", "100", "--fail-if", "p50<1ns"]),
-    Case { args: &["delete-matching", "a:*", "--dry-run"], other: is_reason },
+    Case { args: &["delete-matching", "a:*", "--dry-run"], other: is_skip_reason },
     case(&["fill", "--size", "1k", "--yes"]),
     case(&["flush", "--yes"]),
 ];

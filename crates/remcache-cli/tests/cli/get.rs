@@ -37,13 +37,13 @@ fn a_miss_prints_nothing_and_exits_with_1() {
 #[test]
 fn several_keys_need_a_format() {
     let server = with_items(&[("a", "1"), ("b", "2")]);
-    remcache(["get", "a", "b"]).servers(server.addr()).run().exits(2).complains_of("ndjson");
+    remcache(["get", "a", "b"]).servers(server.addr()).run().exits(2).reports_error("ndjson");
     let run = remcache(["get", "a", "b", "-f", "text"]).servers(server.addr()).run().exits(0);
     assert_eq!(run.text(), "a\t1\nb\t2\n");
 }
 
 #[test]
-fn several_keys_as_json() {
+fn several_keys_are_printed_as_json() {
     let server = with_items(&[("a", "1"), ("b", "2")]);
     let run = remcache(["get", "a", "unknown", "b", "-f", "ndjson"]).servers(server.addr()).run().exits(1);
     let lines: Vec<Value> = run.lines().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -55,7 +55,7 @@ fn several_keys_as_json() {
 }
 
 #[test]
-fn several_keys_as_csv() {
+fn several_keys_are_printed_as_csv() {
     let server = with_items(&[("a", "x,\"y\"")]);
     let run = remcache(["get", "a", "unknown", "-f", "csv"]).servers(server.addr()).run().exits(1);
     assert!(run.lines()[0].starts_with("key,key_b64,status,value,"), "{run:?}");
@@ -109,7 +109,7 @@ fn values_can_be_written_to_files() {
     let run = remcache(["get", "a", "-o", path]).servers(server.addr()).run().exits(0);
     assert!(run.stdout.is_empty(), "{run:?}");
     assert_eq!(fs::read(&file).unwrap(), b"1");
-    remcache(["get", "a", "../b", "-o", path]).servers(server.addr()).run().exits(2).complains_of("-d DIR");
+    remcache(["get", "a", "../b", "-o", path]).servers(server.addr()).run().exits(2).reports_error("-d DIR");
     let all = dir.path().join("all");
     remcache(["get", "a", "../b", "unknown", "-d", all.to_str().unwrap()]).servers(server.addr()).run().exits(1);
     assert_eq!(fs::read(all.join("a")).unwrap(), b"1");
@@ -120,7 +120,7 @@ fn values_can_be_written_to_files() {
 #[test]
 fn a_file_that_cannot_be_written_is_named() {
     let server = with_items(&[("a", "1")]);
-    remcache(["get", "a", "-o", "/nowhere/x"]).servers(server.addr()).run().exits(2).complains_of("/nowhere/x");
+    remcache(["get", "a", "-o", "/nowhere/x"]).servers(server.addr()).run().exits(2).reports_error("/nowhere/x");
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn a_file_without_space_is_removed() {
     let file = dir.path().join("a");
     fs::write(&file, "the value before").unwrap();
     for args in [["-o", file.to_str().unwrap()], ["-d", dir.path().to_str().unwrap()]] {
-        let run = remcache(["get", "a"].into_iter().chain(args)).servers(server.addr()).without_room().run().exits(2);
+        let run = remcache(["get", "a"].into_iter().chain(args)).servers(server.addr()).with_full_disk().run().exits(2);
         assert!(run.stderr.contains(file.to_str().unwrap()), "{run:?}");
         assert_eq!(fs::read_to_string(&file).unwrap(), "the value before");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no other file is left");
@@ -176,7 +176,7 @@ fn an_invalid_key_in_a_list_is_reported_by_line_before_any_request() {
             .input(input)
             .run()
             .exits(2)
-            .complains_of("line 2: the key");
+            .reports_error("line 2: the key");
     }
 }
 

@@ -165,9 +165,9 @@ fn servers_without_a_log_are_named() {
     let both = format!("{},{}", allowing.addr(), forbidding.addr());
     let run = remcache(["hotkeys", "--for", "100ms"]).servers(both).run().exits(3);
     assert!(run.text().contains("watched 0 events") && run.stderr.contains("not allowed"), "{run:?}");
-    remcache(["hotkeys", "--for", "0s"]).run().exits(2).complains_of("zero");
+    remcache(["hotkeys", "--for", "0s"]).run().exits(2).reports_error("zero");
     remcache(["hotkeys", "-n", "0"]).run().exits(2);
-    remcache(["hotkeys", "--regex", "["]).run().exits(2).complains_of("regex");
+    remcache(["hotkeys", "--regex", "["]).run().exits(2).reports_error("regex");
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn prefixes_are_summed_up_over_all_servers() {
     let table = ended(tables).exits(0);
     let prefixes: Vec<_> = table.lines().iter().map(|line| line.split(' ').next().unwrap().to_owned()).collect();
     assert_eq!(prefixes[..4], ["PREFIX", "user:", "user:2:", "(none)"], "{table:?}");
-    remcache(["hotkeys", "--depth", "2"]).run().exits(2).complains_of("--by-prefix");
+    remcache(["hotkeys", "--depth", "2"]).run().exits(2).reports_error("--by-prefix");
 }
 
 #[test]

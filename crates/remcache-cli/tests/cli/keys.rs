@@ -45,7 +45,7 @@ fn every_key_of_every_server_is_listed() {
     assert_eq!(count(&["--glob", "user:29??"]), "100\n");
     assert_eq!(count(&["--regex", "^user:.$"]), "10\n");
     assert_eq!(count(&["--ttl-below", "2m"]), "500\n");
-    remcache(["keys", "--regex", "["]).servers(&list).run().exits(2).complains_of("regex");
+    remcache(["keys", "--regex", "["]).servers(&list).run().exits(2).reports_error("regex");
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn keys_keep_their_bytes_and_servers_that_are_down_are_named() {
     assert!(run.stderr.contains(DEAD), "{run:?}");
     remcache(["keys"]).servers(DEAD).run().exits(4);
     let forbidding = Memcached::start(&["-X"]);
-    remcache(["keys"]).servers(forbidding.addr()).run().exits(5).complains_of("not allowed");
+    remcache(["keys"]).servers(forbidding.addr()).run().exits(5).reports_error("not allowed");
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn events_are_printed_as_they_happen() {
     let text = watch("text");
     assert!(text.contains("item_get") && text.contains("greeting") && text.contains("status=found"), "{text}");
     remcache(["watch"]).servers(DEAD).run().exits(4);
-    remcache(["watch", "-f", "json"]).servers(DEAD).run().exits(2).complains_of("ndjson");
+    remcache(["watch", "-f", "json"]).servers(DEAD).run().exits(2).reports_error("ndjson");
     if Memcached::version() < (1, 6, 20) {
         let run = remcache(["watch", "deletions"]).servers(server.addr()).run().exits(5);
         assert!(run.stderr.contains("watch deletions needs memcached 1.6.20; this is 1."), "{run:?}");
@@ -199,7 +199,7 @@ fn the_largest_items_come_first() {
     assert!(text.lines()[1].contains("never") && text.lines()[1].contains("k20000"), "{text:?}");
     let records = remcache(["keys", "--sort", "size", "--top", "1", "-f", "json"]).servers(&list).run().exits(0).json();
     assert_eq!((&records[0]["key"], records.as_array().unwrap().len()), (&"k20000".into(), 1));
-    remcache(["keys", "--top", "3"]).run().exits(2).complains_of("--sort");
+    remcache(["keys", "--top", "3"]).run().exits(2).reports_error("--sort");
 }
 
 #[test]
@@ -221,12 +221,12 @@ fn a_tree_has_a_depth() {
     };
     assert_eq!(tree(&[]), expected(&[("", 1), ("user:", 3)]));
     assert_eq!(tree(&["--depth", "2"]), expected(&[("", 1), ("user:1:", 2), ("user:2:", 1)]));
-    remcache(["keys", "--depth", "2"]).run().exits(2).complains_of("--tree");
+    remcache(["keys", "--depth", "2"]).run().exits(2).reports_error("--tree");
 }
 
 #[test]
 fn the_number_of_keys_is_unknown_without_any_list() {
-    remcache(["keys", "--count"]).servers(DEAD).run().exits(4).complains_of(DEAD);
+    remcache(["keys", "--count"]).servers(DEAD).run().exits(4).reports_error(DEAD);
     let server = Memcached::start(&[]);
     let run = remcache(["keys", "--count"]).servers(format!("{},{DEAD}", server.addr())).run().exits(3);
     assert_eq!(run.text(), "0\n");

@@ -134,7 +134,7 @@ fn a_result_file_is_complete_or_unchanged() {
         fs::write(file, "the old result").unwrap();
         let file = file.to_str().unwrap();
         let load = ["bench", "--time", "20ms", "--keys", "10", "--embedded", "1", option, file];
-        let run = patient(load).without_room().run().exits(2);
+        let run = patient(load).with_full_disk().run().exits(2);
         assert!(run.stderr.contains(file), "{run:?}");
         assert_eq!(fs::read_to_string(file).unwrap(), "the old result");
     }
@@ -144,9 +144,9 @@ fn a_result_file_is_complete_or_unchanged() {
 #[test]
 fn an_unwritable_result_file_is_reported_before_the_load() {
     for option in ["--json", "--hdr", "--svg"] {
-        for place in ["/nowhere/x", "/"] {
-            let run = patient(["bench", "--time", "1h", "--embedded", "1", option, place]).run().exits(2);
-            run.complains_of(place);
+        for path in ["/nowhere/x", "/"] {
+            let run = patient(["bench", "--time", "1h", "--embedded", "1", option, path]).run().exits(2);
+            run.reports_error(path);
         }
     }
 }
@@ -170,7 +170,7 @@ fn keys_and_sizes_are_as_requested() {
     assert_eq!((&report["value_size"], &report["distribution"]), (&"100".into(), &"zipf:1.0".into()));
     assert!(sizes.iter().all(|size| size == &sizes[0]), "{sizes:?}");
     for (option, wrong) in [("--size", "1k..100"), ("--dist", "zipf:x"), ("--dist", "normal")] {
-        patient(["bench", option, wrong]).run().exits(2).complains_of(wrong);
+        patient(["bench", option, wrong]).run().exits(2).reports_error(wrong);
     }
 }
 
@@ -189,8 +189,8 @@ fn an_exceeded_threshold_exits_with_8() {
     bench("p99>1h").exits(0);
     bench("errors>0").exits(0);
     bench("ops<1").exits(0);
-    bench("p99").exits(2).complains_of("p99>2ms");
-    bench("q99>1ms").exits(2).complains_of("q99");
+    bench("p99").exits(2).reports_error("p99>2ms");
+    bench("q99>1ms").exits(2).reports_error("q99");
 }
 
 #[test]
@@ -287,7 +287,7 @@ fn fill_ends_when_a_server_is_out_of_memory() {
 fn fill_asks_for_confirmation_before_it_evicts() {
     let server = Memcached::start(&["-m", "8"]);
     remcache(["set", "precious", "x"]).servers(server.addr()).run().exits(0);
-    remcache(["fill"]).servers(server.addr()).run().exits(2).complains_of("--yes");
+    remcache(["fill"]).servers(server.addr()).run().exits(2).reports_error("--yes");
     remcache(["fill"]).servers(server.addr()).run_on_terminal("n\n").exits(1);
     remcache(["get", "precious"]).servers(server.addr()).run().exits(0);
     remcache(["fill", "--yes", "--size", "10k"]).servers(server.addr()).run().exits(0);
@@ -329,7 +329,7 @@ fn bench_asks_for_confirmation_in_a_production_context() {
     run(&["context", "add", "shop", "-s", &server.addr(), "--production"]).run().exits(0);
     run(&["context", "use", "shop"]).run().exits(0);
     let bench = ["bench", "--time", "10ms", "--keys", "10"];
-    run(&bench).run().exits(2).complains_of("--yes");
+    run(&bench).run().exits(2).reports_error("--yes");
     let asked = run(&bench).run_on_terminal("y\n").exits(1);
     assert!(asked.text().contains("shop") && asked.text().contains("type its name"), "{asked:?}");
     assert_eq!(remcache(["keys", "--count"]).servers(server.addr()).run().exits(0).text(), "0\n");

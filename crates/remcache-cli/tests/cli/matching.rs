@@ -46,7 +46,7 @@ fn only_matching_items_are_deleted() {
 #[test]
 fn without_a_terminal_it_needs_yes_and_deletes_nothing() {
     let (_servers, list) = filled();
-    run(&["delete-matching", "*"], &list).exits(2).complains_of("--yes");
+    run(&["delete-matching", "*"], &list).exits(2).reports_error("--yes");
     assert_eq!(count(&list), "1500");
     let deleted = run(&["delete-matching", "session:*", "--dry-run"], &list).exits(0);
     assert_eq!(deleted.lines().len(), 500);

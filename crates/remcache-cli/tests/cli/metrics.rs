@@ -9,19 +9,19 @@ use remcache_testkit::http_get;
 use remcache_testkit::prometheus::{Dashboard, Prometheus, promtool};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::tool::{Running, remcache};
+use crate::tool::{KillOnDrop, remcache};
 
 /// An address that nothing listens on.
 const DEAD: &str = "127.0.0.1:1";
 
 /// Starts the tool with metrics of these servers, and returns its address.
-fn serve(servers: &str) -> (Running, String) {
+fn serve(servers: &str) -> (KillOnDrop, String) {
     let mut child = remcache(["serve-metrics", "127.0.0.1:0"]).servers(servers).spawn();
     let stdout = child.stdout.as_mut().expect("it is a pipe");
     let mut line = String::new();
     BufReader::new(stdout).read_line(&mut line).expect("the tool prints its address");
     let address = line.trim().strip_prefix("http://").and_then(|rest| rest.strip_suffix("/metrics"));
-    (Running(child), address.expect("a URL").to_owned())
+    (KillOnDrop(child), address.expect("a URL").to_owned())
 }
 
 fn fetch(address: &str, path: &str) -> (u16, String) {
@@ -73,7 +73,7 @@ fn every_query_of_the_server_dashboard_returns_data() {
     let server = Memcached::start(&[]);
     let (_tool, address) = serve(&server.addr());
     let load = remcache(["bench", "--time", "1h", "--rate", "200", "--keys", "100"]);
-    let _load = Running(load.servers(server.addr()).spawn());
+    let _load = KillOnDrop(load.servers(server.addr()).spawn());
     let prometheus = Prometheus::start(&[&address], Duration::from_millis(500), None);
     prometheus.wait_for("memcached_up", |series, is_up| series.labels["server"] == server.addr() && is_up == 1.0);
     let dashboard = Dashboard::read(include_str!("../../../../docs/monitoring/grafana-server.json"), "10s");
@@ -85,15 +85,15 @@ fn statistics_can_be_printed_as_metrics() {
     let server = Memcached::start(&[]);
     let run = remcache(["stats", "-f", "prometheus"]).servers(format!("{},{DEAD}", server.addr())).run().exits(3);
     assert!(run.lines().contains(&format!("memcached_up{{server=\"{DEAD}\"}} 0").as_str()), "{run:?}");
-    remcache(["stats", "items", "-f", "prometheus"]).servers(DEAD).run().exits(2).complains_of("serve-metrics");
-    remcache(["ping", "-f", "prometheus"]).servers(DEAD).run().exits(2).complains_of("-f prometheus is for stats");
+    remcache(["stats", "items", "-f", "prometheus"]).servers(DEAD).run().exits(2).reports_error("serve-metrics");
+    remcache(["ping", "-f", "prometheus"]).servers(DEAD).run().exits(2).reports_error("-f prometheus is for stats");
 }
 
 #[test]
 fn serve_metrics_ends_gracefully_and_names_a_port_in_use() {
     let (mut tool, address) = serve(DEAD);
-    remcache(["serve-metrics", &address]).servers(DEAD).run().exits(2).complains_of(&address);
-    remcache(["serve-metrics", "nonsense"]).run().exits(2).complains_of(":9150");
+    remcache(["serve-metrics", &address]).servers(DEAD).run().exits(2).reports_error(&address);
+    remcache(["serve-metrics", "nonsense"]).run().exits(2).reports_error(":9150");
     kill_process(Pid::from_child(&tool.0), Signal::INT).unwrap();
     assert_eq!(tool.0.wait().unwrap().code(), Some(0));
     let (mut tool, _) = serve(DEAD);

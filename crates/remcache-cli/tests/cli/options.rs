@@ -1,4 +1,4 @@
-//! The options that every command has: servers from everywhere, environment variables, colours.
+//! The options of all commands: sources of servers, environment variables, colours.
 
 use std::process::Stdio;
 
@@ -94,7 +94,7 @@ fn invalid_servers_are_named() {
         ("a:11211:0,b", "weight"),
         ("memcached://a,b/?distribution=ketma", "did you mean ketama"),
     ] {
-        remcache(["get", "k", "-s", server]).run().exits(2).complains_of(word);
+        remcache(["get", "k", "-s", server]).run().exits(2).reports_error(word);
     }
 }
 
@@ -117,14 +117,14 @@ fn invalid_option_values_are_named() {
         ("--distribution", "modula", "remcache ring profiles lists every name"),
         ("--like", "unknown", "remcache ring profiles lists every name"),
     ] {
-        remcache(["get", "k"]).arg(format!("{option}={value}")).run().exits(2).complains_of(word);
+        remcache(["get", "k"]).arg(format!("{option}={value}")).run().exits(2).reports_error(word);
     }
 }
 
 #[test]
 fn unknown_commands_get_suggestions() {
-    remcache(["delet", "k"]).run().exits(2).complains_of("'delete'");
-    remcache(["get", "k", "--fromat", "json"]).run().exits(2).complains_of("'--format'");
+    remcache(["delet", "k"]).run().exits(2).reports_error("'delete'");
+    remcache(["get", "k", "--fromat", "json"]).run().exits(2).reports_error("'--format'");
 }
 
 #[test]
@@ -227,7 +227,7 @@ fn the_command_line_overrides_embedded_servers_of_the_environment() {
     assert_eq!(run.lines().len(), 1);
     assert!(run.text().starts_with(&server.addr()), "{run:?}");
     assert_eq!(remcache(["version", "--embedded", "2"]).servers(server.addr()).run().exits(0).lines().len(), 2);
-    remcache(["version", "--embedded", "2", "-s", &server.addr()]).run().exits(2).complains_of("exclude each other");
+    remcache(["version", "--embedded", "2", "-s", &server.addr()]).run().exits(2).reports_error("exclude each other");
 }
 
 #[test]
@@ -257,5 +257,5 @@ fn unreadable_files_are_errors_of_the_command_line() {
         assert!(run.stderr.contains("/nonexistent: No such file"), "{run:?}");
     }
     let pair = ["get", "k", "--tls-cert", "/nonexistent", "--tls-key", "/nonexistent"];
-    remcache(pair).servers(server.addr()).run().exits(2).complains_of("/nonexistent: No such file");
+    remcache(pair).servers(server.addr()).run().exits(2).reports_error("/nonexistent: No such file");
 }

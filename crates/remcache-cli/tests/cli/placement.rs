@@ -31,13 +31,13 @@ fn locate_separates_key_and_server_by_a_tab_in_a_pipe() {
 
 #[test]
 fn the_distribution_determines_the_server() {
-    let place = |distribution: &str, key: &str| {
+    let server_of = |distribution: &str, key: &str| {
         let run = remcache(["locate", key, "--distribution", distribution, "-s", "a,b,c"]).run().exits(0);
         run.text().trim_end().rsplit_once('\t').unwrap().1.to_owned()
     };
     // One byte as a number, modulo three servers.
-    assert_eq!((place("remcached", "a"), place("remcached", "b")), ("b:11211".into(), "c:11211".into()));
-    remcache(["locate", "a", "--distribution", "nonsense"]).run().exits(2).complains_of("nonsense");
+    assert_eq!((server_of("remcached", "a"), server_of("remcached", "b")), ("b:11211".into(), "c:11211".into()));
+    remcache(["locate", "a", "--distribution", "nonsense"]).run().exits(2).reports_error("nonsense");
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn keys_that_are_not_utf8_keep_their_bytes() {
 }
 
 #[test]
-fn a_hundred_thousand_keys() {
+fn a_hundred_thousand_keys_are_located() {
     let keys: String = (0..100_000).map(|number| format!("key:{number}\n")).collect();
     let run = remcache(["locate", "-", "-f", "csv"]).servers(SERVERS).input(keys).run().exits(0);
     assert_eq!(run.lines().len(), 100_001);
@@ -90,21 +90,21 @@ fn a_hundred_thousand_keys() {
 
 #[test]
 fn keys_are_placed_as_by_another_client() {
-    let place = |args: &[&str]| {
+    let server_of = |args: &[&str]| {
         let run = remcache(["locate", "foo"].iter().chain(args)).servers("a,b,c").run().exits(0);
         run.text().trim_end().rsplit_once('\t').unwrap().1.to_owned()
     };
     // one_at_a_time of foo is 596015325, its CRC-32 as libmemcached takes it 3187; modulo three servers.
-    assert_eq!(place(&["--like", "pylibmc"]), "a:11211");
-    assert_eq!(place(&["--like", "libmemcached", "--hash", "crc32"]), "b:11211");
-    assert_eq!(place(&["--distribution", "libmemcached", "--hash", "crc32"]), "b:11211");
+    assert_eq!(server_of(&["--like", "pylibmc"]), "a:11211");
+    assert_eq!(server_of(&["--like", "libmemcached", "--hash", "crc32"]), "b:11211");
+    assert_eq!(server_of(&["--distribution", "libmemcached", "--hash", "crc32"]), "b:11211");
     let tagged = |key: &str| {
         let args = ["locate", key, "--like", "twemproxy", "--hash-tag", "{}"];
         remcache(args).servers("a,b,c,d,e").run().exits(0).text().trim_end().rsplit_once('\t').unwrap().1.to_owned()
     };
     assert_eq!(tagged("user:{42}:name"), tagged("user:{42}:mail"));
-    remcache(["locate", "k", "--like", "pylibmcd"]).run().exits(2).complains_of("pylibmc");
-    remcache(["locate", "k", "--like", "dalli", "--hash", "md5"]).servers("a,b").run().exits(2).complains_of("hash");
+    remcache(["locate", "k", "--like", "pylibmcd"]).run().exits(2).reports_error("pylibmc");
+    remcache(["locate", "k", "--like", "dalli", "--hash", "md5"]).servers("a,b").run().exits(2).reports_error("hash");
 }
 
 #[test]
@@ -156,10 +156,10 @@ fn moved_keys_are_listed_by_source_and_destination() {
     assert!(grown.text().contains("c:11211") && !grown.text().contains("a:11211  b:11211"), "{grown:?}");
     let other = diff(&["--to", "dalli", "-f", "json"]).exits(0).json();
     assert_eq!(other.as_array().unwrap().len(), 2, "from each to the other: {other}");
-    diff(&["--remove", "z"]).exits(2).complains_of("--remove z: it is not one of a:11211, b:11211");
-    diff(&["--add", "a"]).exits(2).complains_of("there already");
-    diff(&["--remove", "a", "--remove", "b"]).exits(2).complains_of("no server would be left");
-    remcache(["ring", "diff", "--keys", "-"]).servers("a,b").input("ok\n\n").run().exits(2).complains_of("line 2");
+    diff(&["--remove", "z"]).exits(2).reports_error("--remove z: it is not one of a:11211, b:11211");
+    diff(&["--add", "a"]).exits(2).reports_error("there already");
+    diff(&["--remove", "a", "--remove", "b"]).exits(2).reports_error("no server would be left");
+    remcache(["ring", "diff", "--keys", "-"]).servers("a,b").input("ok\n\n").run().exits(2).reports_error("line 2");
 }
 
 #[test]

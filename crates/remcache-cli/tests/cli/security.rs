@@ -16,10 +16,10 @@ fn a_password_comes_from_a_file_or_a_pipe() {
     }
     let piped = ["get", "k", "--user", SASL_USER, "--password-stdin"];
     assert_eq!(remcache(piped).servers(server.addr()).input(SASL_PASSWORD).run().exits(0).text(), "v");
-    remcache(piped).servers(server.addr()).input("wrong").run().exits(6).complains_of("refused");
+    remcache(piped).servers(server.addr()).input("wrong").run().exits(6).reports_error("refused");
     remcache(["get", "k"]).servers(server.addr()).run().exits(6);
-    remcache(["get", "k", "--user", "me"]).servers(server.addr()).run().exits(2).complains_of("--password-file");
-    remcache(["get", "k", "--password-file", path]).servers(server.addr()).run().exits(2).complains_of("--user");
+    remcache(["get", "k", "--user", "me"]).servers(server.addr()).run().exits(2).reports_error("--password-file");
+    remcache(["get", "k", "--password-file", path]).servers(server.addr()).run().exits(2).reports_error("--user");
     let user = SASL_USER.replace('@', "%40");
     let url = format!("memcached://{user}:{SASL_PASSWORD}@{}", server.addr());
     let run = remcache(["get", "k", "-s", &url]).run().exits(0);
@@ -37,11 +37,11 @@ fn a_certificate_must_match_the_server_name() {
     let address = format!("localhost:{}", server.port());
     remcache(["set", "k", "v", "--tls-ca", ca]).servers(&address).run().exits(0);
     let by_number = ["get", "k", "--tls-ca", ca, "-s", &server.addr()];
-    remcache(by_number).run().exits(6).complains_of("localhost");
+    remcache(by_number).run().exits(6).reports_error("localhost");
     let named = remcache(by_number.iter().chain(&["--tls-name", "localhost"])).run().exits(0);
     assert_eq!(named.text(), "v");
     remcache(["get", "k", "--tls"]).servers(&address).run().exits(6);
-    remcache(["get", "k", "--tls-cert", ca]).servers(&address).run().exits(2).complains_of("--tls-key");
+    remcache(["get", "k", "--tls-cert", ca]).servers(&address).run().exits(2).reports_error("--tls-key");
 }
 
 #[test]
@@ -116,5 +116,5 @@ fn the_protocol_can_be_selected() {
         assert_eq!(run.text(), protocol);
     }
     remcache(["get", "k", "--protocol", "binary"]).servers(server.addr()).run().exits(4);
-    remcache(["get", "k", "--protocol", "ascii"]).run().exits(2).complains_of("auto, binary, meta and text");
+    remcache(["get", "k", "--protocol", "ascii"]).run().exits(2).reports_error("auto, binary, meta and text");
 }

@@ -35,7 +35,7 @@ fn a_server_on_a_unix_socket_with_limits() {
     assert_eq!(address, path.to_str().unwrap());
     let stats = remcache(["stats", "-f", "ndjson"]).servers(&address).run().exits(0).json();
     assert_eq!(stats["stats"]["limit_maxbytes"], 2 << 20);
-    remcache(["set", "k", "-"]).servers(&address).input(vec![b'x'; 5000]).run().exits(5).complains_of("too large");
+    remcache(["set", "k", "-"]).servers(&address).input(vec![b'x'; 5000]).run().exits(5).reports_error("too large");
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
@@ -58,8 +58,8 @@ fn a_server_passes_the_tests_of_libmemcached() {
 fn the_error_names_a_port_that_is_in_use() {
     let (mut child, address) = serve(&["--port", "0"]);
     let port = address.rsplit_once(':').unwrap().1;
-    remcache(["serve", "--port", port]).run().exits(2).complains_of(&address);
-    remcache(["serve", "--port", "0", "--item-size-max", "1"]).run().exits(2).complains_of("item_size_max");
+    remcache(["serve", "--port", port]).run().exits(2).reports_error(&address);
+    remcache(["serve", "--port", "0", "--item-size-max", "1"]).run().exits(2).reports_error("item_size_max");
     remcache(["serve", "--port", "70000"]).run().exits(2);
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     child.wait().unwrap();

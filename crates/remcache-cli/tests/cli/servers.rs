@@ -1,4 +1,4 @@
-//! `version`, `ping`, `flush` and servers that are down, refuse, or are no memcached.
+//! `version`, `ping`, `flush` and servers that are down, refuse requests, or are not memcached.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -22,7 +22,7 @@ impl Pair {
         remcache(args).servers(format!("{},{}", self.alive.addr(), self.dead)).run()
     }
 
-    pub(crate) fn dead_run(&self, args: &[&str]) -> Run {
+    pub(crate) fn run_with_server_down(&self, args: &[&str]) -> Run {
         remcache(args).servers(&self.dead).run()
     }
 }
@@ -44,11 +44,11 @@ fn ping_shows_a_server_that_is_down_with_the_reason() {
     let dead: Vec<_> = lines[2].split_whitespace().take(4).collect();
     assert_eq!(dead, [pair.dead.as_str(), "-", "refused", "3/3"]);
     assert_eq!(lines[3], "1 of 2 servers answer");
-    pair.dead_run(&["ping", "-n", "2", "-i", "1ms"]).exits(4);
+    pair.run_with_server_down(&["ping", "-n", "2", "-i", "1ms"]).exits(4);
 }
 
 #[test]
-fn ping_as_records() {
+fn ping_prints_records() {
     let pair = Pair::new();
     let list = pair.run(&["ping", "-n", "2", "-i", "1ms", "-f", "json"]).exits(3).json();
     let (alive, dead) = (&list[0], &list[1]);
@@ -60,12 +60,12 @@ fn ping_as_records() {
 }
 
 #[test]
-fn versions() {
+fn version_names_the_version_of_each_server() {
     let pair = Pair::new();
     let run = pair.run(&["version"]).exits(3);
     assert!(run.lines()[0].ends_with(&version()) && run.lines()[1].ends_with("DOWN"), "{run:?}");
     assert!(run.stderr.contains(&pair.dead) && run.stderr.contains("refused"), "{run:?}");
-    pair.dead_run(&["version"]).exits(4);
+    pair.run_with_server_down(&["version"]).exits(4);
     let one = remcache(["version", "-f", "ndjson"]).servers(pair.alive.addr()).run().exits(0).json();
     assert_eq!(one["version"], version());
 }
@@ -76,7 +76,7 @@ fn flush_refuses_without_a_terminal_and_asks_on_one() {
     let set = || remcache(["set", "a", "1"]).servers(server.addr()).run().exits(0);
     let is_there = || remcache(["get", "a"]).servers(server.addr()).run().exit == Some(0);
     set();
-    remcache(["flush"]).servers(server.addr()).input("y\n").run().exits(2).complains_of("--yes");
+    remcache(["flush"]).servers(server.addr()).input("y\n").run().exits(2).reports_error("--yes");
     assert!(is_there());
     let namespaced = remcache(["flush", "--yes", "--namespace", "shop:"]).servers(server.addr()).run().exits(2);
     assert!(namespaced.stderr.contains("the items of every namespace, not only those of shop:"), "{namespaced:?}");
@@ -137,7 +137,7 @@ fn a_server_that_does_not_respond_times_out() {
 #[test]
 fn a_server_that_requires_authentication() {
     let server = Memcached::start_sasl(&[]);
-    remcache(["get", "a"]).servers(server.addr()).run().exits(6).complains_of("auth");
+    remcache(["get", "a"]).servers(server.addr()).run().exits(6).reports_error("auth");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use remcache_testkit::{Memcached, SASL_PASSWORD, SASL_USER, unused_port};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::tool::{Live, Run, Tool, remcache, wait_for_watchers};
+use crate::tool::{Run, TerminalSession, Tool, remcache, wait_for_watchers};
 
 fn home() -> TempDir {
     tempfile::tempdir().expect("a directory")
@@ -26,22 +26,22 @@ fn piped(server: &str, lines: &str) -> Run {
 }
 
 /// Returns a shell on a terminal.
-fn live(tool: Tool, home: &TempDir) -> Live {
-    let shell = tool.env("HOME", path(home)).live(24, 100);
-    shows_prompt(&shell);
+fn live(tool: Tool, home: &TempDir) -> TerminalSession {
+    let shell = tool.env("HOME", path(home)).start_on_terminal(24, 100);
+    wait_for_prompt(&shell);
     shell
 }
 
 /// Waits until the shell reads a line. Before that, the terminal is not in raw mode: it keeps a line that is typed
 /// ahead, but not what a control key means to the line editor.
-fn shows_prompt(shell: &Live) {
-    shows_before_prompt(shell, "");
+fn wait_for_prompt(shell: &TerminalSession) {
+    wait_for_before_prompt(shell, "");
 }
 
 /// Waits until the screen shows this, and the shell reads a line.
-fn shows_before_prompt(shell: &Live, what: &str) {
+fn wait_for_before_prompt(shell: &TerminalSession, what: &str) {
     let is_shown = |text: &str| text.contains(what) && text.trim_end().ends_with('>');
-    shell.shows_what(is_shown, &format!("{what:?} and the prompt"));
+    shell.wait_until(is_shown, &format!("{what:?} and the prompt"));
 }
 
 #[test]
@@ -257,47 +257,47 @@ fn a_terminal_has_completion_history_and_confirmations() {
     remcache(["set", "user:42", "hello"]).servers(server.addr()).run().exits(0);
     remcache(["set", "binary"]).arg("a\u{1}b").servers(server.addr()).run().exits(0);
     let mut shell = live(remcache(["shell"]).servers(server.addr()), &home);
-    shell.types("vers\t\r");
-    shell.shows("remcache> version");
-    shows_before_prompt(&shell, &server.addr());
+    shell.press("vers\t\r");
+    shell.wait_for_text("remcache> version");
+    wait_for_before_prompt(&shell, &server.addr());
     // Completion of flags, with their meanings, and of keys of the server.
-    shell.types("touch k --tt\t 5m\r");
-    shows_before_prompt(&shell, "touch k --ttl  5m");
-    shell.types("stats --delta 1s \x15set --\t\t");
-    shell.shows("--flags N                Flags to store with the value");
-    shell.types("\x15");
+    shell.press("touch k --tt\t 5m\r");
+    wait_for_before_prompt(&shell, "touch k --ttl  5m");
+    shell.press("stats --delta 1s \x15set --\t\t");
+    shell.wait_for_text("--flags N                Flags to store with the value");
+    shell.press("\x15");
     // The keys are sampled in the background.
     let begun = Instant::now();
     while !shell.text().contains("mg user:42") {
         assert!(begun.elapsed() < Duration::from_secs(20), "no key is offered: {}", shell.text());
-        shell.types("\x15mg us\t");
+        shell.press("\x15mg us\t");
         thread::sleep(Duration::from_millis(50));
     }
-    shell.types("\x15mg us\t v t\r");
-    shell.shows("mg user:42  v t");
-    shell.shows("VA 5 t-1");
-    shell.shows("hello");
+    shell.press("\x15mg us\t v t\r");
+    shell.wait_for_text("mg user:42  v t");
+    shell.wait_for_text("VA 5 t-1");
+    shell.wait_for_text("hello");
     // Binary values are shown as a hexdump.
-    shell.types("mg binary v\r");
-    shows_before_prompt(&shell, "61 01 62");
+    shell.press("mg binary v\r");
+    wait_for_before_prompt(&shell, "61 01 62");
     // Ctrl-C discards the line; the arrow keys recall earlier lines.
-    shell.types("nonsense\x03");
-    shell.shows("remcache> nonsense\nremcache> ");
-    shell.types("\x1b[A");
-    shell.shows_again("remcache> mg binary v", 2);
-    shell.types("\x15flush_all\r");
-    shell.shows("Remove ALL items");
-    shell.types("n\r");
-    shell.types("get user:42\r");
-    shell.shows_again("hello", 2);
-    shell.types("flush_all\ry\r");
-    shell.shows("OK");
-    shell.types("get user:42\r");
-    shell.shows("a miss");
-    shell.types("version -s memcached://me:secret@127.0.0.1:1\r get hidden\rms k 6\rsecret\r");
-    shows_before_prompt(&shell, "HD");
-    shell.types("\x04");
-    assert_eq!(shell.ends(), (Some(0), true));
+    shell.press("nonsense\x03");
+    shell.wait_for_text("remcache> nonsense\nremcache> ");
+    shell.press("\x1b[A");
+    shell.wait_for_times("remcache> mg binary v", 2);
+    shell.press("\x15flush_all\r");
+    shell.wait_for_text("Remove ALL items");
+    shell.press("n\r");
+    shell.press("get user:42\r");
+    shell.wait_for_times("hello", 2);
+    shell.press("flush_all\ry\r");
+    shell.wait_for_text("OK");
+    shell.press("get user:42\r");
+    shell.wait_for_text("a miss");
+    shell.press("version -s memcached://me:secret@127.0.0.1:1\r get hidden\rms k 6\rsecret\r");
+    wait_for_before_prompt(&shell, "HD");
+    shell.press("\x04");
+    assert_eq!(shell.wait_for_exit(), (Some(0), true));
     let history = fs::read_to_string(home.path().join(".local/state/remcache/history")).unwrap();
     let lines: Vec<_> = history.lines().collect();
     assert_eq!(lines[0], "version");
@@ -307,25 +307,25 @@ fn a_terminal_has_completion_history_and_confirmations() {
     }
     // The next shell has the history of the previous one.
     let mut shell = live(remcache(["shell"]).servers(server.addr()), &home);
-    shell.types("\x1b[A\x1b[A\r");
-    shell.shows("get user:42");
-    shell.types("quit\r");
-    assert_eq!(shell.ends(), (Some(0), true));
+    shell.press("\x1b[A\x1b[A\r");
+    shell.wait_for_text("get user:42");
+    shell.press("quit\r");
+    assert_eq!(shell.wait_for_exit(), (Some(0), true));
 }
 
 #[test]
 fn an_interrupt_ends_a_command_but_not_the_shell() {
     let (server, home) = (Memcached::start(&[]), home());
     let mut shell = live(remcache(["shell"]).servers(server.addr()), &home);
-    assert!(!shell.is_as_before(), "the line editor uses raw mode");
-    shell.types("watch mutations\r");
+    assert!(!shell.has_initial_settings(), "the line editor uses raw mode");
+    shell.press("watch mutations\r");
     wait_for_watchers(&server, 1);
-    assert!(shell.is_as_before(), "a command has the terminal as it was");
+    assert!(shell.has_initial_settings(), "a command has the terminal as it was");
     kill_process(shell.pid(), Signal::INT).unwrap();
-    shell.shows_again("remcache> ", 2);
+    shell.wait_for_times("remcache> ", 2);
     // A command that does not react is aborted.
     server.stop();
-    shell.types("get k --timeout 1h\r");
+    shell.press("get k --timeout 1h\r");
     // A Ctrl-C before the command has started applies to the prompt.
     let begun = Instant::now();
     while shell.text().matches("remcache> ").count() < 3 {
@@ -339,11 +339,11 @@ fn an_interrupt_ends_a_command_but_not_the_shell() {
     let begun = Instant::now();
     while !shell.text().contains("stored") {
         assert!(begun.elapsed() < Duration::from_secs(20), "it takes no commands: {}", shell.text());
-        shell.types("set k v\r");
+        shell.press("set k v\r");
         thread::sleep(Duration::from_millis(50));
     }
-    shell.types("quit\r");
-    assert_eq!(shell.ends(), (Some(0), true));
+    shell.press("quit\r");
+    assert_eq!(shell.wait_for_exit(), (Some(0), true));
 }
 
 #[test]
@@ -351,12 +351,12 @@ fn the_terminal_is_restored() {
     let (server, home) = (Memcached::start(&[]), home());
     for how in [Some(Signal::TERM), Some(Signal::HUP), None] {
         let mut shell = live(remcache(["shell"]).servers(server.addr()), &home);
-        assert!(!shell.is_as_before(), "the line editor uses raw mode");
+        assert!(!shell.has_initial_settings(), "the line editor uses raw mode");
         match how {
             Some(signal) => kill_process(shell.pid(), signal).unwrap(),
-            None => shell.types("\x04"),
+            None => shell.press("\x04"),
         }
-        assert_eq!(shell.ends(), (Some(if how.is_some() { 130 } else { 0 }), true), "{how:?}");
+        assert_eq!(shell.wait_for_exit(), (Some(if how.is_some() { 130 } else { 0 }), true), "{how:?}");
     }
 }
 
@@ -368,14 +368,14 @@ fn a_production_context_asks_for_its_name_in_a_shell() {
     run(&["context", "use", "shop"]);
     remcache(["set", "k", "v"]).servers(server.addr()).run().exits(0);
     let mut shell = live(remcache(["shell"]), &home);
-    shell.types("flush_all\ry\r");
-    shell.shows("shop is a production context: type its name");
-    shell.types("get k\r");
-    shell.shows("\nv\n");
-    shell.types("flush\rshop\r");
-    shell.shows("flushed");
-    shell.types("quit\r");
-    assert_eq!(shell.ends(), (Some(0), true));
+    shell.press("flush_all\ry\r");
+    shell.wait_for_text("shop is a production context: type its name");
+    shell.press("get k\r");
+    shell.wait_for_text("\nv\n");
+    shell.press("flush\rshop\r");
+    shell.wait_for_text("flushed");
+    shell.press("quit\r");
+    assert_eq!(shell.wait_for_exit(), (Some(0), true));
     remcache(["get", "k"]).servers(server.addr()).run().exits(1);
 }
 
@@ -384,31 +384,31 @@ fn top_in_a_shell_restores_the_terminal() {
     let (server, home) = (Memcached::start(&[]), home());
     let mut shell = live(remcache(["shell"]).servers(server.addr()), &home);
     for round in 1..3 {
-        shell.types("top\r");
-        shell.shows("1/1 up");
-        shell.types("q");
-        shell.shows_again("remcache> top\nremcache> ", round);
-        shell.types("mn\r");
-        shell.shows_again("MN", round);
+        shell.press("top\r");
+        shell.wait_for_text("1/1 up");
+        shell.press("q");
+        shell.wait_for_times("remcache> top\nremcache> ", round);
+        shell.press("mn\r");
+        shell.wait_for_times("MN", round);
     }
-    shell.types("quit\r");
-    assert_eq!(shell.ends(), (Some(0), true));
+    shell.press("quit\r");
+    assert_eq!(shell.wait_for_exit(), (Some(0), true));
 }
 
 #[test]
 fn output_fits_twenty_columns() {
     let (server, home) = (Memcached::start(&[]), home());
-    let mut shell = remcache(["shell"]).servers(server.addr()).env("HOME", path(&home)).live(8, 20);
-    shows_prompt(&shell);
-    shell.types("set a-key-that-is-long 'and a value too'\r");
-    shows_before_prompt(&shell, "stored");
-    shell.types("se\t\t");
+    let mut shell = remcache(["shell"]).servers(server.addr()).env("HOME", path(&home)).start_on_terminal(8, 20);
+    wait_for_prompt(&shell);
+    shell.press("set a-key-that-is-long 'and a value too'\r");
+    wait_for_before_prompt(&shell, "stored");
+    shell.press("se\t\t");
     // The list of completions is longer than the eight rows.
-    shell.shows("serve-metrics");
-    shell.types("\x15mg a-key-that-is-long v\r");
-    shows_before_prompt(&shell, "VA 15");
-    shell.types("help\rquit\r");
-    assert_eq!(shell.ends(), (Some(0), true));
+    shell.wait_for_text("serve-metrics");
+    shell.press("\x15mg a-key-that-is-long v\r");
+    wait_for_before_prompt(&shell, "VA 15");
+    shell.press("help\rquit\r");
+    assert_eq!(shell.wait_for_exit(), (Some(0), true));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::servers::Pair;
-use crate::tool::{Running, remcache};
+use crate::tool::{KillOnDrop, remcache};
 
 #[test]
 fn general_statistics_have_a_row_per_server_and_totals() {
@@ -27,7 +27,7 @@ fn general_statistics_have_a_row_per_server_and_totals() {
     assert!(lines[2].starts_with(&format!("{}  DOWN: ", pair.dead)) && lines[2].contains("refused"), "{run:?}");
     let total: Vec<_> = lines[3].split_whitespace().collect();
     assert_eq!(total[..3], ["total", "(1/2)", "3"]);
-    pair.dead_run(&["stats", "--total"]).exits(4);
+    pair.run_with_server_down(&["stats", "--total"]).exits(4);
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn the_default_table_shows_rates() {
     assert_eq!(titles, ["SERVER", "VER", "UP", "ITEMS", "MEMORY", "HIT%", "GET/s", "SET/s", "EVICT/s", "CONNS", "AGE"]);
     assert!(run.lines()[2].contains("DOWN: connection refused"), "{run:?}");
     assert!(run.stderr.is_empty(), "{run:?}");
-    pair.dead_run(&["stats"]).exits(4);
+    pair.run_with_server_down(&["stats"]).exits(4);
     // A terminal gets a note on the rates, and a fill bar.
     let shown = remcache(["stats"]).servers(pair.alive.addr()).run_on_terminal("").exits(0);
     let text = shown.text();
@@ -54,7 +54,7 @@ fn the_default_table_shows_rates() {
 fn rates_match_a_load() {
     let server = Memcached::start(&["-m", "8"]);
     let load = remcache(["bench", "--time", "1h", "--rate", "500", "--keys", "2k", "--size", "20k"]);
-    let _load = Running(load.env("REMCACHE_TIMEOUT", "60s").servers(server.addr()).spawn());
+    let _load = KillOnDrop(load.env("REMCACHE_TIMEOUT", "60s").servers(server.addr()).spawn());
     let begun = std::time::Instant::now();
     loop {
         let stats = remcache(["stats", "--delta", "200ms", "--timeout", "60s"]).servers(server.addr());
@@ -87,7 +87,7 @@ fn delta_shows_rates() {
         assert!(slabs.lines().contains(&&*format!("{addr},{class},cmd_set_per_second,0.0")), "{slabs:?}");
     }
     remcache(["stats", "--delta", "1s", "--watch", "1s"]).run().exits(2);
-    remcache(["stats", "--watch", "1s", "-f", "json"]).run().exits(2).complains_of("ndjson");
+    remcache(["stats", "--watch", "1s", "-f", "json"]).run().exits(2).reports_error("ndjson");
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn every_group_has_a_table_and_csv() {
     let conns = remcache(["stats", "conns"]).servers(server.addr()).run().exits(0);
     assert!(conns.lines()[0].contains("PEER") && conns.text().contains(" listening"), "{conns:?}");
     assert!(conns.text().trim_end().ends_with("client, this one included"), "{conns:?}");
-    remcache(["stats", "nonsense"]).run().exits(2).complains_of("general, items, slabs, settings, sizes, conns");
+    remcache(["stats", "nonsense"]).run().exits(2).reports_error("general, items, slabs, settings, sizes, conns");
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn slab_classes_have_rows_and_totals() {
     assert_eq!((classes.len(), &classes[0], &classes[2]), (3, &1.into(), &"total".into()), "{records}");
     assert_eq!((&records[0]["stats"]["number"], &records[2]["stats"]["number"]), (&1.into(), &2.into()), "{records}");
     assert_eq!(records[0]["rates"]["evicted_per_second"], 0.0, "{records}");
-    remcache(["stats", "settings", "--delta", "1s"]).run().exits(2).complains_of("general, items or slabs");
+    remcache(["stats", "settings", "--delta", "1s"]).run().exits(2).reports_error("general, items or slabs");
 }
 
 #[test]
@@ -199,7 +199,7 @@ fn settings_that_differ_are_shown_with_their_servers() {
     let records = remcache(["stats", "settings", "--diff", "-f", "json"]).servers(&list).run().exits(0).json();
     let large = records.as_array().unwrap().iter().find(|record| record["value"] == "134217728").unwrap();
     assert_eq!((&large["name"], &large["server"]), (&"maxbytes".into(), &servers[2].addr().into()));
-    remcache(["stats", "--diff"]).run().exits(2).complains_of("stats settings --diff");
+    remcache(["stats", "--diff"]).run().exits(2).reports_error("stats settings --diff");
 }
 
 #[test]
@@ -227,7 +227,7 @@ fn stats_watch_shows_rates_from_the_first_table_and_times_in_csv() {
     let server = Memcached::start(&[]);
     let watched = |args: &[&str], lines: usize| {
         let mut child =
-            Running(remcache(["stats", "--watch", "20ms"].iter().chain(args)).servers(server.addr()).spawn());
+            KillOnDrop(remcache(["stats", "--watch", "20ms"].iter().chain(args)).servers(server.addr()).spawn());
         let output = BufReader::new(child.0.stdout.take().unwrap());
         output.lines().map_while(Result::ok).take(lines).collect::<Vec<_>>()
     };

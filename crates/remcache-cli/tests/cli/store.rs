@@ -34,7 +34,7 @@ fn values_come_from_arguments_files_and_standard_input() {
         assert!(run.stdout.is_empty() && run.stderr.is_empty(), "a pipe gets nothing: {run:?}");
         assert_eq!(value(&server, "k"), expected, "{args:?}");
     }
-    run(&server, &["set", "k", "@/nowhere/x"]).exits(2).complains_of("/nowhere/x");
+    run(&server, &["set", "k", "@/nowhere/x"]).exits(2).reports_error("/nowhere/x");
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn ttls_are_sent_to_the_server() {
     let server = Memcached::start(&[]);
     for (ttl, word) in [("2001-01-01T00:00Z", "has passed"), ("0", "write never"), ("0s", "zero"), ("-1s", "negative")]
     {
-        run(&server, &["set", "past", "x", &format!("--ttl={ttl}")]).exits(2).complains_of(word);
+        run(&server, &["set", "past", "x", &format!("--ttl={ttl}")]).exits(2).reports_error(word);
         run(&server, &["get", "past"]).exits(1);
     }
     for ttl in ["10m", "never", "40d", "2037-01-01T00:00Z"] {
@@ -89,7 +89,7 @@ fn ttls_are_sent_to_the_server() {
 #[test]
 fn invalid_ttls_are_rejected() {
     for (ttl, word) in [("0s", "zero"), ("600", "600s"), ("soon", "10m"), ("2037-01-01", "zone")] {
-        remcache(["set", "k", "x", "--ttl", ttl]).run().exits(2).complains_of(word);
+        remcache(["set", "k", "x", "--ttl", ttl]).run().exits(2).reports_error(word);
     }
 }
 
@@ -97,10 +97,10 @@ fn invalid_ttls_are_rejected() {
 fn a_value_above_the_limit_is_refused() {
     let server = Memcached::start(&[]);
     let big = vec![b'x'; 1 << 20];
-    remcache(["set", "k", "-"]).servers(server.addr()).input(big).run().exits(5).complains_of("too large");
+    remcache(["set", "k", "-"]).servers(server.addr()).input(big).run().exits(5).reports_error("too large");
     let big = vec![b'x'; 3 << 20];
     remcache(["set", "k", "old"]).servers(server.addr()).run().exits(0);
-    remcache(["set", "k", "-"]).servers(server.addr()).input(big.clone()).run().exits(5).complains_of("larger -I");
+    remcache(["set", "k", "-"]).servers(server.addr()).input(big.clone()).run().exits(5).reports_error("larger -I");
     // A server that receives the set would delete the existing item.
     assert_eq!(remcache(["get", "k"]).servers(server.addr()).run().exits(0).text(), "old");
     let large = Memcached::start(&["-I", "8m"]);
@@ -116,14 +116,14 @@ fn a_value_above_the_limit_is_refused() {
 fn invalid_keys_are_rejected_before_any_request() {
     let long = "x".repeat(251);
     for args in [["get", ""], ["get", &long], ["delete", &long], ["incr", ""], ["locate", &long]] {
-        remcache(args).servers("127.0.0.1:1").run().exits(2).complains_of("1 to 250");
+        remcache(args).servers("127.0.0.1:1").run().exits(2).reports_error("1 to 250");
     }
-    remcache(["set", &long, "x"]).servers("127.0.0.1:1").run().exits(2).complains_of("251 bytes");
+    remcache(["set", &long, "x"]).servers("127.0.0.1:1").run().exits(2).reports_error("251 bytes");
     remcache(["get", "abc", "--namespace", &"n".repeat(248)])
         .servers("127.0.0.1:1")
         .run()
         .exits(2)
-        .complains_of("251 bytes");
+        .reports_error("251 bytes");
 }
 
 #[test]

@@ -16,11 +16,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
 
-/// One run of the tool that is being prepared. Nothing of the environment reaches it.
+/// A command line of the tool with its input and environment. The environment of the test is not inherited.
 pub(crate) struct Tool {
     command: Command,
     input: Vec<u8>,
-    /// The width of the terminal on which it runs; 0 if the terminal does not know it.
+    /// The width of the terminal; 0 if it is unknown.
     columns: u16,
 }
 
@@ -32,14 +32,14 @@ pub(crate) struct Run {
     pub(crate) stderr: String,
 }
 
-/// Returns a run with these arguments.
+/// Creates a command with these arguments.
 pub(crate) fn remcache<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Tool {
     let mut command = Command::new(env!("CARGO_BIN_EXE_remcache"));
     command.args(args).env_clear();
     Tool { command, input: Vec::new(), columns: 0 }
 }
 
-/// Returns a run of another program, in the environment of the test.
+/// Creates a command of another program, which inherits the environment of the test.
 pub(crate) fn program(name: &str, args: &[&str]) -> Tool {
     let mut command = Command::new(name);
     command.args(args);
@@ -53,7 +53,7 @@ pub(crate) fn commands() -> Vec<String> {
     names
 }
 
-/// Returns the names of the commands that a command consists of, as its help lists them.
+/// Returns the names of a command's subcommands, as its help lists them.
 pub(crate) fn commands_of(command: &[&str]) -> Vec<String> {
     let help = remcache([&["help"], command].concat()).run().exits(0);
     let listed =
@@ -103,8 +103,8 @@ impl Tool {
         Self { columns, ..self }
     }
 
-    /// Limits files to a length of 0, as on a disk that is full.
-    pub(crate) fn without_room(self) -> Self {
+    /// Limits files to a length of 0, as on a full disk.
+    pub(crate) fn with_full_disk(self) -> Self {
         let mut shell = Command::new("/bin/sh");
         shell.env_clear().args(["-c", r#"trap "" XFSZ; ulimit -f 0; exec "$0" "$@""#]);
         shell.arg(self.command.get_program()).args(self.command.get_args());
@@ -113,12 +113,12 @@ impl Tool {
         Self { command: shell, ..self }
     }
 
-    /// Runs it to its end.
+    /// Runs the command until it exits.
     pub(crate) fn run(mut self) -> Run {
         self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.command.spawn().expect("the tool is built");
         let mut stdin = child.stdin.take().expect("it is a pipe");
-        // The tool need not read its input: what it does not want is no failure.
+        // The tool may exit before it has read its input.
         let writing = thread::spawn(move || drop(stdin.write_all(&self.input)));
         let output = child.wait_with_output().expect("the tool ends");
         writing.join().expect("writing does not panic");
@@ -126,8 +126,7 @@ impl Tool {
         Run { exit: output.status.code(), stdout: output.stdout, stderr }
     }
 
-    /// Runs it to its end, whatever it prints, and gives its exit code and the most memory that it took,
-    /// in MiB.
+    /// Runs the command until it exits, and returns its exit code and its peak memory in MiB.
     pub(crate) fn peak_memory(mut self) -> (Option<i32>, u64) {
         self.command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = self.command.spawn().expect("the tool is built");
@@ -140,7 +139,7 @@ impl Tool {
             let reported = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
             let kibibytes = reported.and_then(|reported| reported.trim().trim_end_matches(" kB").parse::<u64>().ok());
             peak = kibibytes.map_or(peak, |now| peak.max(now >> 10));
-            if let Some(exit) = child.try_wait().expect("a process may wait for its child") {
+            if let Some(exit) = child.try_wait().expect("a process can wait for its child") {
                 break exit.code();
             }
             thread::sleep(Duration::from_millis(2));
@@ -150,30 +149,30 @@ impl Tool {
         (exit, peak)
     }
 
-    /// Begins it and leaves it to the test.
+    /// Starts the command, and returns the process.
     pub(crate) fn spawn(mut self) -> Child {
         self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         self.command.spawn().expect("the tool is built")
     }
 
-    /// Runs it on a terminal, whose keyboard says `typed`; standard output and errors are what the
-    /// terminal shows.
+    /// Runs the command on a terminal, with `typed` as its keyboard input. The result's `stdout` is what the terminal
+    /// receives, standard error included.
     pub(crate) fn run_on_terminal(mut self, typed: &str) -> Run {
         let (mut screen, terminal) = terminal();
         let size = Winsize { ws_row: 24, ws_col: self.columns, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(&terminal, size).expect("a terminal has a size");
         screen.write_all(typed.as_bytes()).expect("the terminal takes input");
-        let end = || Stdio::from(terminal.try_clone().expect("a descriptor is free"));
-        self.command.env("TERM", "xterm").stdin(end()).stdout(end()).stderr(end());
+        let stream = || Stdio::from(terminal.try_clone().expect("a descriptor is free"));
+        self.command.env("TERM", "xterm").stdin(stream()).stdout(stream()).stderr(stream());
         let mut child = self.command.spawn().expect("the tool is built");
-        // The command holds ends of the terminal: the screen is read until the last one is closed.
+        // The command holds copies of the terminal; the screen is read until the last copy is closed.
         drop(self);
         drop(terminal);
         let mut stdout = Vec::new();
-        let mut part = [0; 4096];
-        // A terminal whose last user has gone says so by an error.
-        while let Ok(length @ 1..) = screen.read(&mut part) {
-            stdout.extend_from_slice(&part[..length]);
+        let mut buffer = [0; 4096];
+        // Reading fails when the last program has closed the terminal.
+        while let Ok(length @ 1..) = screen.read(&mut buffer) {
+            stdout.extend_from_slice(&buffer[..length]);
         }
         let exit = child.wait().expect("the tool ends").code();
         Run { exit, stdout, stderr: String::new() }
@@ -181,17 +180,17 @@ impl Tool {
 }
 
 impl Run {
-    /// Returns what it printed, as text.
+    /// Returns the standard output as text.
     pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.stdout).expect("the output is UTF-8")
     }
 
-    /// Returns the lines that it printed.
+    /// Returns the lines of the standard output.
     pub(crate) fn lines(&self) -> Vec<&str> {
         self.text().lines().collect()
     }
 
-    /// Returns the JSON document that it printed.
+    /// Returns the standard output as a JSON document.
     pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
@@ -202,101 +201,102 @@ impl Run {
         self
     }
 
-    /// Checks that nothing was printed, and that the message names this.
-    pub(crate) fn complains_of(self, what: &str) -> Self {
+    /// Checks that the standard output is empty, and that the error message contains this text.
+    pub(crate) fn reports_error(self, what: &str) -> Self {
         assert!(self.stdout.is_empty() && self.stderr.contains(what), "{what:?} in {self:?}");
         self
     }
 }
 
-/// A process that ends with the test, also where that fails.
-pub(crate) struct Running(pub(crate) Child);
+/// A process that is killed when this is dropped.
+pub(crate) struct KillOnDrop(pub(crate) Child);
 
-impl Drop for Running {
+impl Drop for KillOnDrop {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// A run on a terminal whose screen is watched while it goes on.
-pub(crate) struct Live {
-    child: Running,
+/// The tool running on a terminal.
+pub(crate) struct TerminalSession {
+    child: KillOnDrop,
     keyboard: File,
     screen: Arc<Mutex<vt100::Parser>>,
-    /// How the terminal was set before.
+    /// The settings of the terminal before the tool was started.
     settings: String,
-    reading: Option<thread::JoinHandle<()>>,
+    reader: Option<thread::JoinHandle<()>>,
 }
 
 impl Tool {
-    /// Begins it on a terminal of this size.
-    pub(crate) fn live(mut self, rows: u16, columns: u16) -> Live {
+    /// Starts the command on a terminal of this size.
+    pub(crate) fn start_on_terminal(mut self, rows: u16, columns: u16) -> TerminalSession {
         let (keyboard, terminal) = terminal();
         let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(&terminal, size).expect("a terminal has a size");
         let settings = settings(&terminal);
-        let end = || Stdio::from(terminal.try_clone().expect("a descriptor is free"));
-        self.command.env("TERM", "xterm-256color").stdin(end()).stdout(end()).stderr(end());
-        let child = Running(self.command.spawn().expect("the tool is built"));
+        let stream = || Stdio::from(terminal.try_clone().expect("a descriptor is free"));
+        self.command.env("TERM", "xterm-256color").stdin(stream()).stdout(stream()).stderr(stream());
+        let child = KillOnDrop(self.command.spawn().expect("the tool is built"));
         let screen = Arc::new(Mutex::new(vt100::Parser::new(nonzero(rows), nonzero(columns), 0)));
-        let reading = {
+        let reader = {
             let (screen, mut output) = (Arc::clone(&screen), keyboard.try_clone().expect("a descriptor is free"));
             thread::spawn(move || {
-                let mut part = [0; 4096];
-                while let Ok(length @ 1..) = output.read(&mut part) {
-                    screen.lock().expect("the lock is not poisoned").process(&part[..length]);
+                let mut buffer = [0; 4096];
+                while let Ok(length @ 1..) = output.read(&mut buffer) {
+                    screen.lock().expect("the lock is not poisoned").process(&buffer[..length]);
                 }
             })
         };
-        Live { child, keyboard, screen, settings, reading: Some(reading) }
+        TerminalSession { child, keyboard, screen, settings, reader: Some(reader) }
     }
 }
 
-impl Live {
-    /// Returns what the screen shows now.
+impl TerminalSession {
+    /// Returns the current text of the screen.
     pub(crate) fn text(&self) -> String {
         self.screen.lock().expect("the lock is not poisoned").screen().contents()
     }
 
-    /// Waits until the screen shows this.
-    pub(crate) fn shows(&self, what: &str) -> String {
-        self.shows_what(|text| text.contains(what), what)
+    /// Waits until the screen contains a text, and returns the screen.
+    pub(crate) fn wait_for_text(&self, what: &str) -> String {
+        self.wait_until(|text| text.contains(what), what)
     }
 
-    pub(crate) fn shows_what(&self, is_it: impl Fn(&str) -> bool, what: &str) -> String {
-        let begun = Instant::now();
+    /// Waits until the screen satisfies a condition, and returns the screen.
+    pub(crate) fn wait_until(&self, is_shown: impl Fn(&str) -> bool, what: &str) -> String {
+        let start = Instant::now();
         loop {
             let text = self.text();
-            if is_it(&text) {
+            if is_shown(&text) {
                 return text;
             }
-            assert!(begun.elapsed() < PATIENCE, "{what:?} does not appear:\n{text}");
+            assert!(start.elapsed() < PATIENCE, "{what:?} does not appear:\n{text}");
             thread::sleep(Duration::from_millis(10));
         }
     }
 
     /// Presses keys.
-    pub(crate) fn types(&mut self, keys: &str) {
+    pub(crate) fn press(&mut self, keys: &str) {
         self.keyboard.write_all(keys.as_bytes()).expect("the terminal takes input");
     }
 
-    /// Gives the terminal another size.
-    pub(crate) fn resizes(&self, rows: u16, columns: u16) {
+    /// Changes the size of the terminal.
+    pub(crate) fn resize(&self, rows: u16, columns: u16) {
         let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         self.screen.lock().expect("the lock is not poisoned").screen_mut().set_size(nonzero(rows), nonzero(columns));
         tcsetwinsize(&self.keyboard, size).expect("a terminal has a size");
-        // The signal goes to whom the terminal belongs, and a test has none to give.
+        // The kernel sends the signal only to the foreground process of a controlling terminal, which this is not.
         kill_process(self.pid(), Signal::WINCH).expect("the tool runs");
     }
 
-    /// Waits until the screen shows this for the given number of times.
-    pub(crate) fn shows_again(&self, what: &str, times: usize) -> String {
-        self.shows_what(|text| text.matches(what).count() >= times, what)
+    /// Waits until the screen contains a text at least `times` times, and returns the screen.
+    pub(crate) fn wait_for_times(&self, what: &str, times: usize) -> String {
+        self.wait_until(|text| text.matches(what).count() >= times, what)
     }
 
-    /// Returns whether the terminal is set up now as it was before.
-    pub(crate) fn is_as_before(&self) -> bool {
+    /// Returns whether the terminal has the settings that it had before the tool was started.
+    pub(crate) fn has_initial_settings(&self) -> bool {
         settings(&self.keyboard) == self.settings
     }
 
@@ -304,37 +304,37 @@ impl Live {
         Pid::from_child(&self.child.0)
     }
 
-    /// Waits for its end; the exit code, and whether the terminal is as it was.
-    pub(crate) fn ends(mut self) -> (Option<i32>, bool) {
-        let begun = Instant::now();
+    /// Waits until the tool exits; returns its exit code, and whether the terminal was restored.
+    pub(crate) fn wait_for_exit(mut self) -> (Option<i32>, bool) {
+        let start = Instant::now();
         let exit = loop {
-            match self.child.0.try_wait().expect("a process may wait for its child") {
+            match self.child.0.try_wait().expect("a process can wait for its child") {
                 Some(status) => break status.code(),
-                None => assert!(begun.elapsed() < PATIENCE, "the tool does not end:\n{}", self.text()),
+                None => assert!(start.elapsed() < PATIENCE, "the tool does not end:\n{}", self.text()),
             }
             thread::sleep(Duration::from_millis(10));
         };
-        self.reading.take().expect("it is joined once").join().expect("reading does not panic");
+        self.reader.take().expect("it is joined once").join().expect("the reader does not panic");
         let screen = self.screen.lock().expect("the lock is not poisoned");
-        let is_shown = !screen.screen().alternate_screen() && !screen.screen().hide_cursor();
-        (exit, is_shown && settings(&self.keyboard) == self.settings)
+        let has_normal_screen = !screen.screen().alternate_screen() && !screen.screen().hide_cursor();
+        (exit, has_normal_screen && settings(&self.keyboard) == self.settings)
     }
 }
 
 /// Waits until `count` connections watch the server.
 pub(crate) fn wait_for_watchers(server: &Memcached, count: u64) {
-    let begun = Instant::now();
+    let start = Instant::now();
     loop {
         let stats = remcache(["stats", "-f", "ndjson"]).servers(server.addr()).run().exits(0).json();
         if stats["stats"]["log_watchers"] == count {
             return;
         }
-        assert!(begun.elapsed() < PATIENCE, "not {count} watch: {stats}");
+        assert!(start.elapsed() < PATIENCE, "not {count} watch: {stats}");
         thread::sleep(Duration::from_millis(20));
     }
 }
 
-/// How long a test waits for what a busy machine may do late.
+/// Exceeded only if the tool hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Returns the settings of a terminal: lines, signals and echo.
@@ -346,10 +346,10 @@ fn nonzero(size: u16) -> NonZero<u16> {
     NonZero::new(size).expect("a terminal has a size")
 }
 
-/// Returns a terminal: what its screen shows can be read from the first, the second is for a program.
+/// Opens a pseudo-terminal: the first file reads its output, the second is for a program.
 fn terminal() -> (File, File) {
     let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("the system has pseudo-terminals");
-    // A program that holds the other end of its own terminal would never see it go.
+    // A program that inherited this end would keep its own terminal open.
     fcntl_setfd(&screen, FdFlags::CLOEXEC).expect("a descriptor has flags");
     grantpt(&screen).expect("the terminal is ours");
     unlockpt(&screen).expect("the terminal is ours");

@@ -33,7 +33,7 @@ fn deletes_with_item_conditions_are_refused_and_deletes_by_key_are_not() {
         remcache(["set", key, "v"]).servers(server.addr()).run().exits(0);
     }
     let larger = ["delete-matching", "user:*", "--min-size", "1", "--yes"];
-    remcache(larger).servers(server.addr()).run().exits(5).complains_of(PROBLEM);
+    remcache(larger).servers(server.addr()).run().exits(5).reports_error(PROBLEM);
     remcache(["get", "user:1"]).servers(server.addr()).run().exits(0);
     remcache(["delete-matching", "user:*", "--yes"]).servers(server.addr()).run().exits(0);
     remcache(["get", "user:1"]).servers(server.addr()).run().exits(1);

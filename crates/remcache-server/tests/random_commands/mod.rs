@@ -10,7 +10,7 @@ pub(crate) fn command(rng: &mut Rng) -> Vec<u8> {
         50..62 => meta_set(rng),
         62..85 => classic(rng),
         85..95 => pick(rng, OTHERS).as_bytes().to_vec(),
-        _ => noise(rng),
+        _ => random_words(rng),
     }
 }
 
@@ -82,7 +82,7 @@ fn pick<'a>(rng: &mut Rng, from: &[&'a str]) -> &'a str {
 }
 
 /// Returns one of the first `valid` strings, or rarely any of them.
-fn mostly<'a>(rng: &mut Rng, from: &[&'a str], valid: usize) -> &'a str {
+fn pick_mostly_valid<'a>(rng: &mut Rng, from: &[&'a str], valid: usize) -> &'a str {
     let count = if rng.u8(..20) == 0 { from.len() } else { valid };
     pick(rng, &from[..count])
 }
@@ -107,14 +107,15 @@ fn length(rng: &mut Rng, value: &str) -> usize {
 
 fn store(rng: &mut Rng) -> Vec<u8> {
     let verb = pick(rng, &["set", "set", "add", "replace", "append", "prepend", "cas"]);
-    let (key, flags, ttl, value) = (key(rng), mostly(rng, FLAGS, 6), mostly(rng, TTLS, 5), pick(rng, VALUES));
-    let cas = if verb == "cas" { format!(" {}", mostly(rng, CASES, 10)) } else { String::new() };
-    let (length, tail) = (length(rng, value), mostly(rng, TAILS, 8));
+    let (key, flags, ttl, value) =
+        (key(rng), pick_mostly_valid(rng, FLAGS, 6), pick_mostly_valid(rng, TTLS, 5), pick(rng, VALUES));
+    let cas = if verb == "cas" { format!(" {}", pick_mostly_valid(rng, CASES, 10)) } else { String::new() };
+    let (length, tail) = (length(rng, value), pick_mostly_valid(rng, TAILS, 8));
     format!("{verb} {key} {flags} {ttl} {length}{cas}{tail}\r\n{value}\r\n").into_bytes()
 }
 
 fn classic(rng: &mut Rng) -> Vec<u8> {
-    let (key, tail) = (key(rng), mostly(rng, TAILS, 8));
+    let (key, tail) = (key(rng), pick_mostly_valid(rng, TAILS, 8));
     let line = match rng.u8(..8) {
         0 | 1 => format!("{} {key}", pick(rng, &["get", "gets"])),
         2 => {
@@ -123,10 +124,10 @@ fn classic(rng: &mut Rng) -> Vec<u8> {
             let keys: Vec<&str> = (0..rng.usize(1..40)).map(|_| pick(rng, KEYS)).collect();
             format!("{} {}", pick(rng, &["get", "gets"]), keys.join(" "))
         }
-        3 => format!("{} {} {key}", pick(rng, &["gat", "gats"]), mostly(rng, TTLS, 5)),
-        4 => format!("touch {key} {}{tail}", mostly(rng, TTLS, 5)),
+        3 => format!("{} {} {key}", pick(rng, &["gat", "gats"]), pick_mostly_valid(rng, TTLS, 5)),
+        4 => format!("touch {key} {}{tail}", pick_mostly_valid(rng, TTLS, 5)),
         5 => format!("delete {key}{tail}"),
-        _ => format!("{} {key} {}{tail}", pick(rng, &["incr", "decr"]), mostly(rng, NUMBERS, 7)),
+        _ => format!("{} {key} {}{tail}", pick(rng, &["incr", "decr"]), pick_mostly_valid(rng, NUMBERS, 7)),
     };
     format!("{line}\r\n").into_bytes()
 }
@@ -144,12 +145,12 @@ fn flags(rng: &mut Rng, letters: &str) -> String {
         }
         used.push(letter);
         let token = match letter {
-            'T' | 'N' | 'R' => mostly(rng, TTLS, 5).to_owned(),
-            'C' => mostly(rng, CASES, 10).to_owned(),
-            'F' => mostly(rng, FLAGS, 6).to_owned(),
-            'D' | 'J' => mostly(rng, NUMBERS, 7).to_owned(),
+            'T' | 'N' | 'R' => pick_mostly_valid(rng, TTLS, 5).to_owned(),
+            'C' => pick_mostly_valid(rng, CASES, 10).to_owned(),
+            'F' => pick_mostly_valid(rng, FLAGS, 6).to_owned(),
+            'D' | 'J' => pick_mostly_valid(rng, NUMBERS, 7).to_owned(),
             'O' => "o".repeat(if rng.u8(..10) == 0 { rng.usize(30..34) } else { rng.usize(..5) }),
-            'M' => mostly(rng, &["E", "A", "P", "R", "S", "I", "D", "+", "-", "e", "", "AA"], 9).to_owned(),
+            'M' => pick_mostly_valid(rng, &["E", "A", "P", "R", "S", "I", "D", "+", "-", "e", "", "AA"], 9).to_owned(),
             _ => String::new(),
         };
         flags.push_str(&format!(" {letter}{token}"));
@@ -177,7 +178,7 @@ fn meta_set(rng: &mut Rng) -> Vec<u8> {
 }
 
 /// Returns words that are rarely a valid command.
-fn noise(rng: &mut Rng) -> Vec<u8> {
+fn random_words(rng: &mut Rng) -> Vec<u8> {
     const WORDS: &[&str] = &[
         "get", "touch", "mg", "md", "ma", "delete", "incr", "a", "b", "0", "1", "noreply", "v", "k", "T1x", "\t",
         "\u{7f}",

@@ -50,7 +50,7 @@ fn garbage(rng: &mut Rng, length: usize) -> Vec<u8> {
 }
 
 #[test]
-fn any_bytes_as_replies() {
+fn any_bytes_are_decoded_as_replies() {
     let seed = seed();
     let mut rng = seed.rng();
     for _ in 0..20_000 {
@@ -59,7 +59,7 @@ fn any_bytes_as_replies() {
 }
 
 #[test]
-fn any_bytes_as_requests() {
+fn any_bytes_are_decoded_as_requests() {
     let seed = seed();
     let mut rng = seed.rng();
     for _ in 0..20_000 {
@@ -102,7 +102,7 @@ fn random_handshake(rng: &mut Rng) -> Vec<u8> {
 }
 
 #[test]
-fn any_bytes_as_a_handshake() {
+fn any_bytes_are_a_handshake() {
     let seed = seed();
     let mut rng = seed.rng();
     for _ in 0..3_000 {
@@ -111,7 +111,7 @@ fn any_bytes_as_a_handshake() {
 }
 
 #[test]
-fn any_bytes_as_a_script_for_a_connection() {
+fn any_script_runs_on_a_connection() {
     let seed = seed();
     let mut rng = seed.rng();
     for _ in 0..20_000 {
@@ -180,7 +180,7 @@ fn random_lines(rng: &mut Rng) -> Vec<u8> {
 }
 
 #[test]
-fn any_bytes_as_lines() {
+fn any_bytes_are_decoded_as_lines() {
     let seed = seed();
     let mut rng = seed.rng();
     for _ in 0..20_000 {
@@ -189,7 +189,7 @@ fn any_bytes_as_lines() {
 }
 
 #[test]
-fn any_bytes_as_a_script_for_each_protocol() {
+fn any_script_runs_on_each_protocol() {
     let seed = seed();
     let mut rng = seed.rng();
     for _ in 0..20_000 {

@@ -43,7 +43,7 @@ fn operations_have_the_same_names_and_options() {
 }
 
 #[test]
-fn many_keys() {
+fn multi_key_operations_return_one_result_per_key() {
     let server = Memcached::start(&[]);
     let client = client_of(&server);
     assert_eq!(client.set_many([("a", "1"), ("b", "2")]).flags(3).wait().applied().count(), 2);

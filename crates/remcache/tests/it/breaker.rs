@@ -51,7 +51,7 @@ fn reason(client: &Client) -> Option<String> {
 
 /// The kernel accepts connections to a stopped server, which does not make it usable.
 #[tokio::test]
-async fn row_02_a_stopped_server_is_down_after_three_timeouts_and_up_when_it_answers() {
+async fn a_stopped_server_is_down_after_three_timeouts_and_up_when_it_answers() {
     let server = Memcached::start(&[]);
     let proxy = Proxy::start(server.addr()).await;
     let client = Client::with_config([proxy.addr()], Config::new().timeout(millis(2_000))).unwrap();
@@ -80,7 +80,7 @@ async fn row_02_a_stopped_server_is_down_after_three_timeouts_and_up_when_it_ans
 
 /// The server answered in time, but the program did not run to read the replies.
 #[tokio::test]
-async fn row_23_a_starved_runtime_does_not_mark_the_server_down() {
+async fn a_starved_runtime_does_not_mark_the_server_down() {
     let server = Memcached::start(&[]);
     let client = Client::with_config([server.addr()], Config::new().timeout(millis(2_000))).unwrap();
     let stored = async || client.set("k", "v").timeout(Duration::from_secs(60)).await.is_ok();

@@ -15,7 +15,7 @@ use remcache_testkit::Memcached;
 use session::Session;
 
 /// Returns the fields of a reply that are the same on every protocol.
-fn meaning(reply: &Reply) -> (Status, Option<u64>, Bytes, Bytes) {
+fn protocol_independent_fields(reply: &Reply) -> (Status, Option<u64>, Bytes, Bytes) {
     // Error texts differ between protocols.
     let is_error = !matches!(reply.status, Status::NoError | Status::KeyNotFound | Status::KeyExists);
     let value = if is_error { Bytes::new() } else { reply.value.clone() };
@@ -85,14 +85,15 @@ fn requests_have_the_same_result_on_each_protocol() {
     let expected: Vec<_> = {
         let server = Memcached::start(&[]);
         let mut session = Session::open(&server, Protocol::Binary);
-        scenario().iter().map(|request| session.ask_one(request)).collect()
+        scenario().iter().map(|request| session.call_one(request)).collect()
     };
     for protocol in [Protocol::Meta, Protocol::Text] {
         let server = Memcached::start(&[]);
         let mut session = Session::open(&server, protocol);
         for (request, expected) in scenario().iter().zip(&expected) {
-            let found = session.ask_one(request);
-            let (mut found_meaning, expected_meaning) = (meaning(&found), meaning(expected));
+            let found = session.call_one(request);
+            let (mut found_meaning, expected_meaning) =
+                (protocol_independent_fields(&found), protocol_independent_fields(expected));
             // A missing reply has no text; a protocol that makes the request non-quiet returns one.
             if request.is_quiet() && !found.is_ok() {
                 found_meaning.3 = expected_meaning.3.clone();
@@ -139,9 +140,10 @@ fn conditions_and_binary_keys_have_the_same_result_on_meta() {
     let mut binary = Session::open(&binary_server, Protocol::Binary);
     let mut meta = Session::open(&meta_server, Protocol::Meta);
     for request in conditional_scenario() {
-        let (expected, found) = (binary.ask_one(&request), meta.ask_one(&request));
+        let (expected, found) = (binary.call_one(&request), meta.call_one(&request));
         // Older servers answer a quiet request that creates a counter.
-        let (mut found_meaning, expected_meaning) = (meaning(&found), meaning(&expected));
+        let (mut found_meaning, expected_meaning) =
+            (protocol_independent_fields(&found), protocol_independent_fields(&expected));
         if request.is_quiet() {
             found_meaning.1 = expected_meaning.1;
         }
@@ -161,22 +163,22 @@ fn inexpressible_requests_are_refused_before_sending() {
         if is_plain && has_word_key && request.expected_cas() == 0 {
             continue;
         }
-        let status = text.ask_one(&request).status;
+        let status = text.call_one(&request).status;
         let expected = if has_word_key { Status::Unsupported } else { Status::InvalidKey };
         assert_eq!(status, expected, "{request:?}");
         assert_eq!(text.connection.in_flight(), 0);
     }
     for protocol in [Protocol::Binary, Protocol::Text] {
         let mut session = Session::open(&server, protocol);
-        assert_eq!(session.ask_one(&Request::inspect("k")).status, Status::Unsupported);
-        assert_eq!(session.ask_one(&Request::debug("k")).status, Status::Unsupported);
+        assert_eq!(session.call_one(&Request::inspect("k")).status, Status::Unsupported);
+        assert_eq!(session.call_one(&Request::debug("k")).status, Status::Unsupported);
     }
     let mut binary = Session::open(&server, Protocol::Binary);
     for request in [Request::metadump("all"), Request::watch(""), Request::shutdown(), Request::cluster_config()] {
-        assert_eq!(binary.ask_one(&request).status, Status::Unsupported);
+        assert_eq!(binary.call_one(&request).status, Status::Unsupported);
     }
     for protocol in [Protocol::Meta, Protocol::Text] {
-        assert_eq!(Session::open(&server, protocol).ask_one(&Request::sasl_list()).status, Status::Unsupported);
+        assert_eq!(Session::open(&server, protocol).call_one(&Request::sasl_list()).status, Status::Unsupported);
     }
 }
 
@@ -184,11 +186,11 @@ fn inexpressible_requests_are_refused_before_sending() {
 fn statistics_have_the_same_names_on_each_protocol() {
     let server = Memcached::start(&[]);
     let names = |protocol, group: &'static str| {
-        let replies = Session::open(&server, protocol).ask(&Request::stat(group));
+        let replies = Session::open(&server, protocol).call(&Request::stat(group));
         assert!(replies.iter().all(Reply::is_ok), "{protocol}");
         replies.into_iter().map(|reply| reply.key).collect::<Vec<_>>()
     };
-    Session::open(&server, Protocol::Meta).ask(&Request::set("k", "v"));
+    Session::open(&server, Protocol::Meta).call(&Request::set("k", "v"));
     for group in ["", "settings", "items", "slabs", "sizes", "reset"] {
         let expected = names(Protocol::Binary, group);
         assert!(group == "reset" || expected.len() > 1);
@@ -264,16 +266,16 @@ fn leases_are_won_once_and_stale_items_are_marked() {
     let mut session = Session::open(&server, Protocol::Meta);
     let lease = MetaOptions::new().vivify(Duration::from_secs(30));
     let fetch = || Request::get("page").meta(lease.clone());
-    let first = session.ask_one(&fetch());
+    let first = session.call_one(&fetch());
     let info = first.info.unwrap();
     assert!(first.value.is_empty() && info.won && !info.already_won);
-    assert!(session.ask_one(&fetch()).info.unwrap().already_won);
-    assert!(session.ask_one(&Request::set("page", "fresh").cas(first.cas)).is_ok());
-    assert_eq!(session.ask_one(&fetch()).info, None);
+    assert!(session.call_one(&fetch()).info.unwrap().already_won);
+    assert!(session.call_one(&Request::set("page", "fresh").cas(first.cas)).is_ok());
+    assert_eq!(session.call_one(&fetch()).info, None);
 
     let stale = MetaOptions::new().stale().update_ttl(Duration::from_secs(30));
-    assert!(session.ask_one(&Request::delete("page").meta(stale)).is_ok());
-    let found = session.ask_one(&Request::get("page"));
+    assert!(session.call_one(&Request::delete("page").meta(stale)).is_ok());
+    let found = session.call_one(&Request::get("page"));
     assert_eq!(found.value, "fresh");
     let info = found.info.unwrap();
     assert!(info.stale && info.won);
@@ -283,32 +285,32 @@ fn leases_are_won_once_and_stale_items_are_marked() {
 fn an_inspection_returns_the_metadata_without_an_access() {
     let server = Memcached::start(&[]);
     let mut session = Session::open(&server, Protocol::Meta);
-    session.ask(&Request::set("a b", "val").flags(9).ttl(Duration::from_secs(100)));
+    session.call(&Request::set("a b", "val").flags(9).ttl(Duration::from_secs(100)));
     for _ in 0..2 {
-        let found = session.ask_one(&Request::inspect("a b"));
+        let found = session.call_one(&Request::inspect("a b"));
         let info = found.info.unwrap();
         assert_eq!((found.flags, found.value.len(), info.size, info.fetched), (9, 0, Some(3), Some(false)));
         let Some(Ttl::After(left)) = info.remaining_ttl else { panic!("{info:?}") };
         assert!(left <= Duration::from_secs(100) && left >= Duration::from_secs(90));
         assert!(info.last_access.is_some());
     }
-    assert_eq!(session.ask_one(&Request::inspect("absent")).status, Status::KeyNotFound);
-    let debug = session.ask_one(&Request::debug("a b"));
+    assert_eq!(session.call_one(&Request::inspect("absent")).status, Status::KeyNotFound);
+    let debug = session.call_one(&Request::debug("a b"));
     assert!(debug.is_ok() && debug.text().contains("cls=1"), "{debug:?}");
-    assert_eq!(session.ask_one(&Request::debug("absent")).status, Status::KeyNotFound);
-    assert!(session.ask_one(&Request::noop()).is_ok());
+    assert_eq!(session.call_one(&Request::debug("absent")).status, Status::KeyNotFound);
+    assert!(session.call_one(&Request::noop()).is_ok());
 }
 
 #[test]
 fn dumps_list_every_item() {
     let server = Memcached::start(&[]);
     for protocol in [Protocol::Meta, Protocol::Text] {
-        Session::open(&server, Protocol::Binary).ask(&Request::set("a b%", "val"));
+        Session::open(&server, Protocol::Binary).call(&Request::set("a b%", "val"));
         let mut session = Session::open(&server, protocol);
-        let items = session.ask(&Request::metadump("all"));
+        let items = session.call(&Request::metadump("all"));
         let item = remcache::proto::text::MetadumpItem::parse(&items[0].value).unwrap();
         assert_eq!((&item.key[..], &items[0].key[..], items.len()), (&b"a b%"[..], &b"a b%"[..], 2));
-        assert!(session.ask_one(&Request::noop()).is_ok(), "the connection still works");
+        assert!(session.call_one(&Request::noop()).is_ok(), "the connection still works");
         session.submit(&Request::noop()).unwrap();
         assert_eq!(session.submit(&Request::metadump("all")).unwrap_err().status, Status::Unsupported);
     }
@@ -326,14 +328,14 @@ fn a_watch_logs_the_requests_of_other_connections() {
         while let Some(event) = watcher.connection.poll_event(&mut watcher.input).unwrap() {
             assert!(!event.last);
             lines.push(event.reply.value);
-            other.ask(&Request::get("key"));
+            other.call(&Request::get("key"));
         }
         let mut buffer = [0; 4096];
         let count = watcher.stream.read(&mut buffer).expect("more log lines");
         watcher.input.extend(&buffer[..count]);
         while let Some(event) = watcher.connection.poll_event(&mut watcher.input).unwrap() {
             lines.push(event.reply.value);
-            other.ask(&Request::get("key"));
+            other.call(&Request::get("key"));
         }
     }
     assert!(lines[0].is_empty());
@@ -362,7 +364,7 @@ fn administrative_commands_are_answered() {
             (Request::stat("nonsense"), Status::KeyNotFound),
             (Request::noop(), Status::NoError),
         ] {
-            assert_eq!(session.ask_one(&request).status, expected, "{protocol}: {request:?}");
+            assert_eq!(session.call_one(&request).status, expected, "{protocol}: {request:?}");
         }
     }
 }
@@ -389,9 +391,9 @@ fn a_server_with_a_password_file_requires_credentials() {
     let server = Memcached::start(&["-Y", users.to_str().expect("a plain path")]);
     for protocol in [Protocol::Meta, Protocol::Text] {
         let mut session = Session::open(&server, protocol);
-        assert_eq!(session.ask_one(&Request::authenticate("foo", "baz")).status, Status::AuthError);
-        assert_eq!(session.ask_one(&Request::authenticate("user2", "p:w2")).status, Status::NoError);
-        assert!(session.ask_one(&Request::set("k", "v")).is_ok());
+        assert_eq!(session.call_one(&Request::authenticate("foo", "baz")).status, Status::AuthError);
+        assert_eq!(session.call_one(&Request::authenticate("user2", "p:w2")).status, Status::NoError);
+        assert!(session.call_one(&Request::set("k", "v")).is_ok());
     }
     let mut other_client = Session::open(&server, Protocol::Meta);
     other_client.submit(&Request::get("k")).unwrap();

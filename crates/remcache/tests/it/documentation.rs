@@ -82,11 +82,11 @@ fn readmes_show_the_program_that_the_front_page_of_their_crate_runs() {
     for package in packages {
         let program = front_page_program(&package);
         assert!(program.contains("Client") || program.contains("Operator"), "{package}: {program}");
-        assert_eq!(first_program(read(&format!("{package}/README.md")).lines()), program, "{package}");
+        assert_eq!(readme_program(&package), program, "{package}");
     }
     let program = front_page_program("crates/remcache");
     assert!(program.lines().count() <= 20, "{program}");
-    assert_eq!(first_program(read("README.md").lines()), program);
+    assert_eq!(readme_program("."), program);
 }
 
 #[test]
@@ -133,13 +133,17 @@ fn is_test(source: &str, name: &str) -> bool {
 fn front_page_program(package: &str) -> String {
     let source = read(&format!("{package}/src/lib.rs"));
     let front_page = source.lines().map_while(|line| line.strip_prefix("//!"));
-    first_program(front_page.map(|line| line.strip_prefix(' ').unwrap_or(line)))
+    first_block("```", front_page.map(|line| line.strip_prefix(' ').unwrap_or(line)))
 }
 
-/// Returns the first program of a document, without the lines that rustdoc hides.
-fn first_program<'a>(lines: impl Iterator<Item = &'a str>) -> String {
-    let after_fence = lines.skip_while(|line| *line != "```" && !line.starts_with("```rust")).skip(1);
-    let block = after_fence.take_while(|line| !line.starts_with("```"));
+/// Returns the first program of the README in a directory.
+fn readme_program(directory: &str) -> String {
+    first_block("```rust,no_run", read(&format!("{directory}/README.md")).lines())
+}
+
+/// Returns the first code block that this line opens, without the lines that rustdoc hides.
+fn first_block<'a>(fence: &str, lines: impl Iterator<Item = &'a str>) -> String {
+    let block = lines.skip_while(|line| *line != fence).skip(1).take_while(|line| !line.starts_with("```"));
     block.filter(|line| *line != "#" && !line.starts_with("# ")).collect::<Vec<_>>().join("\n")
 }
 

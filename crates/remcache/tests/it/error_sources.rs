@@ -25,7 +25,7 @@ fn assert_caused_by<E: StdError + 'static>(error: &Error) {
 }
 
 #[tokio::test]
-async fn an_unavailable_server() {
+async fn an_unavailable_server_is_an_io_error() {
     // Its port is free again when it has ended.
     let mut server = Memcached::start(&[]);
     server.kill();
@@ -40,7 +40,7 @@ async fn an_unavailable_server() {
 }
 
 #[tokio::test]
-async fn copies_that_are_away() {
+async fn replicas_that_are_down_are_an_io_error() {
     let mut servers = [Memcached::start(&[]), Memcached::start(&[])];
     servers.iter_mut().for_each(Memcached::kill);
     let config = patient_config().replicas(2);
@@ -50,7 +50,7 @@ async fn copies_that_are_away() {
 }
 
 #[tokio::test]
-async fn an_answer_has_no_cause() {
+async fn an_error_reply_has_no_source() {
     let mut server = Memcached::start(&[]);
     let client = Client::with_config([server.addr()], patient_config().protocol(ProtocolSetting::Meta)).unwrap();
     client.set("k", "text").await.unwrap();
@@ -65,7 +65,7 @@ async fn an_answer_has_no_cause() {
 
 #[cfg(feature = "tls")]
 #[tokio::test]
-async fn a_certificate_of_an_unknown_authority() {
+async fn a_certificate_of_an_unknown_authority_is_a_rustls_error() {
     use remcache::transport::{Tls, rustls};
     use remcache_testkit::{Authority, Dates};
 

@@ -21,7 +21,7 @@ async fn each(run: impl AsyncFn(&Client)) {
     }
 }
 
-async fn is_there(client: &Client) -> bool {
+async fn item_exists(client: &Client) -> bool {
     client.get("k").await.unwrap().is_some()
 }
 
@@ -37,11 +37,11 @@ async fn a_flush_without_a_delay_is_immediate() {
             }
             .into_result()
             .unwrap();
-            assert!(!is_there(client).await, "{delay:?}");
+            assert!(!item_exists(client).await, "{delay:?}");
         }
         client.set("k", "v").await.unwrap();
         only_server(client).flush().await.unwrap();
-        assert!(!is_there(client).await);
+        assert!(!item_exists(client).await);
     })
     .await;
 }
@@ -52,9 +52,9 @@ async fn a_delayed_flush_takes_effect_later() {
     let client = Client::with_config([server.addr()], patient_config()).unwrap();
     client.set("k", "v").await.unwrap();
     client.flush().after(Duration::from_secs(3600)).await.into_result().unwrap();
-    assert!(is_there(&client).await);
+    assert!(item_exists(&client).await);
     only_server(&client).flush().after(Duration::from_secs(2)).await.unwrap();
-    wait_until("the flush takes effect", async || !is_there(&client).await).await;
+    wait_until("the flush takes effect", async || !item_exists(&client).await).await;
 }
 
 #[tokio::test]
@@ -63,7 +63,7 @@ async fn a_delay_in_the_past_flushes_immediately() {
         client.set("k", "v").await.unwrap();
         let reply = only_server(client).call(Request::flush().ttl(Ttl::Expired)).await;
         assert!(reply.is_ok(), "{}", reply.text());
-        assert!(!is_there(client).await);
+        assert!(!item_exists(client).await);
     })
     .await;
 }
@@ -74,7 +74,7 @@ async fn a_time_that_has_just_passed_flushes_immediately() {
         client.set("k", "v").await.unwrap();
         let past = Ttl::At(SystemTime::now() - Duration::from_secs(5));
         assert!(only_server(client).call(Request::flush().ttl(past)).await.is_ok());
-        assert!(!is_there(client).await);
+        assert!(!item_exists(client).await);
     })
     .await;
 }

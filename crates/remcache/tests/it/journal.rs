@@ -35,9 +35,9 @@ fn client_with_file(server: &str, journal: &Path) -> Client {
     Client::with_config([server], config(ProtocolSetting::Meta, 100).delete_journal_file(journal)).unwrap()
 }
 
-async fn wait_until_back(client: &Client) {
+async fn wait_until_connected(client: &Client) {
     let server = &client.servers()[0];
-    wait_until("the server is back", async || server.status().state == ConnectionState::Connected).await;
+    wait_until("the client is connected", async || server.status().state == ConnectionState::Connected).await;
 }
 
 /// A stopped server keeps its items, and 10,000 deletes fail in the meantime.
@@ -62,7 +62,7 @@ async fn no_value_that_was_deleted_during_an_outage_is_read_after_it() {
         assert_eq!((handle.pending_deletes(), handle.dropped_deletes()), (KEYS, 0), "{protocol:?}");
 
         server.cont();
-        wait_until_back(&client).await;
+        wait_until_connected(&client).await;
         let outcomes = client.get_many(&keys).timeout(GENEROUS).await;
         assert_eq!(outcomes.found().count(), 0, "{protocol:?}: stale values");
         assert!(outcomes.is_complete(), "{protocol:?}");
@@ -85,7 +85,7 @@ async fn without_a_journal_deleted_values_are_read() {
     client.delete("k").await.unwrap_err();
     assert_eq!(handle.pending_deletes(), 0);
     server.cont();
-    wait_until_back(&client).await;
+    wait_until_connected(&client).await;
     assert!(client.get("k").timeout(GENEROUS).await.unwrap().is_some());
 }
 

@@ -25,22 +25,22 @@ const KEYS: usize = 100_000;
 const SLICE: usize = 5_000;
 
 #[test]
-fn equal_weights_on_port_11211() {
+fn equal_weights_on_port_11211_are_placed_as_by_libmemcached() {
     compare_all_counts(on_port_11211);
 }
 
 #[test]
-fn equal_weights_on_other_ports() {
+fn equal_weights_on_other_ports_are_placed_as_by_libmemcached() {
     compare_all_counts(on_other_ports);
 }
 
 #[test]
-fn unequal_weights_on_port_11211() {
+fn unequal_weights_on_port_11211_are_placed_as_by_libmemcached() {
     compare_all_counts(|number| on_port_11211(number).with_weight(weight(number)));
 }
 
 #[test]
-fn unequal_weights_on_other_ports() {
+fn unequal_weights_on_other_ports_are_placed_as_by_libmemcached() {
     compare_all_counts(|number| on_other_ports(number).with_weight(weight(number)));
 }
 
@@ -97,7 +97,7 @@ fn precision_matters(weights: &[u32]) -> bool {
 }
 
 #[test]
-fn sockets_and_ipv6_addresses() {
+fn sockets_and_ipv6_addresses_are_placed_as_by_libmemcached() {
     let nodes = [
         Node::unix("/run/memcached/a.sock"),
         Node::unix("/run/memcached/b.sock").with_weight(3),
@@ -114,7 +114,7 @@ fn sockets_and_ipv6_addresses() {
 
 /// Every other configuration: each distribution with each hash, for lists of every kind, one of them with all keys.
 #[test]
-fn every_configuration() {
+fn every_configuration_places_keys_as_libmemcached() {
     let mut reference = Reference::start();
     let distributions = [
         ("libmemcached", &[][..]),
@@ -148,7 +148,7 @@ fn every_configuration() {
 
 /// A modulo distribution counts a server twice; a ring rejects duplicates, because the second would have no keys.
 #[test]
-fn duplicate_servers() {
+fn duplicate_servers_count_twice_or_are_rejected() {
     let nodes = ["a", "b", "a", "c", "b"].map(|name| Node::tcp(name, 11211));
     let mut reference = Reference::start();
     reference.configuration = Configuration { distribution: Distribution::LIBMEMCACHED, behaviors: Vec::new() };

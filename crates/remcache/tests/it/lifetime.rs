@@ -33,7 +33,7 @@ async fn assert_works(client: &Client, name: &str) {
 }
 
 #[tokio::test]
-async fn over_a_unix_socket() {
+async fn a_unix_socket_is_connected() {
     let dir = scratch();
     let path = dir.path().join("socket");
     let server = Memcached::start_unix(&path, &[]);
@@ -44,14 +44,14 @@ async fn over_a_unix_socket() {
 }
 
 #[tokio::test]
-async fn over_ipv6() {
+async fn an_ipv6_address_is_connected() {
     let server = Memcached::start(&["-l", "::1"]);
     let address = format!("[::1]:{}", server.port());
     assert_works(&Client::with_config([&address], patient_config()).unwrap(), &address).await;
 }
 
 #[tokio::test]
-async fn by_name() {
+async fn a_host_name_is_connected() {
     let server = Memcached::start(&[]);
     let address = format!("localhost:{}", server.port());
     assert_works(&Client::with_config([&address], patient_config()).unwrap(), &address).await;

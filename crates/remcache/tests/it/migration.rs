@@ -200,7 +200,7 @@ async fn a_key_that_does_not_move_is_one_item() {
 // ---- Multi-key calls ----
 
 #[tokio::test]
-async fn multi_key_calls() {
+async fn multi_key_calls_use_both_placements() {
     let fixture = Fixture::start();
     let cache = &fixture.cache;
     let (moving, staying) = (fixture.keys(true, 1000), fixture.keys(false, 100));

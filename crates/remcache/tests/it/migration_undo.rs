@@ -28,7 +28,7 @@ impl Pair {
         let servers = [Memcached::start(&[]), Memcached::start(&[])];
         let proxies = Arc::new([Proxy::start(servers[0].addr()).await, Proxy::start(servers[1].addr()).await]);
         let client = |address: String| Client::with_config([address], patient_config().protocol(protocol)).unwrap();
-        let [old, new] = [0, 1].map(|place| client(proxies[place].addr()));
+        let [old, new] = [0, 1].map(|index| client(proxies[index].addr()));
         let direct = servers.each_ref().map(|server| client(server.addr()));
         let pair = Self { _servers: servers, proxies, direct, migration: Migration::new(old, new) };
         // The clients have requested all server properties before the faults start.
@@ -41,14 +41,14 @@ impl Pair {
 /// Drops the replies of one server, from just before a copy is stored.
 struct ReplyLoss {
     proxies: Arc<[Proxy; 2]>,
-    place: usize,
+    index: usize,
     has_started: Arc<AtomicBool>,
 }
 
 impl TtlSource for ReplyLoss {
     fn ttl<'a>(&'a self, _: &'a Client, _: &'a [u8], _: &'a Item) -> Pin<Box<dyn Future<Output = Ttl> + Send + 'a>> {
         Box::pin(async {
-            self.proxies[self.place].change(|rules| rules.replies.black_hole = true);
+            self.proxies[self.index].change(|rules| rules.replies.black_hole = true);
             self.has_started.store(true, Ordering::SeqCst);
             Ttl::Never
         })
@@ -56,12 +56,12 @@ impl TtlSource for ReplyLoss {
 }
 
 /// Stores a newer value by another client while the replies of one server are lost.
-async fn a_newer_value_stays(protocol: ProtocolSetting, place: usize) {
+async fn a_newer_value_stays(protocol: ProtocolSetting, index: usize) {
     let pair = Pair::start(protocol).await;
     let [old, new] = &pair.direct;
     old.set("k", "old").await.unwrap();
     let has_started = Arc::new(AtomicBool::new(false));
-    let reply_loss = ReplyLoss { proxies: Arc::clone(&pair.proxies), place, has_started: Arc::clone(&has_started) };
+    let reply_loss = ReplyLoss { proxies: Arc::clone(&pair.proxies), index, has_started: Arc::clone(&has_started) };
     let reader = pair.migration.clone().ttl_source(reply_loss);
     let reading = tokio::spawn({
         let reader = reader.clone();
@@ -71,8 +71,8 @@ async fn a_newer_value_stays(protocol: ProtocolSetting, place: usize) {
     assert!(has_started.load(Ordering::SeqCst));
     assert!(new.set("k", "newer").await.unwrap().is_applied());
     assert!(old.delete("k").await.unwrap().is_applied());
-    pair.proxies[place].change(|rules| rules.replies.black_hole = false);
-    pair.proxies[place].close_connections(Close::Rst);
+    pair.proxies[index].change(|rules| rules.replies.black_hole = false);
+    pair.proxies[index].close_connections(Close::Rst);
     let _ = reading.await.unwrap();
     wait_until("the copy is checked", async || reader.report().reverted + reader.report().superseded == 1).await;
     // The requests of the undo are sent before these no-ops.

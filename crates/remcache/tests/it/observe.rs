@@ -136,7 +136,7 @@ async fn one_connection_detects_an_unresponsive_server_for_all() {
 }
 
 #[tokio::test]
-async fn metrics_of_a_server() {
+async fn metrics_of_a_server_are_those_of_its_connections() {
     let server = Server::start().await.unwrap();
     let client = Client::with_config([server.address()], patient_config().connections(2)).unwrap();
     let handle = only_server(&client);

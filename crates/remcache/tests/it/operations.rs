@@ -88,7 +88,7 @@ async fn flags_are_stored() {
     assert_eq!(flags_and_ttl(&server.addr(), "new"), Some((9, -1)));
 }
 
-fn assert_lives(server: &Memcached, key: &str, expected: u64) {
+fn assert_ttl(server: &Memcached, key: &str, expected: u64) {
     let (_, ttl) = flags_and_ttl(&server.addr(), key).unwrap_or_else(|| panic!("{key} is gone"));
     let expected = i64::try_from(expected).unwrap();
     assert!((expected - 60..=expected + 1).contains(&ttl), "{key} has a TTL of {ttl} s, not {expected} s");
@@ -110,7 +110,7 @@ async fn a_ttl_is_sent_to_the_server() {
     for (key, ttl) in
         [("set", 800), ("add", 700), ("until", 900), ("month", 30 * DAY), ("longer", 40 * DAY), ("counter", 650)]
     {
-        assert_lives(&server, key, ttl);
+        assert_ttl(&server, key, ttl);
     }
     client.set("set", "v").await.unwrap();
     assert_eq!(flags_and_ttl(&server.addr(), "set"), Some((0, -1)));
@@ -144,11 +144,11 @@ async fn touch_sets_a_new_ttl() {
     assert_eq!(client.touch("k", seconds(600)).await.unwrap(), WriteOutcome::NotFound);
     client.set("k", "v").flags(3).await.unwrap();
     assert!(client.touch("k", seconds(600)).await.unwrap().is_applied());
-    assert_lives(&server, "k", 600);
+    assert_ttl(&server, "k", 600);
 
     let item = client.get_and_touch("k", seconds(1200)).await.unwrap().unwrap();
     assert_eq!((&item.value[..], item.flags), (&b"v"[..], 3));
-    assert_lives(&server, "k", 1200);
+    assert_ttl(&server, "k", 1200);
     assert!(client.touch("k", Ttl::Never).await.unwrap().is_applied());
     assert_eq!(flags_and_ttl(&server.addr(), "k"), Some((3, -1)));
     assert_eq!(client.get_and_touch("absent", seconds(600)).await.unwrap(), None);
@@ -183,7 +183,7 @@ async fn append_and_prepend_extend_a_value() {
     assert!(client.prepend("k", "<").await.unwrap().is_applied());
     let item = client.get("k").await.unwrap().unwrap();
     assert_eq!((&item.value[..], item.flags), (&b"<->"[..], 7));
-    assert_lives(&server, "k", 600);
+    assert_ttl(&server, "k", 600);
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ fn number(item: Option<&Item>) -> u64 {
     item.map_or(0, |item| std::str::from_utf8(&item.value).unwrap().parse().unwrap())
 }
 
-fn one_more(item: Option<&Item>) -> Option<Bytes> {
+fn increment_text(item: Option<&Item>) -> Option<Bytes> {
     Some((number(item) + 1).to_string().into())
 }
 
@@ -35,7 +35,7 @@ async fn concurrent_updates_lose_nothing() {
             let client = client.clone();
             tokio::spawn(async move {
                 for _ in 0..25 {
-                    client.update("n", Ttl::Never, one_more).await.unwrap();
+                    client.update("n", Ttl::Never, increment_text).await.unwrap();
                 }
             })
         });
@@ -52,7 +52,7 @@ async fn an_update_keeps_flags_sets_the_ttl_and_returns_the_new_item() {
     for protocol in PROTOCOLS {
         let client = client_of(&server, protocol);
         client.set("n", "1").flags(7).await.unwrap();
-        let stored = client.update("n", Duration::from_secs(1000), one_more).await.unwrap().unwrap();
+        let stored = client.update("n", Duration::from_secs(1000), increment_text).await.unwrap().unwrap();
         assert_eq!((&stored.value[..], stored.flags), (&b"2"[..], 7), "{protocol}");
         let (flags, ttl) = flags_and_ttl(&server.addr(), "n").unwrap();
         assert_eq!(flags, 7, "{protocol}");

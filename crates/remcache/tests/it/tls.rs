@@ -40,7 +40,7 @@ impl Fixture {
 }
 
 #[tokio::test]
-async fn every_operation_over_tls() {
+async fn every_operation_works_over_tls() {
     let fixture = Fixture::new(&[]);
     let client = fixture.client(patient_config());
     assert!(client.set("greeting", "Hello").await.unwrap().is_applied());
@@ -133,7 +133,7 @@ fn random_length(random: &mut fastrand::Rng) -> usize {
 // ---- Long pipelines ----
 
 #[tokio::test]
-async fn row_21_a_million_keys_in_one_call() {
+async fn a_million_keys_in_one_call() {
     const KEYS: u32 = 1_000_000;
     let fixture = Fixture::new(&["-m", "256"]);
     let client = fixture.client(patient_config());
@@ -168,13 +168,13 @@ async fn fetch_large(fixture: &Fixture, config: Config, count: usize) {
 }
 
 #[tokio::test]
-async fn row_21_ten_thousand_large_values_are_fetched() {
+async fn ten_thousand_large_values_are_fetched() {
     fetch_large(&Fixture::new(&["-m", "256"]), patient_config(), 10_000).await;
 }
 
 /// Fewer values, because small buffers are slow: `cargo xtask soak --pipelines` fetches ten thousand.
 #[tokio::test]
-async fn row_21_large_values_are_fetched_through_small_buffers() {
+async fn large_values_are_fetched_through_small_buffers() {
     fetch_large(&Fixture::new(&["-m", "256"]), patient_config().socket_buffers(4096), 2_000).await;
 }
 

@@ -35,7 +35,7 @@ fn assert_refused<T: std::fmt::Debug>(result: Result<T, Error>, what: &str) {
     assert!(error.to_string().contains("start the server without -C"), "{what}: {error}");
 }
 
-fn one_more(item: Option<&Item>) -> Option<Bytes> {
+fn increment_text(item: Option<&Item>) -> Option<Bytes> {
     let number = item.map_or(0, |item| std::str::from_utf8(&item.value).unwrap().parse::<u64>().unwrap());
     Some((number + 1).to_string().into())
 }
@@ -47,10 +47,10 @@ async fn value(client: &Client, key: &str) -> Option<Bytes> {
 #[tokio::test]
 async fn an_update_is_refused_and_changes_nothing() {
     without_cas(async |client, protocol| {
-        assert_refused(client.update("n", Ttl::Never, one_more).await, &format!("{protocol}: create"));
+        assert_refused(client.update("n", Ttl::Never, increment_text).await, &format!("{protocol}: create"));
         assert_eq!(value(&client, "n").await, None, "{protocol}");
         client.set("n", "1").await.unwrap();
-        assert_refused(client.update("n", Ttl::Never, one_more).await, &format!("{protocol}: change"));
+        assert_refused(client.update("n", Ttl::Never, increment_text).await, &format!("{protocol}: change"));
         assert_refused(client.update("n", Ttl::Never, |_| None).await, &format!("{protocol}: delete"));
         assert_eq!(value(&client, "n").await.as_deref(), Some(&b"1"[..]), "{protocol}");
     })
@@ -65,7 +65,7 @@ async fn concurrent_updates_lose_nothing_that_they_reported_as_stored() {
             tokio::spawn(async move {
                 let mut made = 0;
                 for _ in 0..20 {
-                    made += u64::from(client.update("n", Ttl::Never, one_more).await.is_ok());
+                    made += u64::from(client.update("n", Ttl::Never, increment_text).await.is_ok());
                 }
                 made
             })

@@ -57,7 +57,7 @@ impl Connect for FixedReply {
 }
 
 /// Returns the first bytes of a reply to a get, announcing a value of this length.
-fn announcement(mode: ProtocolMode, length: u32) -> Vec<u8> {
+fn reply_head(mode: ProtocolMode, length: u32) -> Vec<u8> {
     match mode {
         ProtocolMode::Binary => {
             let body_length = length.saturating_add(4);
@@ -70,9 +70,9 @@ fn announcement(mode: ProtocolMode, length: u32) -> Vec<u8> {
 }
 
 /// Returns how many bytes are allocated for a reply that announces this length and ends there.
-fn cost_of_an_announcement(mode: ProtocolMode, length: u32) -> usize {
+fn bytes_allocated_for(mode: ProtocolMode, length: u32) -> usize {
     let runtime = runtime();
-    let config = mode.config(Config::new()).connector(FixedReply { mode, answer: announcement(mode, length) });
+    let config = mode.config(Config::new()).connector(FixedReply { mode, answer: reply_head(mode, length) });
     let client = Client::with_config(["server"], config).expect("a valid configuration");
     let region = Region::new(ALLOCATOR);
     let error = runtime.block_on(async { client.get("key").await }).expect_err("the reply is incomplete");
@@ -81,11 +81,11 @@ fn cost_of_an_announcement(mode: ProtocolMode, length: u32) -> usize {
 }
 
 #[test]
-fn row_09_an_announced_length_above_the_limit_allocates_nothing() {
+fn an_announced_length_above_the_limit_allocates_nothing() {
     let _turn = take_turn();
     for mode in ProtocolMode::ALL {
         for length in [u32::MAX, 1 << 30, (1 << 20) + 1025] {
-            let cost = cost_of_an_announcement(mode, length);
+            let cost = bytes_allocated_for(mode, length);
             assert!(cost < 64 << 10, "{mode:?}: {cost} bytes were allocated for an announced length of {length}");
         }
     }
@@ -95,7 +95,7 @@ fn row_09_an_announced_length_above_the_limit_allocates_nothing() {
 fn an_announced_length_within_the_limit_allocates_at_most_the_limit() {
     let _turn = take_turn();
     for mode in ProtocolMode::ALL {
-        let cost = cost_of_an_announcement(mode, 1 << 20);
+        let cost = bytes_allocated_for(mode, 1 << 20);
         assert!(cost < (1 << 20) + (64 << 10), "{mode:?}: {cost} bytes were allocated");
     }
 }

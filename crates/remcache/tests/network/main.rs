@@ -1,4 +1,4 @@
-//! Rows 11 to 13: networks that lose packets, with a real memcached in a network namespace.
+//! Networks that lose packets, with a real memcached in a network namespace.
 //!
 //! Packets are dropped without a reset or a refusal, as when a cable is unplugged or a firewall forgets a connection.
 
@@ -11,7 +11,7 @@ mod protocol_mode;
 use std::future::Future;
 use std::time::Duration;
 
-use namespace::{isolated, lose_nothing, lose_replies, lose_requests, lose_some};
+use namespace::{drop_randomly, drop_replies, drop_requests, isolated, stop_dropping};
 use protocol_mode::ProtocolMode;
 use remcache::health::ConnectionState;
 use remcache::{Client, Config, Delivery, ErrorKind, Item};
@@ -114,23 +114,23 @@ async fn protocol_mode_tests<F: Future<Output = ()>>(test: impl Fn(ProtocolMode)
     tokio::join!(binary, meta, text);
 }
 
-fn is_loss(kind: &ErrorKind) -> bool {
+fn is_connection_failure(kind: &ErrorKind) -> bool {
     matches!(kind, ErrorKind::TimedOut(_) | ErrorKind::Disconnected(_))
 }
 
 #[test]
-fn row_11_requests_in_a_black_hole_fail_and_the_client_recovers() {
-    isolated("row_11_requests_in_a_black_hole_fail_and_the_client_recovers", async {
+fn requests_in_a_black_hole_fail_and_the_client_recovers() {
+    isolated("requests_in_a_black_hole_fail_and_the_client_recovers", async {
         let fixtures = [ProtocolMode::Binary, ProtocolMode::Meta, ProtocolMode::Text].map(Fixture::new);
         let [binary, meta, text] = fixtures;
         let fixtures = [binary.await, meta.await, text.await];
         for fixture in &fixtures {
-            lose_requests(fixture.server.port());
-            lose_replies(fixture.server.port());
+            drop_requests(fixture.server.port());
+            drop_replies(fixture.server.port());
         }
         let [binary, meta, text] = fixtures.each_ref().map(|fixture| fixture.send_gets(Duration::from_secs(8)));
         for (answered, errors) in <[_; 3]>::from(tokio::join!(binary, meta, text)) {
-            assert!(errors.iter().all(is_loss), "{errors:?}");
+            assert!(errors.iter().all(is_connection_failure), "{errors:?}");
             assert!(errors.iter().any(|kind| matches!(kind, ErrorKind::TimedOut(_))), "a request had to time out");
             // Most calls fail immediately, because the server is known to be down.
             let not_sent = ErrorKind::Disconnected(Delivery::NotSent);
@@ -138,7 +138,7 @@ fn row_11_requests_in_a_black_hole_fail_and_the_client_recovers() {
             assert!(failed_immediately > 10 * CALLERS, "{failed_immediately} of {} failed immediately", errors.len());
             assert_eq!(answered, 0);
         }
-        lose_nothing();
+        stop_dropping();
         let [binary, meta, text] = fixtures.each_ref().map(Fixture::recover);
         tokio::join!(binary, meta, text);
     });
@@ -146,14 +146,14 @@ fn row_11_requests_in_a_black_hole_fail_and_the_client_recovers() {
 
 /// With long deadlines and without a breaker, `TCP_USER_TIMEOUT` closes a socket whose bytes are not acknowledged.
 #[test]
-fn row_11_unacknowledged_bytes_close_the_connection() {
-    isolated("row_11_unacknowledged_bytes_close_the_connection", async {
+fn unacknowledged_bytes_close_the_connection() {
+    isolated("unacknowledged_bytes_close_the_connection", async {
         protocol_mode_tests(async |mode| {
             let patient = Config::new().timeout(Duration::from_secs(120)).breaker(0);
             let patient = patient.keepalive(Duration::from_secs(100), Duration::from_secs(110));
             let fixture = Fixture::with(mode, patient).await;
-            lose_requests(fixture.server.port());
-            lose_replies(fixture.server.port());
+            drop_requests(fixture.server.port());
+            drop_replies(fixture.server.port());
             let call = timeout(Duration::from_secs(6) + SLACK, fixture.client.get(key(1)).into_future());
             let error = call.await.expect("TCP_USER_TIMEOUT is 5 s").expect_err("all packets are lost");
             assert_eq!(error.kind(), ErrorKind::Disconnected(Delivery::MaybeSent), "{error}");
@@ -163,27 +163,27 @@ fn row_11_unacknowledged_bytes_close_the_connection() {
 }
 
 #[test]
-fn row_12_a_black_hole_is_detected_without_requests() {
-    isolated("row_12_a_black_hole_is_detected_without_requests", async {
+fn a_black_hole_is_detected_without_requests() {
+    isolated("a_black_hole_is_detected_without_requests", async {
         let fixture = Fixture::new(ProtocolMode::Meta).await;
         let start = Instant::now();
-        lose_requests(fixture.server.port());
-        lose_replies(fixture.server.port());
+        drop_requests(fixture.server.port());
+        drop_replies(fixture.server.port());
         while fixture.is_connected() {
             assert!(start.elapsed() < Duration::from_secs(31) + SLACK, "not detected");
             sleep(Duration::from_millis(50)).await;
         }
         // A request now fails immediately.
         assert_eq!(fixture.get(1).await, Some(ErrorKind::Disconnected(Delivery::NotSent)));
-        lose_nothing();
+        stop_dropping();
         fixture.recover().await;
     });
 }
 
 #[test]
-fn row_13_a_one_way_partition_executes_nothing_twice() {
-    isolated("row_13_a_one_way_partition_executes_nothing_twice", async {
-        for lose in [lose_requests, lose_replies] {
+fn a_one_way_partition_executes_nothing_twice() {
+    isolated("a_one_way_partition_executes_nothing_twice", async {
+        for lose in [drop_requests, drop_replies] {
             let [binary, meta, text] = [ProtocolMode::Binary, ProtocolMode::Meta, ProtocolMode::Text].map(Fixture::new);
             let fixtures = [binary.await, meta.await, text.await];
             for fixture in &fixtures {
@@ -192,7 +192,7 @@ fn row_13_a_one_way_partition_executes_nothing_twice() {
             }
             let [binary, meta, text] = fixtures.each_ref().map(count_for_a_while);
             let maybe = <[_; 3]>::from(tokio::join!(binary, meta, text));
-            lose_nothing();
+            stop_dropping();
             for (fixture, maybe) in fixtures.iter().zip(maybe) {
                 fixture.recover().await;
                 let counter = fixture.client.increment("counter", 0).await.expect("the server answers").expect("a hit");
@@ -213,7 +213,7 @@ async fn count_for_a_while(fixture: &Fixture) -> u64 {
     while Instant::now() < until {
         let call = timeout(DEADLINE + SLACK, fixture.client.increment("counter", 1).into_future());
         let error = call.await.expect("no call hangs").expect_err("no reply comes through");
-        assert!(is_loss(&error.kind()), "{error}");
+        assert!(is_connection_failure(&error.kind()), "{error}");
         maybe += u64::from(error.may_have_executed());
         sleep(Duration::from_millis(5)).await;
     }
@@ -222,19 +222,19 @@ async fn count_for_a_while(fixture: &Fixture) -> u64 {
 }
 
 #[test]
-fn row_13_a_lossy_network_only_adds_latency() {
-    isolated("row_13_a_lossy_network_only_adds_latency", async {
+fn a_lossy_network_only_adds_latency() {
+    isolated("a_lossy_network_only_adds_latency", async {
         let [binary, meta, text] = [ProtocolMode::Binary, ProtocolMode::Meta, ProtocolMode::Text].map(Fixture::new);
         let fixtures = [binary.await, meta.await, text.await];
         for fixture in &fixtures {
-            lose_some(fixture.server.port(), 5);
+            drop_randomly(fixture.server.port(), 5);
         }
         let [binary, meta, text] = fixtures.each_ref().map(|fixture| fixture.send_gets(Duration::from_secs(10)));
         for (answered, errors) in <[_; 3]>::from(tokio::join!(binary, meta, text)) {
-            assert!(errors.iter().all(is_loss), "{errors:?}");
+            assert!(errors.iter().all(is_connection_failure), "{errors:?}");
             assert!(answered > errors.len(), "{answered} answered, {} failed", errors.len());
         }
-        lose_nothing();
+        stop_dropping();
         let [binary, meta, text] = fixtures.each_ref().map(Fixture::recover);
         tokio::join!(binary, meta, text);
     });

@@ -13,7 +13,7 @@ use std::process::{Command, Output};
 /// If the body does, or if no namespace can be created: the message says what to do.
 pub(crate) fn isolated(test: &str, body: impl Future<Output = ()>) {
     if env::var_os(INSIDE).is_none() {
-        return start_again(test);
+        return run_in_new_namespace(test);
     }
     run("ip", &["link", "set", "lo", "up"]);
     run("nft", &["add table inet faults"]);
@@ -22,7 +22,7 @@ pub(crate) fn isolated(test: &str, body: impl Future<Output = ()>) {
     runtime.block_on(body);
 }
 
-fn start_again(test: &str) {
+fn run_in_new_namespace(test: &str) {
     let program = env::current_exe().expect("the path of the test binary");
     let arguments = [test, "--exact", "--nocapture", "--test-threads=1"];
     let mut command = Command::new("unshare");
@@ -75,24 +75,24 @@ fn a_network_namespace_is_created_or_the_error_names_the_missing_permission() {
 }
 
 /// Drops packets to this port.
-pub(crate) fn lose_requests(port: u16) {
+pub(crate) fn drop_requests(port: u16) {
     rule(&format!("tcp dport {port} drop"));
 }
 
 /// Drops packets from this port.
-pub(crate) fn lose_replies(port: u16) {
+pub(crate) fn drop_replies(port: u16) {
     rule(&format!("tcp sport {port} drop"));
 }
 
 /// Drops this percentage of packets to and from this port, at random.
-pub(crate) fn lose_some(port: u16, percent: u8) {
+pub(crate) fn drop_randomly(port: u16, percent: u8) {
     for direction in ["dport", "sport"] {
         rule(&format!("tcp {direction} {port} numgen random mod 100 < {percent} drop"));
     }
 }
 
 /// Stops dropping packets.
-pub(crate) fn lose_nothing() {
+pub(crate) fn stop_dropping() {
     run("nft", &["flush chain inet faults input"]);
 }
 

@@ -31,7 +31,7 @@ async fn works(client: &Client) -> bool {
 // ---- Certificates of servers ----
 
 #[tokio::test]
-async fn row_18_a_valid_certificate_is_accepted() {
+async fn a_valid_certificate_is_accepted() {
     let authority = authority();
     let certificate = authority.certify(&["127.0.0.1"], Dates::Now);
     let server = Memcached::start_tls(&certificate, &[]);
@@ -40,7 +40,7 @@ async fn row_18_a_valid_certificate_is_accepted() {
 }
 
 #[tokio::test]
-async fn row_18_an_invalid_certificate_is_rejected_with_its_reason() {
+async fn an_invalid_certificate_is_rejected_with_its_reason() {
     let (authority, other_client) = (authority(), Authority::new("another CA"));
     let here = &["127.0.0.1"][..];
     for (certificate, words) in [
@@ -52,7 +52,7 @@ async fn row_18_an_invalid_certificate_is_rejected_with_its_reason() {
         ),
         (other_client.certify(here, Dates::Now), ["not trusted", "with_roots_file"]),
     ] {
-        let log = Log::keep();
+        let log = Log::start();
         let server = Memcached::start_tls(&certificate, &[]);
         let client = client(&server.addr(), trusting(&authority));
         let error = error_of(&client).await;
@@ -65,7 +65,7 @@ async fn row_18_an_invalid_certificate_is_rejected_with_its_reason() {
 }
 
 #[tokio::test]
-async fn row_18_an_invalid_certificate_is_retried_with_backoff() {
+async fn an_invalid_certificate_is_retried_with_backoff() {
     let (authority, other_client) = (authority(), Authority::new("another CA"));
     let certificate = other_client.certify(&["127.0.0.1"], Dates::Now);
     let server = Memcached::start_tls(&certificate, &[]);
@@ -111,7 +111,7 @@ async fn the_system_does_not_trust_the_authority_of_a_test() {
 // ---- Renewal ----
 
 #[tokio::test]
-async fn row_18_a_renewed_certificate_is_accepted() {
+async fn a_renewed_certificate_is_accepted() {
     let authority = authority();
     let certificate = authority.certify(&["127.0.0.1"], Dates::Past);
     let mut server = Memcached::start_tls(&certificate, &[]);
@@ -136,7 +136,7 @@ async fn files_are_read_again_for_each_connection() {
 // ---- Certificates of clients ----
 
 /// Starts a server that requires a client certificate of its authority.
-fn demanding(authority: &Authority, certificate: &Certificate) -> Memcached {
+fn start_with_client_certificates(authority: &Authority, certificate: &Certificate) -> Memcached {
     let options = format!("ssl_verify_mode=2,ssl_ca_cert={}", authority.file().display());
     Memcached::start_tls(certificate, &["-o", &options])
 }
@@ -145,7 +145,7 @@ fn demanding(authority: &Authority, certificate: &Certificate) -> Memcached {
 async fn a_client_certificate_is_presented() {
     let authority = authority();
     let certificate = authority.certify(&["127.0.0.1"], Dates::Now);
-    let server = demanding(&authority, &certificate);
+    let server = start_with_client_certificates(&authority, &certificate);
     let ours = authority.certify(&["client"], Dates::Now);
     assert!(
         works(&client(&server.addr(), trusting(&authority).client_certificate(ours.file(), ours.key_file()))).await
@@ -158,7 +158,7 @@ async fn a_client_certificate_is_presented() {
 async fn a_missing_client_certificate_is_reported() {
     let authority = authority();
     let certificate = authority.certify(&["127.0.0.1"], Dates::Now);
-    let server = demanding(&authority, &certificate);
+    let server = start_with_client_certificates(&authority, &certificate);
     for _ in 0..20 {
         let client = client(&server.addr(), trusting(&authority));
         let calls: Vec<_> = (0..10)
@@ -181,7 +181,7 @@ async fn a_missing_client_certificate_is_reported() {
 async fn a_rejected_client_certificate_is_reported_and_can_be_replaced() {
     let (authority, other_client) = (authority(), Authority::new("another CA"));
     let certificate = authority.certify(&["127.0.0.1"], Dates::Now);
-    let server = demanding(&authority, &certificate);
+    let server = start_with_client_certificates(&authority, &certificate);
     let ours = other_client.certify(&["client"], Dates::Now);
     let client = client(&server.addr(), trusting(&authority).client_certificate(ours.file(), ours.key_file()));
     assert_error(&error_of(&client).await, ErrorKind::Tls, &["does not accept our client certificate"]);
@@ -211,7 +211,7 @@ async fn unusable_files_are_named() {
 // ---- Plaintext, and servers that do not answer ----
 
 #[tokio::test]
-async fn row_18_tls_to_a_plaintext_port_is_reported() {
+async fn tls_to_a_plaintext_port_is_reported() {
     let server = Memcached::start(&[]);
     let error = error_of(&client(&server.addr(), Tls::with_roots_pem(authority().pem()))).await;
     assert_error(&error, ErrorKind::Tls, &["in clear", "use memcached://"]);
@@ -223,7 +223,7 @@ async fn row_18_tls_to_a_plaintext_port_is_reported() {
 }
 
 #[tokio::test]
-async fn row_18_plaintext_to_a_tls_port_is_reported() {
+async fn plaintext_to_a_tls_port_is_reported() {
     let certificate = authority().certify(&["127.0.0.1"], Dates::Now);
     let server = Memcached::start_tls(&certificate, &[]);
     let client = Client::with_config([server.addr()], fast_reconnect()).unwrap();

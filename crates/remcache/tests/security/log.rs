@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, OnceLock};
 
-/// The log since [`Log::keep`].
+/// The log since [`Log::start`].
 pub(crate) struct Log {
     text: Text,
     from: usize,
@@ -17,7 +17,7 @@ static TEXT: OnceLock<Text> = OnceLock::new();
 
 impl Log {
     /// Records log lines from now on.
-    pub(crate) fn keep() -> Self {
+    pub(crate) fn start() -> Self {
         let text = TEXT.get_or_init(subscribe).clone();
         let from = text.0.lock().unwrap().len();
         Self { text, from }

@@ -70,7 +70,7 @@ async fn assert_final(config: Config, words: &[&str]) {
 }
 
 async fn assert_final_on(config: Config, connections: u64, words: &[&str]) {
-    let log = Log::keep();
+    let log = Log::start();
     let server = Memcached::start_sasl(&[]);
     let proxy = Proxy::start(server.addr()).await;
     let client = Client::with_config([proxy.addr()], config).unwrap();
@@ -97,7 +97,7 @@ async fn assert_final_on(config: Config, connections: u64, words: &[&str]) {
 }
 
 #[tokio::test]
-async fn row_17_a_wrong_password_is_final() {
+async fn a_wrong_password_is_final() {
     assert_final(
         fast_reconnect().credentials(Credentials::new(SASL_USER, "wrong")),
         &["refused the user or the password"],
@@ -106,7 +106,7 @@ async fn row_17_a_wrong_password_is_final() {
 }
 
 #[tokio::test]
-async fn row_17_a_missing_password_is_final() {
+async fn a_missing_password_is_final() {
     assert_final(fast_reconnect(), &["requires a user and a password", "Config::credentials"]).await;
 }
 
@@ -156,7 +156,7 @@ async fn any_unauthenticated_request_reports_the_missing_password() {
 }
 
 #[tokio::test]
-async fn row_17_a_password_file_is_reported_to_binary_clients() {
+async fn a_password_file_is_reported_to_binary_clients() {
     let dir = scratch();
     let users = dir.path().join("users");
     std::fs::write(&users, "bob:secret\n").unwrap();
@@ -198,7 +198,7 @@ async fn a_provider_is_called_on_every_connect() {
 }
 
 #[tokio::test]
-async fn row_17_after_a_rejection_only_other_credentials_are_tried() {
+async fn after_a_rejection_only_other_credentials_are_tried() {
     let server = Memcached::start_sasl(&[]);
     let proxy = Proxy::start(server.addr()).await;
     let current = Arc::new(Mutex::new(Credentials::new(SASL_USER, "the old password")));

@@ -14,7 +14,7 @@ const CANARY: &str = "canary-4711";
 
 #[tokio::test]
 async fn a_rejected_password_is_never_shown() {
-    let log = Log::keep();
+    let log = Log::start();
     let authority = Authority::new("the authority of a test");
     let certificate = authority.certify(&["127.0.0.1"], Dates::Now);
     let servers = [Memcached::start_sasl(&[]), Memcached::start(&[])];
@@ -59,7 +59,7 @@ async fn a_rejected_password_is_never_shown() {
 
 #[tokio::test]
 async fn a_correct_password_is_never_shown() {
-    let log = Log::keep();
+    let log = Log::start();
     let mut server = Memcached::start_sasl(&[]);
     let client =
         Client::with_config([server.addr()], fast_reconnect().credentials(Credentials::new(SASL_USER, SASL_PASSWORD)))

@@ -4,15 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::http::{Request, StatusCode};
+use axum::http::StatusCode;
 use axum::{Router, routing::post};
 use remcache::recipes::OnUnavailable;
 use remcache_testkit::Memcached;
 use remcache_tower::IdempotencyLayer;
 use tokio::sync::Semaphore;
 
-use crate::support::{Outage, client, field, send, text, within_budget};
+use crate::support::{Outage, client, field, request, send, text, within_budget};
 
 /// An application that counts payments. Each waits for a permit.
 struct Shop {
@@ -52,16 +51,10 @@ impl Shop {
     }
 
     async fn pay(&self, fields: &[(&str, &str)], body: &str) -> (u16, Option<String>, String) {
-        let response = send(&self.app, request("POST", fields, body)).await;
+        let response = send(&self.app, request("POST", "/pay", fields, body)).await;
         let (status, replayed) = (response.status().as_u16(), field(&response, "idempotency-replayed"));
         (status, replayed, text(response).await)
     }
-}
-
-fn request(method: &str, fields: &[(&str, &str)], body: &str) -> Request<Body> {
-    let request = Request::builder().method(method).uri("/pay");
-    let request = fields.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-    request.body(body.to_owned().into()).expect("valid")
 }
 
 fn replayed() -> Option<String> {
@@ -94,7 +87,7 @@ async fn other_requests_are_executed() {
         let fields = [("idempotency-key", "a"), ("authorization", user)];
         assert_eq!(shop.pay(&fields, "5").await.1, None, "users have separate keys");
     }
-    let put = send(&shop.app, request("PUT", &key("a"), "5")).await;
+    let put = send(&shop.app, request("PUT", "/pay", &key("a"), "5")).await;
     assert_eq!(text(put).await, "paid 7", "PUT is idempotent without a key");
 }
 
@@ -113,7 +106,9 @@ async fn one_of_many_concurrent_requests_is_executed() {
     let shop = Shop::with_long_budget(&server);
     let requests = (0..50).map(|_| {
         let app = shop.app.clone();
-        tokio::spawn(async move { send(&app, request("POST", &[("idempotency-key", "a")], "5")).await.status() })
+        tokio::spawn(
+            async move { send(&app, request("POST", "/pay", &[("idempotency-key", "a")], "5")).await.status() },
+        )
     });
     let requests: Vec<_> = requests.collect();
     for request in requests {
@@ -131,7 +126,7 @@ async fn a_client_that_disconnects_does_not_interrupt_the_handler() {
     let key = [("idempotency-key", "a")];
     let first = tokio::spawn({
         let app = shop.app.clone();
-        async move { send(&app, request("POST", &[("idempotency-key", "a")], "5")).await }
+        async move { send(&app, request("POST", "/pay", &[("idempotency-key", "a")], "5")).await }
     });
     shop.started.acquire().await.unwrap().forget();
     assert_eq!(shop.pay(&key, "5").await.0, 409, "the first request is still executed");

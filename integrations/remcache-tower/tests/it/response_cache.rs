@@ -5,15 +5,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, Request};
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use axum::{Router, routing::any};
 use remcache_testkit::Memcached;
 use remcache_tower::ResponseCacheLayer;
 
-use crate::support::{Outage, client, field, get, send, text, within_budget};
+use crate::support::{Outage, client, field, get, request, send, text, within_budget};
 
-/// An application whose responses are numbered, and have the fields that the request asks for: `x-respond-with: NAME: VALUE`.
+/// An application whose responses are numbered, and have the fields that the request names:
+/// `x-respond-with: NAME: VALUE`.
 struct Site {
     app: Router,
     calls: Arc<AtomicUsize>,
@@ -45,9 +46,7 @@ impl Site {
     }
 
     async fn send(&self, method: &str, path: &str, fields: &[(&str, &str)]) {
-        let request = Request::builder().method(method).uri(path);
-        let request = fields.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-        send(&self.app, request.body(Body::empty()).expect("valid")).await;
+        send(&self.app, request(method, path, fields, "")).await;
     }
 }
 

@@ -20,14 +20,16 @@ pub(crate) async fn send(app: &Router, request: Request<Body>) -> Response<Body>
     app.clone().oneshot(request).await.expect("a router does not fail")
 }
 
-/// Returns a GET request with these fields.
+/// Creates a request with these fields.
+pub(crate) fn request(method: &str, path: &str, fields: &[(&str, &str)], body: &str) -> Request<Body> {
+    let request = Request::builder().method(method).uri(path);
+    let request = fields.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+    request.body(body.to_owned().into()).expect("valid")
+}
+
+/// Creates a GET request with these fields.
 pub(crate) fn get(path: &str, fields: &[(&str, &str)]) -> Request<Body> {
-    let request = Request::builder().uri(path);
-    fields
-        .iter()
-        .fold(request, |request, (name, value)| request.header(*name, *value))
-        .body(Body::empty())
-        .expect("valid")
+    request("GET", path, fields, "")
 }
 
 /// Returns a field of a response as text.

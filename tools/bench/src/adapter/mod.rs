@@ -6,6 +6,7 @@ mod lockstep;
 mod memcache_async;
 mod memcache_classic;
 mod memcache_exp;
+mod profiles;
 mod remcache;
 mod runner;
 mod tls;
@@ -24,6 +25,8 @@ use crate::workload::{CallResult, Fault};
 
 pub(crate) use idle::{Footprint, hold};
 pub(crate) use runner::start;
+
+use profiles::PROFILES;
 
 /// Drives one of the measured clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -223,135 +226,6 @@ fn failed(error: impl fmt::Display) -> Fault {
 pub(crate) const HOST: &str = "127.0.0.1";
 const MULTI_THREAD_SUFFIX: &str = "+mt";
 
-/// Every client, in the order of the tables' rows.
-const PROFILES: &[Profile] = &[
-    Profile {
-        adapter: Adapter::Lockstep,
-        id: "lockstep",
-        role: Role::Baseline,
-        max_callers: usize::MAX,
-        max_servers: usize::MAX,
-        on_tokio: false,
-        confirms_sets: true,
-        speaks_tls: false,
-        holds_connections: false,
-        only: None,
-        note: "a blocking socket that writes one request per caller, then reads all replies, then writes the next requests",
-    },
-    Profile {
-        adapter: Adapter::AsyncMemcached,
-        id: "async-memcached",
-        role: Role::Peer,
-        max_callers: MAX_CONNECTIONS,
-        max_servers: 1,
-        on_tokio: true,
-        confirms_sets: true,
-        speaks_tls: false,
-        holds_connections: true,
-        only: None,
-        note: "async-memcached 0.9, one client per caller",
-    },
-    Profile {
-        adapter: Adapter::MemcacheExp,
-        id: "memcache-exp",
-        role: Role::Peer,
-        max_callers: MAX_CONNECTIONS,
-        max_servers: usize::MAX,
-        on_tokio: true,
-        confirms_sets: true,
-        speaks_tls: false,
-        holds_connections: false,
-        only: None,
-        note: "memcache 0.21, its experimental tokio client, with one pooled connection per caller",
-    },
-    Profile {
-        adapter: Adapter::MemcacheClassic,
-        id: "memcache-classic",
-        role: Role::Peer,
-        max_callers: MAX_THREADS,
-        max_servers: usize::MAX,
-        on_tokio: false,
-        confirms_sets: true,
-        speaks_tls: true,
-        holds_connections: false,
-        only: None,
-        note: "memcache 0.21, its blocking client with the text protocol (its faster one), one thread and one pooled connection per caller, TLS by OpenSSL",
-    },
-    Profile {
-        adapter: Adapter::MemcacheAsync,
-        id: "memcache-async",
-        role: Role::Peer,
-        max_callers: MAX_CONNECTIONS,
-        max_servers: 1,
-        on_tokio: true,
-        confirms_sets: false,
-        speaks_tls: true,
-        holds_connections: true,
-        only: None,
-        note: "memcache-async 0.10, one connection per caller, TLS by tokio-rustls; its set does not wait for the reply",
-    },
-    Profile {
-        adapter: Adapter::Libmemcached,
-        id: "libmemcached",
-        role: Role::Peer,
-        max_callers: MAX_THREADS,
-        max_servers: usize::MAX,
-        on_tokio: false,
-        confirms_sets: true,
-        speaks_tls: false,
-        holds_connections: false,
-        only: None,
-        note: "libmemcached with its default text protocol (its faster one), one thread and one connection per caller",
-    },
-    OURS,
-    Profile {
-        adapter: Adapter::Remcache(ProtocolSetting::Binary),
-        id: "remcache-binary",
-        role: Role::Variant,
-        only: Some(VARIANT_SCENARIOS),
-        note: "remcache with the binary protocol",
-        ..OURS
-    },
-    Profile {
-        adapter: Adapter::Remcache(ProtocolSetting::Text),
-        id: "remcache-text",
-        role: Role::Variant,
-        only: Some(VARIANT_SCENARIOS),
-        note: "remcache with the text protocol",
-        ..OURS
-    },
-    Profile {
-        adapter: Adapter::RemcachePolling,
-        id: "remcache-polling",
-        role: Role::Variant,
-        only: Some(&["get-1", "get-64"]),
-        note: "remcache with busy polling",
-        ..OURS
-    },
-];
-
-const OURS: Profile = Profile {
-    adapter: Adapter::Remcache(ProtocolSetting::Auto),
-    id: "remcache",
-    role: Role::Ours,
-    max_callers: usize::MAX,
-    max_servers: usize::MAX,
-    on_tokio: true,
-    confirms_sets: true,
-    speaks_tls: true,
-    holds_connections: true,
-    only: None,
-    note: "remcache with the meta protocol and without busy polling, one client for all callers, one connection per server",
-};
-
-/// The scenarios in which remcache's protocols are compared.
-const VARIANT_SCENARIOS: &[&str] = &["get-1", "get-64", "get-512", "many-100", "set-64"];
-
-/// With 10,000 connections the result would depend on the system's limits of open files and ephemeral ports.
-const MAX_CONNECTIONS: usize = 4096;
-/// With thousands of threads on one core the result would depend on the scheduler.
-const MAX_THREADS: usize = 512;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -370,19 +244,6 @@ mod tests {
     fn unknown_names_and_unsupported_runtimes_are_refused() {
         for name in ["", "memcache", "lockstep+mt", "libmemcached+mt"] {
             assert!(name.parse::<Entry>().is_err(), "{name:?}");
-        }
-    }
-
-    #[test]
-    fn there_is_one_baseline_and_one_default_remcache() {
-        let count = |role| PROFILES.iter().filter(|profile| profile.role == role).count();
-        assert_eq!((count(Role::Baseline), count(Role::Ours)), (1, 1));
-    }
-
-    #[test]
-    fn variants_run_in_scenarios_that_exist() {
-        for profile in PROFILES.iter().filter(|profile| profile.role == Role::Variant) {
-            assert!(profile.only.unwrap().iter().all(|id| Scenario::by_id(id).is_some()), "{}", profile.id);
         }
     }
 

@@ -80,7 +80,7 @@ const LOCAL: &[&[&str]] = &[
 /// Runs a command and checks its output.
 type Scenario = fn(&Hostile);
 
-/// Commands that need more than arguments: files, terminals, an end.
+/// Commands that need more than arguments: files, terminals, signals.
 const SCENARIOS: &[(&str, Scenario)] = &[
     ("context add", scenarios::contexts),
     ("context ls", scenarios::contexts),

@@ -1,4 +1,4 @@
-//! Commands that need more than arguments: files, terminals, an end.
+//! Commands that need more than arguments: files, terminals, signals.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -12,14 +12,14 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::data::{EVIL, FakeServer, Hostile, KEYS, arguments, is_unsafe, os_string};
 use super::{FORMATS, check, run_all};
-use crate::tool::{Run, Running, remcache};
+use crate::tool::{KillOnDrop, Run, remcache};
 
 /// Returns the path of a file with a hostile name in the directory.
 fn file(hostile: &Hostile, name: &str) -> String {
     hostile.directory.path().join(format!("{name}{EVIL}")).to_str().expect("a path in UTF-8").to_owned()
 }
 
-/// Ends a process as a service manager does, and checks what it printed.
+/// Terminates a process by SIGTERM, as a service manager does, and checks its output.
 fn finish(args: &[&str], child: Child) {
     kill_process(Pid::from_child(&child), Signal::TERM).expect("it runs");
     let output = child.wait_with_output().expect("it ends");
@@ -176,7 +176,7 @@ pub(super) fn serve_metrics(hostile: &Hostile) {
     let servers = format!("{},{}", hostile.name, fake.address);
     for format in ["auto", "text", "json", "ndjson", "csv"] {
         let args = ["serve-metrics", "127.0.0.1:0", "-f", format, "-s", &servers, "--protocol", "text"];
-        let mut child = Running(remcache(args).spawn());
+        let mut child = KillOnDrop(remcache(args).spawn());
         let line = first_line(&mut child.0);
         let address = line.trim().trim_start_matches("http://").trim_end_matches("/metrics");
         let (_, body) = http_get(address, "/metrics").unwrap_or_else(|| panic!("no answer: {line:?}"));
@@ -219,17 +219,17 @@ fn replaced(bytes: &[u8], value: &[u8]) -> Vec<u8> {
 pub(super) fn top(hostile: &Hostile) {
     let fake = FakeServer::start();
     let servers = format!("{},{}", fake.address, hostile.name);
-    let mut top = remcache(["top", "-i", "50ms", "--protocol", "text"]).servers(servers).live(20, 200);
+    let mut top = remcache(["top", "-i", "50ms", "--protocol", "text"]).servers(servers).start_on_terminal(20, 200);
     // The escaped text is visible, so the sequence had no effect.
-    top.shows("\\x1b[2J");
+    top.wait_for_text("\\x1b[2J");
     for page in "1234567?".chars() {
-        top.types(&page.to_string());
+        top.press(&page.to_string());
         thread::sleep(std::time::Duration::from_millis(150));
         let text = top.text();
         assert!(!text.contains(is_unsafe), "{page}: {}", text.escape_debug());
     }
-    top.types("?q");
-    assert_eq!(top.ends(), (Some(0), true));
+    top.press("?q");
+    assert_eq!(top.wait_for_exit(), (Some(0), true));
     for format in FORMATS {
         let args = ["top", "-f", format, "-s", &hostile.name];
         check(&args, &remcache(args).run());

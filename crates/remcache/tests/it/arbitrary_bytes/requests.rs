@@ -1,5 +1,5 @@
 //! Arbitrary bytes as binary requests: a decoded packet encodes to the same bytes, and a decoded request to one with
-//! the same meaning.
+//! the same request_and_value.
 
 use bytes::{Buf, Bytes};
 use remcache::proto::binary::{Packet, decode_request, encode};
@@ -28,10 +28,10 @@ fn send_on(request: &Request<'_>, opaque: u32) {
     let packet = Packet::decode(&mut input(&bytes), MAX_BODY).expect("a request").expect("a whole one");
     assert_eq!((packet.header.opcode, packet.header.opaque), (opcode.0, opaque));
     let again = decode_request(&packet).expect("what was encoded can be decoded");
-    assert_eq!(meaning(&again), meaning(request));
+    assert_eq!(request_and_value(&again), request_and_value(request));
 }
 
-fn meaning(request: &Request<'_>) -> (String, Bytes) {
+fn request_and_value(request: &Request<'_>) -> (String, Bytes) {
     (format!("{request:?}"), Bytes::copy_from_slice(request.value()))
 }
 

@@ -26,7 +26,7 @@ async fn chunk_keys(client: &Client, key: &str) -> Vec<String> {
     let text = String::from_utf8(manifest.value.to_vec()).unwrap();
     let numbers: Vec<&str> = text.split('-').collect();
     let count: usize = numbers[1].parse().unwrap();
-    (0..count).map(|place| format!("{key}:{place}:{}", numbers[2])).collect()
+    (0..count).map(|index| format!("{key}:{index}:{}", numbers[2])).collect()
 }
 
 async fn count_stored(client: &Client, keys: &[String]) -> usize {

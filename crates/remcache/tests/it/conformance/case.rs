@@ -119,13 +119,13 @@ impl Step {
         if last.status != self.status {
             return Err(format!("{:?} instead of {:?}: {}", last.status, self.status, last.text()));
         }
-        let wrong = self.checks.iter().find(|check| !check.holds(replies, last, protocol));
+        let wrong = self.checks.iter().find(|check| !check.is_satisfied_by(replies, last, protocol));
         wrong.map_or(Ok(()), |wrong| Err(format!("{} is not as expected: {last:?}", wrong.name())))
     }
 }
 
 impl Check {
-    fn holds(&self, replies: &[Reply], last: &Reply, protocol: Protocol) -> bool {
+    fn is_satisfied_by(&self, replies: &[Reply], last: &Reply, protocol: Protocol) -> bool {
         match self {
             Self::Value(value) => last.value == value,
             Self::Number(number) => last.number == Some(*number),

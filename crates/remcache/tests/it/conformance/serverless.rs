@@ -22,14 +22,14 @@ const UNSUPPORTED: &[(&str, &str)] = &[
 ];
 
 /// Sends a request through the client and returns all its replies.
-async fn ask(client: &Client, request: Request<'_>) -> Vec<Reply> {
+async fn call(client: &Client, request: Request<'_>) -> Vec<Reply> {
     client.replies(request).collect().await
 }
 
 async fn run(case: &Case, client: &Client, protocol: Protocol) -> Result<(), String> {
     let mut last_cas = 0;
     for (index, step) in (case.steps)().iter().enumerate() {
-        let replies = ask(client, step.request(last_cas)).await;
+        let replies = call(client, step.request(last_cas)).await;
         step.check(&replies, protocol).map_err(|what| format!("step {}: {what}", index + 1))?;
         last_cas = replies.last().map_or(0, |reply| reply.cas);
     }

@@ -80,7 +80,7 @@ impl Session {
     }
 
     /// Sends a request and returns all its replies.
-    pub(crate) fn ask(&mut self, request: &Request<'_>) -> Vec<Reply> {
+    pub(crate) fn call(&mut self, request: &Request<'_>) -> Vec<Reply> {
         if let Err(refused) = self.submit(request) {
             return vec![refused];
         }
@@ -89,8 +89,8 @@ impl Session {
         replies.into_iter().map(|(_, reply)| reply).collect()
     }
 
-    pub(crate) fn ask_one(&mut self, request: &Request<'_>) -> Reply {
-        self.ask(request).pop().expect("a reply")
+    pub(crate) fn call_one(&mut self, request: &Request<'_>) -> Reply {
+        self.call(request).pop().expect("a reply")
     }
 }
 

@@ -43,7 +43,7 @@ impl TestServer {
         let is_known = case.since.is_none_or(|feature| self.version.has(feature));
         if !case.protocols.contains(&protocol) || !is_known {
             let last = steps.last().ok_or("a case without steps")?;
-            let found = session.ask_one(&last.request(1)).status;
+            let found = session.call_one(&last.request(1)).status;
             // An older server may reject the command itself.
             let refusals = [Status::Unsupported, Status::InvalidKey, Status::UnknownCommand];
             let is_unsent = session.connection.in_flight() == 0 && !session.connection.has_output();
@@ -53,9 +53,9 @@ impl TestServer {
             };
         }
         let mut last_cas = 0;
-        for (place, step) in steps.iter().enumerate() {
-            let replies = session.ask(&step.request(last_cas));
-            step.check(&replies, protocol).map_err(|what| format!("step {}: {what}", place + 1))?;
+        for (index, step) in steps.iter().enumerate() {
+            let replies = session.call(&step.request(last_cas));
+            step.check(&replies, protocol).map_err(|what| format!("step {}: {what}", index + 1))?;
             last_cas = replies.last().map_or(0, |reply| reply.cas);
         }
         Ok(())
@@ -124,11 +124,11 @@ fn find_each_others_items(address: &str, version: ServerVersion) {
     for (number, key) in awkward_keys().into_iter().enumerate() {
         for storing in Protocol::ALL.into_iter().filter(|protocol| can_express(*protocol, &key)) {
             let value = format!("{number} by {storing}");
-            let stored = sessions.get_mut(storing.name()).expect("a protocol").ask_one(&Request::set(&key, &value));
+            let stored = sessions.get_mut(storing.name()).expect("a protocol").call_one(&Request::set(&key, &value));
             assert!(stored.is_ok(), "{storing}: {}: {stored:?}", key.escape_ascii());
             for finding in Protocol::ALL.into_iter().filter(|protocol| can_express(*protocol, &key)) {
                 let session = sessions.get_mut(finding.name()).expect("a protocol");
-                let found = session.ask_one(&Request::get(&key).with_key());
+                let found = session.call_one(&Request::get(&key).with_key());
                 let what = format!("{finding} after {storing}: {}: {found:?}", key.escape_ascii());
                 assert_eq!((&found.key[..], &found.value[..]), (&key[..], value.as_bytes()), "{what}");
             }

@@ -178,10 +178,10 @@ async fn a_pod_that_restarts_with_another_address_moves_no_keys() {
     wait_until("the records are read again", async || subscription.state().confirmed > confirmed).await;
     assert_eq!(places(), before, "no key moves");
 
-    let own = keys.iter().zip(&before).find(|(_, place)| place.starts_with(PODS[1])).unwrap().0;
+    let own = keys.iter().zip(&before).find(|(_, server)| server.starts_with(PODS[1])).unwrap().0;
     wait_until("the new pod is used", async || client.set(own, "new").await.is_ok()).await;
     assert_eq!(restarted.items(), 1);
     let found = client.get_many(&keys).await.found().count();
-    let lost = before.iter().filter(|place| place.starts_with(PODS[1])).count();
+    let lost = before.iter().filter(|server| server.starts_with(PODS[1])).count();
     assert_eq!(found, keys.len() - lost + 1, "the other pods have kept their items");
 }

@@ -206,8 +206,8 @@ async fn placements_that_hash_addresses_use_those_of_the_endpoint() {
     let ring = Distribution::SPYMEMCACHED_KETAMA.ring(&nodes).unwrap();
     for n in 0..1_000 {
         let key = format!("key{n}");
-        let place = ring.locate(key.as_bytes(), |_| true).unwrap();
+        let index = ring.locate(key.as_bytes(), |_| true).unwrap();
         let server = client.locate(&key).unwrap().unwrap();
-        assert_eq!(server.name(), format!("{}:{}", nodes[place].name, [11211, 11211, 11212][place]), "{key}");
+        assert_eq!(server.name(), format!("{}:{}", nodes[index].name, [11211, 11211, 11212][index]), "{key}");
     }
 }

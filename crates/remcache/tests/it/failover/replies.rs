@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use super::*;
 
 /// Returns the replies that a callback receives.
-async fn called_back(client: &Client, request: Request<'_>) -> Vec<Reply> {
+async fn callback_replies(client: &Client, request: Request<'_>) -> Vec<Reply> {
     let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
     client.call_with(request, move |reply| {
         sender.send(reply).unwrap();
@@ -48,9 +48,9 @@ async fn a_callback_and_a_stream_fail_over_as_a_call_does() {
         client.set(&key, "before").await.unwrap();
         servers[0].stop().await;
         wait_until_down(&client, &primary).await;
-        assert!(only(called_back(&client, Request::set(&*key, "during")).await).is_ok());
+        assert!(only(callback_replies(&client, Request::set(&*key, "during")).await).is_ok());
         assert_eq!(only(streamed(&client, Request::get(&*key)).await).text(), "during");
-        assert_eq!(only(called_back(&client, Request::get(&*key)).await).text(), "during");
+        assert_eq!(only(callback_replies(&client, Request::get(&*key)).await).text(), "during");
         assert_eq!(client.get(&key).await.unwrap().unwrap().value, "during");
         servers[0].restart().await.unwrap();
         wait_until_up(&client, &primary).await;
@@ -68,10 +68,10 @@ async fn a_callback_and_a_stream_are_retried_as_a_call_is() {
         corrupt_reply();
         assert_eq!(only(streamed(&client, Request::get("k")).await).text(), "v");
         corrupt_reply();
-        assert_eq!(only(called_back(&client, Request::get("k")).await).text(), "v");
+        assert_eq!(only(callback_replies(&client, Request::get("k")).await).text(), "v");
     }
     corrupt_reply();
-    let reply = only(called_back(&client, Request::increment("n", 1)).await);
+    let reply = only(callback_replies(&client, Request::increment("n", 1)).await);
     assert_eq!(reply.status, Status::Disconnected(Delivery::MaybeSent), "an increment is not retried");
     wait_until("the server is up", async || client.is_usable()).await;
     assert_eq!(client.get("n").await.unwrap().unwrap().value, "1");
@@ -85,7 +85,7 @@ async fn a_request_without_a_key_goes_to_one_server_only() {
     assert!(streamed(&client, Request::stat("")).await.len() > 5);
     servers[0].stop().await;
     wait_until_down(&client, &servers[0].address()).await;
-    for replies in [streamed(&client, Request::stat("")).await, called_back(&client, Request::stat("")).await] {
+    for replies in [streamed(&client, Request::stat("")).await, callback_replies(&client, Request::stat("")).await] {
         assert_eq!(only(replies).status, Status::Disconnected(Delivery::NotSent));
     }
     assert!(client.servers()[1].stats("").collect().await.is_ok());

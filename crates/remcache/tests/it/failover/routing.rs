@@ -41,7 +41,7 @@ impl Connect for Directory {
 
 /// A host name is resolved again for each connection, and the keys stay with the name.
 #[tokio::test]
-async fn row_15_a_server_that_changes_address_keeps_its_keys() {
+async fn a_server_that_changes_address_keeps_its_keys() {
     let servers = embedded(3).await;
     let directory = Directory(Arc::new(Mutex::new(servers[0].address())));
     let fixed = servers[1].address().replace(':', "_");

@@ -13,8 +13,8 @@ fn text_of(item: Option<&Item>) -> &str {
     item.map_or("nothing", |item| std::str::from_utf8(&item.value).unwrap())
 }
 
-fn append_mine(item: Option<&Item>) -> Option<Bytes> {
-    Some(format!("{} and mine", text_of(item)).into())
+fn append_text(item: Option<&Item>) -> Option<Bytes> {
+    Some(format!("{} and more", text_of(item)).into())
 }
 
 /// The items on the primary and on the replica have the same CAS value, which can happen by chance.
@@ -42,13 +42,13 @@ async fn the_cas_value_of_a_replica_is_not_used_on_the_primary() {
                     "the CAS values must be equal for this test"
                 );
             }
-            append_mine(item)
+            append_text(item)
         });
-        assert_eq!(text_of(stored.await.unwrap().as_ref()), "theirs and mine", "{protocol}");
+        assert_eq!(text_of(stored.await.unwrap().as_ref()), "theirs and more", "{protocol}");
         assert_eq!(seen, ["nothing", "theirs"], "{protocol}: a value on the replica only is ignored");
         assert_eq!(
             stored_on(&client, &servers[0].addr(), &key).await.as_deref(),
-            Some("theirs and mine"),
+            Some("theirs and more"),
             "{protocol}"
         );
         assert_eq!(
@@ -85,7 +85,7 @@ async fn while_its_primary_is_down_a_key_can_be_neither_updated_nor_taken() {
         wait_until_down(&client, &primary).await;
         client.set(&key, "fallback").await.unwrap();
         for error in
-            [client.update(&key, Ttl::Never, append_mine).await.unwrap_err(), client.take(&key).await.unwrap_err()]
+            [client.update(&key, Ttl::Never, append_text).await.unwrap_err(), client.take(&key).await.unwrap_err()]
         {
             assert_eq!(error.kind(), ErrorKind::Disconnected(Delivery::NotSent));
             assert_eq!(error.server(), Some(&*primary));

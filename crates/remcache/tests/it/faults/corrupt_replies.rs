@@ -1,4 +1,4 @@
-//! Rows 3 to 9: replies that are cut off, split, corrupted or not from memcached, on each protocol.
+//! Replies that are cut off, split, corrupted or not from memcached, on each protocol.
 
 use std::time::Duration;
 
@@ -16,25 +16,25 @@ use crate::support::{ProtocolMode, protocol_mode_tests};
 
 protocol_mode_tests! {
     #[tokio::test(start_paused = true)]
-    row_03_rst_mid_reply_at_every_byte
-    row_04_fin_mid_reply_at_every_byte
-    row_04_a_large_value_is_never_truncated
-    row_05_one_byte_at_a_time_and_random_splits
-    row_06_garbage
-    row_07_swapped_repeated_missing_and_changed_replies
-    row_08_servers_that_are_not_memcached_are_identified
-    row_09_impossible_lengths
+    connections_reset_at_every_byte_of_a_reply
+    connections_closed_at_every_byte_of_a_reply
+    a_large_value_is_never_truncated
+    replies_in_single_bytes_and_random_splits
+    garbage_closes_the_connection
+    swapped_repeated_missing_and_changed_replies
+    servers_that_are_not_memcached_are_identified
+    impossible_lengths_close_the_connection
 }
 
 protocol_mode_tests! {
     #[tokio::test]
-    row_03_rst_mid_reply_at_every_byte_of_a_socket
-    row_04_fin_mid_reply_at_every_byte_of_a_socket
-    row_05_one_byte_at_a_time_and_random_splits_of_a_socket
-    row_06_garbage_on_a_socket
-    row_07_swapped_repeated_missing_and_changed_replies_on_a_socket
-    row_08_servers_that_are_not_memcached_are_identified_on_a_socket
-    row_09_impossible_lengths_on_a_socket
+    sockets_reset_at_every_byte_of_a_reply
+    sockets_closed_at_every_byte_of_a_reply
+    replies_in_single_bytes_and_random_splits_on_a_socket
+    garbage_on_a_socket_closes_the_connection
+    swapped_repeated_missing_and_changed_replies_on_a_socket
+    servers_that_are_not_memcached_are_identified_on_a_socket
+    impossible_lengths_on_a_socket_close_the_connection
 }
 
 const DEADLINE: Duration = Duration::from_secs(1);
@@ -58,7 +58,7 @@ async fn reply_bytes(mode: ProtocolMode) -> usize {
 }
 
 /// Closes the connection at every byte; recovery is checked for every tenth client only.
-async fn cut_at_every_byte(mode: ProtocolMode, how: CloseKind) {
+async fn close_at_every_byte(mode: ProtocolMode, how: CloseKind) {
     let length = reply_bytes(mode).await;
     for after in 0..=length {
         let harness = Harness::in_memory(mode, ServerFault::CloseAfterSending(after, how), Config::new(), DEADLINE);
@@ -72,12 +72,12 @@ async fn cut_at_every_byte(mode: ProtocolMode, how: CloseKind) {
     }
 }
 
-async fn row_04_fin_mid_reply_at_every_byte(mode: ProtocolMode) {
-    cut_at_every_byte(mode, CloseKind::Fin).await;
+async fn connections_closed_at_every_byte_of_a_reply(mode: ProtocolMode) {
+    close_at_every_byte(mode, CloseKind::Fin).await;
 }
 
-async fn row_03_rst_mid_reply_at_every_byte(mode: ProtocolMode) {
-    cut_at_every_byte(mode, CloseKind::Rst).await;
+async fn connections_reset_at_every_byte_of_a_reply(mode: ProtocolMode) {
+    close_at_every_byte(mode, CloseKind::Rst).await;
 }
 
 /// Reconnects without delay: these tests are about the fault, not the backoff after it.
@@ -86,7 +86,7 @@ fn fast_reconnect() -> Config {
 }
 
 /// Closes a socket at every byte as well; recovery is checked for every fiftieth client only.
-async fn cut_sockets_at_every_byte(mode: ProtocolMode, how: CloseKind) {
+async fn close_sockets_at_every_byte(mode: ProtocolMode, how: CloseKind) {
     for after in 0..=reply_bytes(mode).await {
         let harness =
             Harness::on_sockets(mode, ServerFault::CloseAfterSending(after, how), fast_reconnect(), PATIENCE).await;
@@ -99,16 +99,16 @@ async fn cut_sockets_at_every_byte(mode: ProtocolMode, how: CloseKind) {
     }
 }
 
-async fn row_04_fin_mid_reply_at_every_byte_of_a_socket(mode: ProtocolMode) {
-    cut_sockets_at_every_byte(mode, CloseKind::Fin).await;
+async fn sockets_closed_at_every_byte_of_a_reply(mode: ProtocolMode) {
+    close_sockets_at_every_byte(mode, CloseKind::Fin).await;
 }
 
-async fn row_03_rst_mid_reply_at_every_byte_of_a_socket(mode: ProtocolMode) {
-    cut_sockets_at_every_byte(mode, CloseKind::Rst).await;
+async fn sockets_reset_at_every_byte_of_a_reply(mode: ProtocolMode) {
+    close_sockets_at_every_byte(mode, CloseKind::Rst).await;
 }
 
 /// A large value is received into its own buffer, and returned complete or not at all.
-async fn row_04_a_large_value_is_never_truncated(mode: ProtocolMode) {
+async fn a_large_value_is_never_truncated(mode: ProtocolMode) {
     let harness = Harness::in_memory(mode, ServerFault::None, Config::new(), DEADLINE);
     assert_eq!(harness.get("fixed:L").await.succeeded, 1);
     let length = harness.fake.store().bytes_answered();
@@ -123,7 +123,7 @@ async fn row_04_a_large_value_is_never_truncated(mode: ProtocolMode) {
     }
 }
 
-async fn row_05_one_byte_at_a_time_and_random_splits(mode: ProtocolMode) {
+async fn replies_in_single_bytes_and_random_splits(mode: ProtocolMode) {
     let seed = seed();
     let mut rng = seed.rng();
     for case in 0..80 {
@@ -137,7 +137,7 @@ async fn row_05_one_byte_at_a_time_and_random_splits(mode: ProtocolMode) {
     }
 }
 
-async fn row_05_one_byte_at_a_time_and_random_splits_of_a_socket(mode: ProtocolMode) {
+async fn replies_in_single_bytes_and_random_splits_on_a_socket(mode: ProtocolMode) {
     let seed = seed();
     let mut rng = seed.rng();
     for longest in [1, 1, 2, 3, 7, 30, 100, 1000].repeat(5) {
@@ -157,7 +157,7 @@ async fn expect_all_to_fail(harness: Harness) {
     harness.finish().await;
 }
 
-async fn row_06_garbage(mode: ProtocolMode) {
+async fn garbage_closes_the_connection(mode: ProtocolMode) {
     let seed = seed();
     let mut rng = seed.rng();
     for _ in 0..200 {
@@ -171,7 +171,7 @@ async fn row_06_garbage(mode: ProtocolMode) {
     }
 }
 
-async fn row_06_garbage_on_a_socket(mode: ProtocolMode) {
+async fn garbage_on_a_socket_closes_the_connection(mode: ProtocolMode) {
     let seed = seed();
     let mut rng = seed.rng();
     for _ in 0..25 {
@@ -190,7 +190,7 @@ async fn expect_detection(harness: Harness, corruption: Corruption) {
     harness.finish().await;
 }
 
-async fn row_07_swapped_repeated_missing_and_changed_replies(mode: ProtocolMode) {
+async fn swapped_repeated_missing_and_changed_replies(mode: ProtocolMode) {
     let seed = seed();
     let mut rng = seed.rng();
     for corruption in Corruption::ALL {
@@ -204,7 +204,7 @@ async fn row_07_swapped_repeated_missing_and_changed_replies(mode: ProtocolMode)
     }
 }
 
-async fn row_07_swapped_repeated_missing_and_changed_replies_on_a_socket(mode: ProtocolMode) {
+async fn swapped_repeated_missing_and_changed_replies_on_a_socket(mode: ProtocolMode) {
     let seed = seed();
     let mut rng = seed.rng();
     for corruption in Corruption::ALL {
@@ -216,10 +216,10 @@ async fn row_07_swapped_repeated_missing_and_changed_replies_on_a_socket(mode: P
 }
 
 /// The greeting of a server that is not memcached, and the word by which the error identifies it.
-type Impostor = (&'static [u8], &'static str);
+type ForeignReply = (&'static [u8], &'static str);
 
-fn impostors(mode: ProtocolMode) -> Vec<Impostor> {
-    let own: &[Impostor] = match mode.protocol() {
+fn foreign_replies(mode: ProtocolMode) -> Vec<ForeignReply> {
+    let own: &[ForeignReply] = match mode.protocol() {
         Protocol::Binary => &[
             (b"\x80\x00\x00\x05\x00\x00\x00\x00\x00\x00\x00\x05\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00Hello", "echo"),
             (b"SSH-2.0-OpenSSH_9.2\r\n", "text"),
@@ -236,15 +236,15 @@ fn impostors(mode: ProtocolMode) -> Vec<Impostor> {
 }
 
 /// Servers that are identified whatever protocol the client uses.
-const ALL_PROTOCOLS: &[Impostor] = &[
+const ALL_PROTOCOLS: &[ForeignReply] = &[
     (b"ERROR Too many open connections\r\n", "too many open connections"),
     (b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n", "HTTP"),
     (b"\x15\x03\x01\x00\x02\x02\x0a", "TLS"),
     (b"\x16\x03\x03\x00\x31\x02", "TLS"),
 ];
 
-async fn row_08_servers_that_are_not_memcached_are_identified(mode: ProtocolMode) {
-    for (greeting, hint) in impostors(mode) {
+async fn servers_that_are_not_memcached_are_identified(mode: ProtocolMode) {
+    for (greeting, hint) in foreign_replies(mode) {
         let harness =
             Harness::in_memory(mode, ServerFault::NotMemcached(Bytes::from_static(greeting)), Config::new(), DEADLINE);
         expect_hint(&harness, hint).await;
@@ -252,8 +252,8 @@ async fn row_08_servers_that_are_not_memcached_are_identified(mode: ProtocolMode
     }
 }
 
-async fn row_08_servers_that_are_not_memcached_are_identified_on_a_socket(mode: ProtocolMode) {
-    for (greeting, hint) in impostors(mode) {
+async fn servers_that_are_not_memcached_are_identified_on_a_socket(mode: ProtocolMode) {
+    for (greeting, hint) in foreign_replies(mode) {
         let fault = ServerFault::NotMemcached(Bytes::from_static(greeting));
         let harness = Harness::on_sockets(mode, fault, Config::new(), PATIENCE).await;
         expect_hint(&harness, hint).await;
@@ -317,7 +317,7 @@ const ANNOUNCED: [(&str, &str); 7] = [
     ("x", "not a reply to the request"),
 ];
 
-async fn row_09_impossible_lengths(mode: ProtocolMode) {
+async fn impossible_lengths_close_the_connection(mode: ProtocolMode) {
     for (beginning, hint) in impossible_lengths(mode) {
         let harness = Harness::in_memory(mode, ServerFault::AnswerWith(beginning), Config::new(), DEADLINE);
         expect_hint(&harness, hint).await;
@@ -325,7 +325,7 @@ async fn row_09_impossible_lengths(mode: ProtocolMode) {
     }
 }
 
-async fn row_09_impossible_lengths_on_a_socket(mode: ProtocolMode) {
+async fn impossible_lengths_on_a_socket_close_the_connection(mode: ProtocolMode) {
     for (beginning, hint) in impossible_lengths(mode) {
         let harness = Harness::on_sockets(mode, ServerFault::AnswerWith(beginning), Config::new(), PATIENCE).await;
         expect_hint(&harness, hint).await;

@@ -61,7 +61,7 @@ async fn write(mode: ProtocolMode, client: &Client, serial: usize) {
     let increment = client.increment(&counter, 1);
     let increment = if mode == ProtocolMode::Text { increment } else { increment.initial(1) };
     let calls = async {
-        expect_made(client.set(&key, "value").await);
+        expect_applied_or_unavailable(client.set(&key, "value").await);
         if let Ok(counter) = expect_unavailable_if_err(increment.await) {
             // The text protocol cannot create a counter.
             assert_eq!(counter.map(|counter| counter.value), (mode != ProtocolMode::Text).then_some(1));
@@ -73,7 +73,7 @@ async fn write(mode: ProtocolMode, client: &Client, serial: usize) {
     timeout(PATIENCE, calls).await.expect("no call hangs");
 }
 
-fn expect_made(result: Result<UnconditionalOutcome, Error>) {
+fn expect_applied_or_unavailable(result: Result<UnconditionalOutcome, Error>) {
     if let Ok(change) = expect_unavailable_if_err(result) {
         assert!(change.is_applied(), "{change:?}");
     }

@@ -89,9 +89,9 @@ async fn timeouts_shorter_than_the_configured_one_do_not_open_the_breaker() {
     assert!(client.is_usable() && fake.accepted() == 1);
 }
 
-/// Row 24: of a thousand servers 300 flap; the callers of the others are unaffected.
+/// Of a thousand servers 300 flap; the callers of the others are unaffected.
 #[tokio::test(start_paused = true)]
-async fn row_24_healthy_servers_always_answer_while_others_flap() {
+async fn healthy_servers_always_answer_while_others_flap() {
     const SERVERS: usize = 1_000;
     const FLAPPING: usize = 300;
     let seed = seed();
@@ -197,8 +197,8 @@ impl Twin {
         Self { client: Client::with_config(NAMES, config).unwrap(), network, fakes }
     }
 
-    /// Experiences random failures: servers fail and recover, names point elsewhere, and requests are made.
-    async fn experience_failures(&self, rng: &mut fastrand::Rng) {
+    /// Sends requests while servers fail and recover at random, and names change their server.
+    async fn run_random_failures(&self, rng: &mut fastrand::Rng) {
         let mut fakes = self.fakes.clone();
         rng.shuffle(&mut fakes);
         *self.network.0.lock().unwrap() = FakeNetwork::new(NAMES.into_iter().zip(fakes));
@@ -230,7 +230,7 @@ async fn two_clients_agree_on_a_million_keys_after_different_failures() {
     let mut failed = 0;
     for round in 0..1_000 {
         for twin in &twins {
-            twin.experience_failures(&mut rng).await;
+            twin.run_random_failures(&mut rng).await;
             failed += twin
                 .client
                 .servers()

@@ -1,4 +1,4 @@
-//! Row 21: long pipelines with a real server, through the smallest possible socket buffers.
+//! Long pipelines with a real server, through the smallest possible socket buffers.
 //!
 //! A client that writes everything before it reads deadlocks after some megabytes. These tests use reduced sizes;
 //! `cargo xtask soak --pipelines` runs the full ones.
@@ -13,9 +13,9 @@ use crate::support::{ProtocolMode, protocol_mode_tests};
 
 protocol_mode_tests! {
     #[tokio::test]
-    row_21_a_hundred_thousand_keys_in_one_call
-    row_21_large_values_are_fetched_through_tiny_buffers
-    row_21_callers_move_large_values_through_tiny_buffers
+    a_hundred_thousand_keys_in_one_call
+    large_values_are_fetched_through_tiny_buffers
+    callers_move_large_values_through_tiny_buffers
 }
 
 fn client(server: &Memcached, mode: ProtocolMode, buffers: usize) -> Client {
@@ -32,7 +32,7 @@ async fn assert_idle(client: &Client) {
     assert_eq!(server.metrics().reconnects, 0);
 }
 
-async fn row_21_a_hundred_thousand_keys_in_one_call(mode: ProtocolMode) {
+async fn a_hundred_thousand_keys_in_one_call(mode: ProtocolMode) {
     const KEYS: usize = 100_000;
     let server = Memcached::start(&["-m", "256"]);
     let client = client(&server, mode, TINY);
@@ -53,7 +53,7 @@ fn large(n: usize) -> Bytes {
     Bytes::from((n as u32).to_be_bytes().repeat(25_000))
 }
 
-async fn row_21_large_values_are_fetched_through_tiny_buffers(mode: ProtocolMode) {
+async fn large_values_are_fetched_through_tiny_buffers(mode: ProtocolMode) {
     const COUNT: usize = 1_000;
     let server = Memcached::start(&["-m", "256"]);
     let stored = client(&server, mode, LARGE).set_many((0..DISTINCT).map(|n| (n.to_string(), large(n)))).await;
@@ -69,7 +69,7 @@ async fn row_21_large_values_are_fetched_through_tiny_buffers(mode: ProtocolMode
 }
 
 /// Callers that each get one value, without the limits of a multi-key call, while others store the values.
-async fn row_21_callers_move_large_values_through_tiny_buffers(mode: ProtocolMode) {
+async fn callers_move_large_values_through_tiny_buffers(mode: ProtocolMode) {
     const VALUES: usize = 20;
     const GETS: usize = 200;
     let server = Memcached::start(&["-m", "256"]);

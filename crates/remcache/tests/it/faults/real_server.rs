@@ -1,4 +1,4 @@
-//! Rows 3, 4, 5, 14 and 16 with a real memcached, most of them through a proxy, on each protocol.
+//! Cut, split and refused connections of a real memcached, most of them through a proxy, on each protocol.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use crate::support::{ProtocolMode, patient_config, protocol_mode_tests};
 
 protocol_mode_tests! {
     #[tokio::test]
-    row_03_rst_mid_reply_of_memcached
-    row_04_fin_mid_reply_of_memcached
-    row_05_replies_of_memcached_one_byte_at_a_time_and_split
-    row_14_after_a_restart_with_an_empty_cache_keys_are_misses
-    row_16_a_server_with_too_many_connections_is_reported_and_rarely_retried
+    connections_reset_within_a_reply_of_memcached
+    connections_closed_within_a_reply_of_memcached
+    replies_of_memcached_in_single_bytes_and_random_splits
+    after_a_restart_with_an_empty_cache_keys_are_misses
+    a_server_with_too_many_connections_is_reported_and_rarely_retried
 }
 
 /// A server with all keys, a proxy in front of it, and a client of the proxy.
@@ -50,7 +50,7 @@ fn fast_reconnect() -> Config {
     patient_config().reconnect_delay(Duration::from_millis(1), Duration::from_millis(5))
 }
 
-async fn cut(mode: ProtocolMode, how: Close) {
+async fn check_cut_replies(mode: ProtocolMode, how: Close) {
     let fixture = Fixture::new(mode, fast_reconnect()).await;
     let seed = seed();
     let mut rng = seed.rng();
@@ -64,15 +64,15 @@ async fn cut(mode: ProtocolMode, how: Close) {
     assert!(fixture.proxy.accepted() > 100);
 }
 
-async fn row_03_rst_mid_reply_of_memcached(mode: ProtocolMode) {
-    cut(mode, Close::Rst).await;
+async fn connections_reset_within_a_reply_of_memcached(mode: ProtocolMode) {
+    check_cut_replies(mode, Close::Rst).await;
 }
 
-async fn row_04_fin_mid_reply_of_memcached(mode: ProtocolMode) {
-    cut(mode, Close::Fin).await;
+async fn connections_closed_within_a_reply_of_memcached(mode: ProtocolMode) {
+    check_cut_replies(mode, Close::Fin).await;
 }
 
-async fn row_05_replies_of_memcached_one_byte_at_a_time_and_split(mode: ProtocolMode) {
+async fn replies_of_memcached_in_single_bytes_and_random_splits(mode: ProtocolMode) {
     let fixture = Fixture::new(mode, patient_config()).await;
     let seed = seed();
     for longest in [1, 1, 2, 3, 7, 30, 100, 1_000, 10_000] {
@@ -91,7 +91,7 @@ fn is_disconnected(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Disconnected(_))
 }
 
-async fn row_14_after_a_restart_with_an_empty_cache_keys_are_misses(mode: ProtocolMode) {
+async fn after_a_restart_with_an_empty_cache_keys_are_misses(mode: ProtocolMode) {
     let mut fixture = Fixture::new(mode, patient_config()).await;
     assert_eq!(fixture.fetch_all().await, 0);
     fixture.memcached.kill();
@@ -122,7 +122,7 @@ async fn fill(address: &str) -> Vec<TcpStream> {
     }
 }
 
-async fn row_16_a_server_with_too_many_connections_is_reported_and_rarely_retried(mode: ProtocolMode) {
+async fn a_server_with_too_many_connections_is_reported_and_rarely_retried(mode: ProtocolMode) {
     let memcached = Memcached::start(&["-c", "20"]);
     let proxy = Proxy::start(memcached.addr()).await;
     let connections = fill(&memcached.addr()).await;

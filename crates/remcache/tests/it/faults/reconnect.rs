@@ -122,7 +122,7 @@ async fn a_thousand_clients_of_a_server_that_closes_connections_reconnect_with_b
 }
 
 #[tokio::test(start_paused = true)]
-async fn row_16_a_thousand_clients_of_a_full_server_reconnect_with_backoff() {
+async fn a_thousand_clients_of_a_full_server_reconnect_with_backoff() {
     reconnect_with_backoff(ServerFault::AnswerWith("ERROR Too many open connections\r\n".into())).await;
 }
 

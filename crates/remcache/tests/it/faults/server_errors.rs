@@ -1,4 +1,4 @@
-//! Row 19: a real server that is out of memory, and values that are too large for it: only the request concerned
+//! A real server that is out of memory, and values that are too large for it: only the request concerned
 //! fails, and the connection stays open.
 
 use remcache::{Client, ErrorKind, Request, Status};
@@ -11,8 +11,8 @@ use crate::support::{ProtocolMode, protocol_mode_tests};
 
 protocol_mode_tests! {
     #[tokio::test]
-    row_19_a_value_too_large_for_the_server_fails_only_its_own_request
-    row_19_a_server_out_of_memory_fails_only_requests_that_need_memory
+    a_value_too_large_for_the_server_fails_only_its_own_request
+    a_server_out_of_memory_fails_only_requests_that_need_memory
 }
 
 /// A server, a proxy in front of it that counts connections, and a client of the proxy.
@@ -66,7 +66,7 @@ impl Fixture {
 
 const LARGE: usize = 600_000;
 
-async fn row_19_a_value_too_large_for_the_server_fails_only_its_own_request(mode: ProtocolMode) {
+async fn a_value_too_large_for_the_server_fails_only_its_own_request(mode: ProtocolMode) {
     let fixture = Fixture::new(mode, &["-I", "512k"]).await;
     let client = &fixture.client;
     let large = vec![0; LARGE];
@@ -102,7 +102,7 @@ async fn row_19_a_value_too_large_for_the_server_fails_only_its_own_request(mode
     assert_eq!(fixture.proxy.accepted(), connections);
 }
 
-async fn row_19_a_server_out_of_memory_fails_only_requests_that_need_memory(mode: ProtocolMode) {
+async fn a_server_out_of_memory_fails_only_requests_that_need_memory(mode: ProtocolMode) {
     let fixture = Fixture::new(mode, &["-M", "-m", "8"]).await;
     let client = &fixture.client;
     fill_memory(fixture.server.addr());

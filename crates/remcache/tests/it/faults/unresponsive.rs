@@ -1,4 +1,4 @@
-//! Rows 10 and 22: servers that answer extremely slowly or never.
+//! Servers that answer extremely slowly or never.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,18 +18,18 @@ use crate::support::{ProtocolMode, protocol_mode_tests};
 
 protocol_mode_tests! {
     #[tokio::test(start_paused = true)]
-    row_10_a_dripping_reply_times_out_at_the_deadline_and_closes_the_connection_at_twice_that
-    row_10_a_dripping_reply_affects_one_connection_of_two
-    row_22_a_server_that_accepts_and_never_answers
-    row_22_a_server_whose_connections_never_open
-    row_22_requests_beyond_the_limit_in_flight_are_overloaded
-    row_22_requests_beyond_the_limit_of_bytes_are_overloaded
+    a_slow_reply_times_out_at_the_deadline_and_closes_the_connection_later
+    a_slow_reply_affects_one_connection_of_two
+    calls_to_a_server_that_never_answers_time_out
+    calls_to_a_server_whose_connections_never_open_time_out
+    requests_beyond_the_limit_in_flight_are_overloaded
+    requests_beyond_the_limit_of_bytes_are_overloaded
 }
 
 protocol_mode_tests! {
     #[tokio::test]
-    row_22_a_server_that_accepts_and_never_answers_on_a_socket
-    row_22_a_server_that_stops_reading_on_a_socket
+    calls_to_a_server_that_never_answers_on_a_socket_time_out
+    calls_to_a_server_that_stops_reading_on_a_socket_time_out
 }
 
 const DEADLINE: Duration = Duration::from_secs(1);
@@ -47,7 +47,7 @@ async fn get(server: ServerHandle, key: &'static str) -> (Reply, Instant) {
     (reply, Instant::now())
 }
 
-async fn row_10_a_dripping_reply_times_out_at_the_deadline_and_closes_the_connection_at_twice_that(mode: ProtocolMode) {
+async fn a_slow_reply_times_out_at_the_deadline_and_closes_the_connection_later(mode: ProtocolMode) {
     let fakes = [FakeServer::new(mode, DRIP), FakeServer::new(mode, ServerFault::None)];
     let network = FakeNetwork::new([("slow", Arc::clone(&fakes[0])), ("healthy", Arc::clone(&fakes[1]))]);
     let client = Client::with_config(["slow", "healthy"], mode.config(Config::new()).connector(network)).unwrap();
@@ -87,7 +87,7 @@ async fn send_requests(server: ServerHandle, until: Instant) {
     }
 }
 
-async fn row_10_a_dripping_reply_affects_one_connection_of_two(mode: ProtocolMode) {
+async fn a_slow_reply_affects_one_connection_of_two(mode: ProtocolMode) {
     let fake = FakeServer::new(mode, DRIP);
     let network = FakeNetwork::new([("slow", Arc::clone(&fake))]);
     let client = Client::with_config(["slow"], mode.config(Config::new()).connections(2).connector(network)).unwrap();
@@ -118,7 +118,7 @@ async fn expect_all_to_time_out(harness: &Harness, deadline: Duration) {
     assert!(start.elapsed() >= deadline);
 }
 
-async fn row_22_a_server_that_accepts_and_never_answers(mode: ProtocolMode) {
+async fn calls_to_a_server_that_never_answers_time_out(mode: ProtocolMode) {
     for fault in [ServerFault::NeverAnswer, ServerFault::NeverRead] {
         let harness = Harness::in_memory(mode, fault, Config::new(), DEADLINE);
         expect_all_to_time_out(&harness, DEADLINE).await;
@@ -126,7 +126,7 @@ async fn row_22_a_server_that_accepts_and_never_answers(mode: ProtocolMode) {
     }
 }
 
-async fn row_22_a_server_whose_connections_never_open(mode: ProtocolMode) {
+async fn calls_to_a_server_whose_connections_never_open_time_out(mode: ProtocolMode) {
     let harness = Harness::in_memory(mode, ServerFault::Unreachable, Config::new(), DEADLINE);
     let results = harness.run_all_operations().await;
     assert_eq!(results.errors.len(), ALL_OPERATIONS);
@@ -135,7 +135,7 @@ async fn row_22_a_server_whose_connections_never_open(mode: ProtocolMode) {
 }
 
 /// Without the breaker, which would fail requests that a busy machine sends late.
-async fn row_22_a_server_that_accepts_and_never_answers_on_a_socket(mode: ProtocolMode) {
+async fn calls_to_a_server_that_never_answers_on_a_socket_time_out(mode: ProtocolMode) {
     for fault in [ServerFault::NeverAnswer, ServerFault::NeverRead] {
         let harness = Harness::on_sockets(mode, fault, Config::new().breaker(0), SOCKET_DEADLINE).await;
         expect_all_to_time_out(&harness, SOCKET_DEADLINE).await;
@@ -160,7 +160,7 @@ fn count_of(results: &[(Status, Duration)], wanted: Status) -> usize {
     results.iter().filter(|(status, _)| *status == wanted).count()
 }
 
-async fn row_22_requests_beyond_the_limit_in_flight_are_overloaded(mode: ProtocolMode) {
+async fn requests_beyond_the_limit_in_flight_are_overloaded(mode: ProtocolMode) {
     for (overload, wait) in [(Overload::Fail, Duration::ZERO), (Overload::Wait, DEADLINE)] {
         for fault in [ServerFault::NeverAnswer, ServerFault::NeverRead] {
             let config = Config::new().max_in_flight(100).overload(overload);
@@ -177,7 +177,7 @@ async fn row_22_requests_beyond_the_limit_in_flight_are_overloaded(mode: Protoco
     }
 }
 
-async fn row_22_requests_beyond_the_limit_of_bytes_are_overloaded(mode: ProtocolMode) {
+async fn requests_beyond_the_limit_of_bytes_are_overloaded(mode: ProtocolMode) {
     let request = Request::set("fixed:L", expected_value(b"fixed:L"));
     for (overload, wait) in [(Overload::Fail, Duration::ZERO), (Overload::Wait, DEADLINE)] {
         let config = Config::new().max_output(1 << 20).overload(overload);
@@ -198,7 +198,7 @@ async fn row_22_requests_beyond_the_limit_of_bytes_are_overloaded(mode: Protocol
 }
 
 /// A server that stops reading within a request has not executed it.
-async fn row_22_a_server_that_stops_reading_on_a_socket(mode: ProtocolMode) {
+async fn calls_to_a_server_that_stops_reading_on_a_socket_time_out(mode: ProtocolMode) {
     let config = Config::new().max_output(4 << 20).socket_buffers(16 << 10);
     let harness = Harness::on_sockets(mode, ServerFault::NeverRead, config, DEADLINE).await;
     let request = Request::set("fixed:H", expected_value(b"fixed:H"));

@@ -40,12 +40,12 @@ impl Source {
         }
     }
 
-    /// Changes a value in the source. After `confirm`, no call may return an older one.
+    /// Changes a value in the source. After `raise_minimum`, no call may return an older one.
     fn change(&self, key: usize) -> u64 {
         self.versions[key].fetch_add(1, Ordering::SeqCst) + 1
     }
 
-    fn confirm(&self, key: usize, version: u64) {
+    fn raise_minimum(&self, key: usize, version: u64) {
         self.minimums[key].fetch_max(version, Ordering::SeqCst);
     }
 }
@@ -86,13 +86,13 @@ impl Actor {
     async fn change_and_delete(&self, key: usize) {
         let version = self.source.change(key);
         self.client.delete(name(key)).await.unwrap();
-        self.source.confirm(key, version);
+        self.source.raise_minimum(key, version);
     }
 
     async fn change_and_tombstone(&self, key: usize) {
         let version = self.source.change(key);
         self.client.delete(name(key)).tombstone(Duration::from_secs(1)).await.unwrap();
-        self.source.confirm(key, version);
+        self.source.raise_minimum(key, version);
     }
 
     /// A stale value may still be returned, and its reload must not undo a delete.
@@ -111,7 +111,7 @@ impl Actor {
         if !change.is_applied() {
             self.client.delete(name(key)).await.unwrap();
         }
-        self.source.confirm(key, version);
+        self.source.raise_minimum(key, version);
     }
 
     async fn get(&self, key: usize) {

@@ -17,12 +17,12 @@ use crate::support::{patient_config, wait_until};
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Values are due for a reload three seconds after they were loaded, and returned for an hour.
-fn ahead() -> FetchPolicy {
+fn refresh_ahead_policy() -> FetchPolicy {
     patient_policy().refresh_ahead(LONG - 3 * SECOND)
 }
 
 /// Values are fresh for a second, then stale and returned for an hour.
-fn stale() -> FetchPolicy {
+fn stale_policy() -> FetchPolicy {
     FetchPolicy::new(SECOND).lease(LONG).wait_up_to(LONG).stale_for(LONG)
 }
 
@@ -84,15 +84,15 @@ async fn with_refresh_ahead_no_caller_waits_after_the_first() {
         let (one, other) = two_clients(address, protocol);
         let mut shown = "one";
         let mut loaded = Instant::now();
-        assert_eq!(fetch(&one, ahead(), shown).await.unwrap(), shown, "{protocol}");
-        expect_shown([&one, &other], ahead(), shown, Some(loaded), protocol).await;
+        assert_eq!(fetch(&one, refresh_ahead_policy(), shown).await.unwrap(), shown, "{protocol}");
+        expect_shown([&one, &other], refresh_ahead_policy(), shown, Some(loaded), protocol).await;
         for next in ["two", "three"] {
-            let reload = fetch_until_reload(&other, ahead(), shown).await;
-            expect_shown([&one, &other], ahead(), shown, None, protocol).await;
+            let reload = fetch_until_reload(&other, refresh_ahead_policy(), shown).await;
+            expect_shown([&one, &other], refresh_ahead_policy(), shown, None, protocol).await;
             loaded = Instant::now();
             reload.end(LoadResult::Value(next));
             wait_until("the value is stored", async || stored(&one).await.unwrap() == next).await;
-            expect_shown([&one, &other], ahead(), next, Some(loaded), protocol).await;
+            expect_shown([&one, &other], refresh_ahead_policy(), next, Some(loaded), protocol).await;
             shown = next;
         }
     })
@@ -103,9 +103,9 @@ async fn with_refresh_ahead_no_caller_waits_after_the_first() {
 async fn stale_values_are_returned_while_one_caller_reloads() {
     on_all_servers(async |address, protocol| {
         let (one, other) = two_clients(address, protocol);
-        assert_eq!(fetch(&one, stale(), "one").await.unwrap(), "one", "{protocol}");
-        let reload = fetch_until_reload(&one, stale(), "one").await;
-        expect_shown([&one, &other], stale(), "one", None, protocol).await;
+        assert_eq!(fetch(&one, stale_policy(), "one").await.unwrap(), "one", "{protocol}");
+        let reload = fetch_until_reload(&one, stale_policy(), "one").await;
+        expect_shown([&one, &other], stale_policy(), "one", None, protocol).await;
         reload.end(LoadResult::Value("two"));
         wait_until("the value is stored", async || stored(&one).await.unwrap() == "two").await;
     })
@@ -115,7 +115,7 @@ async fn stale_values_are_returned_while_one_caller_reloads() {
 #[tokio::test]
 async fn a_value_deleted_from_its_source_is_deleted_by_the_reload() {
     on_all_servers(async |address, protocol| {
-        for (policy, is_kept) in [(stale(), false), (stale().negative_ttl(LONG), true)] {
+        for (policy, is_kept) in [(stale_policy(), false), (stale_policy().negative_ttl(LONG), true)] {
             let client = client_at(address, protocol);
             client.delete("key").await.unwrap();
             fetch(&client, policy, "one").await.unwrap();
@@ -138,9 +138,9 @@ async fn a_reload_that_fails_or_panics_releases_its_lease() {
         for result in [LoadResult::Failure, LoadResult::Panic] {
             let (one, other) = two_clients(address, protocol);
             one.delete("key").await.unwrap();
-            fetch(&one, stale(), "one").await.unwrap();
-            fetch_until_reload(&one, stale(), "one").await.end(result);
-            fetch_until_reload(&other, stale(), "one").await.end(LoadResult::Value("two"));
+            fetch(&one, stale_policy(), "one").await.unwrap();
+            fetch_until_reload(&one, stale_policy(), "one").await.end(result);
+            fetch_until_reload(&other, stale_policy(), "one").await.end(LoadResult::Value("two"));
             wait_until("the value is stored", async || stored(&one).await.unwrap() == "two").await;
         }
     })
@@ -152,7 +152,7 @@ async fn a_reload_that_fails_or_panics_releases_its_lease() {
 async fn a_hanging_reload_is_taken_over() {
     on_all_servers(async |address, protocol| {
         let (dead, client) = two_clients(address, protocol);
-        let policy = stale().lease(SECOND);
+        let policy = stale_policy().lease(SECOND);
         fetch(&dead, policy, "one").await.unwrap();
         let hanging = fetch_until_reload(&dead, policy, "one").await;
         fetch_until_reload(&client, policy, "one").await.end(LoadResult::Value("two"));
@@ -170,7 +170,7 @@ async fn a_hanging_reload_is_taken_over() {
 async fn concurrent_fetches_of_a_value_that_is_due_reload_it_once() {
     on_all_servers(async |address, protocol| {
         let clients = two_clients(address, protocol);
-        fetch(&clients.0, stale(), "one").await.unwrap();
+        fetch(&clients.0, stale_policy(), "one").await.unwrap();
         let loads = Arc::new(AtomicUsize::new(0));
         wait_until("the value is reloaded", async || {
             let tasks: Vec<_> = (0..100)
@@ -241,9 +241,9 @@ fn reader_of_another_replica(protocol: ProtocolSetting) -> ([Memcached; 2], Clie
 async fn readers_of_another_replica_reload_values_that_are_due() {
     for protocol in PROTOCOLS {
         let (_servers, client) = reader_of_another_replica(protocol);
-        assert_eq!(fetch(&client, stale(), "one").await.unwrap(), "one", "{protocol}");
+        assert_eq!(fetch(&client, stale_policy(), "one").await.unwrap(), "one", "{protocol}");
         wait_until(&format!("the value is reloaded, {protocol}"), async || {
-            fetch(&client, stale(), "two").await.unwrap() == "two"
+            fetch(&client, stale_policy(), "two").await.unwrap() == "two"
         })
         .await;
     }

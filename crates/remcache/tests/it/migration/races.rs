@@ -125,71 +125,112 @@ struct History {
     started: AtomicU64,
 }
 
+/// The keys, their histories and the counters that the tasks of a load share.
+struct Load {
+    cache: Migration,
+    keys: Vec<String>,
+    histories: Vec<History>,
+    counters: Vec<String>,
+}
+
+impl Load {
+    const KEYS: usize = 2000;
+    const COUNTERS: usize = 50;
+    const READERS: usize = 8;
+    const WRITERS: usize = 4;
+
+    /// Stores version 0 of each key, and the counters, in the old placement.
+    async fn start(fixture: &Fixture) -> Arc<Self> {
+        let keys: Vec<String> = (0..Self::KEYS).map(|n| format!("page:{n}")).collect();
+        let counters: Vec<String> = (0..Self::COUNTERS).map(|n| format!("visits:{n}")).collect();
+        let stored = fixture.old.set_many(keys.iter().map(|key| (key, format!("{key} 0")))).await;
+        assert_eq!(stored.applied().count(), Self::KEYS);
+        let stored = fixture.old.set_many(counters.iter().map(|key| (key, "1000"))).await;
+        assert_eq!(stored.applied().count(), Self::COUNTERS);
+        let histories = keys.iter().map(|_| History::default()).collect();
+        Arc::new(Self { cache: fixture.cache.clone(), keys, histories, counters })
+    }
+
+    /// Reads random keys, one to five at a time.
+    async fn read(self: Arc<Self>, mut rng: fastrand::Rng) {
+        for round in 0..1500 {
+            let chosen: Vec<usize> = (0..1 + round % 5).map(|_| rng.usize(..Self::KEYS)).collect();
+            let oldest: Vec<u64> = chosen.iter().map(|&n| self.histories[n].completed.load(Ordering::SeqCst)).collect();
+            let items = self.get(&chosen).await;
+            for ((n, oldest), item) in chosen.into_iter().zip(oldest).zip(items) {
+                self.check(n, oldest, item.as_ref());
+            }
+        }
+    }
+
+    async fn get(&self, chosen: &[usize]) -> Vec<Option<Item>> {
+        match chosen {
+            &[n] => vec![self.cache.get(&self.keys[n][..]).await.unwrap()],
+            _ => {
+                let items = self.cache.get_many(chosen.iter().map(|&n| &self.keys[n])).await;
+                items.into_iter().map(|(_, item)| item.unwrap()).collect()
+            }
+        }
+    }
+
+    /// Checks that an item is the key's version `oldest` or a later one.
+    fn check(&self, n: usize, oldest: u64, item: Option<&Item>) {
+        let item = item.unwrap_or_else(|| panic!("{} is missing", self.keys[n]));
+        let (key, version) = text(item).rsplit_once(' ').unwrap();
+        let newest = self.histories[n].started.load(Ordering::SeqCst);
+        assert_eq!(key, self.keys[n], "a value of another key");
+        assert!(
+            (oldest..=newest).contains(&version.parse().unwrap()),
+            "{key}: version {version}, expected {oldest} to {newest}"
+        );
+    }
+
+    /// Writes new versions. Each key has one writer, so that its versions are ordered.
+    async fn write(self: Arc<Self>, writer: usize, mut rng: fastrand::Rng) {
+        for _ in 0..1000 {
+            let n = rng.usize(..Self::KEYS / Self::WRITERS) * Self::WRITERS + writer;
+            let version = self.histories[n].started.fetch_add(1, Ordering::SeqCst) + 1;
+            let value = format!("{} {version}", self.keys[n]);
+            assert!(self.cache.set(&self.keys[n][..], value).await.unwrap().is_applied());
+            self.histories[n].completed.store(version, Ordering::SeqCst);
+        }
+    }
+
+    /// Increments each counter ten times.
+    async fn increment(self: Arc<Self>) {
+        for round in 0..10 * Self::COUNTERS {
+            let key = &self.counters[round % Self::COUNTERS][..];
+            let counter = self.cache.increment(key, 1).initial(0).await.unwrap();
+            assert!(counter.unwrap().value > 1000, "the counter continues from its old value");
+        }
+    }
+
+    /// Checks that the new placement alone has the latest version of each key, and the counters.
+    async fn check_migrated(&self, new: &Client) {
+        let items = new.get_many(self.keys.iter()).await;
+        assert_eq!(items.found().count(), Self::KEYS);
+        for ((key, item), history) in items.found().zip(&self.histories) {
+            assert_eq!(text(item), format!("{key} {}", history.completed.load(Ordering::SeqCst)));
+        }
+        for counter in &self.counters {
+            assert_eq!(value(new, counter).await.as_deref(), Some("1040"), "{counter}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cache_stays_warm_and_consistent_during_a_migration_under_load() {
-    const KEYS: usize = 2000;
-    const READERS: usize = 8;
     let seed = seed();
     let fixture = Fixture::start();
-    let keys: Arc<Vec<String>> = Arc::new((0..KEYS).map(|n| format!("page:{n}")).collect());
-    let histories: Arc<Vec<History>> = Arc::new((0..KEYS).map(|_| History::default()).collect());
-    let counters: Arc<Vec<String>> = Arc::new((0..50).map(|n| format!("visits:{n}")).collect());
-    let warm = fixture.old.set_many(keys.iter().map(|key| (key, format!("{key} 0")))).await;
-    assert_eq!(warm.applied().count(), KEYS);
-    assert_eq!(fixture.old.set_many(counters.iter().map(|key| (key, "1000"))).await.applied().count(), 50);
-
+    let load = Load::start(&fixture).await;
+    let rng = |number: u64| fastrand::Rng::with_seed(seed.value() ^ number);
     let mut tasks = Vec::new();
-    for reader in 0..READERS {
-        let (cache, keys, histories) = (fixture.cache.clone(), Arc::clone(&keys), Arc::clone(&histories));
-        let mut rng = fastrand::Rng::with_seed(seed.value() ^ reader as u64);
-        tasks.push(tokio::spawn(async move {
-            for round in 0..1500 {
-                let chosen: Vec<usize> = (0..1 + round % 5).map(|_| rng.usize(..KEYS)).collect();
-                let oldest: Vec<u64> = chosen.iter().map(|&n| histories[n].completed.load(Ordering::SeqCst)).collect();
-                let items: Vec<Option<Item>> = match chosen[..] {
-                    [n] => vec![cache.get(&keys[n][..]).await.unwrap()],
-                    _ => cache
-                        .get_many(chosen.iter().map(|&n| &keys[n]))
-                        .await
-                        .into_iter()
-                        .map(|(_, r)| r.unwrap())
-                        .collect(),
-                };
-                for ((n, oldest), item) in chosen.into_iter().zip(oldest).zip(items) {
-                    let item = item.unwrap_or_else(|| panic!("{} is missing", keys[n]));
-                    let (key, version) = text(&item).rsplit_once(' ').unwrap();
-                    let newest = histories[n].started.load(Ordering::SeqCst);
-                    assert_eq!(key, keys[n], "a value of another key");
-                    assert!(
-                        (oldest..=newest).contains(&version.parse().unwrap()),
-                        "{key}: version {version}, expected {oldest} to {newest}"
-                    );
-                }
-            }
-        }));
+    for reader in 0..Load::READERS {
+        tasks.push(tokio::spawn(Arc::clone(&load).read(rng(reader as u64))));
     }
-    for writer in 0..4 {
-        let (cache, keys, histories) = (fixture.cache.clone(), Arc::clone(&keys), Arc::clone(&histories));
-        let mut rng = fastrand::Rng::with_seed(seed.value() ^ 0xffff ^ writer as u64);
-        tasks.push(tokio::spawn(async move {
-            for _ in 0..1000 {
-                // Each key has one writer, so that its versions are ordered.
-                let n = rng.usize(..KEYS / 4) * 4 + writer;
-                let version = histories[n].started.fetch_add(1, Ordering::SeqCst) + 1;
-                let value = format!("{} {version}", keys[n]);
-                assert!(cache.set(&keys[n][..], value).await.unwrap().is_applied());
-                histories[n].completed.store(version, Ordering::SeqCst);
-            }
-        }));
-    }
-    for _ in 0..4 {
-        let (cache, counters) = (fixture.cache.clone(), Arc::clone(&counters));
-        tasks.push(tokio::spawn(async move {
-            for round in 0..500 {
-                let counter = cache.increment(&counters[round % 50][..], 1).initial(0).await.unwrap();
-                assert!(counter.unwrap().value > 1000, "the counter continues from its old value");
-            }
-        }));
+    for writer in 0..Load::WRITERS {
+        tasks.push(tokio::spawn(Arc::clone(&load).write(writer, rng(0xffff ^ writer as u64))));
+        tasks.push(tokio::spawn(Arc::clone(&load).increment()));
     }
     for task in tasks {
         task.await.unwrap();
@@ -197,18 +238,10 @@ async fn a_cache_stays_warm_and_consistent_during_a_migration_under_load() {
     let report = fixture.cache.report();
     assert!(report.from_old > 0 && report.backfilled > 0 && report.misses == 0, "{report:?}");
 
-    let all = fixture.cache.get_many(keys.iter()).await;
-    assert_eq!(all.found().count(), KEYS);
+    let all = fixture.cache.get_many(load.keys.iter()).await;
+    assert_eq!(all.found().count(), Load::KEYS);
     let before = fixture.cache.report();
-    let _ = fixture.cache.get_many(keys.iter()).await;
+    let _ = fixture.cache.get_many(load.keys.iter()).await;
     assert_eq!(fixture.cache.report().since(&before).old_hit_ratio(), 0.0);
-    // The new placement alone has all items.
-    let items = fixture.new.get_many(keys.iter()).await;
-    for ((key, item), history) in items.found().zip(histories.iter()) {
-        assert_eq!(text(item), format!("{key} {}", history.completed.load(Ordering::SeqCst)));
-    }
-    assert_eq!(items.found().count(), KEYS);
-    for counter in counters.iter() {
-        assert_eq!(value(&fixture.new, counter).await.as_deref(), Some("1040"), "{counter}");
-    }
+    load.check_migrated(&fixture.new).await;
 }

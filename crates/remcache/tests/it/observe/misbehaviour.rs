@@ -49,7 +49,7 @@ struct Misbehaving {
 }
 
 impl Misbehaving {
-    fn reach(&self, method: Method) {
+    fn on_method(&self, method: Method) {
         if method == self.method {
             self.acted.fetch_add(1, Ordering::SeqCst);
             (self.act)();
@@ -59,20 +59,20 @@ impl Misbehaving {
 
 impl Observer for Misbehaving {
     fn operation_started(&self, _: &OperationStarted<'_>) -> Option<Box<dyn ActiveOperation>> {
-        self.reach(Method::OperationStarted);
+        self.on_method(Method::OperationStarted);
         Some(Box::new(Operation(self.clone())))
     }
 
     fn operation_finished(&self, _: &OperationFinished<'_>) {
-        self.reach(Method::OperationFinished);
+        self.on_method(Method::OperationFinished);
     }
 
     fn connection_changed(&self, _: &ConnectionChanged<'_>) {
-        self.reach(Method::ConnectionChanged);
+        self.on_method(Method::ConnectionChanged);
     }
 
     fn server_changed(&self, _: &ServerChanged<'_>) {
-        self.reach(Method::ServerChanged);
+        self.on_method(Method::ServerChanged);
     }
 }
 
@@ -80,18 +80,18 @@ struct Operation(Misbehaving);
 
 impl ActiveOperation for Operation {
     fn exchange_started(&self, _: &ExchangeStarted<'_>) -> Option<Box<dyn ActiveExchange>> {
-        self.0.reach(Method::ExchangeStarted);
+        self.0.on_method(Method::ExchangeStarted);
         Some(Box::new(Exchange(self.0.clone())))
     }
 
     fn finished(&self, _: &OperationFinished<'_>) {
-        self.0.reach(Method::ActiveFinished);
+        self.0.on_method(Method::ActiveFinished);
     }
 }
 
 impl Drop for Operation {
     fn drop(&mut self) {
-        self.0.reach(Method::ActiveDropped);
+        self.0.on_method(Method::ActiveDropped);
     }
 }
 
@@ -99,13 +99,13 @@ struct Exchange(Misbehaving);
 
 impl ActiveExchange for Exchange {
     fn finished(&self, _: &ExchangeFinished<'_>) {
-        self.0.reach(Method::ExchangeFinished);
+        self.0.on_method(Method::ExchangeFinished);
     }
 }
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        self.0.reach(Method::ExchangeDropped);
+        self.0.on_method(Method::ExchangeDropped);
     }
 }
 

@@ -271,8 +271,8 @@ impl Caller {
     }
 }
 
-/// Injects faults until it is dropped.
-async fn disturb(servers: Arc<[Server]>, mut random: fastrand::Rng) {
+/// Injects random faults until the future is dropped.
+async fn inject_random_faults(servers: Arc<[Server]>, mut random: fastrand::Rng) {
     loop {
         let server = &servers[random.usize(..servers.len())];
         server.inject(match random.u8(..6) {
@@ -299,7 +299,7 @@ async fn check(config: Config) {
     for _ in 0..CALLERS {
         callers.spawn(Caller::new(&client, random.fork()).run(operations() / CALLERS));
     }
-    let faults = tokio::spawn(disturb(servers, random.fork()));
+    let faults = tokio::spawn(inject_random_faults(servers, random.fork()));
     let mut counted = Sums::default();
     callers.join_all().await.into_iter().for_each(|sums| counted.add(sums));
     faults.abort();

@@ -16,7 +16,7 @@ fn assert_survives_runtimes(client: &Client) {
 }
 
 #[test]
-fn on_a_given_runtime() {
+fn connections_run_on_a_configured_runtime() {
     let server = Memcached::start(&[]);
     let given = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let config = Config::new().timeout(GENEROUS).runtime(given.handle().clone());
@@ -29,7 +29,7 @@ fn on_a_given_runtime() {
 }
 
 #[test]
-fn on_a_dedicated_thread() {
+fn connections_run_on_a_dedicated_thread() {
     let server = Memcached::start(&[]);
     let config = Config::new().timeout(GENEROUS).dedicated_thread();
     let client = Client::with_config([server.addr()], config.clone()).unwrap();

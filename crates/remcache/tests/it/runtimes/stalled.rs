@@ -31,7 +31,7 @@ impl Stalled {
     }
 
     /// Runs a future on another runtime.
-    fn elsewhere<T, F>(&self, what: &str, work: impl FnOnce(Client) -> F + Send + 'static) -> T
+    fn run_on_another_runtime<T, F>(&self, what: &str, work: impl FnOnce(Client) -> F + Send + 'static) -> T
     where
         T: Send + 'static,
         F: Future<Output = T>,
@@ -46,7 +46,7 @@ fn a_call_ends_by_its_deadline_and_not_before() {
     let stalled = Stalled::new();
     for round in 0..3 {
         let start = Instant::now();
-        let status = stalled.elsewhere("a get", async |client| get(&client).await);
+        let status = stalled.run_on_another_runtime("a get", async |client| get(&client).await);
         assert_eq!(status, Status::TimedOut(Delivery::NotSent), "{round}");
         assert!(start.elapsed() >= millis(500), "{round}: {:?}", start.elapsed());
     }
@@ -86,20 +86,22 @@ fn a_call_that_waits_for_the_connection_times_out() {
 #[test]
 fn multi_key_calls_time_out() {
     let stalled = Stalled::new();
-    let outcomes = stalled.elsewhere("get_many", async |client| client.get_many(["a", "b", "c"]).await);
+    let outcomes = stalled.run_on_another_runtime("get_many", async |client| client.get_many(["a", "b", "c"]).await);
     assert!(outcomes.failed().all(|(_, error)| error.is_timeout()), "{outcomes:?}");
     assert_eq!(outcomes.failed().count(), 3);
-    let outcomes = stalled.elsewhere("set_many", async |client| client.set_many([("a", "1"), ("b", "2")]).await);
+    let outcomes =
+        stalled.run_on_another_runtime("set_many", async |client| client.set_many([("a", "1"), ("b", "2")]).await);
     assert_eq!(outcomes.failed().count(), 2);
     let requests = || ["a", "b"].map(Request::get);
-    let replies = stalled.elsewhere("call_many", async move |client| client.call_many(requests()).await);
+    let replies = stalled.run_on_another_runtime("call_many", async move |client| client.call_many(requests()).await);
     assert!(replies.iter().all(|reply| matches!(reply.status, Status::TimedOut(_))), "{replies:?}");
 }
 
 #[test]
 fn streams_time_out() {
     let stalled = Stalled::new();
-    let error = stalled.elsewhere("stats", async |client| client.servers()[0].stats("").collect().await.unwrap_err());
+    let error = stalled
+        .run_on_another_runtime("stats", async |client| client.servers()[0].stats("").collect().await.unwrap_err());
     assert!(error.is_timeout(), "{error}");
 }
 
@@ -107,15 +109,17 @@ fn streams_time_out() {
 fn recipes_time_out() {
     let stalled = Stalled::new();
     let minute = Duration::from_secs(60);
-    let loaded = stalled.elsewhere("fetch", async move |client| {
+    let loaded = stalled.run_on_another_runtime("fetch", async move |client| {
         client.fetch_optional("page", minute, || async { Ok::<_, remcache::Error>(Some("loaded")) }).await
     });
     assert_eq!(loaded.unwrap(), Some(Bytes::from("loaded")), "without the cache");
-    let lock =
-        stalled.elsewhere("lock", async move |client| client.lock("lock", minute).await.map(|lock| lock.is_acquired()));
+    let lock = stalled.run_on_another_runtime("lock", async move |client| {
+        client.lock("lock", minute).await.map(|lock| lock.is_acquired())
+    });
     assert!(lock.unwrap_err().is_unavailable());
-    let updated =
-        stalled.elsewhere("update", async move |client| client.update("k", minute, |_| Some(Bytes::from("new"))).await);
+    let updated = stalled.run_on_another_runtime("update", async move |client| {
+        client.update("k", minute, |_| Some(Bytes::from("new"))).await
+    });
     assert!(updated.unwrap_err().is_unavailable());
 }
 
@@ -124,8 +128,8 @@ fn a_client_is_closed() {
     let stalled = Stalled::new();
     let client = stalled.client.clone();
     assert!(client.send_no_reply(Request::set("k", "cast")));
-    stalled.elsewhere("close", async |client| client.close().await);
-    let error = stalled.elsewhere("a get", async |client| client.get("k").await.unwrap_err());
+    stalled.run_on_another_runtime("close", async |client| client.close().await);
+    let error = stalled.run_on_another_runtime("a get", async |client| client.get("k").await.unwrap_err());
     assert!(error.is_disconnected(), "{error}");
 }
 

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use remcache::health::ConnectionState;
 use remcache::{Client, Config, Delivery, Request, Status};
 use remcache_testkit::{Memcached, unused_port};
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Runtime};
 
 use super::{GENEROUS, client_of, connect_on, current_thread, ends, get, millis};
 
 /// Repeats a get until it is answered. Returns how many calls failed before.
-async fn ask_until_answered(client: &Client) -> u32 {
+async fn get_until_answered(client: &Client) -> u32 {
     let start = Instant::now();
     let mut failed = 0;
     while get(client).await != Status::NoError {
@@ -42,7 +42,7 @@ fn calls_succeed_again_although_the_owner_is_never_polled() {
         let client = client.clone();
         let runtime = ends("a get", move || {
             let runtime = current_thread();
-            runtime.block_on(ask_until_answered(&client));
+            runtime.block_on(get_until_answered(&client));
             assert_eq!(runtime.block_on(get(&client)), Status::NoError, "the connection stays usable");
             runtime
         });
@@ -83,7 +83,7 @@ fn an_owner_that_runs_again_uses_the_new_connection() {
     assert_eq!(unsent, Status::TimedOut(Delivery::NotSent));
     ends("a get", {
         let (client, handle) = (client.clone(), other.handle().clone());
-        move || handle.block_on(ask_until_answered(&client))
+        move || handle.block_on(get_until_answered(&client))
     });
     owner.block_on(async {
         tokio::time::sleep(millis(50)).await;
@@ -144,83 +144,101 @@ fn a_runtime_that_was_blocked_keeps_its_own_connection() {
     assert_eq!(client.servers()[0].metrics().reconnects, 0);
 }
 
+/// A client that several threads use on runtimes that stall, end and start, and what they observed.
+struct SharedClient {
+    client: Client,
+    is_finished: AtomicBool,
+    calls: AtomicU64,
+    /// The number of sets that were answered.
+    answered: AtomicU64,
+    /// The longest duration of a set and a get.
+    longest: Mutex<Duration>,
+    /// Keys whose set was reported as not sent.
+    unsent: Mutex<HashSet<String>>,
+}
+
+impl SharedClient {
+    /// Makes calls until the test is finished, each time on a new runtime, or on one that has stalled in the meantime.
+    fn use_on_random_runtimes(&self, thread: u64, mut random: fastrand::Rng) {
+        let mut stalled = Vec::new();
+        let mut round = 0;
+        while !self.is_finished.load(Ordering::Relaxed) {
+            let runtime = match stalled.len() {
+                0 => current_thread(),
+                count if random.bool() => stalled.swap_remove(random.usize(..count)),
+                _ => current_thread(),
+            };
+            for _ in 0..random.u8(1..20) {
+                round += 1;
+                self.set_and_get(&runtime, &format!("{thread}-{round}"));
+            }
+            match random.u8(..4) {
+                0 => drop(runtime),
+                1 => thread::sleep(millis(random.u64(..400))),
+                _ => stalled.push(runtime),
+            }
+            if stalled.len() > 4 {
+                stalled.remove(0);
+            }
+        }
+    }
+
+    /// Stores a key with itself as value and reads it back.
+    fn set_and_get(&self, runtime: &Runtime, key: &str) {
+        let start = Instant::now();
+        let (stored, found) = runtime.block_on(async {
+            let stored = self.client.call(Request::set(key, key)).await.status;
+            (stored, self.client.call(Request::get(key)).await)
+        });
+        let elapsed = start.elapsed();
+        let mut longest = self.longest.lock().unwrap();
+        *longest = elapsed.max(*longest);
+        drop(longest);
+        self.calls.fetch_add(2, Ordering::Relaxed);
+        match stored {
+            Status::NoError => _ = self.answered.fetch_add(1, Ordering::Relaxed),
+            Status::TimedOut(Delivery::NotSent) | Status::Disconnected(Delivery::NotSent) => {
+                self.unsent.lock().unwrap().insert(key.to_owned());
+            }
+            Status::TimedOut(_) | Status::Disconnected(_) => {}
+            other => panic!("{other}"),
+        }
+        match found.status {
+            Status::NoError => assert_eq!(found.value, key),
+            Status::KeyNotFound => assert_ne!(stored, Status::NoError, "{key}: a false miss"),
+            Status::TimedOut(_) | Status::Disconnected(_) => {}
+            other => panic!("{other}"),
+        }
+    }
+}
+
 /// Runtimes stall, continue, end and start in any order, on real threads: every call ends by its deadline, every value
 /// belongs to its key, and requests reported as not sent were never executed.
 #[test]
 fn runtimes_stall_end_and_start_in_any_order() {
     let server = Memcached::start(&[]);
     let timeout = millis(150);
-    let client = client_of(&server, timeout);
-    let (is_over, calls, answers) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
-    let longest = Mutex::new(Duration::ZERO);
-    let seed = &remcache_testkit::seed();
-    let unsent = Mutex::new(HashSet::new());
+    let shared = SharedClient {
+        client: client_of(&server, timeout),
+        is_finished: AtomicBool::new(false),
+        calls: AtomicU64::new(0),
+        answered: AtomicU64::new(0),
+        longest: Mutex::default(),
+        unsent: Mutex::default(),
+    };
+    let seed = remcache_testkit::seed();
     thread::scope(|scope| {
-        let threads: Vec<_> = (0..6_u64)
-            .map(|number| {
-                let (client, is_over, calls, answers) = (&client, &is_over, &calls, &answers);
-                let (longest, unsent) = (&longest, &unsent);
-                scope.spawn(move || {
-                    let mut random = fastrand::Rng::with_seed(seed.value().wrapping_add(number));
-                    let mut kept = Vec::new();
-                    let mut round = 0;
-                    while !is_over.load(Ordering::Relaxed) {
-                        // Use a new runtime, or one that has stalled since its last use.
-                        let runtime = match kept.len() {
-                            0 => current_thread(),
-                            count if random.bool() => kept.swap_remove(random.usize(..count)),
-                            _ => current_thread(),
-                        };
-                        for _ in 0..random.u8(1..20) {
-                            round += 1;
-                            let key = format!("{number}-{round}");
-                            let start = Instant::now();
-                            let (stored, found) = runtime.block_on(async {
-                                let stored = client.call(Request::set(key.as_str(), key.clone())).await.status;
-                                (stored, client.call(Request::get(key.as_str())).await)
-                            });
-                            let mut longest = longest.lock().unwrap();
-                            *longest = start.elapsed().max(*longest);
-                            drop(longest);
-                            calls.fetch_add(2, Ordering::Relaxed);
-                            match stored {
-                                Status::NoError => _ = answers.fetch_add(1, Ordering::Relaxed),
-                                Status::TimedOut(delivery) | Status::Disconnected(delivery) => {
-                                    if delivery == Delivery::NotSent {
-                                        unsent.lock().unwrap().insert(key.clone());
-                                    }
-                                }
-                                other => panic!("{other}"),
-                            }
-                            match found.status {
-                                Status::NoError => assert_eq!(found.value, key),
-                                Status::KeyNotFound => assert_ne!(stored, Status::NoError, "{key}: a false miss"),
-                                Status::TimedOut(_) | Status::Disconnected(_) => {}
-                                other => panic!("{other}"),
-                            }
-                        }
-                        match random.u8(..4) {
-                            0 => drop(runtime),
-                            1 => thread::sleep(millis(random.u64(..400))),
-                            _ => kept.push(runtime),
-                        }
-                        if kept.len() > 4 {
-                            kept.remove(0);
-                        }
-                    }
-                })
-            })
-            .collect();
-        thread::sleep(Duration::from_secs(6));
-        is_over.store(true, Ordering::Relaxed);
-        for thread in threads {
-            thread.join().unwrap();
+        for number in 0..6 {
+            let (shared, random) = (&shared, fastrand::Rng::with_seed(seed.value().wrapping_add(number)));
+            scope.spawn(move || shared.use_on_random_runtimes(number, random));
         }
+        thread::sleep(Duration::from_secs(6));
+        shared.is_finished.store(true, Ordering::Relaxed);
     });
-    let (calls, answers) = (calls.into_inner(), answers.into_inner());
-    let longest = longest.into_inner().unwrap();
-    println!("{answers} sets were answered of {} in {calls} calls; the longest two took {longest:?}", calls / 2);
-    assert!(answers > 0);
+    let SharedClient { client, calls, answered, longest, unsent, .. } = shared;
+    let (calls, answered, longest) = (calls.into_inner(), answered.into_inner(), longest.into_inner().unwrap());
+    println!("{answered} sets were answered of {} in {calls} calls; the longest two took {longest:?}", calls / 2);
+    assert!(answered > 0);
     assert!(longest < 2 * timeout + GENEROUS / 4, "{longest:?}");
     // After all runtimes have ended, no item of an unsent request exists.
     current_thread().block_on(async {

@@ -26,7 +26,7 @@ fn arbitrary_bytes_under_arbitrary_flags() {
 }
 
 #[test]
-fn damaged_compressed_bytes() {
+fn damaged_compressed_bytes_are_errors_or_short_values() {
     let seed = seed();
     let mut rng = seed.rng();
     let text: Vec<u8> = (0..2_000).map(|n| b'a' + (n / 9 % 7) as u8).collect();
@@ -35,8 +35,8 @@ fn damaged_compressed_bytes() {
         for _ in 0..5_000 {
             let mut damaged = good.clone();
             for _ in 0..rng.usize(1..4) {
-                let place = rng.usize(..damaged.len());
-                damaged[place] = rng.u8(..);
+                let position = rng.usize(..damaged.len());
+                damaged[position] = rng.u8(..);
             }
             damaged.truncate(rng.usize(..=damaged.len()));
             if let Ok(value) = compression.decompress(&damaged, LIMIT) {

@@ -60,7 +60,7 @@ fn written_values_are_byte_identical_to_other_clients() {
         let encoded = client_format.encode(&value).unwrap_or_else(|error| panic!("{client}, {name}: {error}"));
         if encoded.flags == flags {
             assert!(
-                encoded.bytes.as_slice() == bytes || is_written_otherwise(client_format, &value),
+                encoded.bytes.as_slice() == bytes || has_another_notation(client_format, &value),
                 "{client}, {name}: {:x?} instead of {bytes:x?}",
                 encoded.bytes.as_slice()
             );
@@ -73,7 +73,7 @@ fn written_values_are_byte_identical_to_other_clients() {
 }
 
 /// PHP omits the zero before the decimal point, and writes a plus sign in the exponent, but reads both forms.
-fn is_written_otherwise(client_format: ClientFormat, value: &Value) -> bool {
+fn has_another_notation(client_format: ClientFormat, value: &Value) -> bool {
     client_format == ClientFormat::PhpMemcached && matches!(value, Value::Float(_))
 }
 
