@@ -3,11 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
-/// An error of the store.
+/// An error of the store: the cache is unavailable and the store fails closed, or a server rejects the request.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// The client failed.
+    /// The error of the memcached client, which names the server.
     Client(remcache::Error),
     /// The cache did not answer within the budget.
     BudgetExceeded(Duration),

@@ -45,9 +45,9 @@
 //!
 //! # Errors and cancellation
 //!
-//! With [`FailClosed`](OnUnavailable::FailClosed) the manager returns the client's error, or one that names the exceeded
-//! budget, and the request fails. Dropping a request does not affect others; its response may or may not have been
-//! stored.
+//! With [`FailClosed`](OnUnavailable::FailClosed) the manager returns the client's error, or one that names the
+//! exceeded budget, and the request fails. Dropping a request does not affect others; its response may or may not have
+//! been stored.
 //!
 //! [http-cache]: https://docs.rs/http-cache
 

@@ -7,7 +7,7 @@
 //! use opendal_core::Operator;
 //! use remcache_opendal::Memcached;
 //!
-//! /// `servers` is a list such as `cache1:11211,cache2:11211`, or a URL such as `memcacheds://cache1,cache2/?timeout=250ms`.
+//! /// `servers` is a list such as `cache1:11211,cache2:11211`, or a URL: `memcacheds://cache1,cache2/?timeout=250ms`.
 //! async fn store_object(servers: &str) -> opendal_core::Result<()> {
 //!     let operator = Operator::new(Memcached::new().endpoint(servers).root("/builds"))?;
 //!     operator.write("object", "content").await?;
@@ -49,10 +49,11 @@
 //! # Errors and cancellation
 //!
 //! Building the service fails with [`ConfigInvalid`](opendal_core::ErrorKind::ConfigInvalid) for missing or invalid
-//! servers and settings. Rejected credentials are [`PermissionDenied`](opendal_core::ErrorKind::PermissionDenied), which
-//! is permanent, as are TLS errors.
-//! Dropping the future of an operation does not affect other operations; an object that was being written or deleted may
-//! or may not have been, and is never a mixture.
+//! servers and settings. Rejected credentials are a permanent error,
+//! [`PermissionDenied`](opendal_core::ErrorKind::PermissionDenied), and TLS errors are permanent too.
+//!
+//! Dropping the future of an operation does not affect other operations; an object that was being written or deleted
+//! may or may not have been, and is never a mixture.
 //!
 //! [OpenDAL]: https://docs.rs/opendal
 // Marks items of features in the documentation of docs.rs, which is built by a nightly toolchain.

@@ -50,9 +50,9 @@
 //!
 //! # Errors and cancellation
 //!
-//! Whatever [`on_unavailable`](MemcachedStore::on_unavailable) is set to, a session above the item size limit and one that cannot
-//! be serialized are errors. Dropping the future of an operation does not affect other operations; a session that was
-//! being stored or deleted may or may not have been.
+//! A session above the item size limit, and one that cannot be serialized, are errors with either setting of
+//! [`on_unavailable`](MemcachedStore::on_unavailable). Dropping the future of an operation does not affect other
+//! operations; a session that was being stored or deleted may or may not have been.
 //!
 //! [tower-sessions]: https://docs.rs/tower-sessions
 

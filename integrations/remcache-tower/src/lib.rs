@@ -58,9 +58,9 @@
 //!
 //! # Cancellation
 //!
-//! When a client disconnects, its request is dropped. It may or may not have been counted by the rate limit; its response
-//! is not stored, and another request that waits for it calls the handler. A request with an idempotency key is
-//! executed to its end.
+//! When a client disconnects, its request is dropped. It may or may not have been counted by the rate limit; its
+//! response is not stored, and another request that waits for it calls the handler. A request with an idempotency key
+//! is executed to its end.
 //!
 //! [tower]: https://docs.rs/tower
 

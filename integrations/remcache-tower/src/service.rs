@@ -8,7 +8,10 @@ use std::task::{Context, Poll};
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, Response, StatusCode};
 
-/// The future of the middleware services.
+/// The future of a response, from the services of this crate.
+///
+/// # Cancel safety
+/// Dropping it drops the request: see the [crate].
 pub struct ResponseFuture<R, E>(Pin<Box<dyn Future<Output = Result<Response<R>, E>> + Send>>);
 
 impl<R, E> ResponseFuture<R, E> {

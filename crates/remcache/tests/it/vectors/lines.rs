@@ -1,155 +1,23 @@
 //! Test vectors of the meta and text protocols, recorded from real servers.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+mod command;
+mod meta_request;
+
+use std::collections::BTreeMap;
 
 use bytes::Buf;
 use remcache::Status;
-use remcache::proto::{
-    InputBuffer, MetaOptions, Operation, Output, ProtocolError, Reply, ReplyShape, Request, ServerVersion, Ttl, meta,
-    text,
-};
+use remcache::proto::{InputBuffer, Operation, Output, ProtocolError, Reply, ReplyShape, ServerVersion, meta, text};
 use remcache_testkit::vectors::{Protocol, Vector, vectors};
+
+use command::{Command, commands, request};
+use meta_request::meta_request;
 
 fn line_vectors() -> impl Iterator<Item = &'static Vector> {
     vectors().iter().filter(|it| it.protocol != Protocol::Binary)
 }
 
-/// A command of a request: the tokens of its line, and the data after it.
-#[derive(Debug)]
-struct Command {
-    tokens: Vec<String>,
-    data: Option<Vec<u8>>,
-    /// The bytes of the command.
-    bytes: Vec<u8>,
-}
-
-/// Splits a request into commands, as a server does; bytes that are not text are decoded as Latin-1.
-fn commands(mut bytes: &[u8]) -> Vec<Command> {
-    let mut commands = Vec::new();
-    while !bytes.is_empty() {
-        let line = bytes.iter().position(|&byte| byte == b'\n').map_or(bytes.len(), |end| end + 1);
-        let (text, rest) = bytes.split_at(line);
-        let latin1: String = text.iter().map(|&byte| char::from(byte)).collect();
-        let tokens: Vec<String> =
-            latin1.trim_end().split(' ').filter(|token| !token.is_empty()).map(str::to_owned).collect();
-        let at = match tokens.first().map(String::as_str) {
-            Some("ms") => Some(2),
-            Some("set" | "add" | "replace" | "append" | "prepend" | "cas") => Some(4),
-            _ => None,
-        };
-        let length = at.and_then(|at| tokens.get(at)).and_then(|token| token.parse::<usize>().ok());
-        let data = length.and_then(|length| rest.get(..length)).map(<[u8]>::to_vec);
-        let whole = line + data.as_ref().map_or(0, |data| data.len() + 2).min(rest.len());
-        commands.push(Command { tokens, data, bytes: bytes[..whole].to_vec() });
-        bytes = &bytes[whole..];
-    }
-    commands
-}
-
-fn latin1(text: &str) -> Vec<u8> {
-    text.chars().map(|character| u8::try_from(u32::from(character)).expect("latin1")).collect()
-}
-
-impl Command {
-    fn name(&self) -> &str {
-        self.tokens.first().map_or("", String::as_str)
-    }
-
-    fn operation(&self) -> Operation {
-        let has = |flag: &str| self.tokens.iter().skip(2).any(|token| token == flag);
-        match self.name() {
-            "mn" => Operation::NoOp,
-            "mg" | "get" | "gets" | "bget" => Operation::Get,
-            "gat" | "gats" => Operation::GetAndTouch,
-            "ms" if has("ME") => Operation::Add,
-            "ms" if has("MR") => Operation::Replace,
-            "ms" if has("MA") => Operation::Append,
-            "ms" if has("MP") => Operation::Prepend,
-            "ms" | "set" | "cas" => Operation::Set,
-            "md" | "delete" => Operation::Delete,
-            "ma" if has("MD") || has("M-") => Operation::Decrement,
-            "ma" | "incr" => Operation::Increment,
-            "me" => Operation::Debug,
-            "add" => Operation::Add,
-            "replace" => Operation::Replace,
-            "append" => Operation::Append,
-            "prepend" => Operation::Prepend,
-            "decr" => Operation::Decrement,
-            "touch" => Operation::Touch,
-            "version" => Operation::Version,
-            "verbosity" => Operation::Verbosity,
-            "flush_all" => Operation::Flush,
-            "stats" => Operation::Stat,
-            "quit" => Operation::Quit,
-            "cache_memlimit" => Operation::MemoryLimit,
-            "lru_crawler" => match self.tokens.get(1).map(String::as_str) {
-                Some("metadump") => Operation::Metadump,
-                Some("mgdump") => Operation::Mgdump,
-                _ => Operation::LruCrawler,
-            },
-            "lru" => Operation::Lru,
-            "slabs" => Operation::Slabs,
-            "watch" => Operation::Watch,
-            "config" => Operation::ClusterConfig,
-            "shutdown" => Operation::Shutdown,
-            // Anything is refused alike.
-            _ => Operation::Verbosity,
-        }
-    }
-
-    fn is_quiet(&self) -> bool {
-        let is_meta = matches!(self.name(), "mg" | "ms" | "md" | "ma");
-        let quiet = if is_meta { "q" } else { "noreply" };
-        self.tokens.iter().skip(2).any(|token| token == quiet)
-            || self.tokens.last().is_some_and(|token| token == "noreply")
-    }
-}
-
 // ---- Requests ----
-
-/// Returns the request of a command, if it can be represented; parsed independently of the codec.
-fn request(command: &Command) -> Option<Request<'static>> {
-    let tokens: Vec<&str> = command.tokens.iter().map(String::as_str).collect();
-    let data = || command.data.clone();
-    let seconds = |token: &str| token.parse().ok().map(Ttl::from_seconds);
-    Some(match *tokens.as_slice() {
-        ["set", key, flags, exp, _] => stored(Request::set(latin1(key), data()?), flags, seconds(exp)?)?,
-        ["add", key, flags, exp, _] => stored(Request::add(latin1(key), data()?), flags, seconds(exp)?)?,
-        ["replace", key, flags, exp, _] => stored(Request::replace(latin1(key), data()?), flags, seconds(exp)?)?,
-        ["append", key, "0", "0", _] => Request::append(latin1(key), data()?),
-        ["prepend", key, "0", "0", _] => Request::prepend(latin1(key), data()?),
-        ["cas", key, flags, exp, _, cas] => {
-            stored(Request::set(latin1(key), data()?), flags, seconds(exp)?)?.cas(cas.parse().ok()?)
-        }
-        ["gets", key] => Request::get(latin1(key)),
-        ["gats", exp, key] => Request::get_and_touch(latin1(key), seconds(exp)?),
-        ["touch", key, exp] => Request::touch(latin1(key), seconds(exp)?),
-        ["delete", key] => Request::delete(latin1(key)),
-        ["incr", key, delta] => Request::increment(latin1(key), delta.parse().ok()?),
-        ["decr", key, delta] => Request::decrement(latin1(key), delta.parse().ok()?),
-        ["version"] => Request::version(),
-        ["verbosity", level] => Request::verbosity(level.parse().ok()?),
-        ["flush_all"] => Request::flush(),
-        ["flush_all", exp] if exp != "0" => Request::flush().ttl(seconds(exp)?),
-        ["stats", ref group @ ..] => Request::stat(group.join(" ")),
-        ["quit"] => Request::quit(),
-        ["cache_memlimit", limit] => Request::memory_limit(limit.parse().ok()?),
-        ["lru_crawler", "metadump", classes] => Request::metadump(classes.to_owned()),
-        ["lru_crawler", "mgdump", classes] => Request::mgdump(classes.to_owned()),
-        ["lru_crawler", ref rest @ ..] => Request::lru_crawler(rest.join(" ")),
-        ["lru", ref rest @ ..] => Request::lru(rest.join(" ")),
-        ["slabs", ref rest @ ..] => Request::slabs(rest.join(" ")),
-        ["watch", ref rest @ ..] => Request::watch(rest.join(" ")),
-        ["config", "get", "cluster"] => Request::cluster_config(),
-        ["shutdown"] => Request::shutdown(),
-        _ => return None,
-    })
-}
-
-fn stored(request: Request<'static>, flags: &str, ttl: Ttl) -> Option<Request<'static>> {
-    Some(request.flags(flags.parse().ok()?).ttl(ttl))
-}
 
 fn encoded(encode: impl FnOnce(&mut Output) -> bool) -> Option<Vec<u8>> {
     let mut output = Output::new();
@@ -186,91 +54,6 @@ fn text_commands_encode_to_the_same_bytes() {
         assert!(expected.contains(&name) || name.contains("251"), "{name}");
     }
     assert!(encoded_count >= 130, "{encoded_count}");
-}
-
-/// Sets an option that has no value.
-type SetFlag = fn(MetaOptions) -> MetaOptions;
-
-/// Returns the request of a meta command, if it can be represented, including flags that the encoder always sends.
-fn meta_request(command: &Command) -> Option<Request<'static>> {
-    if !matches!(command.name(), "mg" | "ms" | "md" | "ma") {
-        return None;
-    }
-    let flags_at = if command.name() == "ms" { 3 } else { 2 };
-    let flags = command.tokens.get(flags_at..)?;
-    let token = |letter: char| flags.iter().find_map(|flag| flag.strip_prefix(letter));
-    let has = |flag: &str| flags.iter().any(|it| it == flag);
-    let ttl = |text: &str| text.parse().ok().map(Ttl::from_seconds);
-    if flags.iter().any(|flag| !"bkOqvsctfhluTNRCFIMDJ".contains(flag.chars().next().unwrap_or('!'))) || has("b") {
-        return None;
-    }
-    let letters: BTreeSet<Option<char>> = flags.iter().map(|flag| flag.chars().next()).collect();
-    if letters.len() < flags.len() {
-        return None;
-    }
-    if token('M').is_some_and(|mode| !matches!(mode, "S" | "E" | "R" | "A" | "P" | "I" | "D" | "+" | "-")) {
-        return None;
-    }
-    let key = Some(latin1(command.tokens.get(1)?)).filter(|key| !key.iter().any(u8::is_ascii_control))?;
-    let data = command.data.clone();
-    let request = match command.operation() {
-        Operation::Get if token('T').is_some() => Request::get_and_touch(key, ttl(token('T')?)?),
-        Operation::Get => Request::get(key),
-        Operation::Set => Request::set(key, data?),
-        Operation::Add => Request::add(key, data?),
-        Operation::Replace => Request::replace(key, data?),
-        Operation::Append => Request::append(key, data?),
-        Operation::Prepend => Request::prepend(key, data?),
-        Operation::Delete => Request::delete(key),
-        Operation::Increment => Request::increment(key, token('D').unwrap_or("1").parse().ok()?),
-        Operation::Decrement => Request::decrement(key, token('D').unwrap_or("1").parse().ok()?),
-        _ => return None,
-    };
-    let operation = request.operation();
-    let is_fetch = operation.is_fetch();
-    let counts = matches!(operation, Operation::Increment | Operation::Decrement);
-    let flags: [(bool, SetFlag); 7] = [
-        (is_fetch && !has("v"), MetaOptions::without_value),
-        (has("u"), MetaOptions::no_bump),
-        (has("t"), MetaOptions::return_ttl),
-        (has("l"), MetaOptions::return_last_access),
-        (has("h"), MetaOptions::return_fetched),
-        (has("s"), MetaOptions::return_size),
-        (has("I"), MetaOptions::stale),
-    ];
-    let flags = flags.into_iter().filter(|(is_set, _)| *is_set);
-    let mut options = flags.fold(MetaOptions::new(), |options, (_, set)| set(options));
-    if let Some(seconds) = token('R').and_then(|text| text.parse().ok()) {
-        options = options.recache(Duration::from_secs(seconds));
-    }
-    if let Some(cas) = token('C').filter(|_| is_fetch).and_then(|text| text.parse().ok()) {
-        options = options.omit_value_if_cas(cas);
-    }
-    let mut request = request;
-    match token('N') {
-        Some(time) if counts => request = request.initial(token('J').unwrap_or("0").parse().ok()?).ttl(ttl(time)?),
-        Some(time) => options = options.vivify(ttl(time)?),
-        None if token('J').is_some() => return None,
-        None => {}
-    }
-    match token('T') {
-        Some(time) if matches!(operation, Operation::Set | Operation::Add | Operation::Replace) => {
-            request = request.ttl(ttl(time)?)
-        }
-        Some(time) if !is_fetch => options = options.update_ttl(ttl(time)?),
-        _ => {}
-    }
-    if let Some(flags) = token('F') {
-        request = request.flags(flags.parse().ok()?);
-    }
-    match token('C') {
-        Some("0") => return None,
-        Some(cas) if !is_fetch => request = request.cas(cas.parse().ok()?),
-        _ => {}
-    }
-    request = if has("k") { request.with_key() } else { request };
-    request = if has("q") { request.quiet() } else { request };
-    Some(if options == MetaOptions::new() { request } else { request.meta(options) })
 }
 
 /// Returns whether a token of a command is the default, or its opaque, which the connection generates.
