@@ -48,7 +48,8 @@ impl Connection {
             Some(protocol) => self.encode_line(protocol, request, opaque),
             None => {
                 self.backlog.push(request)?;
-                let expected = ReplyShape { quiet: request.is_quiet(), ..ReplyShape::new(request.operation()) };
+                // Replaced when the request is encoded.
+                let expected = ReplyShape::new(request.operation());
                 Ok(Encoded { opcode: Opcode::NOOP, expected, start, key_tracking: KeyTracking::Nothing })
             }
         }

@@ -329,3 +329,63 @@ impl InFlight {
         self.keys.shrink(keep);
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the entries need some deadline")]
+mod tests {
+    use super::*;
+
+    /// Creates a queue of requests: a to z are gets of a multiget, which ends with a capital letter; digits are
+    /// requests with a key of their own; a dot is a request without a stored key.
+    fn queue(requests: &str) -> InFlight {
+        let mut queue = InFlight::new(7);
+        for request in requests.chars() {
+            let key_tracking = match request {
+                '.' => KeyTracking::Nothing,
+                '0'..='9' => KeyTracking::Key,
+                _ => KeyTracking::MultigetKey,
+            };
+            if key_tracking != KeyTracking::Nothing {
+                queue.remember_key(&[request as u8]);
+            }
+            queue.push(Entry {
+                owner: Owner::None,
+                deadline: Instant::now(),
+                extend_by: Duration::ZERO,
+                start: 0,
+                opcode: Opcode::NOOP,
+                expected: ReplyShape { quiet: request.is_ascii_lowercase(), ..ReplyShape::GET },
+                key_tracking,
+            });
+        }
+        queue
+    }
+
+    #[test]
+    fn keys_belong_to_their_requests() {
+        let queue = queue("12.3");
+        let keys: Vec<_> = (0..5).map(|index| queue.key_at(index)).collect();
+        assert_eq!(keys, [Some(&b"1"[..]), Some(b"2"), None, Some(b"3"), None]);
+    }
+
+    #[test]
+    fn the_oldest_request_has_no_other_requests_key() {
+        assert_eq!(queue("12").first_key(), Some(&b"1"[..]));
+        assert_eq!(queue(".2").first_key(), None);
+        let mut queue = queue("12");
+        queue.advance_past(0);
+        assert_eq!(queue.first_key(), None);
+        assert_eq!((queue.key_at(0), queue.key_at(1)), (None, Some(&b"2"[..])));
+    }
+
+    /// The fast path for hits depends on this: without it, every hit after a miss would take the slow path.
+    #[test]
+    fn the_next_get_of_the_oldest_multiget_is_known_after_earlier_hits() {
+        let next = |queue: &InFlight| queue.next_in_multiget().map(|(_, key)| key.to_vec());
+        let mut queue = queue("abCd");
+        for (answered, expected) in [(0, Some(b"b".to_vec())), (1, Some(b"C".to_vec())), (2, None)] {
+            queue.advance_past(answered);
+            assert_eq!(next(&queue), expected, "after the hit of get {answered}");
+        }
+    }
+}

@@ -107,18 +107,13 @@ impl Connection {
     /// Attributes a line without an opaque to the first non-quiet request.
     fn attribute_non_quiet(&mut self, input: &mut InputBuffer, is_error: bool) -> Result<Step, ProtocolError> {
         let cursor = self.in_flight.cursor();
-        let Some(index) = self.in_flight.first_non_quiet() else {
-            return Err(self.unattributable(input, cursor < self.in_flight.len()));
-        };
+        // Quiet requests are sent together with a non-quiet one: without it, nothing was sent.
+        let Some(index) = self.in_flight.first_non_quiet() else { return Err(self.unattributable(input, false)) };
         if is_error && index > cursor {
             return self.attribute_quiet(input, cursor, index);
         }
         if let Some(begin) = self.in_flight.first_multiget().filter(|begin| *begin <= index) {
-            // Any of the quiet requests before it may have been refused.
-            return match is_error && begin > cursor {
-                true => Err(self.unattributable(input, true)),
-                false => self.confirm_before_multiget(input, begin),
-            };
+            return self.confirm_before_multiget(input, begin);
         }
         let expected = self.expected_at(index);
         let has_opaque = meta::has_meta_reply(expected.operation) && expected.operation != Operation::Debug;

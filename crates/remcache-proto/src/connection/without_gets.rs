@@ -112,3 +112,19 @@ impl Connection {
         self.push(encoded.replace(entry));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moved_request_is_found_by_its_first_opaque_until_it_is_forgotten() {
+        let mut without_gets = WithoutGets::default();
+        without_gets.record(7, 20);
+        without_gets.record(8, 21);
+        without_gets.record(21, 30);
+        assert_eq!([7, 8, 9].map(|opaque| without_gets.current(opaque)), [20, 30, 9]);
+        without_gets.forget(20);
+        assert_eq!([7, 8, 9].map(|opaque| without_gets.current(opaque)), [7, 30, 9]);
+    }
+}

@@ -82,6 +82,8 @@ fn a_closed_connection_uses_gets_again() {
     harness.sent();
     assert_eq!(harness.answer("ERROR\r\n"), Ok(vec![]));
     assert_eq!(harness.sent(), "get a\r\n");
+    harness.submit(&Request::get("c"), 3).unwrap();
+    assert_eq!(harness.sent(), "get c\r\n");
     close(&mut harness);
     harness.submit(&Request::get("b"), 2).unwrap();
     assert_eq!(harness.sent(), "gets b\r\n");
@@ -302,6 +304,35 @@ fn a_value_above_the_limit_is_not_copied() {
     input.extend(b"VALUE a 0 4 7\r\nlong\r\nEND\r\n");
     let error = connection.poll_event(&mut input).unwrap_err();
     assert_eq!(error, ProtocolError::TooLarge { announced: 4, limit: 3 });
+}
+
+// ---- Encoding ----
+
+#[test]
+fn keys_are_stored_only_for_fetches_on_the_text_protocol() {
+    let cases = [
+        (Protocol::Text, Request::get("k"), true),
+        (Protocol::Text, Request::set("k", "v"), false),
+        (Protocol::Meta, Request::get("k").with_key(), false),
+        (Protocol::Binary, Request::get("k"), false),
+    ];
+    for (protocol, request, is_stored) in cases {
+        let mut harness = harness(protocol, 1);
+        harness.submit(&request, 1).unwrap();
+        assert_eq!(harness.connection.in_flight.first_key().is_some(), is_stored, "{protocol}: {request:?}");
+    }
+}
+
+#[test]
+fn requests_submitted_before_the_negotiation_are_answered_on_the_binary_protocol() {
+    let mut harness = Harness::detecting(Limits::default());
+    harness.submit(&Request::get("k"), 1).unwrap();
+    harness.connection.set_protocol(Protocol::Binary, ServerVersion::default());
+    harness.sent();
+    let mut reply = Output::new();
+    binary::encode_reply(&Reply::new(Status::NoError), binary::Opcode::GET, u32::MAX, &mut reply);
+    harness.input.extend(reply.small());
+    assert_eq!(harness.events(), Ok(vec![(1, Status::NoError)]));
 }
 
 // ---- Settings ----

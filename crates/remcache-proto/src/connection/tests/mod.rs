@@ -3,6 +3,7 @@
 #![expect(clippy::arithmetic_side_effects, reason = "the numbers of a test do not overflow")]
 #![expect(clippy::disallowed_methods, reason = "virtual time needs one real instant to start from")]
 
+mod authentication;
 mod edges;
 pub(crate) mod multiget;
 pub(crate) mod text;

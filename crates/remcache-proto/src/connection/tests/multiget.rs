@@ -135,6 +135,18 @@ fn a_line_does_not_exceed_the_read_buffer_of_a_server() {
     assert_eq!(sent.split_whitespace().count(), 100 + lengths.len());
 }
 
+#[test]
+fn a_key_is_added_to_a_line_of_less_than_2000_bytes() {
+    for (last_length, lines) in [(236, 1), (237, 2)] {
+        let mut harness = harness(Protocol::Text, usize::MAX);
+        for tag in 0..7 {
+            harness.submit(&Request::get("k".repeat(250)), tag).unwrap();
+        }
+        harness.submit(&Request::get("k".repeat(last_length)), 7).unwrap();
+        assert_eq!(harness.sent().lines().count(), lines, "a last key of {last_length} bytes");
+    }
+}
+
 /// Decodes replies at once and byte by byte. Replies are tags with - for a miss, + for a hit or success, ! for an
 /// error, and the protocol error at the end.
 #[track_caller]
@@ -195,6 +207,8 @@ fn items_complete_their_gets_and_the_end_reports_misses() {
     check("abc", "b|END", "1+0-2-");
     check("abc", "c|END", "2+0-1-");
     check("abc", "a|c|END", "0+2+1-");
+    check("abc", "b|c|END", "1+2+0-");
+    check("ab", "a|END", "0+1-");
     check("a", "a|END", "0+");
     check("aa", "a|a|END", "0+1+");
 }
@@ -265,6 +279,44 @@ fn a_multiget_completes_quiet_changes_before_it() {
     assert!(matches!(run("STORED"), Err(ProtocolError::UnexpectedLine(_))));
     let refused = run("NS O00000008|a|b|END").unwrap();
     assert_eq!(refused, [(1, Status::ItemNotStored), made[0], hit(2), hit(3)]);
+}
+
+#[test]
+fn a_wrong_line_does_not_confirm_the_quiet_changes_before_a_multiget() {
+    let mut harness = harness(Protocol::Meta, 100);
+    submit(&mut harness, "ssab");
+    harness.sent();
+    harness.input.extend(b"STORED\r\n");
+    let first = harness.connection.poll_event(&mut harness.input);
+    assert!(matches!(first, Err(ProtocolError::UnexpectedLine(_))), "{first:?}");
+}
+
+#[test]
+fn hits_of_a_multiget_have_their_flags_and_cas_values() {
+    for pieces in [usize::MAX, 1] {
+        let mut harness = harness(Protocol::Text, 100);
+        submit(&mut harness, "ab");
+        harness.sent();
+        let mut found = Vec::new();
+        for piece in b"VALUE a 1 2 3\r\nvv\r\nVALUE b 4 1 6\r\nw\r\nEND\r\n".chunks(pieces) {
+            harness.input.extend(piece);
+            while let Some(Event { tag, reply, .. }) = harness.connection.poll_event(&mut harness.input).unwrap() {
+                found.push((tag.0, reply.flags, reply.cas, reply.value));
+            }
+        }
+        assert_eq!(found, [(0, 1, 3, Bytes::from("vv")), (1, 4, 6, Bytes::from("w"))]);
+    }
+}
+
+#[test]
+fn gets_keep_their_keys_if_a_later_one_is_not_sent() {
+    let mut harness = harness(Protocol::Text, 100);
+    submit(&mut harness, "Sa");
+    let deadline = Deadline { at: harness.at(100), extend_by: std::time::Duration::ZERO };
+    harness.connection.submit(&Request::get("b"), Some(Tag(2)), deadline, harness.at(0)).unwrap();
+    harness.connection.expire_due(harness.at(100));
+    assert_eq!(harness.events(), Ok(vec![(2, Status::TimedOut(Delivery::NotSent))]));
+    assert_eq!(harness.sent(), "set k 0 0 1\r\nv\r\ngets a\r\nversion\r\n");
 }
 
 #[test]

@@ -189,6 +189,10 @@ fn error_lines_are_attributed_or_close_the_connection() {
     check(Protocol::Text, "GG", "CLIENT_ERROR bad command line format||END", "0! Desynchronized");
     check(Protocol::Text, "SG", "CLIENT_ERROR bad command line format|ERROR|END", "0! Desynchronized");
     check(Protocol::Text, "SG", "CLIENT_ERROR unauthenticated", "0! Desynchronized");
+    // A server that does not know a fetch has read one line; after any other unknown command, it may read the value.
+    check(Protocol::Text, "SG", "ERROR|END", "0! Desynchronized");
+    check(Protocol::Meta, "GG", "ERROR|EN @1", "0! Desynchronized");
+    check(Protocol::Meta, "", "SERVER_ERROR out of memory", " UnexpectedLine");
 }
 
 #[test]
@@ -266,8 +270,29 @@ fn dumps_and_logs_are_exclusive() {
     harness.events().unwrap();
     harness.connection.submit(&Request::watch(""), Some(Tag(5)), patient, harness.start).unwrap();
     harness.sent();
+    assert_eq!(harness.connection.poll_timeout(), Some(patient.at));
     harness.connection.handle_timeout(harness.at(60_000)).unwrap();
     assert_eq!(harness.events(), Ok(vec![]), "a log has no silence timeout");
+    harness.connection.close(&Bytes::new(), harness.start);
+    harness.events().unwrap();
+    harness.connection.submit(&Request::metadump("all"), Some(Tag(6)), patient, harness.start).unwrap();
+    harness.sent();
+    let silent = harness.connection.handle_timeout(harness.at(60_000));
+    assert_eq!(silent, Err(ProtocolError::Unresponsive), "a dump has one");
+}
+
+#[test]
+fn debug_lines_are_attributed_in_order() {
+    let run = |reply: &str| {
+        let mut harness = Harness::new(Protocol::Meta);
+        harness.submit(&Request::debug("k"), 1).unwrap();
+        harness.submit(&Request::get("k"), 2).unwrap();
+        harness.sent();
+        harness.answer(&format!("{reply}\r\nEN O00000008\r\n"))
+    };
+    let missing = |tag| (tag, Status::KeyNotFound);
+    assert_eq!(run("ME k exp=-1 la=2 cas=3 fetch=no cls=1 size=63"), Ok(vec![(1, Status::NoError), missing(2)]));
+    assert_eq!(run("EN"), Ok(vec![missing(1), missing(2)]));
 }
 
 // ---- During the negotiation ----
