@@ -52,3 +52,30 @@ impl CapacityWait {
 
 /// How often a caller checks whether an earlier one has let its turn expire.
 const RECHECK: Duration = Duration::from_millis(50);
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+    use crate::config::Overload;
+    use crate::connection::shared::capacity::tests::{connection, submit};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_waits_for_capacity_and_not_beyond_its_deadline() {
+        let connection = connection(Overload::Wait, 1);
+        let begin = Instant::now();
+        assert!(submit(&connection, None, begin));
+        let deadline = begin + Duration::from_secs(1);
+        let mut wait = CapacityWait::new(&connection, 42, deadline, Waker::noop());
+        assert_eq!(wait.length(), 42);
+        assert_eq!(poll_fn(|cx| wait.poll(cx)).await, None);
+        assert_eq!(Instant::now(), deadline);
+        drop(wait);
+
+        let mut wait = CapacityWait::new(&connection, 0, deadline + Duration::from_secs(1), Waker::noop());
+        connection.claim_task(0, None).expect("a request is in flight").disconnect("lost");
+        assert!(poll_fn(|cx| wait.poll(cx)).await.is_some());
+        assert_eq!(Instant::now(), deadline);
+    }
+}

@@ -109,3 +109,83 @@ impl Slot {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::task::Wake;
+
+    use super::*;
+    use crate::proto::Status;
+
+    struct Nothing;
+
+    impl Wake for Nothing {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    fn reply() -> Reply {
+        Reply::new(Status::NoError)
+    }
+
+    #[test]
+    fn a_single_reply_wakes_its_caller_once() {
+        let mut slot = Slot::Waiting(Waker::noop().clone());
+        assert!(!slot.poll(Waker::noop()));
+        assert!(slot.store_reply(0, reply(), true).is_some());
+        assert!(slot.poll(Waker::noop()));
+        assert!(slot.store_reply(0, reply(), true).is_none(), "a second reply is discarded");
+    }
+
+    #[test]
+    fn a_caller_is_woken_by_the_waker_of_its_last_poll() {
+        let waker = Waker::from(Arc::new(Nothing));
+        let mut slot = Slot::Waiting(Waker::noop().clone());
+        slot.poll(&waker);
+        let woken = slot.store_reply(0, reply(), true).expect("a caller waits");
+        assert!(woken.will_wake(&waker));
+    }
+
+    #[test]
+    fn replies_to_a_batch_are_available_before_the_last_one() {
+        let mut slot = Slot::batch(2);
+        assert!(!slot.poll(Waker::noop()));
+        assert!(slot.store_reply(1, reply(), true).is_some());
+        assert!(slot.store_reply(0, reply(), false).is_none(), "the caller is already woken");
+        assert!(slot.poll(Waker::noop()));
+        let Slot::Batch(batch) = &mut slot else { panic!("{slot:?}") };
+        assert_eq!(batch.replies.drain(..).map(|(index, _)| index).collect::<Vec<_>>(), [1, 0]);
+        assert_eq!(batch.unanswered, 1);
+        assert!(!slot.poll(Waker::noop()));
+        assert!(slot.store_reply(0, reply(), true).is_some());
+        let Slot::Batch(batch) = &mut slot else { panic!("{slot:?}") };
+        batch.replies.clear();
+        assert!(slot.poll(Waker::noop()), "all requests are answered");
+    }
+
+    #[test]
+    fn several_replies_end_with_the_last_one() {
+        let mut slot = Slot::Many(Box::default());
+        let next = |slot: &mut Slot| match slot {
+            Slot::Many(many) => many.next(Waker::noop()).map(|reply| reply.is_some()),
+            _ => panic!("{slot:?}"),
+        };
+        assert_eq!(next(&mut slot), Poll::Pending);
+        assert!(slot.store_reply(0, reply(), false).is_some());
+        assert_eq!((next(&mut slot), next(&mut slot)), (Poll::Ready(true), Poll::Pending));
+        slot.store_reply(0, reply(), true);
+        assert_eq!((next(&mut slot), next(&mut slot)), (Poll::Ready(true), Poll::Ready(false)));
+    }
+
+    #[test]
+    fn unread_replies_are_limited_and_the_last_one_is_kept() {
+        let mut slot = Slot::Many(Box::default());
+        for _ in 0..MAX_REPLIES + 2 {
+            slot.store_reply(0, reply(), false);
+        }
+        slot.store_reply(0, Reply::new(Status::Busy), true);
+        let Slot::Many(many) = slot else { panic!("{slot:?}") };
+        assert_eq!(many.replies.len(), MAX_REPLIES + 1);
+        assert_eq!(many.replies.back().map(|reply| reply.status), Some(Status::Busy));
+    }
+}

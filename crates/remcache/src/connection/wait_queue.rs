@@ -257,6 +257,7 @@ mod tests {
     fn large_values_wait_for_their_bytes() {
         let mut scene = Scene::new(0);
         let tickets = [10, 20, 30].map(|length| scene.queue.push(length, Waker::noop()));
+        assert_eq!(tickets.map(|ticket| scene.queue.length_of(ticket)), [10, 20, 30]);
         let mut wakers = Vec::new();
         scene.queue.notify(|_, bytes| bytes <= 30, scene.now, &mut wakers);
         assert_eq!(wakers.len(), 2);

@@ -84,3 +84,107 @@ impl Drop for Queued {
         wakers.into_iter().for_each(Waker::wake);
     }
 }
+
+// With shuttle, the connection's mutex works only in its own tests.
+#[cfg(all(test, not(shuttle)))]
+pub(crate) mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::protocol::ProtocolSetting;
+    use crate::config::{Config, Overload};
+    use crate::connection::shared::{ConnectionState, HealthMonitor, Submitted};
+    use crate::connection::slot::Slot;
+    use crate::health::events;
+    use crate::proto::{Deadline, Request};
+
+    // All instants of a test are the same, so that no turn expires.
+
+    pub(crate) fn connection(overload: Overload, max_in_flight: usize) -> Arc<ConnectionHandle> {
+        let mut config =
+            Config::new().protocol(ProtocolSetting::Binary).max_in_flight(max_in_flight).overload(overload);
+        config.limits.max_output = 100;
+        let health = Arc::new(HealthMonitor::new("server".into(), 1, 2, events::channel(), None));
+        Arc::new(ConnectionHandle::new(&config, 0, 0, health))
+    }
+
+    /// Submits a get; returns whether there was capacity for it.
+    pub(crate) fn submit(connection: &ConnectionHandle, ticket: Option<wait_queue::Ticket>, now: Instant) -> bool {
+        let deadline = Deadline { at: now.into_std() + Duration::from_secs(60), extend_by: Duration::ZERO };
+        let slot = Slot::Waiting(Waker::noop().clone());
+        !matches!(connection.submit(&Request::get("k"), deadline, slot, now, ticket), Submitted::Full)
+    }
+
+    fn turns<const N: usize>(waiting: &[Queued; N], now: Instant) -> [bool; N] {
+        let has_turn = |queued: &Queued| queued.connection.lock().queue.is_turn_of(Some(queued.ticket), now);
+        waiting.each_ref().map(has_turn)
+    }
+
+    #[test]
+    fn later_callers_do_not_overtake_waiting_ones() {
+        let connection = connection(Overload::Wait, 1);
+        let now = Instant::now();
+        assert!(submit(&connection, None, now));
+        let waiting = connection.queue(0, Waker::noop());
+        let task = connection.claim_task(0, None).expect("a request is in flight");
+        task.disconnect("lost");
+        assert!(!submit(&connection, None, now), "the capacity is reserved");
+        assert!(submit(&connection, Some(waiting.ticket()), now));
+    }
+
+    #[test]
+    fn callers_that_do_not_wait_are_not_queued() {
+        let connection = connection(Overload::Fail, 1);
+        let now = Instant::now();
+        assert!(submit(&connection, None, now));
+        let waiting = [(); 2].map(|()| connection.queue(0, Waker::noop()));
+        connection.claim_task(0, None).expect("a request is in flight").disconnect("lost");
+        assert!(!submit(&connection, Some(waiting[1].ticket()), now), "it is the turn of another batch");
+        assert!(submit(&connection, None, now));
+    }
+
+    #[test]
+    fn as_many_callers_get_their_turn_as_requests_fit() {
+        let connection = connection(Overload::Wait, 3);
+        let now = Instant::now();
+        assert!(submit(&connection, None, now));
+        let waiting = [(); 4].map(|()| connection.queue(0, Waker::noop()));
+        assert_eq!(turns(&waiting, now), [true, true, false, false]);
+    }
+
+    #[test]
+    fn one_value_of_any_length_gets_its_turn_and_others_as_they_fit() {
+        let connection = connection(Overload::Wait, 10);
+        let now = Instant::now();
+        let waiting = [200, 80, 20, 1].map(|length| connection.queue(length, Waker::noop()));
+        assert_eq!(turns(&waiting, now), [true, false, false, false]);
+        let [large, others @ ..] = waiting;
+        drop(large);
+        assert_eq!(turns(&others, now), [true, true, false]);
+    }
+
+    #[test]
+    fn waiting_callers_submit_and_are_refused_when_the_server_is_down() {
+        let connection = connection(Overload::Wait, 1);
+        let now = Instant::now();
+        assert!(submit(&connection, None, now));
+        let waiting = connection.queue(0, Waker::noop());
+        assert!(!waiting.poll(Waker::noop(), now));
+        let task = connection.claim_task(0, None).expect("a request is in flight");
+        task.set_state(ConnectionState::Down("refused".to_owned()));
+        assert!(waiting.poll(Waker::noop(), now));
+    }
+
+    #[test]
+    fn a_caller_whose_turn_it_is_waits_until_its_value_fits() {
+        let connection = connection(Overload::Wait, 10);
+        let now = Instant::now();
+        let waiting = connection.queue(90, Waker::noop());
+        assert!(waiting.poll(Waker::noop(), now));
+        // A caller that was there before takes the capacity.
+        assert!(submit(&connection, Some(waiting.ticket()), now));
+        assert!(!waiting.poll(Waker::noop(), now), "25 + 90 bytes");
+        connection.claim_task(0, None).expect("a request is in flight").disconnect("lost");
+        assert!(waiting.poll(Waker::noop(), now));
+    }
+}

@@ -62,3 +62,22 @@ pub(super) fn refused(rejected: Rejected) -> Submitted {
         _ => Submitted::Full,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::InvalidRequest;
+
+    #[test]
+    fn a_tag_has_a_slot_and_an_index() {
+        for (slot, index) in [(0, 0), (7, 0), (0, 3), (7, 3), (u32::MAX as usize, u32::MAX)] {
+            assert_eq!(slot_and_index(tag(slot, index)), (slot, index));
+        }
+    }
+
+    #[test]
+    fn an_invalid_request_does_not_wait_for_capacity() {
+        assert!(matches!(refused(Rejected::Invalid(InvalidRequest::Unsupported("a test"))), Submitted::Refused(_)));
+        assert!(matches!(refused(Rejected::Full), Submitted::Full));
+    }
+}
