@@ -149,12 +149,7 @@ const TOOLS: &[Tool] = &[
         need: Need::Tests,
         reason: "libmemcached's server test is run against the embedded server",
         location: Location::Program("memccapable"),
-        packages: Packages {
-            debian: "libmemcached-tools",
-            fedora: "libmemcached-awesome-tools",
-            arch: "libmemcached",
-            homebrew: "libmemcached",
-        },
+        packages: LIBMEMCACHED_TOOLS,
     },
     Tool {
         name: "libmemcached/memcached.h",
@@ -307,12 +302,7 @@ const TOOLS: &[Tool] = &[
         need: Need::Bench,
         reason: "the tool's bench is compared with it",
         location: Location::Program("memcaslap"),
-        packages: Packages {
-            debian: "libmemcached-tools",
-            fedora: "libmemcached-awesome-tools",
-            arch: "libmemcached",
-            homebrew: "libmemcached",
-        },
+        packages: LIBMEMCACHED_TOOLS,
     },
     Tool {
         name: "strace",
@@ -323,6 +313,12 @@ const TOOLS: &[Tool] = &[
     },
 ];
 
+const LIBMEMCACHED_TOOLS: Packages = Packages {
+    debian: "libmemcached-tools",
+    fedora: "libmemcached-awesome-tools",
+    arch: "libmemcached",
+    homebrew: "libmemcached",
+};
 /// Installed by `rustup component add rustfmt clippy`.
 const RUSTUP: Packages = Packages { debian: "", fedora: "", arch: "", homebrew: "" };
 

@@ -27,7 +27,7 @@ pub enum Answer {
     Long(Vec<Vec<u8>>),
     /// The name does not exist.
     NoSuchName,
-    /// The name server reports a failure of its own.
+    /// The name server reports that it failed (`SERVFAIL`).
     ServerFailure,
     /// No reply.
     None,

@@ -27,7 +27,7 @@ pub struct History(Mutex<HashMap<String, Writes>>);
 
 #[derive(Clone, Debug, Default)]
 struct Writes {
-    begun: u64,
+    started: u64,
     /// The last executed write and the epoch of its server.
     executed: u64,
     epoch: u64,
@@ -47,9 +47,9 @@ impl History {
     /// Begins the next write of a key and returns its number.
     pub fn begin(&self, key: &str) -> u64 {
         self.with(key, |writes| {
-            writes.begun += 1;
-            writes.pending.insert(writes.begun);
-            writes.begun
+            writes.started += 1;
+            writes.pending.insert(writes.started);
+            writes.started
         })
     }
 
@@ -92,7 +92,7 @@ impl History {
         let n: u64 =
             n.ok_or_else(|| format!("{key}: the value of another key, or an incomplete one: {:?}", excerpt()))?;
         let writes = self.with(key, |writes| writes.clone());
-        if n > writes.begun || writes.not_sent.contains(&n) {
+        if n > writes.started || writes.not_sent.contains(&n) {
             return Err(format!("{key}: write {n} was never sent"));
         }
         if has_baseline && n < baseline.executed && !writes.pending.contains(&n) {

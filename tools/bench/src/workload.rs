@@ -35,7 +35,7 @@ pub(crate) struct Workload {
     faults: Mutex<Faults>,
 }
 
-/// A counter on a cache line of its own.
+/// A counter on a separate cache line.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 struct Count(AtomicU64);

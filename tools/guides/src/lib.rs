@@ -1,6 +1,6 @@
 //! Compiles and runs the examples of the guides: from other clients, the cookbook, Kubernetes.
 //!
-//! A package of its own, so that the published ones do not depend on the clients that the guides start from.
+//! They are in a separate package, so that the published ones do not depend on the clients that the guides start from.
 
 mod redis_server;
 

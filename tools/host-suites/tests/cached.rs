@@ -71,7 +71,7 @@ fn delete_key(key: &str) {
     assert_eq!(reply(format!("delete {key}\r\n").as_bytes()), "DELETED");
 }
 
-/// Sends a request on a connection of its own, and returns the first line of the reply.
+/// Sends a request on a new connection, and returns the first line of the reply.
 fn reply(request: &[u8]) -> String {
     let mut stream = TcpStream::connect(SERVER.addr()).expect("the server accepts connections");
     stream.write_all(request).expect("the server reads");

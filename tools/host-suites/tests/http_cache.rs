@@ -16,7 +16,7 @@ use remcache::{Client, Config};
 use remcache_http_cache::MemcachedManager;
 use remcache_testkit::Memcached;
 
-/// One server for all tests, each with a namespace of its own.
+/// One server for all tests; each test has another namespace.
 static SERVER: LazyLock<Memcached> = LazyLock::new(|| Memcached::start(&[]));
 
 /// Has the name of the manager that the tests were written for, which stores responses in a directory.

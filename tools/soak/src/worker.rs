@@ -159,10 +159,10 @@ impl Worker {
     async fn call<T>(&self, what: &str, operations: u64, call: impl IntoFuture<Output = T>) -> Result<T, String> {
         self.shared.operations.fetch_add(operations, Ordering::Relaxed);
         let patience = self.shared.timeout * 3 + PATIENCE;
-        let begun = Instant::now();
+        let start = Instant::now();
         let result = timeout(patience, call.into_future()).await;
         if operations == 1 {
-            let late = begun.elapsed().saturating_sub(self.shared.timeout);
+            let late = start.elapsed().saturating_sub(self.shared.timeout);
             self.shared.lateness.fetch_max(u64::try_from(late.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
         }
         result.map_err(|_| format!("{what} did not return within {patience:?}"))

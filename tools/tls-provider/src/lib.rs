@@ -1,2 +1,2 @@
-//! A package of its own, because other tests need both cryptography providers: `cargo xtask check-tls-providers` runs
-//! this one with each.
+//! A separate package for the tests of the cryptography providers, because other tests need both: `cargo xtask
+//! check-tls-providers` runs this one with each.

@@ -47,12 +47,12 @@ impl Drop for Misses {
 
 /// Repeats an attempt until it has a result, for a minute at most.
 fn repeat_until<T>(attempt: impl Fn() -> Option<T>) -> T {
-    let begun = Instant::now();
+    let started = Instant::now();
     loop {
         if let Some(result) = attempt() {
             return result;
         }
-        assert!(begun.elapsed() < Duration::from_secs(60), "no attempt succeeded");
+        assert!(started.elapsed() < Duration::from_secs(60), "no attempt succeeded");
     }
 }
 

@@ -145,11 +145,11 @@ fn invalid_sources_and_destinations_are_named() {
     let from = Fleet::start(1, "");
     remcache(["copy", "--from", &from.url]).run().exits(2).reports_error("--to");
     remcache(["copy", "--from", "http://a", "--to", &from.url]).run().exits(2).reports_error("scheme");
-    let away = remcache(["copy", "--from", "127.0.0.1:1", "--to", &from.url]).run().exits(4);
-    assert_reports(&away, "127.0.0.1:1");
+    let run = remcache(["copy", "--from", "127.0.0.1:1", "--to", &from.url]).run().exits(4);
+    assert_reports(&run, "127.0.0.1:1");
     wait(async { from.client().set("k", "v").await.unwrap() });
-    let away = remcache(["copy", "--from", &from.url, "--to", "127.0.0.1:1"]).run().exits(4);
-    assert_reports(&away, "nothing was stored, because not all servers answer: 127.0.0.1:1: ");
+    let run = remcache(["copy", "--from", &from.url, "--to", "127.0.0.1:1"]).run().exits(4);
+    assert_reports(&run, "nothing was stored, because not all servers answer: 127.0.0.1:1: ");
     let secret = "memcached://bob:secret@127.0.0.1:1";
     let run = remcache(["copy", "--from", secret, "--to", &from.url]).run();
     assert!(run.stderr.contains("REMCACHE_FROM") && !run.stderr.contains("secret"), "{run:?}");

@@ -118,12 +118,12 @@ fn keys_of_any_bytes_match() {
 #[test]
 fn servers_that_are_down_are_named_and_the_rate_is_limited() {
     let (_servers, list) = filled();
-    let begun = std::time::Instant::now();
+    let started = std::time::Instant::now();
     let dead = format!("{list},127.0.0.1:1");
     let deleted = run(&["delete-matching", "session:*", "--yes", "--rate", "500"], &dead).exits(3);
     assert!(deleted.stderr.contains("127.0.0.1:1") && deleted.stderr.contains("500 deleted"), "{deleted:?}");
     // There is no wait after the last batch.
-    assert!(begun.elapsed() >= Duration::from_millis(800));
+    assert!(started.elapsed() >= Duration::from_millis(800));
     run(&["delete-matching", "*", "--yes"], "127.0.0.1:1").exits(4);
 }
 

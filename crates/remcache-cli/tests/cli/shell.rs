@@ -267,9 +267,9 @@ fn a_terminal_has_completion_history_and_confirmations() {
     shell.wait_for_text("--flags N                Flags to store with the value");
     shell.press("\x15");
     // The keys are sampled in the background.
-    let begun = Instant::now();
+    let started = Instant::now();
     while !shell.text().contains("mg user:42") {
-        assert!(begun.elapsed() < Duration::from_secs(20), "no key is offered: {}", shell.text());
+        assert!(started.elapsed() < Duration::from_secs(20), "no key is offered: {}", shell.text());
         shell.press("\x15mg us\t");
         thread::sleep(Duration::from_millis(50));
     }
@@ -327,18 +327,18 @@ fn an_interrupt_ends_a_command_but_not_the_shell() {
     server.stop();
     shell.press("get k --timeout 1h\r");
     // A Ctrl-C before the command has started applies to the prompt.
-    let begun = Instant::now();
+    let started = Instant::now();
     while shell.text().matches("remcache> ").count() < 3 {
-        assert!(begun.elapsed() < Duration::from_secs(20), "it is not dropped: {}", shell.text());
+        assert!(started.elapsed() < Duration::from_secs(20), "it is not dropped: {}", shell.text());
         kill_process(shell.pid(), Signal::INT).unwrap();
         thread::sleep(Duration::from_millis(50));
     }
     server.cont();
     kill_process(shell.pid(), Signal::INT).unwrap();
     // The signal may arrive late and interrupt the first of these commands.
-    let begun = Instant::now();
+    let started = Instant::now();
     while !shell.text().contains("stored") {
-        assert!(begun.elapsed() < Duration::from_secs(20), "it takes no commands: {}", shell.text());
+        assert!(started.elapsed() < Duration::from_secs(20), "it takes no commands: {}", shell.text());
         shell.press("set k v\r");
         thread::sleep(Duration::from_millis(50));
     }

@@ -55,7 +55,7 @@ fn rates_match_a_load() {
     let server = Memcached::start(&["-m", "8"]);
     let load = remcache(["bench", "--time", "1h", "--rate", "500", "--keys", "2k", "--size", "20k"]);
     let _load = KillOnDrop(load.env("REMCACHE_TIMEOUT", "60s").servers(server.addr()).spawn());
-    let begun = std::time::Instant::now();
+    let started = std::time::Instant::now();
     loop {
         let stats = remcache(["stats", "--delta", "200ms", "--timeout", "60s"]).servers(server.addr());
         let run = stats.run().exits(0);
@@ -64,7 +64,7 @@ fn rates_match_a_load() {
         if cells[6] != "0" && cells[7] != "0" && cells[8].ends_with('!') {
             break;
         }
-        assert!(begun.elapsed().as_secs() < 60, "{run:?}");
+        assert!(started.elapsed().as_secs() < 60, "{run:?}");
     }
 }
 
@@ -169,13 +169,13 @@ fn an_interrupt_shows_what_happened_until_then() {
     for args in [&["stats", "--delta", "1h"][..], &["stats", "--watch", "1h"], &["stats", "slabs", "--watch", "1h"]] {
         let child = remcache(args).servers(server.addr()).spawn();
         // The first request has been answered when the connection is open.
-        let begun = std::time::Instant::now();
+        let started = std::time::Instant::now();
         loop {
             let conns = remcache(["stats", "conns", "-f", "ndjson"]).servers(server.addr()).run().exits(0);
             if conns.text().matches("\"state\":\"read\"").count() > 0 {
                 break;
             }
-            assert!(begun.elapsed().as_secs() < 60, "{conns:?}");
+            assert!(started.elapsed().as_secs() < 60, "{conns:?}");
         }
         std::thread::sleep(std::time::Duration::from_millis(100));
         kill_process(Pid::from_child(&child), Signal::INT).unwrap();
@@ -208,14 +208,14 @@ fn clients_are_summed_up_by_address() {
     let _clients = [TcpStream::connect(server.addr()).unwrap(), TcpStream::connect(server.addr()).unwrap()];
     let conns = || remcache(["stats", "conns", "--by-address", "-f", "ndjson"]).servers(server.addr()).run().exits(0);
     // A connection counts from the moment at which the server accepts it.
-    let begun = std::time::Instant::now();
+    let started = std::time::Instant::now();
     let record = loop {
         let record = conns().json();
         // The connection of the tool itself is one of them.
         if record["connections"].as_u64() >= Some(3) {
             break record;
         }
-        assert!(begun.elapsed().as_secs() < 60, "{record}");
+        assert!(started.elapsed().as_secs() < 60, "{record}");
     };
     assert_eq!((&record["address"], &record["server_count"]), (&"127.0.0.1".into(), &1.into()));
     let text = remcache(["stats", "conns", "--by-address"]).servers(server.addr()).run().exits(0);

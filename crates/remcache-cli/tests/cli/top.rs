@@ -154,10 +154,10 @@ fn the_log_of_the_selected_server_is_followed() {
     top.press("w");
     top.wait_for_text("mutations");
     // Events before the start of the log are not reported, so the command is repeated.
-    let begun = std::time::Instant::now();
+    let started = std::time::Instant::now();
     while !top.text().contains("item_store") {
         remcache(["set", "seen-in-the-log", "v"]).servers(server.addr()).run().exits(0);
-        assert!(begun.elapsed().as_secs() < 20, "{}", top.text());
+        assert!(started.elapsed().as_secs() < 20, "{}", top.text());
     }
     top.wait_for_text("seen-in-the-log");
     top.press("q");

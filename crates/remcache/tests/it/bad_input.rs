@@ -3,18 +3,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod addresses;
+mod configuration;
+
 use std::ops::ControlFlow;
 use std::time::{Duration, UNIX_EPOCH};
 
 use remcache::config::ProtocolSetting;
-use remcache::health::ConnectionState;
-use remcache::{Client, Config, Delivery, Error, ErrorKind, Request, Status, Ttl};
-use remcache_testkit::{Direction, Memcached, Proxy, unused_port};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use remcache::{Client, Config, Error, ErrorKind, Request, Status, Ttl};
+use remcache_testkit::{Direction, Memcached, Proxy};
 use tokio::sync::mpsc;
 
-use crate::support::{only_server, patient_config, stat, wait_until};
+use crate::support::{only_server, patient_config, stat};
 
 /// A real server behind a proxy that counts connections and bytes, and a connected client.
 struct Fixture {
@@ -73,8 +73,6 @@ fn assert_error(error: &Error, kind: ErrorKind, words: &[&str]) {
         assert!(text.contains(word), "{word:?} is missing: {text}");
     }
 }
-
-// ---- Requests ----
 
 #[tokio::test]
 async fn an_empty_key_or_one_of_251_bytes_is_rejected_by_the_client() {
@@ -283,185 +281,4 @@ async fn any_byte(protocol: ProtocolSetting, longest: usize) {
     let items = stat(&only_server(client), "curr_items").await;
     assert_eq!(items, 256 * 4 + 2 + 1 - 1);
     assert_eq!(fixture.proxy.accepted(), 1);
-}
-
-// ---- Configuration ----
-
-#[test]
-fn an_invalid_server_list_is_explained() {
-    let empty: [&str; 0] = [];
-    assert_error(&Client::new(empty).unwrap_err(), ErrorKind::Config, &["empty", "localhost:11211"]);
-    for (text, words) in [
-        ("", ["empty", "host:port"]),
-        ("a,,b", ["empty", "host:port"]),
-        ("cache:", ["cache:", "port"]),
-        ("cache:0", ["cache:0", "port"]),
-        ("cache:65536", ["65536", "port"]),
-        ("cache:memcached", ["memcached", "port"]),
-        ("cache:11211:0", ["cache:11211:0", "weight"]),
-        ("cache:1:2:3", ["cache:1:2:3", "[::1]:11211"]),
-        ("my cache", ["my cache", "host"]),
-        ("[::1", ["[::1", "bracket"]),
-        ("[cache]:11211", ["cache", "IPv6"]),
-        ("unix://socket", ["socket", "/"]),
-        ("http://cache", ["http", "memcached"]),
-    ] {
-        assert_error(&Client::new([text]).unwrap_err(), ErrorKind::Config, &words);
-        assert_error(&Client::new(["localhost", text]).unwrap_err(), ErrorKind::Config, &words);
-    }
-    let twice = Client::new(["a", "b:11211:3", "a:11211"]).unwrap_err();
-    assert_error(&twice, ErrorKind::Config, &["0 and 2", "\"a\"", "list it once"]);
-}
-
-#[test]
-fn an_invalid_url_option_is_explained() {
-    for (url, words) in [
-        ("memcached://cache/?tiemout=1s", &["tiemout", "timeout", "connections"][..]),
-        ("memcached://cache/?timeout=0s", &["timeout=0s", "250ms"]),
-        ("memcached://cache/?timeout=soon", &["timeout=soon", "250ms"]),
-        ("memcached://cache/?timeout=-1s", &["timeout=-1s", "250ms"]),
-        ("memcached://cache/?timeout", &["timeout", "name=value"]),
-        ("memcached://cache/?connections=0", &["connections=0", "number"]),
-        ("memcached://cache/?max_value_size=big", &["max_value_size=big", "number"]),
-        ("memcached://cache/?distribution=random", &["random", "ketama"]),
-        ("memcached://", &["empty"]),
-    ] {
-        assert_error(&Config::from_url(url).unwrap_err(), ErrorKind::Config, words);
-        assert_error(&Client::new([url]).unwrap_err(), ErrorKind::Config, words);
-    }
-}
-
-#[test]
-fn an_invalid_configuration_value_is_named() {
-    let (zero, second) = (Duration::ZERO, Duration::from_secs(1));
-    for (config, word) in [
-        (Config::new().timeout(zero), "timeout"),
-        (Config::new().connect_timeout(zero), "connect_timeout"),
-        (Config::new().keepalive(zero, second), "keepalive"),
-        (Config::new().keepalive(second, zero), "keepalive's timeout"),
-        (Config::new().reconnect_delay(second, zero), "reconnect_delay"),
-        (Config::new().reconnect_delay(zero, second), "reconnect_delay"),
-        (Config::new().connections(0), "connections"),
-        (Config::new().max_in_flight(0), "max_in_flight"),
-        (Config::new().max_output(0), "max_output"),
-        (Config::new().max_value_size(0), "max_value_size"),
-        (Config::new().namespace("n".repeat(250)), "namespace"),
-    ] {
-        let result = Client::with_config(["localhost"], config).map(|_| word);
-        assert_error(&result.expect_err(word), ErrorKind::Config, &[word]);
-    }
-}
-
-// ---- Addresses where no memcached answers ----
-
-/// Sends a request and returns the error, after checking that the client considers the server down.
-async fn error_from(address: &str, protocol: ProtocolSetting) -> Error {
-    let config = patient_config().protocol(protocol);
-    let client = Client::with_config([address], config).unwrap();
-    // Its length byte is a line feed, so a server that reads lines receives a complete line.
-    let error = client.get("ten-bytes!").await.unwrap_err();
-    assert_eq!(error.server(), Some(address), "{error}");
-    assert!(error.to_string().contains(address), "{error}");
-    let condition = only_server(&client).status().state;
-    assert!(!client.is_usable() && matches!(condition, ConnectionState::Down(_)), "{protocol}: {condition:?}: {error}");
-    let again = client.get("ten-bytes!").await.unwrap_err();
-    assert_eq!(again.kind(), ErrorKind::Disconnected(Delivery::NotSent), "{again}");
-    error
-}
-
-#[tokio::test]
-async fn a_host_name_that_does_not_resolve_is_named() {
-    let error = error_from("nonexistent.invalid:11211", ProtocolSetting::Auto).await;
-    assert_error(&error, ErrorKind::Disconnected(Delivery::NotSent), &["nonexistent.invalid", "resolve"]);
-}
-
-#[tokio::test]
-async fn a_refused_connection_is_named() {
-    let error = error_from(&format!("127.0.0.1:{}", unused_port()), ProtocolSetting::Auto).await;
-    assert_error(&error, ErrorKind::Disconnected(Delivery::NotSent), &["refused"]);
-    let error = error_from("/nonexistent/memcached.sock", ProtocolSetting::Auto).await;
-    assert_error(&error, ErrorKind::Disconnected(Delivery::NotSent), &["No such file"]);
-}
-
-/// Starts a server that answers every request with these bytes, and returns its address.
-async fn start_answering(answer: &'static [u8]) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let mut request = [0; 1024];
-            let _ = stream.read(&mut request).await;
-            let _ = stream.write_all(answer).await;
-            let _ = stream.shutdown().await;
-            while matches!(stream.read(&mut request).await, Ok(1..)) {}
-        }
-    });
-    address
-}
-
-#[tokio::test]
-async fn a_server_that_is_not_memcached_is_identified() {
-    let http = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-    for (answer, word) in [
-        (&http[..], "HTTP"),
-        // A TLS alert: unexpected message.
-        (b"\x15\x03\x01\x00\x02\x02\x0a", "TLS"),
-        // The first bytes of a TLS handshake.
-        (b"\x16\x03\x03\x00\x7a\x02\x00\x00\x76\x03\x03", "TLS"),
-        (b"CLIENT_ERROR bad command line format\r\n", "text"),
-        (b"ERROR\r\n", "text"),
-        (b"-ERR unknown command\r\n", "not memcached"),
-    ] {
-        let error = error_from(&start_answering(answer).await, ProtocolSetting::Binary).await;
-        assert_error(&error, ErrorKind::Disconnected(Delivery::MaybeSent), &[word]);
-        if word != "text" {
-            let error = error_from(&start_answering(answer).await, ProtocolSetting::Auto).await;
-            assert_error(&error, ErrorKind::Disconnected(Delivery::NotSent), &[word]);
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_text_only_server_is_identified() {
-    let server = Memcached::start(&["-B", "ascii"]);
-    let error = error_from(&server.addr(), ProtocolSetting::Binary).await;
-    assert_error(&error, ErrorKind::Disconnected(Delivery::MaybeSent), &["text"]);
-}
-
-#[tokio::test]
-async fn a_server_that_closes_without_a_reply_is_not_a_miss() {
-    for protocol in ProtocolSetting::ALL {
-        let error = error_from(&start_answering(b"").await, protocol).await;
-        assert_error(&error, ErrorKind::Disconnected(Delivery::MaybeSent), &["closed"]);
-    }
-}
-
-#[tokio::test]
-async fn a_server_that_requires_authentication_is_not_a_miss() {
-    let server = Memcached::start_sasl(&[]);
-    let client = Client::with_config([server.addr()], patient_config()).unwrap();
-    let error = client.get("k").await.unwrap_err();
-    assert_error(&error, ErrorKind::Auth, &[&server.addr(), "authentication"]);
-    for _ in 0..20 {
-        assert!(client.get("k").await.is_err());
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    wait_until("nothing is in flight", async || only_server(&client).in_flight() == 0).await;
-}
-
-#[tokio::test]
-async fn an_invalid_server_does_not_affect_the_others() {
-    let server = Memcached::start(&[]);
-    let addresses =
-        [server.addr(), start_answering(b"HTTP/1.1 400 Bad Request\r\n\r\n").await, "nonexistent.invalid".into()];
-    let client = Client::with_config(addresses, patient_config()).unwrap();
-    let keys: Vec<String> = (0..600).map(|n| format!("key{n}")).collect();
-    let is_on_server = |key: &str| client.locate(key).unwrap().unwrap().name() == server.addr();
-    let on_server = keys.iter().filter(|key| is_on_server(key)).count();
-    assert!((50..550).contains(&on_server));
-    for _ in 0..5 {
-        let stored = client.set_many(keys.iter().map(|key| (key, key))).await;
-        assert_eq!((stored.applied().count(), stored.failed().count()), (on_server, 600 - on_server));
-        assert!(stored.failed().all(|(key, error)| !is_on_server(key) && error.is_disconnected()));
-    }
 }

@@ -82,11 +82,11 @@ async fn a_time_that_has_just_passed_flushes_immediately() {
 #[tokio::test]
 async fn the_result_names_the_servers_that_failed() {
     let server = Memcached::start(&[]);
-    let away = "127.0.0.1:1".to_owned();
-    let client = Client::with_config([server.addr(), away.clone()], patient_config()).unwrap();
+    let unreachable = "127.0.0.1:1".to_owned();
+    let client = Client::with_config([server.addr(), unreachable.clone()], patient_config()).unwrap();
     let results = client.flush().await;
     assert_eq!((results.len(), results.failed().count()), (2, 1));
     let error = results.into_result().unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Disconnected(_)), "{error}");
-    assert_eq!(error.server(), Some(&*away));
+    assert_eq!(error.server(), Some(&*unreachable));
 }

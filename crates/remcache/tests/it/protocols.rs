@@ -131,9 +131,9 @@ async fn the_protocol_is_negotiated_again_after_a_restart() {
     server.kill();
     assert!(client.get("k").await.unwrap_err().is_disconnected());
     server.restart();
-    let begun = tokio::time::Instant::now();
+    let started = tokio::time::Instant::now();
     while client.get("k").await.is_err() {
-        assert!(begun.elapsed() < Duration::from_secs(10), "the client does not reconnect");
+        assert!(started.elapsed() < Duration::from_secs(10), "the client does not reconnect");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     works(&client).await;

@@ -25,7 +25,7 @@ struct Received {
     metrics: BTreeMap<String, Metric>,
 }
 
-/// A collector that listens on a port of its own.
+/// A collector that listens on a free port.
 #[derive(Clone)]
 pub(crate) struct Collector {
     pub(crate) address: String,

@@ -135,8 +135,8 @@ async fn a_fetch_reports_how_it_got_its_value() {
 async fn a_fetch_that_waits_for_another_callers_loader_follows() {
     let server = Memcached::start(&[]);
     let (client, recorder) = observed(&[server.addr()], patient_config());
-    let (gate, begun) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (opened, loading) = (Arc::clone(&gate), Arc::clone(&begun));
+    let (gate, has_started) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (opened, loading) = (Arc::clone(&gate), Arc::clone(&has_started));
     let slow = move || async move {
         loading.notify_one();
         opened.notified().await;
@@ -147,7 +147,7 @@ async fn a_fetch_that_waits_for_another_callers_loader_follows() {
         let client = client.clone();
         async move { client.fetch("page", patient, slow).await }
     });
-    begun.notified().await;
+    has_started.notified().await;
     let follower = tokio::spawn({
         let client = client.clone();
         async move { client.fetch("page", patient, || load("other")).await }

@@ -237,9 +237,9 @@ async fn a_server_that_no_longer_requires_a_password_is_rejected() {
 async fn requests_wait_for_the_negotiation_within_limits_and_deadlines() {
     /// A server that accepts connections and never replies.
     #[derive(Debug)]
-    struct Mute;
+    struct NeverReplies;
 
-    impl Connect for Mute {
+    impl Connect for NeverReplies {
         fn connect<'a>(&'a self, _: &'a Address, _: &'a TransportSettings) -> ConnectFuture<'a> {
             Box::pin(async {
                 let (client, server) = tokio::io::duplex(4096);
@@ -252,26 +252,26 @@ async fn requests_wait_for_the_negotiation_within_limits_and_deadlines() {
         }
     }
 
-    let config = Config::new().max_in_flight(10).overload(Overload::Fail).connector(Mute);
+    let config = Config::new().max_in_flight(10).overload(Overload::Fail).connector(NeverReplies);
     let config = config.timeout(Duration::from_secs(9)).connect_timeout(Duration::from_secs(3));
     let client = Client::with_config(["server"], config).unwrap();
     let call = |timeout: u64| {
         let client = client.clone();
         tokio::spawn(async move { client.get("k").timeout(Duration::from_secs(timeout)).await.unwrap_err().kind() })
     };
-    let (hasty, patient): (Vec<_>, Vec<_>) = ((0..5).map(|_| call(1)).collect(), (0..5).map(|_| call(9)).collect());
+    let (short, long): (Vec<_>, Vec<_>) = ((0..5).map(|_| call(1)).collect(), (0..5).map(|_| call(9)).collect());
     tokio::time::sleep(Duration::from_millis(1)).await;
     assert_eq!(client.servers()[0].in_flight(), 10);
     assert_eq!(client.get("one too many").await.unwrap_err().kind(), ErrorKind::Overloaded);
-    let begun = tokio::time::Instant::now();
-    for call in hasty {
+    let started = tokio::time::Instant::now();
+    for call in short {
         assert_eq!(call.await.unwrap(), ErrorKind::TimedOut(Delivery::NotSent));
     }
-    assert!(begun.elapsed() < Duration::from_secs(2));
-    for call in patient {
+    assert!(started.elapsed() < Duration::from_secs(2));
+    for call in long {
         assert_eq!(call.await.unwrap(), ErrorKind::Disconnected(Delivery::NotSent), "the probe was not answered");
     }
-    assert!(begun.elapsed() < Duration::from_secs(4));
+    assert!(started.elapsed() < Duration::from_secs(4));
 }
 
 #[tokio::test]
