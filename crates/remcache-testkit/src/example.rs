@@ -7,36 +7,61 @@ use std::process::{Child, Command, Stdio};
 use std::time::SystemTime;
 use std::{env, fs};
 
-use crate::Memcached;
+use crate::{Memcached, http_get};
 
-/// A process of an example that serves HTTP on the address that it prints; killed when it is dropped.
+/// A process that serves HTTP on the address that it prints; killed when it is dropped.
 #[derive(Debug)]
-pub struct ExampleServer {
+pub struct ServerProcess {
     child: Child,
     address: String,
 }
 
-impl ExampleServer {
+impl ServerProcess {
+    /// Starts a program, and waits until it prints its address: `host:port`, or the URL of its metrics.
+    ///
+    /// # Panics
+    /// Panics if the program does not start, or prints nothing.
+    #[must_use]
+    pub fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("the output is piped");
+        BufReader::new(stdout).read_line(&mut line).expect("the output is text");
+        let address = line.trim().trim_start_matches("http://").trim_end_matches("/metrics").to_owned();
+        assert!(!address.is_empty(), "{command:?} prints no address");
+        Self { child, address }
+    }
+
     /// Starts an example of a package, as [`example`] builds it, with the server's address as argument.
     ///
     /// # Panics
-    /// Panics if the example cannot be built, or prints no address.
+    /// Panics like [`example`] and [`ServerProcess::start`].
     #[must_use]
-    pub fn start(package: &str, name: &str, memcached: &Memcached) -> Self {
-        let mut program = Command::new(example(package, name));
-        let mut child = program.arg(memcached.addr()).stdout(Stdio::piped()).spawn().expect("the example runs");
-        let mut address = String::new();
-        let stdout = child.stdout.take().expect("the output is piped");
-        BufReader::new(stdout).read_line(&mut address).expect("the output is text");
-        Self { child, address: address.trim().to_owned() }
+    pub fn start_example(package: &str, name: &str, memcached: &Memcached) -> Self {
+        Self::start(Command::new(example(package, name)).arg(memcached.addr()))
     }
 
-    /// Sends `GET /` with this cookie on a new connection, and returns the response from its status line to its body.
+    /// Returns the address that the process listens on.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Returns the status and the body of `GET path`.
     ///
     /// # Panics
     /// Panics if there is no response.
     #[must_use]
-    pub fn get(&self, cookie: &str) -> String {
+    pub fn get(&self, path: &str) -> (u16, String) {
+        http_get(&self.address, path).expect("a response")
+    }
+
+    /// Sends `GET /` with this cookie, and returns the response from its status line to its body.
+    ///
+    /// # Panics
+    /// Panics if there is no response.
+    #[must_use]
+    pub fn get_with_cookie(&self, cookie: &str) -> String {
         let mut stream = TcpStream::connect(&self.address).expect("the process listens");
         let request = format!("GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\nCookie: {cookie}\r\n\r\n");
         stream.write_all(request.as_bytes()).expect("the process reads");
@@ -46,7 +71,7 @@ impl ExampleServer {
     }
 }
 
-impl Drop for ExampleServer {
+impl Drop for ServerProcess {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

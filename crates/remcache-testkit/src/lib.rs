@@ -19,7 +19,7 @@ mod unused_port;
 pub mod vectors;
 
 pub use certificates::{Authority, Certificate, Dates};
-pub use example::{ExampleServer, example, example_output};
+pub use example::{ServerProcess, example, example_output};
 pub use file_descriptors::descriptor_limit;
 pub use http::http_get;
 pub use memcached::{Memcached, SASL_PASSWORD, SASL_USER};

@@ -1,72 +1,30 @@
 //! Runs the example service as a process, under load.
 
-use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use remcache_testkit::http_get;
+use remcache_testkit::{ServerProcess, http_get};
 
-/// A process that prints the address that it listens on; killed when it is dropped.
-#[derive(Debug)]
-pub struct Process {
-    child: Child,
-    /// The address that it has printed.
-    pub address: String,
-}
-
-impl Process {
-    /// Starts a program, and waits until it prints its address.
-    ///
-    /// # Panics
-    /// Panics if the program does not start, or prints nothing.
-    #[must_use]
-    pub fn start(command: &mut Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let mut line = String::new();
-        let stdout = child.stdout.take().expect("the output is piped");
-        BufReader::new(stdout).read_line(&mut line).expect("the output is text");
-        let address = line.trim().trim_start_matches("http://").trim_end_matches("/metrics").to_owned();
-        assert!(!address.is_empty(), "{command:?} prints no address");
-        Self { child, address }
-    }
-
-    /// Starts the example service with these servers. It exports to the collector at this address.
-    ///
-    /// # Panics
-    /// Panics like [`Process::start`].
-    #[must_use]
-    pub fn service(program: &Path, servers: &[String], collector: Option<&str>) -> Self {
-        let mut command = Command::new(program);
-        command.args(servers).env("OTEL_SERVICE_NAME", "shop");
-        match collector {
-            Some(address) => command
-                .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{address}"))
-                .env("OTEL_BSP_SCHEDULE_DELAY", "100")
-                .env("OTEL_METRIC_EXPORT_INTERVAL", "100"),
-            None => command.env("OTEL_TRACES_SAMPLER", "always_off").env("OTEL_METRIC_EXPORT_INTERVAL", "86400000"),
-        };
-        Self::start(&mut command)
-    }
-
-    /// Returns the status and the body of a response.
-    ///
-    /// # Panics
-    /// Panics if the process does not answer.
-    #[must_use]
-    pub fn get(&self, path: &str) -> (u16, String) {
-        http_get(&self.address, path).expect("the process answers")
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Starts the example service with these servers. It exports to the collector at this address.
+///
+/// # Panics
+/// Panics like [`ServerProcess::start`].
+#[must_use]
+pub fn start_service(program: &Path, servers: &[String], collector: Option<&str>) -> ServerProcess {
+    let mut command = Command::new(program);
+    command.args(servers).env("OTEL_SERVICE_NAME", "shop");
+    match collector {
+        Some(address) => command
+            .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{address}"))
+            .env("OTEL_BSP_SCHEDULE_DELAY", "100")
+            .env("OTEL_METRIC_EXPORT_INTERVAL", "100"),
+        None => command.env("OTEL_TRACES_SAMPLER", "always_off").env("OTEL_METRIC_EXPORT_INTERVAL", "86400000"),
+    };
+    ServerProcess::start(&mut command)
 }
 
 /// Threads that send requests until this is dropped.
@@ -79,10 +37,10 @@ pub struct Load {
 impl Load {
     /// Sends requests with these paths to a process. Their responses do not matter.
     #[must_use]
-    pub fn start(process: &Process, path: fn(&mut fastrand::Rng) -> String) -> Self {
+    pub fn start(process: &ServerProcess, path: fn(&mut fastrand::Rng) -> String) -> Self {
         let is_stopped = Arc::new(AtomicBool::new(false));
         let thread = |number| {
-            let (is_stopped, address) = (Arc::clone(&is_stopped), process.address.clone());
+            let (is_stopped, address) = (Arc::clone(&is_stopped), process.address().to_owned());
             let mut random = fastrand::Rng::with_seed(number);
             thread::spawn(move || {
                 while !is_stopped.load(Ordering::Relaxed) {

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
 use anyhow::{Context as _, Result, bail};
-use remcache_observability::{Load, Process, hot_path, slow_path, usual_path};
-use remcache_testkit::Memcached;
+use remcache_observability::{Load, hot_path, slow_path, start_service, usual_path};
 use remcache_testkit::prometheus::{Dashboard, Prometheus};
+use remcache_testkit::{Memcached, ServerProcess};
 
 /// Fixed ports, so that the names of the servers do not change.
 const PORTS: [u16; 3] = [11_311, 11_312, 11_313];
@@ -35,17 +35,17 @@ fn main() -> Result<()> {
         })
         .collect::<Result<Vec<_>>>()?;
     let addresses: Vec<_> = servers.iter().map(Memcached::addr).collect();
-    let service = Process::service(service, &addresses, None);
+    let service = start_service(service, &addresses, None);
     let exporter =
-        Process::start(Command::new(tool).args(["serve-metrics", "127.0.0.1:0", "-s", &addresses.join(",")]));
-    let prometheus = Prometheus::start(&[&service.address, &exporter.address], INTERVAL, None);
+        ServerProcess::start(Command::new(tool).args(["serve-metrics", "127.0.0.1:0", "-s", &addresses.join(",")]));
+    let prometheus = Prometheus::start(&[service.address(), exporter.address()], INTERVAL, None);
     let start = Instant::now();
     run(&service, &mut servers);
     draw(&prometheus, directory, start.elapsed())
 }
 
 /// Runs phases with normal load, a server that is down, a hot key, and a slow loader.
-fn run(service: &Process, servers: &mut [Memcached]) {
+fn run(service: &ServerProcess, servers: &mut [Memcached]) {
     for (title, path, is_down) in [
         ("usual load", usual_path as fn(&mut _) -> _, false),
         ("a server is down", usual_path, true),

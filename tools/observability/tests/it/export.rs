@@ -6,14 +6,13 @@ use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::{HistogramDataPoint, Metric};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
-use remcache_observability::Process;
-use remcache_testkit::Memcached;
+use remcache_testkit::{Memcached, ServerProcess};
 
 use crate::collector::{Collector, attribute, number};
 use crate::service;
 
 /// Sends a request without blocking the collector.
-async fn request(service: &Process, path: &str) -> (u16, String) {
+async fn request(service: &ServerProcess, path: &str) -> (u16, String) {
     tokio::task::block_in_place(|| service.get(path))
 }
 

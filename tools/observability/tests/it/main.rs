@@ -9,14 +9,14 @@ mod incidents;
 
 use std::time::Duration;
 
-use remcache_observability::{Load, Process, usual_path};
+use remcache_observability::{Load, start_service, usual_path};
 use remcache_testkit::prometheus::Prometheus;
-use remcache_testkit::{Memcached, example};
+use remcache_testkit::{Memcached, ServerProcess, example};
 
 /// The example service with three servers, scraped by Prometheus.
 struct Site {
     servers: [Memcached; 3],
-    service: Process,
+    service: ServerProcess,
     prometheus: Prometheus,
 }
 
@@ -25,7 +25,7 @@ impl Site {
         let servers = [(); 3].map(|()| Memcached::start(&[]));
         let service = service(&servers, None);
         let alerts = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/monitoring/alerts.yml");
-        let prometheus = Prometheus::start(&[&service.address], Duration::from_millis(500), Some(alerts.as_ref()));
+        let prometheus = Prometheus::start(&[service.address()], Duration::from_millis(500), Some(alerts.as_ref()));
         Self { servers, service, prometheus }
     }
 
@@ -41,7 +41,7 @@ impl Site {
 }
 
 /// Starts the example service, built from its current source.
-fn service(servers: &[Memcached], collector: Option<&str>) -> Process {
+fn service(servers: &[Memcached], collector: Option<&str>) -> ServerProcess {
     let addresses: Vec<_> = servers.iter().map(Memcached::addr).collect();
-    Process::service(&example(env!("CARGO_MANIFEST_DIR"), "service"), &addresses, collector)
+    start_service(&example(env!("CARGO_MANIFEST_DIR"), "service"), &addresses, collector)
 }
