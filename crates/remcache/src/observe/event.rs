@@ -256,9 +256,14 @@ pub(crate) struct Established {
 }
 
 impl Established {
-    /// Returns how long a request that was submitted at this instant waited for the connection to be opened.
-    pub(crate) fn wait_of(&self, submitted: Instant) -> Duration {
-        self.since.map_or(Duration::ZERO, |since| since.saturating_duration_since(submitted))
+    /// Returns how long a request waited for the connection to be opened, after it had waited for capacity since
+    /// `started`.
+    pub(crate) fn wait_of(&self, started: Instant, queued: Duration) -> Duration {
+        match self.since {
+            // Most requests find an open connection: a comparison costs a fraction of the sums.
+            Some(since) if since > started => since.saturating_duration_since(started + queued),
+            _ => Duration::ZERO,
+        }
     }
 }
 

@@ -298,7 +298,7 @@ impl Exchange {
             progress.bytes_in += self.bytes_in;
             progress.bytes_out += self.bytes_out;
             progress.queued = progress.queued.max(self.queued);
-            progress.connecting = progress.connecting.max(established.wait_of(self.started + self.queued));
+            progress.connecting = progress.connecting.max(established.wait_of(self.started, self.queued));
             if established.protocol.is_some() {
                 progress.established = established;
             }

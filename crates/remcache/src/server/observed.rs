@@ -81,7 +81,7 @@ impl Observation {
                     bytes_in: ending.bytes_in,
                     bytes_out: ending.bytes_out,
                     queued: started.queued,
-                    connecting: ending.established.wait_of(started.at + started.queued).min(duration),
+                    connecting: ending.established.wait_of(started.at, started.queued).min(duration),
                     attempts: ending.attempts,
                     protocol: ending.established.protocol,
                     peer: ending.established.peer,
@@ -173,46 +173,45 @@ impl ServerCall<'_> {
     /// Reports to observers that the request has ended.
     #[inline(never)]
     pub(super) fn observe_end(&mut self, summary: Summary) {
+        let observation = std::mem::take(&mut self.observation);
+        // The server was chosen before the start was reported, unless the check of the request failed.
+        let Some(server) = self.server() else { return };
         let Summary { status, bytes_in, established } = summary;
         let (outcome, counts) = outcome_of(self.operation_name(), &self.request, status);
         // The connection is known only if the request was sent.
         let was_sent = established.since.is_some();
-        self.end_observation(&RequestEnd {
+        let ending = RequestEnd {
             outcome,
             counts,
-            server: None,
+            server: server.observed.as_ref(),
             keys: usize::from(self.request.operation().has_key()),
             attempts: u32::from(was_sent),
             bytes_in: bytes_in as u64,
             bytes_out: if was_sent { length(&self.request) } else { 0 },
             established,
             status: status.is_from_server().then_some(status),
-        });
+        };
+        observation.end(&server.config().observers, &ending);
     }
 
     /// Reports to observers that the request was cancelled.
     #[cold]
     pub(super) fn observe_cancellation(&mut self) {
+        let observation = std::mem::take(&mut self.observation);
+        let Some(server) = self.server() else { return };
         let keys = usize::from(self.request.operation().has_key());
-        self.end_observation(&RequestEnd {
+        let ending = RequestEnd {
             outcome: Outcome::Cancelled,
-            counts: Counts { failed: keys, ..Counts::default() },
-            server: None,
+            counts: Counts::failed(keys),
+            server: server.observed.as_ref(),
             keys,
             attempts: u32::from(self.is_in_flight()),
             bytes_in: 0,
             bytes_out: if self.is_in_flight() { length(&self.request) } else { 0 },
             established: Established::default(),
             status: None,
-        });
-    }
-
-    fn end_observation(&mut self, ending: &RequestEnd<'_>) {
-        let observation = std::mem::take(&mut self.observation);
-        // The server was chosen before the start was reported, unless the check of the request failed.
-        if let Some(server) = self.server() {
-            observation.end(&server.config().observers, &RequestEnd { server: server.observed.as_ref(), ..*ending });
-        }
+        };
+        observation.end(&server.config().observers, &ending);
     }
 }
 
