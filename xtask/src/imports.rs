@@ -139,6 +139,8 @@ const CRATES: &[Layers] = &[
             "comparison",
             "input",
             "interrupt",
+            "logging",
+            "prompt",
             "output",
             "options",
             "exit",

@@ -198,10 +198,6 @@ const OPTIONS: &[(&str, &str)] = &[
     ("Tls::client_certificate", "--tls-cert and --tls-key"),
     ("turn on the feature `dns` of remcache", "cargo install remcache-cli --features dns, or full for the whole tool"),
     ("turn on the feature `tls` of remcache", "cargo install remcache-cli --features tls, or full for the whole tool"),
-    (
-        "it may support only the binary protocol",
-        "it may support only the binary protocol, which cannot list keys or watch events",
-    ),
     ("supports the binary protocol only", "supports the binary protocol only, which cannot list keys or watch events"),
     ("use memcacheds://", "pass --tls or use memcacheds://"),
     ("a port without TLS; use memcached://", "a port without TLS: leave out --tls, or use memcached://"),

@@ -1,25 +1,22 @@
 //! The session of a command: its options, its output, and its servers.
 
-use std::fmt;
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::{Arc, OnceLock};
 
 use clap::{Command, FromArgMatches as _};
 use remcache::config::{Credentials, Endpoint};
 use remcache::discovery::{UrlSource, resolve_url};
-use remcache::health::ConnectionState;
 use remcache::{Client, Config};
-use tracing_subscriber::filter::LevelFilter;
 
 use crate::context::{self as contexts, ActiveContext, Contexts, Settings, password};
 use crate::embedded::Embedded;
-use crate::escape::escape;
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
 use crate::item_limit;
+use crate::logging;
 use crate::options::Global;
 use crate::output::{Output, is_colored};
-use crate::wrap::{fold, stderr_columns};
+use crate::prompt::{self, Prompter};
 
 /// The session of a command.
 #[derive(Debug)]
@@ -54,24 +51,6 @@ pub(crate) struct Setup {
     pub(crate) definition: fn() -> Command,
 }
 
-/// Asks a question on a terminal that it reads itself, and returns the answer.
-#[derive(Clone)]
-pub(crate) struct Prompter(Arc<Ask>);
-
-type Ask = dyn Fn(&str) -> Result<String, Failure> + Send + Sync;
-
-impl Prompter {
-    pub(crate) fn new(ask: impl Fn(&str) -> Result<String, Failure> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(ask))
-    }
-}
-
-impl fmt::Debug for Prompter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Prompter")
-    }
-}
-
 /// The options that change how a line of a shell prints, and not its client.
 const OUTPUT_OPTIONS: &[&str] = &["format", "color"];
 
@@ -95,7 +74,7 @@ impl Session {
         let Setup { given, resolved, context, definition } = setup;
         warn_of_passwords(&given);
         raise_file_limit();
-        start_log(options.verbose, is_colored(options.color, io::stderr().is_terminal()));
+        logging::start(options.verbose, is_colored(options.color, io::stderr().is_terminal()));
         let interrupt = Interrupt::listen().map_err(|error| Failure::Io("signals".into(), error))?;
         let output = Output::new(&options);
         let embedded = match options.embedded {
@@ -231,7 +210,7 @@ impl Session {
         let config = self.configure(config, |names| has_any(&self.given, names))?;
         let client = Client::from_config(config)?;
         if self.options.verbose > 0 {
-            log_connections(&client);
+            logging::log_connections(&client);
         }
         Ok(client)
     }
@@ -306,7 +285,7 @@ impl Session {
     /// Without a terminal it refuses, and names the action: "refusing to flush 3 servers".
     pub(crate) fn confirm(&self, action: &str, question: &str) -> Result<bool, Failure> {
         if self.prompter.is_none() {
-            require_terminal(action)?;
+            prompt::require_terminal(action)?;
         }
         match self.context.as_ref().filter(|context| context.is_production && self.embedded.is_none()) {
             Some(context) => {
@@ -320,8 +299,8 @@ impl Session {
 
     fn ask(&self, question: &str) -> Result<String, Failure> {
         match &self.prompter {
-            Some(Prompter(ask)) => ask(question),
-            None => ask(question),
+            Some(prompter) => prompter.ask(question),
+            None => prompt::ask(question),
         }
     }
 
@@ -335,19 +314,6 @@ impl Session {
         let inherited = std::env::var("MEMCACHED_SERVERS").ok().filter(|servers| !servers.trim().is_empty());
         vec![inherited.unwrap_or_else(|| "localhost".into())]
     }
-}
-
-/// Prints connections on stderr as they are opened; the library itself logs only failures and recoveries.
-fn log_connections(client: &Client) {
-    let mut events = client.events();
-    tokio::spawn(async move {
-        while let Some(event) = events.next().await {
-            if event.after == ConnectionState::Connected {
-                // If stderr is closed, there is no place left to report to.
-                let _ = writeln!(io::stderr(), "{}: connected", escape(&event.server));
-            }
-        }
-    });
 }
 
 /// Raises the limit of open files as far as allowed: hundreds of servers need more than the usual 1,024.
@@ -374,39 +340,4 @@ fn warn_of_passwords(given: &Settings) {
 fn warn(message: &str) {
     // If stderr is closed, there is no place left to report to.
     let _ = writeln!(io::stderr(), "warning: {message}");
-}
-
-/// Fails without a terminal, on which an action could be confirmed.
-pub(crate) fn require_terminal(action: &str) -> Result<(), Failure> {
-    match io::stdin().is_terminal() {
-        true => Ok(()),
-        false => Err(Failure::usage(format!("refusing to {action} without a terminal; pass --yes"))),
-    }
-}
-
-/// Asks a question on the terminal.
-fn ask(question: &str) -> Result<String, Failure> {
-    let _ = write!(io::stderr(), "{} ", fold(&escape(question), stderr_columns()));
-    let _ = io::stderr().flush();
-    let mut answer = String::new();
-    let read = io::stdin().lock().read_line(&mut answer);
-    read.map_err(|error| Failure::Io("standard input".into(), error))?;
-    Ok(answer.trim().to_owned())
-}
-
-/// Prints the log events of the library on stderr.
-fn start_log(verbosity: u8, is_colored: bool) {
-    let level = match verbosity {
-        0 => LevelFilter::OFF,
-        1 => LevelFilter::INFO,
-        2 => LevelFilter::DEBUG,
-        _ => LevelFilter::TRACE,
-    };
-    let log = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_ansi(is_colored)
-        .with_writer(io::stderr)
-        .log_internal_errors(false);
-    // In tests several sessions share a process, and the first one's log.
-    let _ = log.try_init();
 }

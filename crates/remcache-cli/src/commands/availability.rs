@@ -14,6 +14,9 @@ pub(super) enum Availability {
     Down,
 }
 
+/// Why a server that closes the connection at `stats` may do so.
+pub(super) const PROXY_HINT: &str = "it may be a proxy";
+
 impl Availability {
     /// Determines the state of a server from the result of requesting its statistics.
     ///

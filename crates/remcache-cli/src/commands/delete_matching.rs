@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use remcache::proto::text::MetadumpItem;
-use remcache::{Error, Request, ServerHandle, Status};
+use remcache::{Client, Error, Request, ServerHandle, Status};
 use tokio::task::JoinSet;
 
 use super::flush::names;
@@ -19,7 +19,7 @@ use crate::item_limit;
 use crate::output::number;
 use crate::same_server;
 use crate::selection::{self, Glob, Selection};
-use crate::session::{self, Session};
+use crate::session::Session;
 
 /// Delete the items whose keys match a pattern with * and ?
 ///
@@ -64,26 +64,56 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let placement = args.misplaced.then(|| Placement::of(&client));
     let items = Items { client: &client, scope: &scope, misplaced: placement.as_ref() };
     if args.dry_run {
-        let (count, exit) = keys::show(View::Keys { end: b'\n' }, &items, session).await?;
-        session.output.flush()?;
-        session.output.notes().print(items_match(count));
-        return Ok(exit);
+        return show(&items, session).await;
     }
     same_server::warn(&client, session.output.notes()).await;
-    let is_conditional = args.selection.looks_beyond_the_key();
-    if is_conditional {
+    if args.selection.looks_beyond_the_key() {
         item_limit::require_cas(&client, "deleting by more than the key", "delete by patterns of keys alone").await?;
     }
-    if !args.yes {
-        let question = format!("Remove {} of {}?", args.description(), names(&client));
-        let action = "delete matching items";
-        session::require_terminal(action)?;
-        let matching = count(&items).await?;
-        // If nothing matches there is nothing to confirm; what failed is reported as in any other run.
-        if matching > 0 && !session.confirm(action, &format!("{}. {question}", items_match(matching)))? {
-            return Ok(Exit::No);
-        }
+    if !args.yes
+        && let ControlFlow::Break(exit) = confirm(args, &items, session).await?
+    {
+        return Ok(exit);
     }
+    delete_all(args, &client, scope, placement, session).await
+}
+
+/// Prints the matching keys and their number.
+async fn show(items: &Items<'_>, session: &mut Session) -> Outcome {
+    let (count, exit) = keys::show(View::Keys { end: b'\n' }, items, session).await?;
+    session.output.flush()?;
+    session.output.notes().print(items_match(count));
+    Ok(exit)
+}
+
+/// Counts the matching items and asks whether to delete them; breaks if none match or the answer is no.
+async fn confirm(args: &Args, items: &Items<'_>, session: &mut Session) -> Result<ControlFlow<Exit>, Failure> {
+    let mut summary = Summary::new("deleted", None)?;
+    let matching = count(items, &mut summary).await?;
+    if matching == 0 {
+        // Items that are stored from now on, or on a server that is down now, were not confirmed: nothing is deleted.
+        if summary.is_complete() {
+            session.output.notes().print("no items match");
+        }
+        summary.print(&mut session.output)?;
+        return Ok(ControlFlow::Break(summary.finish(&mut session.output)?));
+    }
+    let action = format!("delete {}", number::items(matching));
+    let question = format!("{}. Remove {} of {}?", items_match(matching), args.description(), names(items.client));
+    Ok(match session.confirm(&action, &question)? {
+        true => ControlFlow::Continue(()),
+        false => ControlFlow::Break(Exit::No),
+    })
+}
+
+/// Deletes the matching items.
+async fn delete_all(
+    args: &Args,
+    client: &Client,
+    scope: KeyScope,
+    placement: Option<Placement>,
+    session: &mut Session,
+) -> Outcome {
     let interrupt = session.interrupt.handled();
     let servers = client.servers();
     let limit = RateLimit::new(args.options.rate);
@@ -93,12 +123,12 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let mut run = DeleteRun {
         requesters: servers.iter().map(requester).collect(),
         servers,
-        is_conditional,
+        is_conditional: args.selection.looks_beyond_the_key(),
         placement,
         scope,
         // An item that has changed does not match any more.
         summary: Summary::new("deleted", args.options.failed.as_deref())?.accepting(Some(SkipReason::Changed)),
-        progress: BulkProgress::new(session.output.notes(), total(&client).await),
+        progress: BulkProgress::new(session.output.notes(), total(client).await),
     };
     run_pipeline(&mut run, batches, limit, &interrupt).await?;
     let DeleteRun { summary, progress, .. } = run;
@@ -126,13 +156,14 @@ impl Args {
     }
 }
 
-/// Counts the matching items on the servers that list their keys; the others are reported by the run itself.
-async fn count(items: &Items<'_>) -> Result<u64, Failure> {
+/// Counts the matching items; servers that fail to list their keys are counted in the summary.
+async fn count(items: &Items<'_>, summary: &mut Summary) -> Result<u64, Failure> {
     let servers = items.client.servers();
     let mut batches = list(&servers, items.scope, BATCH)?;
     let mut count = 0;
     while let Some(event) = batches.recv().await {
-        let Some(batch) = event.batch(|_| {})? else { continue };
+        let Some(batch) = summary.listed(event)? else { continue };
+        summary.seen += batch.seen;
         let now = selection::now();
         let matches = |item: &&MetadumpItem| items.includes(item, &servers[batch.server]) && !is_expired(item, now);
         count += batch.items.iter().filter(matches).count() as u64;

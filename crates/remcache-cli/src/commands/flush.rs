@@ -46,8 +46,8 @@ fn refuse_namespace(client: &Client) -> Result<(), Failure> {
     match text::inline(client.namespace()) {
         namespace if namespace.is_empty() => Ok(()),
         namespace => Err(Failure::usage(format!(
-            "flush removes the items of every namespace, not only those of {namespace}: for these use remcache \
-             delete-matching '*'; for all items pass --namespace ''"
+            "flush removes the items of every namespace, not only those of the namespace \"{namespace}\": for these use \
+             remcache delete-matching '*'; for all items pass --namespace ''"
         ))),
     }
 }

@@ -77,7 +77,10 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     if interrupt.is_raised() {
         notes.print(format_args!("interrupted: continue with --from-line {next}"));
     } else if store.has_given_up() {
-        notes.print(format_args!("stopped, because a server did not answer: continue with --from-line {next}"));
+        notes.print(format_args!(
+            "stopped, because a server did not answer: continue with --from-line {next}, or run the same command again if \
+             the server has restarted and lost its items"
+        ));
     } else if let Some(problem) = problem {
         let name = args.file.display();
         return Err(Failure::usage(format!(

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::event_log::{self, LogFailure};
-use crate::exit::{Failure, Outcome, print_error};
+use crate::exit::{Exit, Failure, Outcome, print_error};
 use crate::options::value;
 use crate::output::{Layout, Output, Record, TextStyle, text};
 use crate::session::Session;
@@ -97,55 +97,87 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let client = session.client()?;
     let servers = client.servers();
     let before = dropped_events(&client).await;
-    let mut messages = follow_all(&servers, &args.streams, event_log::start_timeout(session));
-    let (mut tally, mut skipped) = (Tally::default(), 0);
+    let messages = follow_all(&servers, &args.streams, event_log::start_timeout(session));
     let output = &mut session.output;
     if output.layout() == Layout::Csv {
         output.records(COLUMNS)?.end()?;
     }
-    // The time of --for starts when every log has started or failed.
-    let mut starting = servers.len();
-    let deadline = tokio::time::sleep(Duration::MAX);
-    tokio::pin!(deadline);
-    let is_interrupted = loop {
-        let message = tokio::select! {
-            message = messages.recv() => message,
-            () = &mut deadline => break false,
-            () = interrupt.raised() => break true,
-        };
-        match message {
-            Some((server, Message::Line(line))) => {
-                skipped += LogLine::parse(&line).skipped();
-                print(servers[server].name(), &line, output)?;
-                if messages.is_empty() {
-                    output.flush()?;
-                }
-            }
-            Some((_, Message::Started)) => {
-                starting -= 1;
-                if let (0, Some(time)) = (starting, args.time) {
-                    deadline.as_mut().reset(tokio::time::Instant::now() + time);
-                }
-            }
-            Some((_, Message::Failed(failure))) => {
-                // Reported at once: the other logs may go on for hours.
-                output.flush()?;
-                print_error(&failure.message);
-                failure.count(&mut tally);
-            }
-            None => break false,
-        }
+    let mut printer = LogPrinter::new(&servers);
+    let is_interrupted = tokio::select! {
+        ended = printer.print(messages, args.time, output) => ended.map(|()| false)?,
+        () = interrupt.raised() => true,
     };
     let after = dropped_events(&client).await;
-    skipped += before.into_iter().zip(after).map(|(before, after)| after.saturating_sub(before)).sum::<u64>();
+    let dropped = before.into_iter().zip(after).map(|(before, after)| after.saturating_sub(before));
+    let skipped = printer.skipped + dropped.sum::<u64>();
     if skipped > 0 {
         output.notes().print(format_args!("{skipped} events were skipped by the servers: there were too many"));
     }
-    if tally.failed() < servers.len() as u64 {
-        tally.answer(true);
-    }
     output.flush()?;
-    Ok(if is_interrupted { interrupt.unless_raised(tally.exit_of_servers()) } else { tally.exit_of_servers() })
+    let exit = printer.exit();
+    Ok(if is_interrupted { interrupt.unless_raised(exit) } else { exit })
+}
+
+/// Prints the messages of all logs.
+struct LogPrinter<'s> {
+    servers: &'s [ServerHandle],
+    /// The number of logs that have neither started nor failed.
+    starting: usize,
+    tally: Tally,
+    /// The number of events that the servers skipped, as their logs say.
+    skipped: u64,
+}
+
+impl<'s> LogPrinter<'s> {
+    fn new(servers: &'s [ServerHandle]) -> Self {
+        Self { servers, starting: servers.len(), tally: Tally::default(), skipped: 0 }
+    }
+
+    /// Prints messages until all logs have ended, or until this time after all of them have started or failed.
+    async fn print(
+        &mut self,
+        mut messages: mpsc::Receiver<(usize, Message)>,
+        time: Option<Duration>,
+        output: &mut Output,
+    ) -> std::io::Result<()> {
+        let deadline = tokio::time::sleep(Duration::MAX);
+        tokio::pin!(deadline);
+        loop {
+            let message = tokio::select! {
+                message = messages.recv() => message,
+                () = &mut deadline => return Ok(()),
+            };
+            match message {
+                Some((server, Message::Line(line))) => {
+                    self.skipped += LogLine::parse(&line).skipped();
+                    print(self.servers[server].name(), &line, output)?;
+                    if messages.is_empty() {
+                        output.flush()?;
+                    }
+                }
+                Some((_, Message::Started)) => {
+                    self.starting -= 1;
+                    if let (0, Some(time)) = (self.starting, time) {
+                        deadline.as_mut().reset(tokio::time::Instant::now() + time);
+                    }
+                }
+                Some((_, Message::Failed(failure))) => {
+                    // Reported at once: the other logs may go on for hours.
+                    output.flush()?;
+                    print_error(&failure.message);
+                    failure.count(&mut self.tally);
+                }
+                None => return Ok(()),
+            }
+        }
+    }
+
+    fn exit(mut self) -> Exit {
+        if self.tally.failed() < self.servers.len() as u64 {
+            self.tally.answer(true);
+        }
+        self.tally.exit_of_servers()
+    }
 }
 
 fn follow_all(servers: &[ServerHandle], streams: &[WatchStream], limit: Duration) -> mpsc::Receiver<(usize, Message)> {

@@ -2,7 +2,11 @@
 
 #[cfg(feature = "tls")]
 use std::fs::File;
+#[cfg(feature = "tls")]
+use std::io::Read as _;
 use std::io::{self, IsTerminal as _};
+#[cfg(feature = "tls")]
+use std::path::Path;
 use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
@@ -65,9 +69,10 @@ impl Security {
     /// Applies the options for TLS to the settings of a client.
     #[cfg(feature = "tls")]
     pub(crate) fn apply(&self, config: Config) -> Result<Config, Failure> {
-        // Files that cannot be read are errors of the command line, and not of TLS.
-        for file in [&self.tls_ca, &self.tls_cert, &self.tls_key].into_iter().flatten() {
-            File::open(file).map_err(|error| Failure::file(file, error))?;
+        // Unusable files are errors of the command line, and not of a server.
+        let files = [(&self.tls_ca, CERTIFICATE), (&self.tls_cert, CERTIFICATE), (&self.tls_key, PRIVATE_KEY)];
+        for (file, kind) in files.into_iter().filter_map(|(file, kind)| Some((file.as_ref()?, kind))) {
+            require_pem(file, kind)?;
         }
         Ok(match self.tls()? {
             Some(tls) => config.tls(tls),
@@ -114,6 +119,38 @@ impl Security {
             (None, Some(_)) => Err(Failure::usage("a password needs --user")),
             (None, None) => Ok(None),
         }
+    }
+}
+
+/// What a PEM file contains.
+#[cfg(feature = "tls")]
+#[derive(Clone, Copy)]
+struct PemKind {
+    name: &'static str,
+    /// The end of the line before its data: `RSA` and other words may stand before it.
+    marker: &'static [u8],
+}
+
+#[cfg(feature = "tls")]
+const CERTIFICATE: PemKind = PemKind { name: "certificate", marker: b"CERTIFICATE-----" };
+
+#[cfg(feature = "tls")]
+const PRIVATE_KEY: PemKind = PemKind { name: "private key", marker: b"PRIVATE KEY-----" };
+
+/// Fails if a file cannot be read or contains no data of this kind.
+#[cfg(feature = "tls")]
+fn require_pem(path: &Path, kind: PemKind) -> Result<(), Failure> {
+    let unreadable = |error| Failure::file(path, error);
+    let mut file = File::open(path).map_err(unreadable)?;
+    // A pipe can be read only once.
+    if !file.metadata().map_err(unreadable)?.is_file() {
+        return Ok(());
+    }
+    let mut content = Vec::new();
+    file.read_to_end(&mut content).map_err(unreadable)?;
+    match content.windows(kind.marker.len()).any(|window| window == kind.marker) {
+        true => Ok(()),
+        false => Err(Failure::usage(format!("{}: no {} in PEM format in this file", path.display(), kind.name))),
     }
 }
 

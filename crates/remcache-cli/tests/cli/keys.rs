@@ -237,7 +237,11 @@ fn the_error_for_a_disabled_lru_crawler_says_how_to_enable_it() {
     let server = Memcached::start(&["-o", "no_lru_crawler"]);
     for args in [&["keys"][..], &["keys", "--count"], &["dump"], &["delete-matching", "*", "--yes"]] {
         let run = remcache(args).servers(server.addr()).run().exits(5);
-        assert!(run.stderr.contains(&server.addr()) && run.stderr.contains("lru_crawler enable"), "{run:?}");
+        assert!(
+            run.stderr.contains(&server.addr())
+                && run.stderr.contains("the LRU crawler, which lists the keys, is disabled"),
+            "{run:?}"
+        );
     }
 }
 

@@ -46,7 +46,7 @@ fn only_matching_items_are_deleted() {
 #[test]
 fn without_a_terminal_it_needs_yes_and_deletes_nothing() {
     let (_servers, list) = filled();
-    run(&["delete-matching", "*"], &list).exits(2).reports_error("--yes");
+    run(&["delete-matching", "*"], &list).exits(2).reports_error("refusing to delete 1,500 items without a terminal");
     assert_eq!(count(&list), "1500");
     let deleted = run(&["delete-matching", "session:*", "--dry-run"], &list).exits(0);
     assert_eq!(deleted.lines().len(), 500);
@@ -170,6 +170,15 @@ fn without_matches_no_confirmation_is_asked() {
     let (_servers, list) = filled();
     let run = remcache(["delete-matching", "nothing:*"]).servers(&list).run_on_terminal("").exits(0);
     assert!(run.text().contains("0 deleted") && !run.text().contains("[y/N]"), "{run:?}");
+    // Nor is a terminal needed.
+    let run = remcache(["delete-matching", "nothing:*"]).servers(&list).run().exits(0);
+    assert!(run.stderr.starts_with("no items match\n0 deleted"), "{run:?}");
+    let record = remcache(["delete-matching", "nothing:*", "-f", "json"]).servers(&list).run().exits(0).json();
+    assert_eq!(record["items"], json!(0));
+    // What no server could list may match.
+    let partly = remcache(["delete-matching", "nothing:*"]).servers(format!("{list},127.0.0.1:1")).run().exits(3);
+    assert!(!partly.stderr.contains("no items match") && partly.stderr.contains("127.0.0.1:1"), "{partly:?}");
+    remcache(["delete-matching", "*"]).servers("127.0.0.1:1").run().exits(4);
 }
 
 #[test]

@@ -259,3 +259,26 @@ fn unreadable_files_are_errors_of_the_command_line() {
     let pair = ["get", "k", "--tls-cert", "/nonexistent", "--tls-key", "/nonexistent"];
     remcache(pair).servers(server.addr()).run().exits(2).reports_error("/nonexistent: No such file");
 }
+
+#[test]
+fn files_without_certificates_or_keys_are_errors_of_the_command_line() {
+    let server = Memcached::start(&[]);
+    let directory = scratch();
+    let file = |name: &str, content: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, content).expect("the directory is writable");
+        path.to_str().expect("a path in UTF-8").to_owned()
+    };
+    let certificate = file("certificate.pem", "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n");
+    let key = file("key.pem", "-----BEGIN RSA PRIVATE KEY-----\n-----END RSA PRIVATE KEY-----\n");
+    let no_certificate = format!("{key}: no certificate in PEM format in this file");
+    let no_key = format!("{certificate}: no private key in PEM format in this file");
+    for (options, problem) in [
+        (&["--tls-ca", &key][..], &no_certificate),
+        (&["--tls-cert", &key, "--tls-key", &key], &no_certificate),
+        (&["--tls-cert", &certificate, "--tls-key", &certificate], &no_key),
+    ] {
+        let run = remcache(["get", "k"].iter().chain(options)).servers(server.addr()).run().exits(2);
+        assert_eq!(run.stderr, format!("error: {problem}\n"));
+    }
+}

@@ -70,7 +70,10 @@ fn a_load_stops_at_a_line_to_continue_from_if_a_server_stays_down() {
     let (output, errors) = end(child);
     assert_eq!(output.status.code(), Some(3), "{errors}");
     assert!(errors.contains(&format!("{address}: ")), "the server is named: {errors}");
-    let line: usize = errors.rsplit_once("continue with --from-line ").expect(&errors).1.trim().parse().unwrap();
+    let (_, rest) = errors.rsplit_once("continue with --from-line ").expect(&errors);
+    let (line, advice) = rest.split_once(',').expect(&errors);
+    let line: usize = line.parse().unwrap();
+    assert!(advice.contains("again if the server has restarted and lost its items"), "{errors}");
     assert!((2..4000).contains(&line), "{errors}");
     let record: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let (items, failed) = (record["items"].as_u64().unwrap(), record["failed"].as_u64().unwrap());

@@ -79,7 +79,10 @@ fn flush_refuses_without_a_terminal_and_asks_on_one() {
     remcache(["flush"]).servers(server.addr()).input("y\n").run().exits(2).reports_error("--yes");
     assert!(is_there());
     let namespaced = remcache(["flush", "--yes", "--namespace", "shop:"]).servers(server.addr()).run().exits(2);
-    assert!(namespaced.stderr.contains("the items of every namespace, not only those of shop:"), "{namespaced:?}");
+    assert!(
+        namespaced.stderr.contains("the items of every namespace, not only those of the namespace \"shop:\""),
+        "{namespaced:?}"
+    );
     let asked = remcache(["flush"]).servers(server.addr()).run_on_terminal("n\n").exits(1);
     assert!(asked.text().contains(&server.addr()), "{asked:?}");
     remcache(["flush"]).servers(server.addr()).run_on_terminal("\n").exits(1);
@@ -203,9 +206,26 @@ fn a_proxy_without_statistics_is_up() {
     let stats = run(&["stats"]).exits(1);
     assert!(stats.text().contains("up, but it does not report"), "{stats:?}");
     assert!(!stats.text().contains("DOWN"), "{stats:?}");
-    run(&["check"]).exits(0);
-    let check = run(&["check", "--fail-if", "curr_items>5"]).exits(2);
-    assert!(check.text().contains("UNKNOWN  no statistic `curr_items`"), "{check:?}");
+    assert!(stats.text().contains("it may be a proxy"), "{stats:?}");
+    // What no server reported is not zero.
+    let connections = run(&["stats", "conns", "--by-address"]).exits(1);
+    assert!(!connections.text().contains("total"), "{connections:?}");
+    let hint = "up, but reports no statistics: it may be a proxy";
+    let check = run(&["check"]).exits(0);
+    assert!(check.text().contains(&format!("OK      {hint}")), "{check:?}");
+    let check = run(&["check", "-f", "nagios"]).exits(0);
+    assert_eq!(check.text(), format!("MEMCACHED OK - 1 of 1 servers answer, {proxy} {hint}\n"));
+    for condition in ["curr_items>5", "hit%<90", "evictions/s>5"] {
+        let metric = condition.split(['<', '>']).next().unwrap();
+        let check = run(&["check", "--fail-if", condition]).exits(2);
+        assert!(check.text().contains(&format!("UNKNOWN  {metric} is unknown; {hint}")), "{check:?}");
+    }
+    for command in [&["keys"][..], &["dump"], &["watch", "--for", "1s"], &["delete-matching", "*", "--yes"]] {
+        let failed = run(command).exits(4);
+        assert!(failed.stderr.contains("proxies and servers with SASL (-S) can neither list keys"), "{failed:?}");
+    }
+    let flush = run(&["flush", "--yes"]).exits(4);
+    assert!(flush.stderr.contains("a proxy may not support the command"), "{flush:?}");
     let doctor = run(&["doctor"]).exits(8);
     assert!(doctor.text().contains("reports no statistics"), "{doctor:?}");
 }

@@ -206,7 +206,10 @@ impl Task {
     fn with_hint(&self, reason: &CloseReason) -> String {
         match (&self.config.tls, &self.endpoint.address) {
             (None, Address::Tcp { .. }) => {
-                format!("{reason} before its first reply: if it is a port for TLS, use memcacheds://")
+                format!(
+                    "{reason} before its first reply: if it is a port for TLS, use memcacheds://; a proxy may not \
+                     support the command"
+                )
             }
             _ => format!("{reason} before the first reply"),
         }

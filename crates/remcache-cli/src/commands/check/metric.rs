@@ -55,7 +55,8 @@ const RATES: [(&str, &str); 4] =
 /// State of a server: its statistics at the end and at the start of the interval, and the time of a no-op.
 #[derive(Debug)]
 pub(super) struct Observation {
-    pub(super) now: Stats,
+    /// `None` if the server reports none.
+    pub(super) now: Option<Stats>,
     pub(super) before: Option<(Stats, Duration)>,
     pub(super) ping: Duration,
 }
@@ -99,9 +100,10 @@ impl Condition {
     /// Describes a metric that the server does not report.
     pub(super) fn explain_missing(&self, observation: &Observation) -> String {
         let name = self.metric.name();
-        match self.metric.suggestion(&observation.now) {
-            Some(similar) => format!("no statistic `{name}`; did you mean {similar}?"),
-            None => format!("no statistic `{name}`"),
+        match observation.now.as_ref().map(|stats| self.metric.suggestion(stats)) {
+            Some(Some(similar)) => format!("no statistic `{name}`; did you mean {similar}?"),
+            Some(None) => format!("no statistic `{name}`"),
+            None => format!("{name} is unknown"),
         }
     }
 
@@ -114,10 +116,11 @@ impl Condition {
 impl CheckMetric {
     /// Returns the value, `Some(None)` if it is undefined, and `None` if the server does not report it.
     fn value(&self, observation: &Observation) -> Option<Option<f64>> {
-        let number = |name: &str| observation.now.number(name).map(|number| number as f64);
+        let now = observation.now.as_ref();
+        let number = |name: &str| now?.number(name).map(|number| number as f64);
         let growth = |name: &str| {
             let (before, _) = observation.before.as_ref()?;
-            Some(observation.now.number(name)?.saturating_sub(before.number(name)?) as f64)
+            Some(now?.number(name)?.saturating_sub(before.number(name)?) as f64)
         };
         let value = match self {
             Self::Ratio(ratio) => {
@@ -279,7 +282,7 @@ mod tests {
         ];
         let before = [("evictions", "10"), ("get_hits", "1000"), ("get_misses", "0")];
         Observation {
-            now: now.into_iter().collect(),
+            now: Some(now.into_iter().collect()),
             before: Some((before.into_iter().collect(), Duration::from_secs(2))),
             ping: Duration::from_millis(5),
         }
@@ -311,7 +314,8 @@ mod tests {
         assert_eq!("bytes>60m".parse::<Condition>().unwrap().limit(), f64::from(60 << 20));
         assert_eq!("curr_items>60m".parse::<Condition>().unwrap().limit(), 60e6);
         let now: Stats = [("get_hits", "9"), ("get_misses", "9")].into_iter().collect();
-        let idle = Observation { before: Some((now.clone(), Duration::from_secs(1))), now, ping: Duration::ZERO };
+        let idle =
+            Observation { before: Some((now.clone(), Duration::from_secs(1))), now: Some(now), ping: Duration::ZERO };
         assert_eq!("hit%<90".parse::<Condition>().unwrap().evaluate(&idle), NoData);
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use remcache::ServerHandle;
 use tokio::task::JoinSet;
 
-use super::availability::Availability;
+use super::availability::{Availability, PROXY_HINT};
 use crate::exit::{Exit, Outcome};
 use crate::options::value;
 use crate::output::{Cell, Column, Layout, Output, Record, Table, TextStyle};
@@ -60,8 +60,8 @@ struct CheckResult {
     reasons: Vec<String>,
     /// The measured metrics.
     metrics: Vec<PerfData>,
-    /// Metrics that were undefined during the interval.
-    undefined: Vec<String>,
+    /// What else there is to know: metrics that were undefined during the interval, or a lack of statistics.
+    remarks: Vec<String>,
     /// The exit code of a server that does not respond.
     failure: Option<Exit>,
 }
@@ -95,18 +95,20 @@ async fn observe(
     let ping = asked.elapsed();
     let begun = Instant::now();
     let first = fetch_stats(server, limit).await?;
-    let Some(interval) = interval else { return Ok(Observation { now: first, before: None, ping }) };
+    let (Some(interval), Some(_)) = (interval, &first) else {
+        return Ok(Observation { now: first, before: None, ping });
+    };
     tokio::time::sleep(interval).await;
     let now = fetch_stats(server, limit).await?;
-    Ok(Observation { now, before: Some((first, begun.elapsed())), ping })
+    Ok(Observation { now, before: first.map(|first| (first, begun.elapsed())), ping })
 }
 
-/// Requests the statistics of a server; those of a proxy, which reports none, are empty.
-async fn fetch_stats(server: &ServerHandle, limit: Duration) -> Result<Stats, remcache::Error> {
+/// Requests the statistics of a server; `None` if it reports none, as a proxy.
+async fn fetch_stats(server: &ServerHandle, limit: Duration) -> Result<Option<Stats>, remcache::Error> {
     let stats = stats::fetch(server, "").await;
     match Availability::of(server, &stats, limit).await {
-        Availability::WithoutStats => Ok(Stats::default()),
-        Availability::Up | Availability::Down => stats,
+        Availability::WithoutStats => Ok(None),
+        Availability::Up | Availability::Down => stats.map(Some),
     }
 }
 
@@ -114,6 +116,9 @@ fn evaluate(args: &Args, server: &ServerHandle, observation: Result<Observation,
     let mut result = CheckResult { server: server.name().to_owned(), ..CheckResult::default() };
     match observation {
         Ok(observation) => {
+            if observation.now.is_none() {
+                result.remarks.push(format!("up, but reports no statistics: {PROXY_HINT}"));
+            }
             for (health, conditions) in [(Health::Critical, &args.fail_if), (Health::Warning, &args.warn_if)] {
                 conditions.iter().for_each(|condition| result.apply(health, condition, &observation));
             }
@@ -139,8 +144,8 @@ impl CheckResult {
             }
             Evaluation::NoData => {
                 let undefined = condition.explain_undefined();
-                if !self.undefined.contains(&undefined) {
-                    self.undefined.push(undefined);
+                if !self.remarks.contains(&undefined) {
+                    self.remarks.push(undefined);
                 }
                 self.record(health, condition, None);
             }
@@ -167,7 +172,7 @@ impl CheckResult {
     fn details(&self) -> String {
         let values = self.metrics.iter().filter_map(PerfData::text);
         let details = if self.reasons.is_empty() { values.collect() } else { self.reasons.clone() };
-        details.into_iter().chain(self.undefined.iter().cloned()).collect::<Vec<_>>().join("; ")
+        details.into_iter().chain(self.remarks.iter().cloned()).collect::<Vec<_>>().join("; ")
     }
 
     /// Returns the measured values by metric.
@@ -222,7 +227,7 @@ fn nagios(results: &[CheckResult]) -> String {
     let alive = results.iter().filter(|result| result.failure.is_none()).count();
     let mut line = format!("MEMCACHED {} - {alive} of {} servers answer", worst.name(), results.len());
     for result in results {
-        for reason in result.reasons.iter().chain(&result.undefined) {
+        for reason in result.reasons.iter().chain(&result.remarks) {
             // A bar would start the performance data.
             line.push_str(&format!(", {} {}", result.server, reason.replace(['|', '\n'], " ")));
         }

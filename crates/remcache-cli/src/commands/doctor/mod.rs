@@ -11,7 +11,7 @@ use clap::Command;
 use remcache::{Client, Error, ServerHandle};
 use tokio::task::JoinSet;
 
-use super::availability::Availability;
+use super::availability::{Availability, PROXY_HINT};
 use crate::context::Contexts;
 use crate::exit::{Exit, Outcome};
 use crate::output::{Cell, Column, Output, Record, Table, TextStyle};
@@ -128,7 +128,7 @@ async fn examine(server: &ServerHandle, limit: Duration) -> Examination {
             Examination { reports, general: Some(info.general), failure: None }
         }
         Ok(None) => {
-            let advice = "it may be a proxy: run doctor with the addresses of the servers behind it";
+            let advice = format!("{PROXY_HINT}: run doctor with the addresses of the servers behind it");
             let finding = Finding::new("it is up, but reports no statistics", advice);
             Examination { reports: vec![report("statistics", finding)], general: None, failure: None }
         }

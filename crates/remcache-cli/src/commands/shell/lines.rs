@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use super::completion::Completion;
 use super::history::{History, is_secret};
 use crate::exit::Failure;
-use crate::session::Prompter;
+use crate::prompt::Prompter;
 
 /// An event of the input.
 #[derive(Debug)]

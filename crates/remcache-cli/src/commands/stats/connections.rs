@@ -106,7 +106,9 @@ pub(super) fn print_by_address(round: &Round, output: &mut Output) -> io::Result
             idle(client.max_idle),
         ]);
     }
-    table.row([Cell::new("total").style(TextStyle::Title), Cell::new(number::exact(all))]);
+    if !round.is_empty() {
+        table.row([Cell::new("total").style(TextStyle::Title), Cell::new(number::exact(all))]);
+    }
     round.add_unavailable(&mut table);
     output.table(&table)
 }

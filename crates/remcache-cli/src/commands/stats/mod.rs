@@ -11,9 +11,9 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use remcache::Client;
+use remcache::{Client, ErrorKind};
 
-use super::availability::Availability;
+use super::availability::{Availability, PROXY_HINT};
 use crate::exit::{Exit, Failure, Outcome, words};
 use crate::interrupt::Interrupt;
 use crate::metrics;
@@ -312,10 +312,13 @@ fn names_and_values(round: &Round) -> Table {
 
 /// Describes why a server has no statistics.
 fn problem(snapshot: &Snapshot, availability: Availability) -> String {
-    let reason = snapshot.stats.as_ref().err().map(|error| reason(&snapshot.server, error)).unwrap_or_default();
-    match availability {
-        Availability::Up | Availability::Down => reason,
-        Availability::WithoutStats => "up, but it does not report these statistics".into(),
+    let Err(error) = &snapshot.stats else { return String::new() };
+    match (availability, error.kind()) {
+        (Availability::Up | Availability::Down, _) => reason(&snapshot.server, error),
+        (Availability::WithoutStats, ErrorKind::Disconnected(_)) => {
+            format!("up, but it does not report these statistics: {PROXY_HINT}")
+        }
+        (Availability::WithoutStats, _) => "up, but it does not report these statistics".into(),
     }
 }
 

@@ -1,65 +1,9 @@
-//! The format of dumps: one JSON document per item.
+//! Reads the items of a dump.
 
 use std::fmt;
-use std::io::{self, BufRead, Read as _, Write as _};
+use std::io::{BufRead, Read as _};
 
-use base64::engine::general_purpose::STANDARD;
-use base64::{DecodeError, Engine as _};
-use bytes::Bytes;
-use remcache::Key;
-use serde::Deserialize;
-use serde_json::Value;
-
-use crate::escape::{escape_json, is_unsafe};
-
-/// Appends an item as a line of JSON.
-pub(crate) fn write(key: &[u8], value: &[u8], flags: u32, expires: Option<u64>, line: &mut Vec<u8>) {
-    line.push(b'{');
-    write_bytes("key", key, line);
-    line.push(b',');
-    write_bytes("value", value, line);
-    line.extend_from_slice(format!(",\"flags\":{flags}").as_bytes());
-    if let Some(expires) = expires {
-        line.extend_from_slice(format!(",\"expires\":{expires}").as_bytes());
-    }
-    line.extend_from_slice(b"}\n");
-}
-
-fn write_bytes(name: &str, bytes: &[u8], line: &mut Vec<u8>) {
-    line.push(b'"');
-    line.extend_from_slice(name.as_bytes());
-    match std::str::from_utf8(bytes) {
-        Ok(text) => {
-            line.extend_from_slice(b"\":");
-            // Writing to memory does not fail.
-            let _ = match is_plain(text) {
-                true => serde_json::to_writer(line, text).map_err(io::Error::from),
-                false => line.write_all(escape_json(&serde_json::to_string(text).unwrap_or_default()).as_bytes()),
-            };
-        }
-        Err(_) => {
-            line.extend_from_slice(b"_b64\":\"");
-            line.extend_from_slice(STANDARD.encode(bytes).as_bytes());
-            line.push(b'"');
-        }
-    }
-}
-
-/// Returns whether a text has no characters that JSON allows but a terminal must not get. Most texts are ASCII, for
-/// which this is a fast check.
-fn is_plain(text: &str) -> bool {
-    (text.is_ascii() && !text.as_bytes().contains(&0x7f)) || !text.contains(is_unsafe)
-}
-
-/// An item of a dump.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct DumpItem {
-    pub(crate) key: Bytes,
-    pub(crate) value: Bytes,
-    pub(crate) flags: u32,
-    /// In seconds of Unix time; `None` for never.
-    pub(crate) expires: Option<u64>,
-}
+use super::item::{DumpItem, JsonItem};
 
 /// Why an item of the input cannot be read.
 #[derive(Debug, PartialEq, Eq)]
@@ -91,19 +35,6 @@ impl fmt::Display for InputError {
             }
         }
     }
-}
-
-/// An item as its JSON document, with fields of any type: an error names the field. Unknown fields are errors: an item
-/// without the time to live that a field `ttl` was meant to give would be stored for ever.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct JsonItem {
-    key: Option<Value>,
-    key_b64: Option<Value>,
-    value: Option<Value>,
-    value_b64: Option<Value>,
-    flags: Option<Value>,
-    expires: Option<Value>,
 }
 
 /// Reads the items of a dump. Each JSON document is on a line of its own, or formatted over several lines.
@@ -214,73 +145,6 @@ impl<R: BufRead> DumpReader<R> {
     }
 }
 
-impl JsonItem {
-    fn item(self) -> Result<DumpItem, String> {
-        let key = bytes("key", self.key, self.key_b64)?;
-        Key::new(&key).map_err(|invalid| invalid.to_string())?;
-        let value = bytes("value", self.value, self.value_b64)?;
-        let flags = match self.flags {
-            Some(flags) => {
-                number(&flags).ok_or_else(|| unexpected("flags", &flags, "a number from 0 to 4294967295"))?
-            }
-            None => 0,
-        };
-        let expires = match self.expires {
-            // Protocols have 32 bits for a time, which end in 2106.
-            Some(at) => Some(number(&at).filter(|&at| at != u32::MAX).ok_or_else(|| {
-                unexpected(
-                    "expires",
-                    &at,
-                    "a whole number of seconds of Unix time before 2106 (in jq: now + 3600 | floor)",
-                )
-            })?),
-            None => None,
-        };
-        Ok(DumpItem { key, value, flags, expires: expires.map(u64::from) })
-    }
-}
-
-/// Returns the bytes of a field, as text or in base64.
-fn bytes(name: &str, plain: Option<Value>, base64: Option<Value>) -> Result<Bytes, String> {
-    let encoded = format!("{name}_b64");
-    match (plain, base64) {
-        (Some(plain), None) => text(name, plain).map(Bytes::from),
-        (None, Some(base64)) => match STANDARD.decode(text(&encoded, base64)?) {
-            Ok(bytes) => Ok(bytes.into()),
-            Err(DecodeError::InvalidByte(at, byte)) => {
-                Err(format!("{encoded} is not base64: invalid character {:?} after {at} others", char::from(byte)))
-            }
-            Err(_) => Err(format!("{encoded} is not base64: it does not end as it should")),
-        },
-        (None, None) => Err(format!("an item needs {name} or {encoded}")),
-        (Some(_), Some(_)) => Err(format!("an item has {name} or {encoded}, not both")),
-    }
-}
-
-fn text(name: &str, value: Value) -> Result<String, String> {
-    match value {
-        Value::String(text) => Ok(text),
-        value => Err(unexpected(name, &value, "a string")),
-    }
-}
-
-fn number(value: &Value) -> Option<u32> {
-    value.as_u64()?.try_into().ok()
-}
-
-/// Returns the message for a field of the wrong type.
-fn unexpected(name: &str, value: &Value, expected: &str) -> String {
-    let found = match value {
-        Value::Null => "null".to_owned(),
-        Value::Bool(truth) => truth.to_string(),
-        Value::Number(number) => number.to_string(),
-        Value::String(_) => "a string".to_owned(),
-        Value::Array(_) => "an array".to_owned(),
-        Value::Object(_) => "an object".to_owned(),
-    };
-    format!("{name} is {found}, expected {expected}")
-}
-
 /// Returns the error of a document whose first line is `first`.
 fn json_error(error: &serde_json::Error, first: u64) -> InputError {
     let text = error.to_string();
@@ -306,6 +170,7 @@ const MAX_LINE: u64 = 2 << 30;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bulk::write_item;
 
     fn read(text: &[u8]) -> Result<Vec<DumpItem>, String> {
         let mut lines = DumpReader::new(text);
@@ -326,7 +191,7 @@ mod tests {
         ];
         let mut text = Vec::new();
         for (key, value, flags, expires) in items {
-            write(key, value, flags, expires, &mut text);
+            write_item(key, value, flags, expires, &mut text);
         }
         assert_eq!(text.iter().filter(|&&byte| byte == b'\n').count(), items.len());
         let read = read(&text).unwrap();
