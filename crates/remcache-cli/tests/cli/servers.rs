@@ -222,7 +222,12 @@ fn a_proxy_without_statistics_is_up() {
     }
     for command in [&["keys"][..], &["dump"], &["watch", "--for", "1s"], &["delete-matching", "*", "--yes"]] {
         let failed = run(command).exits(4);
-        assert!(failed.stderr.contains("proxies and servers with SASL (-S) can neither list keys"), "{failed:?}");
+        assert!(
+            failed
+                .stderr
+                .contains("a proxy or a server with the binary protocol only (-S, -B binary) can neither list keys"),
+            "{failed:?}"
+        );
     }
     let flush = run(&["flush", "--yes"]).exits(4);
     assert!(flush.stderr.contains("a proxy may not support the command"), "{flush:?}");

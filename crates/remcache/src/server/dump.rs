@@ -226,8 +226,8 @@ fn lost(reason: &str) -> Error {
 }
 
 /// The reason of a connection that was closed before the first line.
-const CLOSED_AT_ONCE: &str =
-    "the server closed the connection: proxies and servers with SASL (-S) can neither list keys nor report events";
+const CLOSED_AT_ONCE: &str = "the server closed the connection: a proxy or a server with the binary protocol only \
+    (-S, -B binary) can neither list keys nor report events";
 
 /// The pause before a request to a busy server is repeated.
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
