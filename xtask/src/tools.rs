@@ -313,12 +313,14 @@ const TOOLS: &[Tool] = &[
     },
 ];
 
+/// Contain memccapable and memcaslap.
 const LIBMEMCACHED_TOOLS: Packages = Packages {
     debian: "libmemcached-tools",
     fedora: "libmemcached-awesome-tools",
     arch: "libmemcached",
     homebrew: "libmemcached",
 };
+
 /// Installed by `rustup component add rustfmt clippy`.
 const RUSTUP: Packages = Packages { debian: "", fedora: "", arch: "", homebrew: "" };
 

@@ -5,9 +5,10 @@ use tokio::time::Instant;
 use crate::error::ErrorKind;
 use crate::observe::{
     Counts, Established, Exchange, Observers, OperationFinished, OperationName, OperationStarted, Outcome, Parent,
-    ServerId, Started,
+    Started,
 };
 use crate::proto::{Operation, Reply, Request, Status};
+use crate::server::Server;
 use crate::server::call::ServerCall;
 use crate::server::reply_stream::ReplyStream;
 
@@ -24,10 +25,9 @@ pub(crate) enum Observation {
 }
 
 /// The end of a request.
-struct RequestEnd<'s> {
+struct RequestEnd {
     outcome: Outcome,
     counts: Counts,
-    server: Option<&'s ServerId>,
     keys: usize,
     attempts: u32,
     bytes_in: u64,
@@ -63,7 +63,7 @@ impl Observation {
         }
     }
 
-    fn end(self, observers: &Observers, ending: &RequestEnd<'_>) {
+    fn end(self, server: &Server, ending: &RequestEnd) {
         match self {
             Self::None => {}
             Self::Exchange(mut exchange) => {
@@ -74,7 +74,7 @@ impl Observation {
             Self::Operation(started) => {
                 let duration = started.at.elapsed();
                 let event = OperationFinished {
-                    server: ending.server,
+                    server: server.observed.as_ref(),
                     hits: ending.counts.hits,
                     misses: ending.counts.misses,
                     failed: ending.counts.failed,
@@ -88,7 +88,7 @@ impl Observation {
                     status: ending.status,
                     ..OperationFinished::new(started.operation, ending.keys, ending.outcome, duration)
                 };
-                started.finish(observers, &event);
+                started.finish(&server.config().observers, &event);
             }
         }
     }
@@ -183,7 +183,6 @@ impl ServerCall<'_> {
         let ending = RequestEnd {
             outcome,
             counts,
-            server: server.observed.as_ref(),
             keys: usize::from(self.request.operation().has_key()),
             attempts: u32::from(was_sent),
             bytes_in: bytes_in as u64,
@@ -191,7 +190,7 @@ impl ServerCall<'_> {
             established,
             status: status.is_from_server().then_some(status),
         };
-        observation.end(&server.config().observers, &ending);
+        observation.end(server, &ending);
     }
 
     /// Reports to observers that the request was cancelled.
@@ -203,7 +202,6 @@ impl ServerCall<'_> {
         let ending = RequestEnd {
             outcome: Outcome::Cancelled,
             counts: Counts::failed(keys),
-            server: server.observed.as_ref(),
             keys,
             attempts: u32::from(self.is_in_flight()),
             bytes_in: 0,
@@ -211,7 +209,7 @@ impl ServerCall<'_> {
             established: Established::default(),
             status: None,
         };
-        observation.end(&server.config().observers, &ending);
+        observation.end(server, &ending);
     }
 }
 
@@ -269,7 +267,6 @@ impl ReplyStream {
         let ending = RequestEnd {
             outcome,
             counts,
-            server: server.observed.as_ref(),
             keys: usize::from(self.request.operation().has_key()),
             attempts: u32::from(established.since.is_some()),
             bytes_in,
@@ -277,7 +274,7 @@ impl ReplyStream {
             established,
             status: status.filter(|status| status.is_from_server()),
         };
-        observation.end(&server.config().observers, &ending);
+        observation.end(server, &ending);
     }
 
     /// Reports to observers that the stream was cancelled, unless it has ended.

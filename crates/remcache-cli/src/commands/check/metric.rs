@@ -100,10 +100,10 @@ impl Condition {
     /// Describes a metric that the server does not report.
     pub(super) fn explain_missing(&self, observation: &Observation) -> String {
         let name = self.metric.name();
-        match observation.now.as_ref().map(|stats| self.metric.suggestion(stats)) {
-            Some(Some(similar)) => format!("no statistic `{name}`; did you mean {similar}?"),
-            Some(None) => format!("no statistic `{name}`"),
-            None => format!("{name} is unknown"),
+        let Some(stats) = &observation.now else { return format!("{name} is unknown") };
+        match self.metric.suggestion(stats) {
+            Some(similar) => format!("no statistic `{name}`; did you mean {similar}?"),
+            None => format!("no statistic `{name}`"),
         }
     }
 

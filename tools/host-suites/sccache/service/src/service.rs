@@ -50,8 +50,8 @@ impl Service for MemcachedService {
     }
 
     async fn stat(&self, _: &OperationContext, path: &str, _: OpStat) -> Result<RpStat> {
-        let metadata = self.operator.stat(path).await.map_err(convert_error)?;
-        Ok(RpStat::new(self::metadata(metadata.content_length())))
+        let object = self.operator.stat(path).await.map_err(convert_error)?;
+        Ok(RpStat::new(metadata(object.content_length())))
     }
 
     fn read(&self, _: &OperationContext, path: &str, _: OpRead) -> Result<Self::Reader> {
