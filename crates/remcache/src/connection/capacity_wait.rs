@@ -59,7 +59,7 @@ mod tests {
 
     use super::*;
     use crate::config::Overload;
-    use crate::connection::shared::capacity::tests::{connection, submit};
+    use crate::connection::shared::capacity::tests::{connection, disconnect, submit};
 
     #[tokio::test(start_paused = true)]
     async fn a_caller_waits_for_capacity_and_not_beyond_its_deadline() {
@@ -74,7 +74,7 @@ mod tests {
         drop(wait);
 
         let mut wait = CapacityWait::new(&connection, 0, deadline + Duration::from_secs(1), Waker::noop());
-        connection.claim_task(0, None).expect("a request is in flight").disconnect("lost");
+        disconnect(&connection);
         assert!(poll_fn(|cx| wait.poll(cx)).await.is_some());
         assert_eq!(Instant::now(), deadline);
     }

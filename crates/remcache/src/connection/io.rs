@@ -320,41 +320,28 @@ const DRAIN_TIMEOUT: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering};
-    use std::task::Wake;
+    use std::sync::atomic::Ordering;
 
     use super::*;
     use crate::config::protocol::ProtocolSetting;
     use crate::connection::shared::ConnectionHandle;
-    use crate::health::events;
-    use crate::health::events::HealthMonitor;
+    use crate::connection::wait_queue::tests::Woken;
     use crate::proto::{Deadline, Request};
-
-    /// A waker that records whether it was called.
-    #[derive(Debug, Default)]
-    struct WakeFlag(AtomicBool);
-
-    impl Wake for WakeFlag {
-        fn wake(self: Arc<Self>) {
-            self.0.store(true, Ordering::Relaxed);
-        }
-    }
 
     /// Returns whether an I/O loop that has sent a get and has no reply yet schedules itself again.
     fn polls_for_a_reply(config: &Config) -> bool {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let _entered = runtime.enter();
-        let watch = Arc::new(HealthMonitor::new("server".into(), 1, 2, events::channel(), None));
-        let connection = Arc::new(ConnectionHandle::new(config, 0, 0, watch));
+        let connection = ConnectionHandle::for_test(config, 0);
         let now = Instant::now();
         let deadline = Deadline { at: now.into_std() + Duration::from_secs(1), extend_by: Duration::ZERO };
         connection.send_no_reply(&Request::get("key"), deadline, now);
         let task = connection.claim_task(0, None).expect("the connection has no task yet");
         let (client, _server) = tokio::io::duplex(1024);
         let mut io_loop = pin!(IoLoop::new("server".into(), Box::new(client), task, None, config));
-        let woken = Arc::new(WakeFlag::default());
+        let woken = Arc::new(Woken::default());
         assert!(io_loop.as_mut().poll(&mut Context::from_waker(&Arc::clone(&woken).into())).is_pending());
-        woken.0.load(Ordering::Relaxed)
+        woken.0.load(Ordering::Relaxed) > 0
     }
 
     #[test]

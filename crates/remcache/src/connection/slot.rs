@@ -113,16 +113,10 @@ impl Slot {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::task::Wake;
 
     use super::*;
+    use crate::connection::wait_queue::tests::Woken;
     use crate::proto::Status;
-
-    struct Nothing;
-
-    impl Wake for Nothing {
-        fn wake(self: Arc<Self>) {}
-    }
 
     fn reply() -> Reply {
         Reply::new(Status::NoError)
@@ -139,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_caller_is_woken_by_the_waker_of_its_last_poll() {
-        let waker = Waker::from(Arc::new(Nothing));
+        let waker = Waker::from(Arc::<Woken>::default());
         let mut slot = Slot::Waiting(Waker::noop().clone());
         slot.poll(&waker);
         let woken = slot.store_reply(0, reply(), true).expect("a caller waits");

@@ -157,15 +157,16 @@ const MAX_TURN: Duration = Duration::from_millis(5);
 const KEPT_ENTRIES: usize = 16;
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Wake;
 
     use super::*;
 
-    #[derive(Default)]
-    struct Woken(AtomicUsize);
+    /// A waker that counts its calls.
+    #[derive(Debug, Default)]
+    pub(crate) struct Woken(pub(crate) AtomicUsize);
 
     impl Wake for Woken {
         fn wake(self: Arc<Self>) {

@@ -93,9 +93,8 @@ pub(crate) mod tests {
     use super::*;
     use crate::config::protocol::ProtocolSetting;
     use crate::config::{Config, Overload};
-    use crate::connection::shared::{ConnectionState, HealthMonitor, Submitted};
+    use crate::connection::shared::{ConnectionState, Submitted};
     use crate::connection::slot::Slot;
-    use crate::health::events;
     use crate::proto::{Deadline, Request};
 
     // All instants of a test are the same, so that no turn expires.
@@ -104,8 +103,19 @@ pub(crate) mod tests {
         let mut config =
             Config::new().protocol(ProtocolSetting::Binary).max_in_flight(max_in_flight).overload(overload);
         config.limits.max_output = 100;
-        let health = Arc::new(HealthMonitor::new("server".into(), 1, 2, events::channel(), None));
-        Arc::new(ConnectionHandle::new(&config, 0, 0, health))
+        ConnectionHandle::for_test(&config, 0)
+    }
+
+    /// Creates a connection with one request in flight.
+    fn busy_connection(overload: Overload, max_in_flight: usize) -> (Arc<ConnectionHandle>, Instant) {
+        let (connection, now) = (connection(overload, max_in_flight), Instant::now());
+        assert!(submit(&connection, None, now));
+        (connection, now)
+    }
+
+    /// Loses the connection, which fails the requests in flight.
+    pub(crate) fn disconnect(connection: &Arc<ConnectionHandle>) {
+        connection.claim_task(0, None).expect("a request is in flight").disconnect("lost");
     }
 
     /// Submits a get; returns whether there was capacity for it.
@@ -122,32 +132,25 @@ pub(crate) mod tests {
 
     #[test]
     fn later_callers_do_not_overtake_waiting_ones() {
-        let connection = connection(Overload::Wait, 1);
-        let now = Instant::now();
-        assert!(submit(&connection, None, now));
+        let (connection, now) = busy_connection(Overload::Wait, 1);
         let waiting = connection.queue(0, Waker::noop());
-        let task = connection.claim_task(0, None).expect("a request is in flight");
-        task.disconnect("lost");
+        disconnect(&connection);
         assert!(!submit(&connection, None, now), "the capacity is reserved");
         assert!(submit(&connection, Some(waiting.ticket()), now));
     }
 
     #[test]
     fn callers_that_do_not_wait_are_not_queued() {
-        let connection = connection(Overload::Fail, 1);
-        let now = Instant::now();
-        assert!(submit(&connection, None, now));
+        let (connection, now) = busy_connection(Overload::Fail, 1);
         let waiting = [(); 2].map(|()| connection.queue(0, Waker::noop()));
-        connection.claim_task(0, None).expect("a request is in flight").disconnect("lost");
+        disconnect(&connection);
         assert!(!submit(&connection, Some(waiting[1].ticket()), now), "it is the turn of another batch");
         assert!(submit(&connection, None, now));
     }
 
     #[test]
     fn as_many_callers_get_their_turn_as_requests_fit() {
-        let connection = connection(Overload::Wait, 3);
-        let now = Instant::now();
-        assert!(submit(&connection, None, now));
+        let (connection, now) = busy_connection(Overload::Wait, 3);
         let waiting = [(); 4].map(|()| connection.queue(0, Waker::noop()));
         assert_eq!(turns(&waiting, now), [true, true, false, false]);
     }
@@ -165,9 +168,7 @@ pub(crate) mod tests {
 
     #[test]
     fn waiting_callers_submit_and_are_refused_when_the_server_is_down() {
-        let connection = connection(Overload::Wait, 1);
-        let now = Instant::now();
-        assert!(submit(&connection, None, now));
+        let (connection, now) = busy_connection(Overload::Wait, 1);
         let waiting = connection.queue(0, Waker::noop());
         assert!(!waiting.poll(Waker::noop(), now));
         let task = connection.claim_task(0, None).expect("a request is in flight");
@@ -184,7 +185,7 @@ pub(crate) mod tests {
         // A caller that was there before takes the capacity.
         assert!(submit(&connection, Some(waiting.ticket()), now));
         assert!(!waiting.poll(Waker::noop(), now), "25 + 90 bytes");
-        connection.claim_task(0, None).expect("a request is in flight").disconnect("lost");
+        disconnect(&connection);
         assert!(waiting.poll(Waker::noop(), now));
     }
 }

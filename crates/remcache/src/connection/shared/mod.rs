@@ -33,6 +33,8 @@ use super::wait_queue::WaitQueue;
 use crate::config::{Config, Overload};
 use crate::connection::shared::flight::slot_and_index;
 use crate::connection::sync::{Mutex, MutexGuard, lock};
+#[cfg(test)]
+use crate::health::events;
 use crate::health::events::HealthMonitor;
 use crate::health::metrics::ConnCounters;
 use crate::health::state::{ConnectionState, ServerStatus};
@@ -174,6 +176,13 @@ impl ConnectionHandle {
             ended: Notify::new(),
             state_changed: Notify::new(),
         }
+    }
+
+    /// Creates the shared half of the only connection of a server, for tests without one.
+    #[cfg(test)]
+    pub(crate) fn for_test(config: &Config, first_opaque: u32) -> Arc<Self> {
+        let health = Arc::new(HealthMonitor::new("server".into(), 1, 2, events::channel(), None));
+        Arc::new(Self::new(config, first_opaque, 0, health))
     }
 
     #[inline]

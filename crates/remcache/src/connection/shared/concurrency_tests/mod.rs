@@ -15,10 +15,9 @@ use std::task::Waker;
 
 use shuttle::rand::{RngCore, thread_rng};
 
-use super::{ConnectionHandle, HealthMonitor, Load, TaskHandle};
+use super::{ConnectionHandle, Load, TaskHandle};
 use crate::config::Config;
 use crate::config::protocol::ProtocolSetting;
-use crate::health::events;
 use caller::Caller;
 
 /// The state shared by all tasks of one schedule.
@@ -46,10 +45,8 @@ impl Scene {
     fn new() -> Self {
         let mut config = Config::new().protocol(ProtocolSetting::Binary).max_in_flight(3);
         config.breaker = 2;
-        let watch = Arc::new(HealthMonitor::new("server".into(), 1, 2, events::channel(), None));
-        let connection = Arc::new(ConnectionHandle::new(&config, u32::MAX - 2, 0, watch));
         Self {
-            connection,
+            connection: ConnectionHandle::for_test(&config, u32::MAX - 2),
             asked: Arc::default(),
             not_sent: Arc::default(),
             may_stall: random().bool(),
