@@ -62,8 +62,13 @@ impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Stats {
 
 /// Returns the statistics of all servers, fetched at the same time, in the order of the servers.
 pub(crate) async fn fetch_all(client: &Client, group: &'static str) -> Vec<Snapshot> {
+    fetch_from(&client.servers(), group).await
+}
+
+/// Returns the statistics of these servers, in their order.
+pub(crate) async fn fetch_from(servers: &[ServerHandle], group: &'static str) -> Vec<Snapshot> {
     let mut tasks = JoinSet::new();
-    for (index, server) in client.servers().into_iter().enumerate() {
+    for (index, server) in servers.iter().cloned().enumerate() {
         tasks.spawn(async move {
             let stats = fetch(&server, group).await;
             (index, Snapshot { server, at: Instant::now(), stats })

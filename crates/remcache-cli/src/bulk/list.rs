@@ -42,8 +42,8 @@ pub(crate) struct Batch {
 #[derive(Debug)]
 pub(crate) enum ListEvent {
     Batch(Batch),
-    /// A server failed to list its items, or all of them.
-    Failed(Error),
+    /// A server, given by its index, failed to list its items, or all of them.
+    Failed(usize, Error),
     /// The batches that wait cannot be stored.
     NoRoom(io::Error),
 }
@@ -53,7 +53,7 @@ impl ListEvent {
     pub(crate) fn batch(self, listing_failed: impl FnOnce(&Error)) -> Result<Option<Batch>, Failure> {
         match self {
             Self::Batch(batch) => Ok(Some(batch)),
-            Self::Failed(error) => {
+            Self::Failed(_, error) => {
                 listing_failed(&error);
                 Ok(None)
             }
@@ -67,7 +67,7 @@ impl ListEvent {
     pub(crate) fn items(&self) -> usize {
         match self {
             Self::Batch(batch) => batch.items.len(),
-            Self::Failed(_) | Self::NoRoom(_) => 0,
+            Self::Failed(..) | Self::NoRoom(_) => 0,
         }
     }
 }
@@ -183,7 +183,7 @@ async fn list_server(index: usize, server: ServerHandle, scope: KeyScope, size: 
                     queue.push(batch);
                 }
                 // If the receiver is gone, the command has ended.
-                let _ = queue.sender.send(ListEvent::Failed(error)).await;
+                let _ = queue.sender.send(ListEvent::Failed(index, error)).await;
                 return;
             }
         };

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use remcache::Client;
 use remcache::proto::text::MetadumpItem;
+use remcache::{Client, ServerHandle};
 use tokio::sync::mpsc;
 
 use super::Summary;
@@ -74,7 +74,7 @@ impl Scanner {
 
     /// Returns the number of items of each server, if it reports that.
     pub(crate) async fn counts(&self) -> Vec<(String, Option<u64>)> {
-        counts(&self.client).await
+        counts(&self.client.servers()).await
     }
 
     /// Starts to list the items.
@@ -103,15 +103,15 @@ impl Scanner {
 }
 
 /// Returns the number of items of all servers, as far as they report it.
-pub(crate) async fn total(client: &Client) -> Option<u64> {
-    sum(&counts(client).await)
+pub(crate) async fn total(servers: &[ServerHandle]) -> Option<u64> {
+    sum(&counts(servers).await)
 }
 
-async fn counts(client: &Client) -> Vec<(String, Option<u64>)> {
+async fn counts(servers: &[ServerHandle]) -> Vec<(String, Option<u64>)> {
     let count = |snapshot: stats::Snapshot| {
         (snapshot.server.name().to_owned(), snapshot.stats.ok().and_then(|stats| stats.number("curr_items")))
     };
-    stats::fetch_all(client, "").await.into_iter().map(count).collect()
+    stats::fetch_from(servers, "").await.into_iter().map(count).collect()
 }
 
 /// Returns the sum of the known numbers.

@@ -70,6 +70,11 @@ impl Summary {
         self
     }
 
+    /// Adds the failed servers of another summary.
+    pub(crate) fn with_failures_of(self, other: Self) -> Self {
+        Self { tally: other.tally, has_listed: other.has_listed, ..self }
+    }
+
     /// Counts items that were done, and the bytes of their values.
     pub(crate) fn done(&mut self, items: u64, bytes: u64) {
         self.done += items;
@@ -159,8 +164,13 @@ impl Summary {
         let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
         output.flush()?;
         output.notes().print(parts.join("  "));
-        self.tally.report_failures("items", output)?;
+        self.report_failures(output)?;
         Ok(self.exit())
+    }
+
+    /// Prints the failures on stderr.
+    pub(crate) fn report_failures(&self, output: &mut Output) -> Result<(), Failure> {
+        Ok(self.tally.report_failures("items", output)?)
     }
 
     /// Prints the summary as a record on standard output, in the structured layouts.

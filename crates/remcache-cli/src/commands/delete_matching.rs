@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use remcache::proto::text::MetadumpItem;
-use remcache::{Client, Error, Request, ServerHandle, Status};
+use remcache::{Error, Request, ServerHandle, Status};
 use tokio::task::JoinSet;
 
 use super::flush::names;
@@ -70,12 +70,14 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     if args.selection.looks_beyond_the_key() {
         item_limit::require_cas(&client, "deleting by more than the key", "delete by patterns of keys alone").await?;
     }
-    if !args.yes
-        && let ControlFlow::Break(exit) = confirm(args, &items, session).await?
-    {
-        return Ok(exit);
-    }
-    delete_all(args, &client, scope, placement, session).await
+    let plan = match args.yes {
+        true => DeletePlan { servers: client.servers(), summary: Summary::new("deleted", None)?, matching: 0 },
+        false => match confirm(args, &items, session).await? {
+            ControlFlow::Continue(plan) => plan,
+            ControlFlow::Break(exit) => return Ok(exit),
+        },
+    };
+    delete_all(args, plan, scope, placement, session).await
 }
 
 /// Prints the matching keys and their number.
@@ -87,21 +89,29 @@ async fn show(items: &Items<'_>, session: &mut Session) -> Outcome {
 }
 
 /// Counts the matching items and asks whether to delete them; breaks if none match or the answer is no.
-async fn confirm(args: &Args, items: &Items<'_>, session: &mut Session) -> Result<ControlFlow<Exit>, Failure> {
-    let mut summary = Summary::new("deleted", None)?;
-    let matching = count(items, &mut summary).await?;
-    if matching == 0 {
+async fn confirm(
+    args: &Args,
+    items: &Items<'_>,
+    session: &mut Session,
+) -> Result<ControlFlow<Exit, DeletePlan>, Failure> {
+    let plan = count(items).await?;
+    let DeletePlan { servers, summary, matching } = &plan;
+    if *matching == 0 {
         // Items that are stored from now on, or on a server that is down now, were not confirmed: nothing is deleted.
         if summary.is_complete() {
             session.output.notes().print("no items match");
         }
         summary.print(&mut session.output)?;
-        return Ok(ControlFlow::Break(summary.finish(&mut session.output)?));
+        return Ok(ControlFlow::Break(plan.summary.finish(&mut session.output)?));
     }
-    let action = format!("delete {}", number::items(matching));
-    let question = format!("{}. Remove {} of {}?", items_match(matching), args.description(), names(items.client));
+    if !summary.is_complete() {
+        summary.report_failures(&mut session.output)?;
+        session.output.notes().print("nothing is deleted on servers that failed to list their items");
+    }
+    let action = format!("delete {}", number::items(*matching));
+    let question = format!("{}. Remove {} of {}?", items_match(*matching), args.description(), names(servers));
     Ok(match session.confirm(&action, &question)? {
-        true => ControlFlow::Continue(()),
+        true => ControlFlow::Continue(plan),
         false => ControlFlow::Break(Exit::No),
     })
 }
@@ -109,16 +119,17 @@ async fn confirm(args: &Args, items: &Items<'_>, session: &mut Session) -> Resul
 /// Deletes the matching items.
 async fn delete_all(
     args: &Args,
-    client: &Client,
+    plan: DeletePlan,
     scope: KeyScope,
     placement: Option<Placement>,
     session: &mut Session,
 ) -> Outcome {
     let interrupt = session.interrupt.handled();
-    let servers = client.servers();
+    let DeletePlan { servers, summary: counting, .. } = plan;
     let limit = RateLimit::new(args.options.rate);
     let batches = list(&servers, &scope, limit.batch())?;
     let wait = args.options.outage_wait(&interrupt, session.output.notes());
+    let total = total(&servers).await;
     let requester = |server: &ServerHandle| Arc::new(Requester::for_server(server.clone(), wait.clone()));
     let mut run = DeleteRun {
         requesters: servers.iter().map(requester).collect(),
@@ -127,8 +138,10 @@ async fn delete_all(
         placement,
         scope,
         // An item that has changed does not match any more.
-        summary: Summary::new("deleted", args.options.failed.as_deref())?.accepting(Some(SkipReason::Changed)),
-        progress: BulkProgress::new(session.output.notes(), total(client).await),
+        summary: Summary::new("deleted", args.options.failed.as_deref())?
+            .accepting(Some(SkipReason::Changed))
+            .with_failures_of(counting),
+        progress: BulkProgress::new(session.output.notes(), total),
     };
     run_pipeline(&mut run, batches, limit, &interrupt).await?;
     let DeleteRun { summary, progress, .. } = run;
@@ -156,19 +169,33 @@ impl Args {
     }
 }
 
-/// Counts the matching items; servers that fail to list their keys are counted in the summary.
-async fn count(items: &Items<'_>, summary: &mut Summary) -> Result<u64, Failure> {
+/// The items that the user confirms to delete.
+struct DeletePlan {
+    /// The servers that listed all their items.
+    servers: Vec<ServerHandle>,
+    /// The failures of the other servers.
+    summary: Summary,
+    /// The number of items that match.
+    matching: u64,
+}
+
+/// Counts the matching items.
+async fn count(items: &Items<'_>) -> Result<DeletePlan, Failure> {
     let servers = items.client.servers();
+    let (mut summary, mut matching) = (Summary::new("deleted", None)?, 0);
+    let mut has_failed = vec![false; servers.len()];
     let mut batches = list(&servers, items.scope, BATCH)?;
-    let mut count = 0;
     while let Some(event) = batches.recv().await {
+        if let ListEvent::Failed(server, _) = event {
+            has_failed[server] = true;
+        }
         let Some(batch) = summary.listed(event)? else { continue };
-        summary.seen += batch.seen;
         let now = selection::now();
         let matches = |item: &&MetadumpItem| items.includes(item, &servers[batch.server]) && !is_expired(item, now);
-        count += batch.items.iter().filter(matches).count() as u64;
+        matching += batch.items.iter().filter(matches).count() as u64;
     }
-    Ok(count)
+    let listed = servers.into_iter().zip(has_failed).filter(|(_, has_failed)| !has_failed);
+    Ok(DeletePlan { servers: listed.map(|(server, _)| server).collect(), summary, matching })
 }
 
 /// State of a run.
@@ -200,7 +227,7 @@ impl BatchJob for DeleteRun {
     fn size(&self, event: &ListEvent) -> usize {
         match event {
             ListEvent::Batch(batch) => batch.items.iter().filter(|item| self.includes(item, batch.server)).count(),
-            ListEvent::Failed(_) | ListEvent::NoRoom(_) => 0,
+            ListEvent::Failed(..) | ListEvent::NoRoom(_) => 0,
         }
     }
 

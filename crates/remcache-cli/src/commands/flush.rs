@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use remcache::Client;
+use remcache::{Client, ServerHandle};
 
 use super::server_results::ServerResults;
 use crate::exit::{Exit, Failure, Outcome};
@@ -27,7 +27,7 @@ const COLUMNS: &[&str] = &["server", "status", "error"];
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let client = session.client()?;
     refuse_namespace(&client)?;
-    if !args.yes && !session.confirm(&action(&client), &format!("Remove ALL items of {}?", names(&client)))? {
+    if !args.yes && !session.confirm(&action(&client), &format!("Remove ALL items of {}?", names(&client.servers())))? {
         return Ok(Exit::No);
     }
     let outcomes = client.flush().after(args.delay.unwrap_or_default()).await;
@@ -54,14 +54,14 @@ fn refuse_namespace(client: &Client) -> Result<(), Failure> {
 
 fn action(client: &Client) -> String {
     match client.servers().len() {
-        1 => format!("flush {}", names(client)),
+        1 => format!("flush {}", names(&client.servers())),
         count => format!("flush {count} servers"),
     }
 }
 
-/// Returns the servers of a client, for a question.
-pub(super) fn names(client: &Client) -> String {
-    let names: Vec<_> = client.servers().iter().map(|server| server.name().to_owned()).collect();
+/// Returns the names of servers, for a question.
+pub(super) fn names(servers: &[ServerHandle]) -> String {
+    let names: Vec<_> = servers.iter().map(|server| server.name().to_owned()).collect();
     match names.len() {
         0..=5 => names.join(", "),
         count => format!("{} and {} more servers", names[..4].join(", "), count - 4),

@@ -209,3 +209,23 @@ fn only_misplaced_items_are_deleted() {
     assert_eq!(left, 1500 - misplaced.len());
     assert!(run(&["delete-matching", "*", "--misplaced", "-n"], &grown).exits(0).stdout.is_empty());
 }
+
+#[test]
+fn a_server_that_recovers_after_the_count_loses_nothing() {
+    let (servers, list) = filled();
+    let [first, second] = &servers[..] else { unreachable!("two servers are started") };
+    let (before, kept) = (count(&first.addr()), count(&second.addr()));
+    second.stop();
+    let args = ["delete-matching", "*", "--timeout", "500ms", "--connect-timeout", "500ms"];
+    let mut asked = remcache(args).servers(&list).start_on_terminal(24, 200);
+    let question = format!("{before} items match. Remove the items whose keys match * of {}? [y/N]", first.addr());
+    let screen = asked.wait_for_text(&question);
+    assert!(screen.contains(&format!("error: {}: ", second.addr())), "{screen}");
+    assert!(screen.contains("nothing is deleted on servers that failed to list their items"), "{screen}");
+    second.cont();
+    asked.press("y\n");
+    let screen = asked.wait_for_text(&format!("{before} deleted"));
+    let (exit, _) = asked.wait_for_exit();
+    assert_eq!(exit, Some(3), "{screen}");
+    assert_eq!((count(&first.addr()), count(&second.addr())), ("0".to_owned(), kept));
+}

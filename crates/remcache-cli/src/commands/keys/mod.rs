@@ -124,7 +124,7 @@ pub(super) async fn show(view: View, items: &Items<'_>, session: &mut Session) -
     let servers = items.client.servers();
     same_server::warn(items.client, output.notes()).await;
     let mut summary = Summary::new("keys", None)?;
-    let progress = progress(&view, items.client, output).await;
+    let progress = progress(&view, &servers, output).await;
     let mut batches = list(&servers, items.scope, BATCH)?;
     let mut tally = Tally::default();
     let mut printer = Printer::new(view, items.scope);
@@ -166,10 +166,10 @@ pub(super) async fn show(view: View, items: &Items<'_>, session: &mut Session) -
 }
 
 /// Creates the progress display, unless the terminal shows the keys themselves.
-async fn progress(view: &View, client: &Client, output: &Output) -> Option<BulkProgress> {
+async fn progress(view: &View, servers: &[ServerHandle], output: &Output) -> Option<BulkProgress> {
     let shows_keys = matches!(view, View::Keys { .. }) && output.is_terminal();
     match output.notes().is_watched() && !shows_keys {
-        true => Some(BulkProgress::new(output.notes(), total(client).await)),
+        true => Some(BulkProgress::new(output.notes(), total(servers).await)),
         false => None,
     }
 }
