@@ -170,6 +170,7 @@ impl Families {
             let kind = match family.kind {
                 Kind::Counter => "counter",
                 Kind::Gauge => "gauge",
+                Kind::Untyped => "untyped",
             };
             // Writing to a String does not fail.
             let _ = write!(text, "# HELP memcached_{name} {}\n# TYPE memcached_{name} {kind}\n", family.help);

@@ -7,9 +7,11 @@ pub(super) enum Kind {
     Counter,
     /// Increases and decreases.
     Gauge,
+    /// A counter whose name lacks the suffix `_total`, which Prometheus requires of the type `counter`.
+    Untyped,
 }
 
-use Kind::{Counter, Gauge};
+use Kind::{Counter, Gauge, Untyped};
 
 /// A metric made of one statistic.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +30,7 @@ const fn metric(stat: &'static str, name: &'static str, kind: Kind, help: &'stat
 
 /// Of the general statistics.
 pub(super) const GENERAL: &[Metric] = &[
-    metric("uptime", "uptime_seconds", Counter, "Seconds since the server started."),
+    metric("uptime", "uptime_seconds", Gauge, "Seconds since the server started."),
     metric("time", "time_seconds", Gauge, "The server's clock, as seconds since 1970."),
     metric("rusage_user", "process_user_cpu_seconds_total", Counter, "Processor time of the server in its own code."),
     metric("rusage_system", "process_system_cpu_seconds_total", Counter, "Processor time of the server in the kernel."),
@@ -242,9 +244,9 @@ pub(super) const ITEMS: &[Metric] = &[
         Counter,
         "Times an item stuck at the tail had to be repaired.",
     ),
-    metric("moves_to_cold", "slab_items_moves_to_cold", Counter, "Items moved to the cold LRU."),
-    metric("moves_to_warm", "slab_items_moves_to_warm", Counter, "Items moved to the warm LRU."),
-    metric("moves_within_lru", "slab_items_moves_within_lru", Counter, "Items moved within the hot or the warm LRU."),
+    metric("moves_to_cold", "slab_items_moves_to_cold", Untyped, "Items moved to the cold LRU."),
+    metric("moves_to_warm", "slab_items_moves_to_warm", Untyped, "Items moved to the warm LRU."),
+    metric("moves_within_lru", "slab_items_moves_within_lru", Untyped, "Items moved within the hot or the warm LRU."),
     metric("number_hot", "slab_hot_items", Gauge, "Items in the hot LRU."),
     metric("number_warm", "slab_warm_items", Gauge, "Items in the warm LRU."),
     metric("number_cold", "slab_cold_items", Gauge, "Items in the cold LRU."),

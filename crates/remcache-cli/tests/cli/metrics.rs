@@ -43,11 +43,7 @@ fn metrics_are_well_formed_and_report_servers_that_are_down() {
     ] {
         assert!(text.lines().any(|known| known == line), "{line}\n{text}");
     }
-    // promtool also criticizes names, which are those of memcached_exporter; for malformed text it says that it failed.
-    let complaints = promtool(&["check", "metrics"], Path::new("."), &text).err().unwrap_or_default();
-    let is_about_names = |line: &&str| line.starts_with("memcached_") && !line.starts_with("memcached_client_");
-    let others: Vec<_> = complaints.lines().filter(|line| !is_about_names(line)).collect();
-    assert!(others.is_empty(), "{others:?}");
+    promtool(&["check", "metrics"], Path::new("."), &text).unwrap();
     assert_eq!(fetch(&address, "/other").0, 404);
     assert!(fetch(&address, "/").1.contains("/metrics"));
 }
