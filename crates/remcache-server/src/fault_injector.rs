@@ -125,7 +125,7 @@ impl ActiveFault {
     }
 
     fn is_finished(&self) -> bool {
-        // These two last as long as the connection once they have begun, even if one reply triggered them.
+        // These two last as long as the connection once they have started, even if one reply triggered them.
         let is_permanent = matches!(self.fault, Fault::StopReading | Fault::BlackHole);
         self.once && !is_permanent && self.held.is_none()
     }

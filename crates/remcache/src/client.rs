@@ -294,12 +294,12 @@ impl Client {
     /// The shutdown continues in the background.
     pub async fn close(&self) {
         let servers = self.cluster().all_servers();
-        let begun = tokio::time::Instant::now();
+        let started = tokio::time::Instant::now();
         for server in &servers {
             server.close();
         }
         for server in &servers {
-            server.wait_for_end(begun).await;
+            server.wait_for_end(started).await;
         }
     }
 }

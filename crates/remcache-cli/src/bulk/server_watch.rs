@@ -117,11 +117,11 @@ impl Role {
 
 /// Returns the state of a server. A server that has just restarted gets some time until the client is connected again.
 async fn state_now(server: &ServerHandle) -> Option<ServerState> {
-    let begun = Instant::now();
+    let started = Instant::now();
     loop {
         match stats::fetch(server, "").await {
             Ok(stats) => return ServerState::of(&stats),
-            Err(error) if is_disconnected(&error) && begun.elapsed() < RECONNECT_LIMIT => sleep(RETRY_INTERVAL).await,
+            Err(error) if is_disconnected(&error) && started.elapsed() < RECONNECT_LIMIT => sleep(RETRY_INTERVAL).await,
             Err(_) => return None,
         }
     }

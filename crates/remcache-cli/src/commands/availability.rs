@@ -33,8 +33,8 @@ impl Availability {
     }
 
     async fn of_disconnected(server: &ServerHandle, limit: Duration) -> Self {
-        let begun = Instant::now();
-        while begun.elapsed() < limit {
+        let started = Instant::now();
+        while started.elapsed() < limit {
             if server.noop().await.is_ok() {
                 return Self::WithoutStats;
             }

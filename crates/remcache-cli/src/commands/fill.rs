@@ -69,10 +69,10 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
         return Ok(Exit::No);
     }
     interrupt.handled();
-    let begun = Instant::now();
+    let started = Instant::now();
     let progress = Progress::new(session.output.notes(), SCALE);
     let numbers = fill(args, &client, &mut servers, &interrupt, &progress).await?;
-    let elapsed = begun.elapsed();
+    let elapsed = started.elapsed();
     count_fit(&client, &mut servers, numbers, &progress).await?;
     drop(progress);
     print(args, &servers, elapsed, &mut session.output)?;
@@ -103,7 +103,7 @@ async fn fill(
     // Not the keys of an earlier run, whose items may have another size.
     let first = fastrand::u64(..MAX_FIRST_KEY);
     let mut next = first;
-    let begun = Instant::now();
+    let started = Instant::now();
     while servers.iter().any(ServerFill::is_filling) && !interrupt.is_raised() {
         let batch = batch(client, servers, &mut next, batch_size(args.size))?;
         let items = batch.iter().map(|&(key, _)| (key, value.clone()));
@@ -114,7 +114,7 @@ async fn fill(
         for (server, snapshot) in servers.iter_mut().zip(stats::fetch_all(client, "").await) {
             server.update(snapshot, args.size);
         }
-        show(servers, begun, progress);
+        show(servers, started, progress);
     }
     Ok(first..next)
 }
@@ -261,10 +261,10 @@ fn without_name(error: &Error, name: &str) -> String {
     text.strip_prefix(&format!("{name}: ")).unwrap_or(&text).to_owned()
 }
 
-fn show(servers: &[ServerFill], begun: Instant, progress: &Progress) {
+fn show(servers: &[ServerFill], started: Instant, progress: &Progress) {
     let (bytes, limit) = (sum(servers, "bytes"), sum(servers, "limit_maxbytes").max(1));
     let added: u64 = servers.iter().map(|server| server.added).sum();
-    let rate = number::rate(per_second(added, begun.elapsed()));
+    let rate = number::rate(per_second(added, started.elapsed()));
     let message = format!("{} items  {}  {rate}/s", number::count(added), number::bytes_of(bytes, limit));
     progress.set((u128::from(bytes) * u128::from(SCALE) / u128::from(limit)) as u64, message);
 }

@@ -64,11 +64,11 @@ async fn ping_all(client: &Client, args: &Args, interrupt: &Interrupt) -> Vec<Pi
 
 async fn ping_server(server: &ServerHandle, count: u32, interval: Duration, interrupt: &Interrupt) -> PingResult {
     let mut result = PingResult { name: server.name().to_owned(), ..PingResult::default() };
-    let begun = SystemTime::now();
+    let started = SystemTime::now();
     result.version = server.version().await.map_err(|error| result.failed(server, &error)).ok();
     if result.version.is_some() {
         // The server's state says since when the connection is open.
-        result.connect = server.status().since.duration_since(begun).ok();
+        result.connect = server.status().since.duration_since(started).ok();
     }
     for round in 0..count {
         if round > 0 {

@@ -114,7 +114,7 @@ impl<'a, T, E> Recipe<'a, T, E> {
             State::Created { client, start, report, .. } => {
                 Self(State::Created { client: client.with_timeout(timeout), timeout: Some(timeout), start, report })
             }
-            // It has begun: its timeout stays as it is.
+            // It has started, so its timeout no longer changes.
             state => Self(state),
         }
     }

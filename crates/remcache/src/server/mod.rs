@@ -323,9 +323,9 @@ impl Server {
     }
 
     /// Waits until every task has ended, but not beyond the deadlines of the requests in flight.
-    pub(crate) async fn wait_for_end(&self, begun: Instant) {
+    pub(crate) async fn wait_for_end(&self, started: Instant) {
         for connection in &self.connections {
-            connection.wait_for_end(after(begun, self.config.timeout)).await;
+            connection.wait_for_end(after(started, self.config.timeout)).await;
         }
     }
 }

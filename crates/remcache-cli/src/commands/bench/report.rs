@@ -187,11 +187,11 @@ impl Report {
     fn histograms(&self) -> io::Result<Vec<u8>> {
         let mut text = Vec::new();
         let mut serializer = V2DeflateSerializer::new();
-        let begun = SystemTime::now().checked_sub(self.elapsed).unwrap_or(SystemTime::UNIX_EPOCH);
+        let started = SystemTime::now().checked_sub(self.elapsed).unwrap_or(SystemTime::UNIX_EPOCH);
         let mut log = IntervalLogWriterBuilder::new()
             .add_comment("latencies in nanoseconds, the largest of each line in milliseconds")
             .with_max_value_divisor(1e6)
-            .with_start_time(begun)
+            .with_start_time(started)
             .begin_log_with(&mut text, &mut serializer)?;
         for (verb, tallied) in self.recorder.operations() {
             let written = log.write_histogram(&tallied.latency, Duration::ZERO, self.elapsed, Tag::new(verb.name()));

@@ -93,14 +93,14 @@ async fn observe(
     let asked = Instant::now();
     server.noop().await?;
     let ping = asked.elapsed();
-    let begun = Instant::now();
+    let started = Instant::now();
     let first = fetch_stats(server, limit).await?;
     let (Some(interval), Some(_)) = (interval, &first) else {
         return Ok(Observation { now: first, before: None, ping });
     };
     tokio::time::sleep(interval).await;
     let now = fetch_stats(server, limit).await?;
-    Ok(Observation { now, before: first.map(|first| (first, begun.elapsed())), ping })
+    Ok(Observation { now, before: first.map(|first| (first, started.elapsed())), ping })
 }
 
 /// Requests the statistics of a server; `None` if it reports none, as a proxy.

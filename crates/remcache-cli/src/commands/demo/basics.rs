@@ -58,15 +58,15 @@ async fn increment_concurrently(client: &Client) -> Result<u64, Error> {
 pub(super) async fn many_keys(client: &Client, out: &mut DemoOutput<'_>) -> Result<(), Failure> {
     out.heading("Many keys in one call")?;
     let keys: Vec<String> = (0..KEYS).map(|number| format!("item:{number}")).collect();
-    let begun = Instant::now();
+    let started = Instant::now();
     let stored = client.set_many(keys.iter().map(|key| (key, key.clone()))).ttl(TTL).await;
-    let time = number::duration(begun.elapsed());
+    let time = number::duration(started.elapsed());
     let made = stored.applied().count();
     let outcome = format!("{} stored in {time}", number::exact(made as u64));
     out.step("set_many 10,000 keys", outcome, made == KEYS)?;
-    let begun = Instant::now();
+    let started = Instant::now();
     let fetched = client.get_many(&keys).await;
-    let time = number::duration(begun.elapsed());
+    let time = number::duration(started.elapsed());
     let found = fetched.found().filter(|(key, item)| item.value == key.as_bytes()).count();
     let outcome = format!("{} found in {time}, from all servers in parallel", number::exact(found as u64));
     out.step("get_many 10,000 keys", outcome, found == KEYS)?;

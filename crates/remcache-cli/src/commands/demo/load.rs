@@ -19,7 +19,7 @@ pub(super) struct BackgroundLoad {
 struct LoadState {
     client: Client,
     keys: Vec<LoadKey>,
-    begun: Instant,
+    started: Instant,
     is_over: AtomicBool,
     requests: AtomicU64,
     result: Mutex<LoadResult>,
@@ -67,7 +67,7 @@ impl BackgroundLoad {
         let shared = Arc::new(LoadState {
             client: client.clone(),
             keys: list,
-            begun: Instant::now(),
+            started: Instant::now(),
             is_over: AtomicBool::new(false),
             requests: AtomicU64::new(0),
             result: Mutex::new(LoadResult { steps: Vec::new(), ..LoadResult::default() }),
@@ -81,7 +81,7 @@ impl BackgroundLoad {
 
     /// Returns the time since the start.
     pub(super) fn elapsed(&self) -> Duration {
-        self.shared.begun.elapsed()
+        self.shared.started.elapsed()
     }
 
     /// Stops the callers, and waits until each has the result of its last request.
@@ -153,7 +153,7 @@ async fn run_caller(shared: Arc<LoadState>) {
         {
             let mut result = shared.lock();
             result.count(&outcome, key);
-            result.record_step(shared.begun.elapsed(), key.server, outcome.is_ok());
+            result.record_step(shared.started.elapsed(), key.server, outcome.is_ok());
         }
         match outcome {
             // A failure is not counted here: the next get fails too, and is.

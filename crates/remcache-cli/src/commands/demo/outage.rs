@@ -74,8 +74,8 @@ async fn show_writes(client: &Client, scenario: &Scenario<'_>, out: &mut DemoOut
 /// Waits until the server responds again; returns false if it does not.
 async fn wait_until_used(client: &Client, index: usize) -> bool {
     let Some(server) = client.servers().into_iter().nth(index) else { return false };
-    let begun = Instant::now();
-    while begun.elapsed() < MAX_RECOVERY {
+    let started = Instant::now();
+    while started.elapsed() < MAX_RECOVERY {
         if server.noop().await.is_ok() {
             return true;
         }

@@ -85,9 +85,9 @@ impl<'c> Scenario<'c> {
 
     /// Fetches all keys with one call, and shows and checks the result of each.
     pub(super) async fn fetch_all(&self, phase: Phase, out: &mut DemoOutput<'_>) -> Result<(), Failure> {
-        let begun = Instant::now();
+        let started = Instant::now();
         let outcomes = self.client.get_many(&self.keys).await;
-        let time = begun.elapsed();
+        let time = started.elapsed();
         let states: Vec<KeyState> = outcomes.iter().map(|(_, outcome)| KeyState::of(outcome)).collect();
         self.draw(&states, out)?;
         self.list(&states, &outcomes, time, out)?;

@@ -161,7 +161,7 @@ async fn report_same_servers(client: &Client, examined: &mut [(usize, Examinatio
 
 /// Requests the statistics of a server; `None` if it reports none.
 async fn fetch(server: &ServerHandle, limit: Duration) -> Result<Option<ServerInfo>, Error> {
-    let begun = Instant::now();
+    let started = Instant::now();
     let first = stats::fetch(server, "").await;
     let before = match Availability::of(server, &first, limit).await {
         Availability::WithoutStats => return Ok(None),
@@ -171,7 +171,7 @@ async fn fetch(server: &ServerHandle, limit: Duration) -> Result<Option<ServerIn
     let settings = group("settings").await;
     tokio::time::sleep(INTERVAL).await;
     let general = stats::fetch(server, "").await?;
-    let before = Some((before, begun.elapsed()));
+    let before = Some((before, started.elapsed()));
     let (items, slabs) = (group("items").await, group("slabs").await);
     Ok(Some(ServerInfo {
         general,

@@ -82,14 +82,14 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let client = session.client()?;
     let servers = client.servers();
     let before = dropped_events(&client).await;
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut collector = Collector::start(&servers, args, event_log::start_timeout(session));
     let mut tally = Tally::default();
     tokio::select! {
         () = collector.collect(args.time, session.output.notes(), &mut tally) => {}
         () = interrupt.raised() => {}
     }
-    let elapsed = begun.elapsed();
+    let elapsed = started.elapsed();
     let after = dropped_events(&client).await;
     let mut aggregator = collector.finish(args);
     for (server, (before, after)) in before.into_iter().zip(after).enumerate() {
@@ -149,12 +149,12 @@ impl Collector {
         let progress = Progress::new(notes, millis(time));
         let servers = self.tasks.len();
         let mut ticks = tokio::time::interval(TICK);
-        let mut begun = None;
+        let mut started = None;
         loop {
-            if begun.is_none() && *self.settled.borrow() == servers {
-                begun = Some(Instant::now());
+            if started.is_none() && *self.settled.borrow() == servers {
+                started = Some(Instant::now());
             }
-            let elapsed = begun.map_or(Duration::ZERO, |begun: Instant| begun.elapsed());
+            let elapsed = started.map_or(Duration::ZERO, |started: Instant| started.elapsed());
             if elapsed >= time {
                 return;
             }
@@ -164,8 +164,8 @@ impl Collector {
                     let (events, keys) = (number::count(aggregator.events()), number::count(aggregator.keys() as u64));
                     progress.set(millis(elapsed), format!("{events} events  {keys} keys"));
                 }
-                Ok(()) = self.settled.changed(), if begun.is_none() => {}
-                () = tokio::time::sleep(time.saturating_sub(elapsed)), if begun.is_some() => return,
+                Ok(()) = self.settled.changed(), if started.is_none() => {}
+                () = tokio::time::sleep(time.saturating_sub(elapsed)), if started.is_some() => return,
                 ended = self.tasks.join_next() => match ended {
                     Some(Ok(Err(failure))) => failure.count(tally),
                     Some(_) => {}

@@ -119,7 +119,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
 /// Lists items and prints them; returns their number and the exit code.
 pub(super) async fn show(view: View, items: &Items<'_>, session: &mut Session) -> Result<(u64, Exit), Failure> {
     let interrupt = session.interrupt.handled();
-    let begun = Instant::now();
+    let started = Instant::now();
     let output = &mut session.output;
     let servers = items.client.servers();
     same_server::warn(items.client, output.notes()).await;
@@ -155,7 +155,7 @@ pub(super) async fn show(view: View, items: &Items<'_>, session: &mut Session) -
         count => format!("; {} skipped: expired while listing", number::exact(count)),
     };
     let lines = number::exact(summary.seen);
-    let time = number::duration(begun.elapsed());
+    let time = number::duration(started.elapsed());
     output.notes().say(format_args!("(metadump hash, {lines} lines, {time}{expired})"));
     if unprintable > 0 {
         let message = "a key that a line cannot hold was left out: use -0 or -f ndjson";

@@ -209,9 +209,9 @@ impl Printer<'_> {
             self.print(None, &first, true)?;
             return Ok(first.exit());
         }
-        let begun = Instant::now();
+        let started = Instant::now();
         let is_interrupted = self.wait(delta).await.is_none();
-        let span = number::duration(if is_interrupted { begun.elapsed() } else { delta });
+        let span = number::duration(if is_interrupted { started.elapsed() } else { delta });
         let second = self.last_round().await;
         self.print(Some(&first), &second, true)?;
         self.warn_of_same_servers(&second).await;

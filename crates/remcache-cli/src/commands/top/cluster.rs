@@ -266,8 +266,8 @@ mod tests {
 
     #[test]
     fn rates_and_hit_ratios_are_between_polls() {
-        let (mut cluster, begun) = (cluster(), Instant::now());
-        let at = |seconds| begun + Duration::from_secs(seconds);
+        let (mut cluster, started) = (cluster(), Instant::now());
+        let at = |seconds| started + Duration::from_secs(seconds);
         cluster.update(0, result(at(0), &[("cmd_get", 0), ("get_hits", 0), ("get_misses", 0)]));
         assert_eq!(cluster.servers[0].rate("cmd_get"), None);
         cluster.update(0, result(at(2), &[("cmd_get", 100), ("get_hits", 100), ("get_misses", 0)]));
