@@ -5,9 +5,10 @@ use std::net::{Shutdown, TcpListener};
 use std::thread;
 
 use remcache_testkit::Memcached;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::tool::remcache;
+use crate::tool::{remcache, wait_for_watchers};
 
 /// An address that nothing listens on.
 const DEAD: &str = "127.0.0.1:1";
@@ -135,27 +136,45 @@ fn the_number_of_prefixes_is_bounded() {
     assert_eq!((tree.as_array().unwrap().len(), &others["keys"]), (50_001, &100.into()));
 }
 
+/// Returns what `watch` prints of a set and a get, up to the event of the get.
+fn watched(server: &Memcached, format: &str) -> Vec<String> {
+    let watch = ["watch", "fetchers", "mutations", "-f", format];
+    let mut watching = remcache(watch).servers(server.addr()).spawn();
+    wait_for_watchers(server, 1);
+    remcache(["set", "greeting", "Hello"]).servers(server.addr()).run().exits(0);
+    remcache(["get", "greeting"]).servers(server.addr()).run().exits(0);
+    let mut events = Vec::new();
+    let mut is_stored = false;
+    for line in BufReader::new(watching.stdout.take().expect("it is a pipe")).lines() {
+        let line = line.expect("it is text");
+        is_stored |= line.contains("item_store");
+        // A set looks the item up first, and the server reports that too.
+        let is_last = is_stored && line.contains("item_get");
+        events.push(line);
+        if is_last {
+            break;
+        }
+    }
+    kill_process(Pid::from_child(&watching), Signal::INT).expect("it runs");
+    assert_eq!(watching.wait().expect("it ends").code(), Some(130));
+    events
+}
+
 #[test]
 fn events_are_printed_as_they_happen() {
     let server = Memcached::start(&[]);
-    let watch = |format: &str| {
-        let watching =
-            remcache(["watch", "fetchers", "mutations", "--for", "1s", "-f", format]).servers(server.addr()).spawn();
-        thread::sleep(std::time::Duration::from_millis(300));
-        remcache(["set", "greeting", "Hello"]).servers(server.addr()).run().exits(0);
-        remcache(["get", "greeting"]).servers(server.addr()).run().exits(0);
-        let output = watching.wait_with_output().expect("it ends");
-        assert_eq!(output.status.code(), Some(0));
-        String::from_utf8(output.stdout).expect("it is text")
-    };
-    let lines = watch("ndjson");
-    let events: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let events: Vec<Value> =
+        watched(&server, "ndjson").iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     let kinds: Vec<_> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
-    // A set looks the item up first, and the server reports that too.
-    assert!(kinds.ends_with(&["item_store", "item_get"]), "{lines}");
+    assert!(kinds.ends_with(&["item_store", "item_get"]), "{events:?}");
     assert!(events.iter().all(|event| event["key"] == "greeting" && event["server"] == server.addr().as_str()));
-    let text = watch("text");
-    assert!(text.contains("item_get") && text.contains("greeting") && text.contains("status=found"), "{text}");
+    let get = watched(&Memcached::start(&[]), "text").pop().unwrap();
+    assert!(get.contains("greeting") && get.contains("status=found"), "{get}");
+}
+
+#[test]
+fn watch_needs_a_server_that_listens() {
+    let server = Memcached::start(&[]);
     remcache(["watch"]).servers(DEAD).run().exits(4);
     remcache(["watch", "-f", "json"]).servers(DEAD).run().exits(2).reports_error("ndjson");
     if Memcached::version() < (1, 6, 20) {
