@@ -24,7 +24,7 @@ use crate::percent_encoding::{percent_decoded, percent_encoded};
 pub(crate) struct JournalFile {
     path: PathBuf,
     queue: Mutex<Vec<QueuedChange>>,
-    state: Mutex<State>,
+    state: Mutex<FileState>,
 }
 
 /// A change that is not written yet.
@@ -34,7 +34,7 @@ struct QueuedChange {
     key: Bytes,
 }
 
-struct State {
+struct FileState {
     file: File,
     keys: Keys,
     /// Number of lines in the file.
@@ -74,11 +74,11 @@ impl JournalFile {
             // The process ended while it wrote the last line.
             file.set_len(length as u64).map_err(unusable)?;
         }
-        let state = Mutex::new(State { file, keys, lines, is_failing: false });
+        let state = Mutex::new(FileState { file, keys, lines, is_failing: false });
         Ok(Self { path: path.to_owned(), queue: Mutex::default(), state })
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, FileState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -133,7 +133,7 @@ impl JournalFile {
     }
 
     /// Replaces the file by one without obsolete lines.
-    fn compact(&self, state: &mut State) -> io::Result<()> {
+    fn compact(&self, state: &mut FileState) -> io::Result<()> {
         let new = self.path.with_file_name({
             let mut name = self.path.file_name().unwrap_or_default().to_owned();
             name.push(".new");
@@ -151,7 +151,7 @@ impl JournalFile {
     }
 }
 
-impl State {
+impl FileState {
     /// Returns whether most lines are obsolete.
     fn is_obsolete(&self) -> bool {
         let keys: usize = self.keys.values().map(HashSet::len).sum();

@@ -26,19 +26,19 @@ pub(crate) type Found = Option<Loaded>;
 pub(crate) struct SingleFlight {
     /// Logical clock that orders lookups, loads and fills.
     clock: AtomicU64,
-    loads: Mutex<HashMap<Vec<u8>, Load>>,
-    refreshes: Mutex<HashMap<Vec<u8>, Refresh>>,
+    loads: Mutex<HashMap<Vec<u8>, LoadInFlight>>,
+    refreshes: Mutex<HashMap<Vec<u8>, RefreshInFlight>>,
 }
 
 /// A load in flight.
-struct Load {
+struct LoadInFlight {
     id: u64,
-    progress: watch::Receiver<Progress>,
+    progress: watch::Receiver<LoadProgress>,
 }
 
 /// Progress of a load.
 #[derive(Clone, Debug)]
-enum Progress {
+enum LoadProgress {
     /// Another process may be loading.
     Waiting,
     Loading,
@@ -54,7 +54,7 @@ pub(crate) struct Completion {
 }
 
 /// A refresh in flight.
-struct Refresh {
+struct RefreshInFlight {
     id: u64,
     /// CAS value of an item that another process should be refreshing; this refresh only waits for
     /// that.
@@ -75,13 +75,13 @@ pub(crate) struct Leader<'f> {
     single_flight: &'f SingleFlight,
     key: Vec<u8>,
     id: u64,
-    progress: watch::Sender<Progress>,
+    progress: watch::Sender<LoadProgress>,
 }
 
 /// A caller that waits for the leader.
 pub(crate) struct Follower {
     id: u64,
-    progress: watch::Receiver<Progress>,
+    progress: watch::Receiver<LoadProgress>,
 }
 
 /// Result of waiting for a leader.
@@ -111,8 +111,8 @@ impl SingleFlight {
             return Role::Follower(Follower { id: load.id, progress: load.progress.clone() });
         }
         let id = self.advance_clock();
-        let (progress, receiver) = watch::channel(Progress::Waiting);
-        loads.insert(key.to_vec(), Load { id, progress: receiver });
+        let (progress, receiver) = watch::channel(LoadProgress::Waiting);
+        loads.insert(key.to_vec(), LoadInFlight { id, progress: receiver });
         Role::Leader(Leader { single_flight: self, key: key.to_vec(), id, progress })
     }
 
@@ -133,9 +133,9 @@ impl SingleFlight {
     /// A refresh that only waits for another process yields to one that does more, or waits for another item.
     pub(crate) fn begin_refresh(&self, key: &[u8], watched: Option<u64>) -> Option<u64> {
         let id = self.advance_clock();
-        let refresh = Refresh { id, watched, deferred: None };
+        let refresh = RefreshInFlight { id, watched, deferred: None };
         let mut refreshes = lock(&self.refreshes);
-        let gives_way = |known: &Refresh| known.watched.is_some() && known.watched != watched;
+        let gives_way = |known: &RefreshInFlight| known.watched.is_some() && known.watched != watched;
         if refreshes.get(key).is_some_and(|known| !gives_way(known)) {
             return None;
         }
@@ -181,12 +181,12 @@ impl SingleFlight {
 impl Leader<'_> {
     /// Records that the loader has started; followers restart their wait.
     pub(crate) fn start(&self) {
-        self.progress.send_replace(Progress::Loading);
+        self.progress.send_replace(LoadProgress::Loading);
     }
 
     /// Completes the load and publishes its result to the followers.
     pub(crate) fn complete(self, found: Found, valid_from: u64) {
-        self.progress.send_replace(Progress::Completed(Completion { found, valid_from }));
+        self.progress.send_replace(LoadProgress::Completed(Completion { found, valid_from }));
     }
 }
 
@@ -205,7 +205,7 @@ impl Follower {
                 Ok(Err(_)) => return WaitResult::Abandoned,
                 Ok(Ok(())) => {}
             }
-            if let Progress::Completed(completion) = &*self.progress.borrow_and_update() {
+            if let LoadProgress::Completed(completion) = &*self.progress.borrow_and_update() {
                 return WaitResult::Completed(completion.clone());
             }
         }

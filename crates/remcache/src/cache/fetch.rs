@@ -18,9 +18,9 @@ use crate::observe::Outcome;
 use crate::ops::outcomes::Outcomes;
 use crate::proto::Ttl;
 use crate::recipes;
+use crate::recipes::builder::Recipe;
 use crate::recipes::fetch::{Found, Loaded};
 use crate::recipes::fetch_policy::FetchPolicy;
-use crate::recipes::recipe::Recipe;
 use crate::result::{Item, UnconditionalOutcome};
 use crate::value::Codec;
 

@@ -63,7 +63,7 @@ impl<T, B: ?Sized> Cache<T, B> {
 }
 
 /// A value's item and the current token of its tag.
-struct Lookup {
+struct GenerationLookup {
     /// The current token; `None` if there is no item of the tag.
     token: Option<Bytes>,
     item: Option<Item>,
@@ -71,7 +71,7 @@ struct Lookup {
     server: Option<Arc<Server>>,
 }
 
-impl Lookup {
+impl GenerationLookup {
     /// Returns the item without its token, if the token is the current one.
     fn current(&self) -> Option<Item> {
         let token = self.token.as_ref()?;
@@ -137,12 +137,12 @@ impl<T, B: ?Sized> Generation<T, B> {
         self.client().delete(self.key(key)).await
     }
 
-    async fn look_up(&self, key: &[u8]) -> Result<Lookup, Error> {
+    async fn look_up(&self, key: &[u8]) -> Result<GenerationLookup, Error> {
         let mut items = self.client().get_many([&self.tag[..], key]).located().await.into_iter();
         let (tag, _) = items.next().unwrap_or((Ok(None), None));
         let (item, server) = items.next().unwrap_or((Ok(None), None));
         let token = tag?.map(|item| item.value).filter(|token| token.len() == TOKEN);
-        Ok(Lookup { token, item: item?, server })
+        Ok(GenerationLookup { token, item: item?, server })
     }
 
     /// Creates a token, unless another client does; returns the current one.

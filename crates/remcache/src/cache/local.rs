@@ -102,7 +102,7 @@ struct AccessCounter {
 }
 
 /// The reason why there is no item to keep.
-enum Nothing {
+enum NoItem {
     /// A miss, and the epoch of the key when it was requested.
     Miss(u64),
     Failed(Error),
@@ -127,8 +127,8 @@ impl LocalStore {
             let epoch = self.epoch(hash).load(Ordering::SeqCst);
             match fetch().await {
                 Ok(Some(fresh)) => Ok(self.copied(key, epoch, fresh).await),
-                Ok(None) => Err(Nothing::Miss(epoch)),
-                Err(error) => Err(Nothing::Failed(error)),
+                Ok(None) => Err(NoItem::Miss(epoch)),
+                Err(error) => Err(NoItem::Failed(error)),
             }
         });
         match filled.await {
@@ -136,9 +136,9 @@ impl LocalStore {
             // The request predates a change that this caller may know of.
             Ok(_) => fetch().await.map(item),
             Err(nothing) => match &*nothing {
-                Nothing::Miss(asked) if *asked >= epoch => Ok(None),
-                Nothing::Miss(_) => fetch().await.map(item),
-                Nothing::Failed(error) => Err(error.clone()),
+                NoItem::Miss(asked) if *asked >= epoch => Ok(None),
+                NoItem::Miss(_) => fetch().await.map(item),
+                NoItem::Failed(error) => Err(error.clone()),
             },
         }
     }

@@ -16,7 +16,7 @@ use crate::ops::builder::kind::FetchWithTtl;
 use crate::ops::builder::{Command, condition as cas_condition, kind};
 #[cfg(feature = "local-cache")]
 use crate::ops::multi_builder::{KeyOnly, Many};
-use crate::ops::observed::Observed;
+use crate::ops::operation_reports::Observed;
 use crate::proto::{CowBytes, Request, Ttl};
 #[cfg(feature = "local-cache")]
 use crate::proto::{MetaOptions, Protocol};

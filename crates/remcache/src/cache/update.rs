@@ -10,8 +10,8 @@ use crate::observe::OperationName;
 use crate::ops::builder::kind::FetchWithSentinels;
 use crate::ops::pinned_route::PinnedRoute;
 use crate::proto::Request;
+use crate::recipes::builder::Recipe;
 use crate::recipes::fetch::Loaded;
-use crate::recipes::recipe::Recipe;
 use crate::recipes::update::{TRIES, delete_unchanged, store_unchanged, too_busy, wait_before_attempt};
 use crate::result::Item;
 

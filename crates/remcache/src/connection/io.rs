@@ -325,7 +325,7 @@ mod tests {
     use super::*;
     use crate::config::protocol::ProtocolSetting;
     use crate::connection::shared::ConnectionHandle;
-    use crate::connection::wait_queue::tests::Woken;
+    use crate::connection::wait_queue::tests::WakeCounter;
     use crate::proto::{Deadline, Request};
 
     /// Returns whether an I/O loop that has sent a get and has no reply yet schedules itself again.
@@ -339,7 +339,7 @@ mod tests {
         let task = connection.claim_task(0, None).expect("the connection has no task yet");
         let (client, _server) = tokio::io::duplex(1024);
         let mut io_loop = pin!(IoLoop::new("server".into(), Box::new(client), task, None, config));
-        let woken = Arc::new(Woken::default());
+        let woken = Arc::new(WakeCounter::default());
         assert!(io_loop.as_mut().poll(&mut Context::from_waker(&Arc::clone(&woken).into())).is_pending());
         woken.0.load(Ordering::Relaxed) > 0
     }

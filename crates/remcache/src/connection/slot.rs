@@ -13,14 +13,14 @@ pub(crate) enum Slot {
     /// The single reply has arrived.
     Ready(Reply),
     /// Several replies to one request.
-    Many(Box<Many>),
+    Many(Box<ReplyQueue>),
     /// The replies to a batch of requests.
     Batch(Box<BatchReplies>),
 }
 
 /// Several replies to one request, in the order of their arrival.
 #[derive(Debug, Default)]
-pub(crate) struct Many {
+pub(crate) struct ReplyQueue {
     pub(crate) replies: VecDeque<Reply>,
     pub(crate) ended: bool,
     pub(crate) waker: Option<Waker>,
@@ -37,7 +37,7 @@ pub(crate) struct BatchReplies {
     pub(crate) waker: Option<Waker>,
 }
 
-impl Many {
+impl ReplyQueue {
     /// Polls for the next reply; `None` after the last.
     pub(crate) fn next(&mut self, waker: &Waker) -> Poll<Option<Reply>> {
         match self.replies.pop_front() {
@@ -115,7 +115,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::connection::wait_queue::tests::Woken;
+    use crate::connection::wait_queue::tests::WakeCounter;
     use crate::proto::Status;
 
     fn reply() -> Reply {
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_caller_is_woken_by_the_waker_of_its_last_poll() {
-        let waker = Waker::from(Arc::<Woken>::default());
+        let waker = Waker::from(Arc::<WakeCounter>::default());
         let mut slot = Slot::Waiting(Waker::noop().clone());
         slot.poll(&waker);
         let woken = slot.store_reply(0, reply(), true).expect("a caller waits");

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 /// The queue of waiting callers.
 #[derive(Debug, Default)]
 pub(super) struct WaitQueue {
-    entries: VecDeque<Entry>,
+    entries: VecDeque<Waiter>,
     /// The ticket of the first entry; tickets are consecutive.
     first: u64,
     /// The first ticket that may not have been notified.
@@ -24,14 +24,14 @@ pub(super) struct WaitQueue {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct Waiter {
     /// The length of the value to submit.
     length: usize,
-    state: State,
+    state: WaiterState,
 }
 
 #[derive(Debug)]
-enum State {
+enum WaiterState {
     Waiting(Waker),
     /// It is this caller's turn, since this instant.
     Notified(Instant),
@@ -51,7 +51,7 @@ impl WaitQueue {
     /// Appends a caller that needs capacity for a value of this length.
     pub(super) fn push(&mut self, length: usize, waker: &Waker) -> Ticket {
         let ticket = self.first + self.entries.len() as u64;
-        self.entries.push_back(Entry { length, state: State::Waiting(waker.clone()) });
+        self.entries.push_back(Waiter { length, state: WaiterState::Waiting(waker.clone()) });
         self.waiting += 1;
         Ticket(ticket)
     }
@@ -60,13 +60,13 @@ impl WaitQueue {
     pub(super) fn remove(&mut self, ticket: Ticket) {
         let Some(entry) = self.entry(ticket) else { return };
         let length = entry.length;
-        match std::mem::replace(&mut entry.state, State::Gone) {
-            State::Waiting(_) => {}
-            State::Notified(_) => self.end_turn(length),
-            State::Gone => return,
+        match std::mem::replace(&mut entry.state, WaiterState::Gone) {
+            WaiterState::Waiting(_) => {}
+            WaiterState::Notified(_) => self.end_turn(length),
+            WaiterState::Gone => return,
         }
         self.waiting -= 1;
-        while let Some(Entry { state: State::Gone, .. }) = self.entries.front() {
+        while let Some(Waiter { state: WaiterState::Gone, .. }) = self.entries.front() {
             self.entries.pop_front();
             self.first += 1;
         }
@@ -86,27 +86,27 @@ impl WaitQueue {
         let Some(entry) = self.entry(ticket) else { return };
         let length = entry.length;
         match &mut entry.state {
-            State::Waiting(known) => known.clone_from(waker),
-            State::Notified(_) => {
-                entry.state = State::Waiting(waker.clone());
+            WaiterState::Waiting(known) => known.clone_from(waker),
+            WaiterState::Notified(_) => {
+                entry.state = WaiterState::Waiting(waker.clone());
                 self.end_turn(length);
                 self.next = self.next.min(ticket.0);
             }
-            State::Gone => {}
+            WaiterState::Gone => {}
         }
     }
 
     /// Returns whether it is the turn of this caller, or of a new one without a ticket.
     pub(super) fn is_turn_of(&self, ticket: Option<Ticket>, now: Instant) -> bool {
         let own = ticket.and_then(|ticket| self.entries.get(self.index(ticket)?));
-        let has_turn = own.is_some_and(|entry| matches!(entry.state, State::Notified(_)));
+        let has_turn = own.is_some_and(|entry| matches!(entry.state, WaiterState::Notified(_)));
         has_turn || self.is_empty() || self.has_expired_turn(now)
     }
 
     /// Returns whether the first caller has let its turn expire.
     fn has_expired_turn(&self, now: Instant) -> bool {
         let since = self.entries.front().map(|entry| &entry.state);
-        matches!(since, Some(State::Notified(since)) if now.saturating_duration_since(*since) > MAX_TURN)
+        matches!(since, Some(WaiterState::Notified(since)) if now.saturating_duration_since(*since) > MAX_TURN)
     }
 
     /// Notifies as many callers as there is capacity for.
@@ -121,12 +121,12 @@ impl WaitQueue {
     ) {
         while let Some(index) = self.index(Ticket(self.next)) {
             let Some(entry) = self.entries.get_mut(index) else { return };
-            if matches!(entry.state, State::Waiting(_)) {
+            if matches!(entry.state, WaiterState::Waiting(_)) {
                 let bytes = self.notified_bytes.saturating_add(entry.length);
                 if !has_capacity(self.notified, bytes) {
                     return;
                 }
-                if let State::Waiting(waker) = std::mem::replace(&mut entry.state, State::Notified(now)) {
+                if let WaiterState::Waiting(waker) = std::mem::replace(&mut entry.state, WaiterState::Notified(now)) {
                     wakers.push(waker);
                 }
                 self.notified += 1;
@@ -141,7 +141,7 @@ impl WaitQueue {
         self.notified_bytes = self.notified_bytes.saturating_sub(length);
     }
 
-    fn entry(&mut self, ticket: Ticket) -> Option<&mut Entry> {
+    fn entry(&mut self, ticket: Ticket) -> Option<&mut Waiter> {
         let index = self.index(ticket)?;
         self.entries.get_mut(index)
     }
@@ -166,22 +166,22 @@ pub(crate) mod tests {
 
     /// A waker that counts its calls.
     #[derive(Debug, Default)]
-    pub(crate) struct Woken(pub(crate) AtomicUsize);
+    pub(crate) struct WakeCounter(pub(crate) AtomicUsize);
 
-    impl Wake for Woken {
+    impl Wake for WakeCounter {
         fn wake(self: Arc<Self>) {
             self.0.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// A queue of callers without values, and the free capacity of its connection.
-    struct Scene {
+    struct Fixture {
         queue: WaitQueue,
         free: usize,
         now: Instant,
     }
 
-    impl Scene {
+    impl Fixture {
         fn new(free: usize) -> Self {
             Self { queue: WaitQueue::default(), free, now: Instant::now() }
         }
@@ -204,7 +204,7 @@ pub(crate) mod tests {
 
     #[test]
     fn turns_are_given_in_order_and_as_many_as_there_is_capacity_for() {
-        let mut scene = Scene::new(2);
+        let mut scene = Fixture::new(2);
         let tickets: Vec<_> = (0..4).map(|_| scene.push()).collect();
         assert_eq!(scene.notify(), 2);
         assert_eq!(
@@ -220,7 +220,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_turn_of_a_caller_that_goes_away_passes_to_the_next() {
-        let mut scene = Scene::new(1);
+        let mut scene = Fixture::new(1);
         let (one, two) = (scene.push(), scene.push());
         assert_eq!(scene.notify(), 1);
         scene.queue.remove(one);
@@ -233,7 +233,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_caller_that_finds_no_capacity_keeps_its_place() {
-        let mut scene = Scene::new(1);
+        let mut scene = Fixture::new(1);
         let (one, two) = (scene.push(), scene.push());
         assert_eq!(scene.notify(), 1);
         scene.queue.requeue(one, Waker::noop());
@@ -244,7 +244,7 @@ pub(crate) mod tests {
 
     #[test]
     fn an_unused_turn_passes_to_the_next_waiter() {
-        let mut scene = Scene::new(1);
+        let mut scene = Fixture::new(1);
         let (one, two) = (scene.push(), scene.push());
         assert_eq!(scene.notify(), 1);
         scene.now += MAX_TURN;
@@ -256,7 +256,7 @@ pub(crate) mod tests {
 
     #[test]
     fn large_values_wait_for_their_bytes() {
-        let mut scene = Scene::new(0);
+        let mut scene = Fixture::new(0);
         let tickets = [10, 20, 30].map(|length| scene.queue.push(length, Waker::noop()));
         assert_eq!(tickets.map(|ticket| scene.queue.length_of(ticket)), [10, 20, 30]);
         let mut wakers = Vec::new();
@@ -272,7 +272,7 @@ pub(crate) mod tests {
 
     #[test]
     fn the_waiter_whose_turn_it_is_is_woken() {
-        let woken = Arc::new(Woken::default());
+        let woken = Arc::new(WakeCounter::default());
         let mut queue = WaitQueue::default();
         queue.push(0, &Waker::from(Arc::clone(&woken)));
         let mut wakers = Vec::new();

@@ -35,15 +35,15 @@ pub(crate) fn watch(watched: Weak<dyn Watched>, due: Instant) {
 }
 
 static WATCHDOG: Watchdog =
-    Watchdog { state: Mutex::new(State { queue: BinaryHeap::new(), process: None }), changed: Condvar::new() };
+    Watchdog { state: Mutex::new(WatchdogState { queue: BinaryHeap::new(), process: None }), changed: Condvar::new() };
 
 struct Watchdog {
-    state: Mutex<State>,
+    state: Mutex<WatchdogState>,
     /// Notified when a deadline is earlier than the one that the thread sleeps for.
     changed: Condvar,
 }
 
-struct State {
+struct WatchdogState {
     queue: BinaryHeap<Reverse<Watch>>,
     /// The process in which the thread runs; `None` if it does not run. A fork copies the memory but not
     /// the thread.
@@ -63,7 +63,7 @@ struct Watch {
 }
 
 impl Watchdog {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, WatchdogState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

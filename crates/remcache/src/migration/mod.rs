@@ -120,7 +120,7 @@ pub use ttl::TtlSource;
 use crate::client::Client;
 use crate::observe::{OperationGuard, OperationName};
 use crate::ops::builder::kind::{Count, Delete, Extend, Fetch, Store, Touch, Unconditional};
-use crate::ops::observed::Observed;
+use crate::ops::operation_reports::Observed;
 use crate::proto::{IntoCowBytes, Request, Ttl};
 use report::LiveReport;
 

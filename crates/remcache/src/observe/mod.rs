@@ -54,9 +54,9 @@
 
 mod dispatch;
 mod event;
-mod guard;
 #[cfg(any(feature = "metrics", feature = "opentelemetry"))]
 mod metrics;
+mod operation_guard;
 mod operation_name;
 mod scope;
 mod server_id;
@@ -79,7 +79,9 @@ pub use spans::{KeyVisibility, Spans};
 
 pub(crate) use dispatch::Observers;
 pub(crate) use event::{Counts, Established};
-pub(crate) use guard::{Classify, OperationGuard, Tally, done, done_each, found, found_each, loaded, sum};
+pub(crate) use operation_guard::{
+    Classify, OperationGuard, ResultCounts, done, done_each, found, found_each, loaded, sum,
+};
 pub(crate) use scope::{Exchange, Parent, Scope, Started};
 
 use std::sync::Arc;

@@ -95,12 +95,12 @@ pub(crate) struct Scope {
     keys: usize,
     server: Option<ServerId>,
     started: Instant,
-    progress: Mutex<Progress>,
+    progress: Mutex<OperationProgress>,
 }
 
 /// The state of an operation so far.
 #[derive(Default)]
-struct Progress {
+struct OperationProgress {
     has_ended: bool,
     active: Vec<Box<dyn ActiveOperation>>,
     attempts: u32,
@@ -146,11 +146,11 @@ impl Scope {
             keys: event.keys,
             server: event.server.cloned(),
             started: Instant::now(),
-            progress: Mutex::new(Progress { active, ..Progress::default() }),
+            progress: Mutex::new(OperationProgress { active, ..OperationProgress::default() }),
         })
     }
 
-    fn progress(&self) -> MutexGuard<'_, Progress> {
+    fn progress(&self) -> MutexGuard<'_, OperationProgress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

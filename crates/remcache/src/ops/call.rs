@@ -12,11 +12,11 @@ use tokio::time::Instant;
 
 use crate::client::Client;
 use crate::observe::{OperationName, Parent};
-use crate::ops::observed;
+use crate::ops::operation_reports;
 use crate::proto::{CowBytes, IntoCowBytes, Reply, Request, Status};
 use crate::result::{no_server, take_reply};
 use crate::routing::cluster::Route;
-use crate::routing::router::{self, Outcome, RoutedCall, request_on_route};
+use crate::routing::router::{self, RoutedCall, RoutedReply, request_on_route};
 use crate::server::Server;
 use crate::server::call::{ServerCall, check};
 use crate::time::after;
@@ -218,16 +218,16 @@ impl<'a> Call<'a> {
         let route = match check(request, call.timeout).and_then(|()| target.route(client, request)) {
             Ok(route) => route,
             Err(reply) => {
-                observed::report_refused_call(client, call, &reply);
+                operation_reports::report_refused_call(client, call, &reply);
                 return call.end_at_once(reply, waker);
             }
         };
-        let operation = observed::begin_routed(client, call, &route);
+        let operation = operation_reports::begin_routed(client, call, &route);
         let deadline = after(Instant::now(), call.timeout);
         let scope = operation.scope().cloned();
         let sent = router::send_routed(client.shared(), request.clone(), route, deadline, call.is_guarded(), scope);
-        *routed = Some(observed::until_end(sent, operation, call));
-        let Outcome { reply, server } = ready!(self.poll_routed(waker));
+        *routed = Some(operation_reports::until_end(sent, operation, call));
+        let RoutedReply { reply, server } = ready!(self.poll_routed(waker));
         if server.is_none() {
             return self.call.end_at_once(reply, waker);
         }
@@ -237,7 +237,7 @@ impl<'a> Call<'a> {
         Poll::Ready(reply)
     }
 
-    fn poll_routed(&mut self, waker: &Waker) -> Poll<Outcome> {
+    fn poll_routed(&mut self, waker: &Waker) -> Poll<RoutedReply> {
         let Some(routed_call) = &mut self.routed else { return Poll::Pending };
         let outcome = ready!(routed_call.as_mut().poll(&mut Context::from_waker(waker)));
         self.routed = None;
@@ -254,7 +254,7 @@ impl<'a> Call<'a> {
         };
         if self.call.is_new() {
             if self.routed.is_some() {
-                let Outcome { mut reply, server } = ready!(self.poll_routed(waker));
+                let RoutedReply { mut reply, server } = ready!(self.poll_routed(waker));
                 self.call.end(server);
                 return Poll::Ready(take(&mut reply));
             }
@@ -268,7 +268,7 @@ impl<'a> Call<'a> {
         }
         let Self { target, call, .. } = self;
         let choose = |request: &Request<'_>| {
-            target.server(request).inspect_err(|reply| observed::report_no_server(client, request, reply))
+            target.server(request).inspect_err(|reply| operation_reports::report_no_server(client, request, reply))
         };
         call.poll_into(waker, choose, take)
     }
@@ -281,7 +281,8 @@ impl<'a> Call<'a> {
 
     /// Submits without waiting for the reply, if there is capacity now; returns whether it was queued.
     pub(crate) fn send_no_reply(self) -> bool {
-        let operation = self.target.client().filter(|client| client.is_observed()).map(observed::begin_no_reply);
+        let operation =
+            self.target.client().filter(|client| client.is_observed()).map(operation_reports::begin_no_reply);
         let is_queued = self.queue();
         if let Some(operation) = operation {
             operation.end_no_reply(is_queued);

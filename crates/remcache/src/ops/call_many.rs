@@ -13,8 +13,8 @@ use crate::observe::{OperationGuard, OperationName, OperationStarted, Parent, Sc
 use crate::proto::{Reply, Request, Status};
 use crate::result::no_server;
 use crate::routing::cluster::Route;
+use crate::routing::multi_requests::{Requests, send_batches, yield_after};
 use crate::routing::multi_router;
-use crate::routing::requests::{Requests, send_batches, yield_after};
 use crate::routing::router::request_on_route;
 use crate::server::Server;
 use crate::server::batch::ServerBatch;

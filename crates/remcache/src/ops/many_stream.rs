@@ -11,7 +11,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 
 use crate::client::Client;
 use crate::error::Error;
-use crate::observe::{OperationGuard, OperationName, OperationStarted, Parent, Tally};
+use crate::observe::{OperationGuard, OperationName, OperationStarted, Parent, ResultCounts};
 use crate::ops::builder::{Command, Kind, kind};
 use crate::ops::multi_builder::{Entry, KeyOnly, KeyValue, Options};
 use crate::proto::{IntoCowBytes, Request, Ttl};
@@ -116,7 +116,7 @@ pub struct ManyStream<'a, N: Kind, Q: Entry> {
     in_flight: usize,
     running: FuturesUnordered<Running<'a, Q::Key, N::Output>>,
     /// The operation as observers see it, from the first poll to the last result.
-    operation: Option<(OperationGuard, Tally)>,
+    operation: Option<(OperationGuard, ResultCounts)>,
 }
 
 type Running<'a, K, T> = Pin<Box<dyn Future<Output = (K, Result<T, Error>)> + Send + 'a>>;
@@ -208,7 +208,7 @@ where
             let config = self.client.config();
             let event = OperationStarted::new(self.name, 0, &config.namespace);
             let guard = OperationGuard::begin(&config.observers, Parent::of(self.client.scope()), &event);
-            self.operation = Some((guard, Tally::default()));
+            self.operation = Some((guard, ResultCounts::default()));
         }
     }
 }
@@ -225,14 +225,14 @@ where
         self.start(cx);
         match self.running.poll_next_unpin(cx) {
             Poll::Ready(Some((key, result))) => {
-                if let Some((_, tally)) = &mut self.operation {
-                    tally.add(result.as_ref().map(N::is_found).map_err(Error::kind));
+                if let Some((_, counts)) = &mut self.operation {
+                    counts.add(result.as_ref().map(N::is_found).map_err(Error::kind));
                 }
                 Poll::Ready(Some((key, result)))
             }
             Poll::Ready(None) if self.input.is_none() => {
-                if let Some((guard, tally)) = self.operation.take() {
-                    guard.end_tally(&tally);
+                if let Some((guard, counts)) = self.operation.take() {
+                    guard.end_counted(&counts);
                 }
                 Poll::Ready(None)
             }

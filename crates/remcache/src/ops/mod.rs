@@ -8,10 +8,10 @@ pub(crate) mod inspection;
 pub(crate) mod many_stream;
 pub(crate) mod multi;
 pub(crate) mod multi_builder;
-pub(crate) mod observed;
+pub(crate) mod operation_reports;
 pub(crate) mod outcomes;
 pub(crate) mod pinned_route;
-pub(crate) mod requests;
+pub(crate) mod raw_requests;
 pub(crate) mod server;
 pub(crate) mod single;
 

@@ -50,11 +50,11 @@ impl HedgeBudget {
 
     /// Withdraws a hedge; returns `false` if the budget is exhausted.
     pub(crate) fn withdraw(&mut self) -> bool {
-        let left = self.hundredths.checked_sub(ONE).filter(|_| self.percent > 0);
-        if let Some(left) = left {
-            self.hundredths = left;
+        let remaining = self.hundredths.checked_sub(ONE).filter(|_| self.percent > 0);
+        if let Some(remaining) = remaining {
+            self.hundredths = remaining;
         }
-        left.is_some()
+        remaining.is_some()
     }
 }
 

@@ -123,9 +123,9 @@ impl Budget {
             FailureKind::Lost => COST,
             FailureKind::TimedOut => COST_AFTER_TIMEOUT,
         };
-        let left = self.tokens.checked_sub(cost);
-        self.tokens = left.unwrap_or(self.tokens);
-        left.is_some()
+        let remaining = self.tokens.checked_sub(cost);
+        self.tokens = remaining.unwrap_or(self.tokens);
+        remaining.is_some()
     }
 
     /// Returns a token after a success.

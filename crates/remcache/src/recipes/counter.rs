@@ -6,7 +6,7 @@ use crate::observe;
 use crate::observe::OperationName;
 use crate::ops::builder::kind::Store;
 use crate::proto::{Protocol, Request, Ttl};
-use crate::recipes::recipe::Recipe;
+use crate::recipes::builder::Recipe;
 use crate::recipes::update::TRIES;
 use crate::result::{Counter, WriteOutcome};
 

@@ -7,7 +7,7 @@ use crate::observe::{Classify, Counts, OperationName, Outcome};
 use crate::ops::builder::Command;
 use crate::ops::builder::kind::Exists;
 use crate::proto::{MetaOptions, Request};
-use crate::recipes::recipe::Recipe;
+use crate::recipes::builder::Recipe;
 
 impl Client {
     /// Returns whether an item exists; [sentinels](crate::result::Item::is_sentinel) do not count.

@@ -11,9 +11,9 @@ use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::observe;
 use crate::observe::{Counts, OperationName, Outcome};
+use crate::recipes::builder::within;
 use crate::recipes::on_unavailable::OnUnavailable;
 use crate::recipes::ownership::OwnedItem;
-use crate::recipes::recipe::within;
 use crate::time::after;
 
 impl Client {
@@ -64,7 +64,7 @@ impl Client {
 
 /// Acquires a lock: set its options, then await it.
 #[derive(Clone, Debug)]
-#[must_use = "a lock is not taken unless it is awaited"]
+#[must_use = "a lock is not acquired unless it is awaited"]
 pub struct LockBuilder<'a> {
     client: &'a Client,
     key: Vec<u8>,
@@ -100,12 +100,12 @@ impl LockBuilder<'_> {
 
     async fn take(self) -> Result<LockOutcome, Error> {
         let operation = self.client.observe(OperationName::Lock, &self.key);
-        let taken = self.acquire_with_timeout(operation.client()).await;
-        match operation.into_guard().end_with(observe::done, taken) {
+        let acquired = self.acquire_with_timeout(operation.client()).await;
+        match operation.into_guard().end_with(observe::done, acquired) {
             Err(error) if error.is_unavailable() && self.on_unavailable == OnUnavailable::FailOpen => {
                 Ok(LockOutcome::Acquired(Lock::assumed(self.key, self.ttl)))
             }
-            taken => taken,
+            acquired => acquired,
         }
     }
 
@@ -122,11 +122,11 @@ impl LockBuilder<'_> {
             if let Some(owned) = OwnedItem::take(client, &self.key, FLAGS, self.ttl).await? {
                 return Ok(LockOutcome::Acquired(Lock::held(owned, self.ttl)));
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            let remaining = deadline.saturating_duration_since(Instant::now());
+            if remaining.is_zero() {
                 return Ok(LockOutcome::Held);
             }
-            sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0).min(left)).await;
+            sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0).min(remaining)).await;
             pause = (pause * 2).min(MAX_PAUSE);
         }
     }

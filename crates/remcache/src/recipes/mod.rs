@@ -118,12 +118,12 @@
 //! [`Client::lock`](crate::client::Client::lock) holds a key for one caller, with a
 //! [fencing token](Lock::fencing_token). [`Limiter`] limits rates for the whole fleet. [`OnUnavailable`]
 //! defines what they do when the cache is unavailable.
+pub(crate) mod builder;
 pub(crate) mod counter;
 mod exists;
 pub(crate) mod fetch_policy;
 pub(crate) mod on_unavailable;
 pub(crate) mod ownership;
-pub(crate) mod recipe;
 pub(crate) mod update;
 
 pub(crate) mod fetch;
@@ -131,10 +131,10 @@ pub(crate) mod limiter;
 pub(crate) mod lock;
 
 pub use crate::ops::inspection::Inspection;
+pub use crate::recipes::builder::Recipe;
 pub use crate::recipes::fetch_policy::FetchPolicy;
 pub use crate::recipes::on_unavailable::OnUnavailable;
 pub(crate) use crate::recipes::ownership::removal;
-pub use crate::recipes::recipe::Recipe;
 pub(crate) use fetch::{fetch_batch, fetch_within, no_value, note};
 pub use limiter::{Decision, FixedWindow, Gcra, Limiter, Rule};
 pub use lock::{Lock, LockBuilder, LockOutcome};

@@ -56,7 +56,7 @@ impl OwnedItem {
     async fn take_now(client: Client, key: Vec<u8>, flags: u32, ttl: Duration) -> Result<Option<Self>, Error> {
         let token = Self::token();
         let (added, server) = client.add(&key, &token).flags(flags).ttl(ttl).located().await;
-        let taken = match added.map(|added| added.cas()) {
+        let acquired = match added.map(|added| added.cas()) {
             Ok(None) => return Ok(None),
             Ok(Some(cas @ 1..)) => return Ok(Some(Self::new(client, key, token, ItemVersion { cas, server }))),
             // Text-protocol stores return no CAS value, so fetch the item for it.
@@ -65,11 +65,11 @@ impl OwnedItem {
             // Nothing was added that would have to be released.
             Err(error) => return Err(error),
         };
-        if taken.as_ref().is_err_and(Error::is_unavailable) {
+        if acquired.as_ref().is_err_and(Error::is_unavailable) {
             // Release the key in the background in case the add was executed.
             tokio::spawn(Self::release_later(client, key, token, server));
         }
-        taken
+        acquired
     }
 
     /// Releases an item that may have been added, once its server answers again.

@@ -11,7 +11,7 @@ use crate::observe::OperationName;
 use crate::ops::builder::kind::{Delete, FetchWithSentinels, Store};
 use crate::ops::pinned_route::PinnedRoute;
 use crate::proto::{Request, Ttl};
-use crate::recipes::recipe::Recipe;
+use crate::recipes::builder::Recipe;
 use crate::result::{Item, WriteOutcome};
 
 /// Maximum attempts before the operation fails with a conflict.

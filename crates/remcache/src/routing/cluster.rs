@@ -8,7 +8,7 @@ use crate::distribution::{Node, Ring};
 use crate::error::Error;
 use crate::policy::{Failover, ReplicaPolicy, replica_policy};
 use crate::proto::{Operation, Reply, Request, Status};
-use crate::routing::shared::ClientShared;
+use crate::routing::client_shared::ClientShared;
 use crate::server::Server;
 use crate::server::handle::ServerHandle;
 

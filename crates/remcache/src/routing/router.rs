@@ -16,18 +16,18 @@ use crate::observe::{Parent, Scope};
 use crate::policy::{FollowUp, ReplicaPolicy, Step, capped, follow_up, has_ttl, may_repeat, pick_outcome, replaces};
 use crate::proto::{Reply, Request, Status};
 use crate::result::no_server;
-use crate::routing::shared::ClientShared;
+use crate::routing::client_shared::ClientShared;
 use crate::server::Server;
 use crate::server::call::ServerCall;
 
 /// A reply, and the server that sent it.
-pub(crate) struct Outcome {
+pub(crate) struct RoutedReply {
     pub(crate) reply: Reply,
     pub(crate) server: Option<Arc<Server>>,
 }
 
 /// The future of a routed request.
-pub(crate) type RoutedCall<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
+pub(crate) type RoutedCall<'a> = Pin<Box<dyn Future<Output = RoutedReply> + Send + 'a>>;
 
 /// Sends the request along its route until a server answers or the deadline passes.
 pub(crate) fn send_routed<'a>(
@@ -110,7 +110,7 @@ struct Router<'a> {
 }
 
 impl<'a> Router<'a> {
-    async fn run(&self) -> Outcome {
+    async fn run(&self) -> RoutedReply {
         let outcome = match self.replica_policy {
             ReplicaPolicy::Read => self.read().await,
             ReplicaPolicy::WriteAll => self.write_all().await,
@@ -126,7 +126,7 @@ impl<'a> Router<'a> {
     // ---- One server ----
 
     /// Sends a request to one server, and retries it there as the settings and the budget allow.
-    async fn send(&self, server: &Arc<Server>, request: &Request<'a>) -> Outcome {
+    async fn send(&self, server: &Arc<Server>, request: &Request<'a>) -> RoutedReply {
         let mut attempts = self.config.retries.attempts;
         loop {
             let was_usable = server.is_usable();
@@ -135,7 +135,7 @@ impl<'a> Router<'a> {
             // A server that was down before is not retried.
             let again = attempts > 0 && was_usable && retry != FollowUp::No && Instant::now() < self.deadline;
             if !again || !server.wait_for_return(self.deadline).await || !self.shared.allows(retry) {
-                return Outcome { reply, server: Some(Arc::clone(server)) };
+                return RoutedReply { reply, server: Some(Arc::clone(server)) };
             }
             attempts -= 1;
             self.observe(Scope::retried);
@@ -149,9 +149,9 @@ impl<'a> Router<'a> {
     }
 
     async fn attempt(&self, server: &Arc<Server>, request: &Request<'a>) -> Reply {
-        let left = self.deadline.saturating_duration_since(Instant::now());
+        let remaining = self.deadline.saturating_duration_since(Instant::now());
         let limit = self.config.retries.attempt_timeout.filter(|_| may_repeat(request, &self.config.retries));
-        let timeout = limit.map_or(left, |limit| limit.min(left));
+        let timeout = limit.map_or(remaining, |limit| limit.min(remaining));
         if timeout.is_zero() {
             return Reply::new(Status::TimedOut(crate::proto::Delivery::NotSent));
         }
@@ -172,7 +172,7 @@ impl<'a> Router<'a> {
 
     // ---- Reads ----
 
-    async fn read(&self) -> Outcome {
+    async fn read(&self) -> RoutedReply {
         self.shared.record_read();
         let mut found = Vec::new();
         let ordered = self.replicas_to_read();
@@ -198,7 +198,7 @@ impl<'a> Router<'a> {
     }
 
     /// Reads from a replica, and from the next one as well if the first is slow; returns how many were asked.
-    async fn read_from(&self, first: &Arc<Server>, next: Option<&Arc<Server>>) -> (Outcome, usize) {
+    async fn read_from(&self, first: &Arc<Server>, next: Option<&Arc<Server>>) -> (RoutedReply, usize) {
         let mut one = pin!(self.send(first, &self.request));
         let (Some(hedge), Some(next)) = (self.config.hedge, next) else { return (one.await, 1) };
         let delay = pin!(sleep(hedge.delay));
@@ -219,13 +219,13 @@ impl<'a> Router<'a> {
 
     // ---- Writes ----
 
-    async fn write_all(&self) -> Outcome {
+    async fn write_all(&self) -> RoutedReply {
         let outcomes = self.send_all(&self.route.copies, &self.request).await;
         self.or_fallback(self.best(outcomes)).await
     }
 
     /// Deletes at every replica and at the fallback.
-    async fn delete_all(&self) -> Outcome {
+    async fn delete_all(&self) -> RoutedReply {
         let fallback = async {
             // Deletes go to the fallback whatever the replicas answer.
             match &self.route.fallback {
@@ -243,7 +243,7 @@ impl<'a> Router<'a> {
     }
 
     /// Writes to the first replica that can be reached, and deletes the item at the others.
-    async fn write_first(&self) -> Outcome {
+    async fn write_first(&self) -> RoutedReply {
         let mut tried = Vec::new();
         for server in &self.route.copies {
             let outcome = self.send(server, &self.request).await;
@@ -273,12 +273,12 @@ impl<'a> Router<'a> {
 
     // ---- Several outcomes ----
 
-    async fn send_all(&self, servers: &[Arc<Server>], request: &Request<'a>) -> Vec<Outcome> {
+    async fn send_all(&self, servers: &[Arc<Server>], request: &Request<'a>) -> Vec<RoutedReply> {
         join_all(servers.iter().map(|server| self.send(server, request))).await
     }
 
     /// Sends the request to the fallback, if this outcome calls for it.
-    async fn or_fallback(&self, outcome: Outcome) -> Outcome {
+    async fn or_fallback(&self, outcome: RoutedReply) -> RoutedReply {
         let Some(server) = &self.route.fallback else { return outcome };
         if !self.should_take(Step::Fallback, outcome.reply.status) {
             return outcome;
@@ -288,7 +288,7 @@ impl<'a> Router<'a> {
     }
 
     /// Returns the outcome to report after a step.
-    fn outcome_after(&self, step: Step, before: Outcome, after: Outcome) -> Outcome {
+    fn outcome_after(&self, step: Step, before: RoutedReply, after: RoutedReply) -> RoutedReply {
         match replaces(step, self.replica_policy, before.reply.status, after.reply.status) {
             true => after,
             false => before,
@@ -296,11 +296,11 @@ impl<'a> Router<'a> {
     }
 
     /// Picks the outcome to report of those of several replicas.
-    fn best(&self, mut outcomes: Vec<Outcome>) -> Outcome {
+    fn best(&self, mut outcomes: Vec<RoutedReply>) -> RoutedReply {
         let statuses: Vec<_> = outcomes.iter().map(|outcome| outcome.reply.status).collect();
         match pick_outcome(self.replica_policy, &statuses) {
             Some(index) => outcomes.swap_remove(index),
-            None => Outcome { reply: no_server(), server: None },
+            None => RoutedReply { reply: no_server(), server: None },
         }
     }
 }

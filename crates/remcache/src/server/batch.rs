@@ -282,7 +282,7 @@ impl ServerBatch {
                 complete(server, unanswered, *index as usize, reply, sink);
             }
         }
-        let count = batch.taken as usize;
+        let count = batch.processed as usize;
         if let Some(exchange) = &mut self.exchange {
             let sent = keys.iter().take(count).map(|index| length(&sink.request(*index as usize)));
             exchange.bytes_out += sent.sum::<usize>() as u64;
@@ -296,7 +296,7 @@ impl ServerBatch {
         {
             self.refuse_last_batch(&reply, sink);
         }
-        batch.taken
+        batch.processed
     }
 
     /// Fails the batch that was just submitted and all remaining keys, because the connection cannot have a task.

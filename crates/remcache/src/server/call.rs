@@ -19,7 +19,7 @@ use crate::proto::{Deadline, Delivery, Operation, Reply, Request, Status};
 use crate::result::{no_server, take_reply};
 use crate::server::Server;
 use crate::server::item_limit::ItemSettings;
-use crate::server::observed::{Observation, Summary};
+use crate::server::request_reports::{Observation, Summary};
 use crate::time::fixed_deadline;
 
 /// One request to one server: waits for capacity, submits the request once, and waits for the reply.
@@ -33,7 +33,7 @@ pub(crate) struct ServerCall<'a> {
     server: Option<Arc<Server>>,
     /// Index of the connection of the latest attempt.
     conn: usize,
-    state: State,
+    state: CallState,
     /// Whether a value is compared with the server's item size limit before it is sent.
     is_guarded: bool,
     /// The operation that it is reported as a part of.
@@ -44,7 +44,7 @@ pub(crate) struct ServerCall<'a> {
     pub(super) observation: Observation,
 }
 
-enum State {
+enum CallState {
     Start,
     /// Waits for capacity on a connection that has none.
     WaitingForCapacity(Box<CapacityWait>),
@@ -66,7 +66,7 @@ impl<'a> ServerCall<'a> {
             deadline: None,
             server: None,
             conn: 0,
-            state: State::Start,
+            state: CallState::Start,
             is_guarded: false,
             parent: Parent::None,
             name: None,
@@ -112,18 +112,18 @@ impl<'a> ServerCall<'a> {
         take: impl FnOnce(&mut Reply) -> T,
     ) -> Poll<T> {
         let reply = match &mut self.state {
-            State::InFlight(_) => return self.poll_in_flight(waker, take),
-            State::Start => match self.start(choose, waker) {
+            CallState::InFlight(_) => return self.poll_in_flight(waker, take),
+            CallState::Start => match self.start(choose, waker) {
                 Poll::Pending => Poll::Pending,
                 Poll::Ready(reply) => self.cooperate(reply, waker),
             },
-            State::Yielding(reply) => {
+            CallState::Yielding(reply) => {
                 let reply = take_reply(reply);
                 self.finish(reply)
             }
-            State::WaitingForCapacity(_) => self.poll_capacity(waker),
-            State::CheckingSize(_) => self.poll_size(waker),
-            State::Done => panic!("a call was polled after completion"),
+            CallState::WaitingForCapacity(_) => self.poll_capacity(waker),
+            CallState::CheckingSize(_) => self.poll_size(waker),
+            CallState::Done => panic!("a call was polled after completion"),
         };
         if let (Poll::Ready(reply), true) = (&reply, self.observation.is_some()) {
             self.observe_end(Summary::of(reply, &Established::default()));
@@ -143,25 +143,25 @@ impl<'a> ServerCall<'a> {
 
     /// Completes the call with a reply that is known at its first poll and comes from no server.
     pub(crate) fn end_at_once(&mut self, reply: Reply, waker: &Waker) -> Poll<Reply> {
-        self.state = State::Done;
+        self.state = CallState::Done;
         self.cooperate(reply, waker)
     }
 
     /// Completes the call with a reply that this server gave to another call.
     pub(crate) fn end(&mut self, server: Option<Arc<Server>>) {
         self.server = server;
-        self.state = State::Done;
+        self.state = CallState::Done;
     }
 
     /// Returns whether it was never polled.
     #[inline]
     pub(crate) fn is_new(&self) -> bool {
-        matches!(self.state, State::Start)
+        matches!(self.state, CallState::Start)
     }
 
     /// Returns whether it waits for a reply.
     pub(super) fn is_in_flight(&self) -> bool {
-        matches!(self.state, State::InFlight(_))
+        matches!(self.state, CallState::InFlight(_))
     }
 
     /// Returns the server of the request, once it is chosen.
@@ -218,12 +218,12 @@ impl<'a> ServerCall<'a> {
             return self.submit_unless_refused(settings, waker);
         }
         let until = Instant::from_std(deadline.at);
-        self.state = State::CheckingSize(Box::pin(async move { server.item_settings(until).await }));
+        self.state = CallState::CheckingSize(Box::pin(async move { server.item_settings(until).await }));
         self.poll_size(waker)
     }
 
     fn poll_size(&mut self, waker: &Waker) -> Poll<Reply> {
-        let State::CheckingSize(settings) = &mut self.state else { return Poll::Pending };
+        let CallState::CheckingSize(settings) = &mut self.state else { return Poll::Pending };
         let settings = ready!(settings.as_mut().poll(&mut Context::from_waker(waker)));
         self.submit_unless_refused(settings, waker)
     }
@@ -252,14 +252,14 @@ impl<'a> ServerCall<'a> {
 
     #[inline]
     fn in_flight(&mut self, flight: Flight, needs_attention: bool, waker: &Waker) -> Poll<Reply> {
-        self.state = State::InFlight(flight);
+        self.state = CallState::InFlight(flight);
         if needs_attention { self.ensure_task(waker) } else { Poll::Pending }
     }
 
     /// Starts the connection's task or registers the deadline with the watchdog, once the request is in flight.
     #[cold]
     fn ensure_task(&mut self, waker: &Waker) -> Poll<Reply> {
-        let (Some(server), State::InFlight(flight)) = (&self.server, &self.state) else { return Poll::Pending };
+        let (Some(server), CallState::InFlight(flight)) = (&self.server, &self.state) else { return Poll::Pending };
         match server.ensure_task(self.conn) {
             Ok(()) => self.poll_in_flight(waker, take_reply),
             Err(reply) => {
@@ -272,7 +272,7 @@ impl<'a> ServerCall<'a> {
     /// Polls for the reply of a request in flight, as [`poll_into`](Self::poll_into) does.
     #[inline]
     fn poll_in_flight<T>(&mut self, waker: &Waker, take: impl FnOnce(&mut Reply) -> T) -> Poll<T> {
-        let (Some(server), State::InFlight(flight)) = (&self.server, &self.state) else { return Poll::Pending };
+        let (Some(server), CallState::InFlight(flight)) = (&self.server, &self.state) else { return Poll::Pending };
         let mut interrupted = None;
         let is_observed = self.observation.is_some();
         let mut summary = None;
@@ -289,7 +289,7 @@ impl<'a> ServerCall<'a> {
             }
             return Poll::Pending;
         }
-        self.state = State::Done;
+        self.state = CallState::Done;
         if let Some(summary) = summary {
             self.observe_end(summary);
         }
@@ -306,7 +306,7 @@ impl<'a> ServerCall<'a> {
     }
 
     fn submit_again(&mut self, reply: Reply, waker: &Waker) -> Poll<Reply> {
-        self.state = State::Done;
+        self.state = CallState::Done;
         let Some(server) = &self.server else { return Poll::Ready(reply) };
         // Retries that the settings allow are the router's, which knows what may have been executed before.
         let is_safe = !reply.status.may_have_executed() || may_repeat(&self.request, &Retries::none());
@@ -338,7 +338,7 @@ impl<'a> ServerCall<'a> {
 
     /// Keeps the reply for the next poll.
     fn set_aside(&mut self, reply: Reply) {
-        self.state = State::Yielding(Box::new(reply));
+        self.state = CallState::Yielding(Box::new(reply));
     }
 
     /// Tries another connection of the server if this one is lost.
@@ -370,13 +370,13 @@ impl<'a> ServerCall<'a> {
         let Some(server) = &self.server else { return self.finish(no_server()) };
         let length = self.request.value().len();
         let wait = CapacityWait::new(server.connection(self.conn), length, Instant::from_std(deadline.at), waker);
-        self.state = State::WaitingForCapacity(Box::new(wait));
+        self.state = CallState::WaitingForCapacity(Box::new(wait));
         self.poll_capacity(waker)
     }
 
     fn poll_capacity(&mut self, waker: &Waker) -> Poll<Reply> {
         loop {
-            let (Some(server), State::WaitingForCapacity(wait)) = (&self.server, &mut self.state) else {
+            let (Some(server), CallState::WaitingForCapacity(wait)) = (&self.server, &mut self.state) else {
                 return Poll::Pending;
             };
             let ticket = ready!(wait.poll(&mut Context::from_waker(waker)));
@@ -396,7 +396,7 @@ impl<'a> ServerCall<'a> {
 
     /// Ends the call with a reply.
     fn finish(&mut self, reply: Reply) -> Poll<Reply> {
-        self.state = State::Done;
+        self.state = CallState::Done;
         Poll::Ready(reply)
     }
 
@@ -416,7 +416,7 @@ impl<'a> ServerCall<'a> {
 
 impl Drop for ServerCall<'_> {
     fn drop(&mut self) {
-        if let (Some(server), State::InFlight(flight)) = (&self.server, &self.state) {
+        if let (Some(server), CallState::InFlight(flight)) = (&self.server, &self.state) {
             server.connection(self.conn).abandon(*flight);
             server.record_failed_delete(&self.request, Status::TimedOut(Delivery::MaybeSent));
         }

@@ -41,18 +41,18 @@ pub struct ItemStream<T> {
     entry: fn(Reply) -> Option<T>,
     /// How long the server may send nothing; `None` for a log, which is sent as events occur.
     silence: Option<Duration>,
-    state: State,
+    state: StreamState,
     operation: OperationGuard,
 }
 
-enum State {
+enum StreamState {
     Start,
     Reading { stream: Box<dyn Stream>, input: InputBuffer, expected: ReplyShape },
     Ended,
 }
 
 /// The result of a read.
-enum Read {
+enum ReadResult {
     Reply(Frame),
     /// Another client's dump is in progress.
     Busy(Error),
@@ -61,7 +61,7 @@ enum Read {
 impl<T> ItemStream<T> {
     fn new(server: Arc<Server>, request: Request<'static>, entry: fn(Reply) -> Option<T>) -> Self {
         let silence = Some(server.config().limits.keepalive_timeout);
-        Self { server, request, entry, silence, state: State::Start, operation: OperationGuard::default() }
+        Self { server, request, entry, silence, state: StreamState::Start, operation: OperationGuard::default() }
     }
 
     /// Connects and waits until the server has accepted the request; [`next`](Self::next) does so if needed.
@@ -73,11 +73,11 @@ impl<T> ItemStream<T> {
     /// After dropping the future it is not certain that the server has accepted the request.
     pub async fn open(&mut self) -> Result<(), Error> {
         match self.state {
-            State::Start => match self.begin().await {
+            StreamState::Start => match self.begin().await {
                 Ok(()) => Ok(()),
                 Err(error) => self.fail(error).map(drop),
             },
-            State::Reading { .. } | State::Ended => Ok(()),
+            StreamState::Reading { .. } | StreamState::Ended => Ok(()),
         }
     }
 
@@ -95,21 +95,21 @@ impl<T> ItemStream<T> {
     pub async fn next(&mut self) -> Option<Result<T, Error>> {
         loop {
             let next = match &mut self.state {
-                State::Ended => return None,
-                State::Start => self.begin().await.map(|()| None),
-                State::Reading { .. } => self.read().await.map(Some),
+                StreamState::Ended => return None,
+                StreamState::Start => self.begin().await.map(|()| None),
+                StreamState::Reading { .. } => self.read().await.map(Some),
             };
             match next {
                 Ok(None) => {}
-                Ok(Some(Read::Busy(error))) => return Some(self.fail(error)),
-                Ok(Some(Read::Reply(Frame { last: true, .. }))) => {
-                    self.state = State::Ended;
+                Ok(Some(ReadResult::Busy(error))) => return Some(self.fail(error)),
+                Ok(Some(ReadResult::Reply(Frame { last: true, .. }))) => {
+                    self.state = StreamState::Ended;
                     std::mem::take(&mut self.operation).end(Outcome::Ok, Counts::default());
                     return None;
                 }
                 // A log begins with an empty reply, which is not an entry.
-                Ok(Some(Read::Reply(frame))) if frame.reply.key.is_empty() && frame.reply.value.is_empty() => {}
-                Ok(Some(Read::Reply(frame))) => match (self.entry)(frame.reply) {
+                Ok(Some(ReadResult::Reply(frame))) if frame.reply.key.is_empty() && frame.reply.value.is_empty() => {}
+                Ok(Some(ReadResult::Reply(frame))) => match (self.entry)(frame.reply) {
                     Some(entry) => return Some(Ok(entry)),
                     None => {
                         let error =
@@ -123,7 +123,7 @@ impl<T> ItemStream<T> {
     }
 
     fn fail(&mut self, error: Error) -> Result<T, Error> {
-        self.state = State::Ended;
+        self.state = StreamState::Ended;
         std::mem::take(&mut self.operation).end(Outcome::Failed(error.kind()), Counts::default());
         Err(error.at(&self.server.endpoint.name))
     }
@@ -153,7 +153,7 @@ impl<T> ItemStream<T> {
 
     /// Waits for the first line; returns the error if the server is busy.
     async fn peek(&mut self) -> Result<Option<Error>, Error> {
-        let State::Reading { stream, input, expected } = &mut self.state else { return Ok(None) };
+        let StreamState::Reading { stream, input, expected } = &mut self.state else { return Ok(None) };
         while !input.as_slice().contains(&b'\n') {
             fill(&mut **stream, input, CLOSED_AT_ONCE).await?;
         }
@@ -161,13 +161,13 @@ impl<T> ItemStream<T> {
         let mut copy = InputBuffer::new();
         copy.extend(input.as_slice());
         match take(&mut copy, *expected)? {
-            Some(Read::Busy(error)) => Ok(Some(error)),
+            Some(ReadResult::Busy(error)) => Ok(Some(error)),
             _ => Ok(None),
         }
     }
 
-    async fn read(&mut self) -> Result<Read, Error> {
-        let State::Reading { stream, input, expected } = &mut self.state else {
+    async fn read(&mut self) -> Result<ReadResult, Error> {
+        let StreamState::Reading { stream, input, expected } = &mut self.state else {
             return Err(lost("the listing is over"));
         };
         loop {
@@ -188,23 +188,23 @@ impl<T> ItemStream<T> {
 
 /// Opens a connection and requests the list on it. A free function, so that the future does not borrow the stream,
 /// which is not `Sync`.
-async fn ask(server: &Server, request: &Request<'static>) -> Result<State, Error> {
+async fn ask(server: &Server, request: &Request<'static>) -> Result<StreamState, Error> {
     let mut stream = server.connect_text().await?;
     let mut output = Output::new();
     let expected = text::encode(request, &mut output)?;
     stream.write_all(output.small()).await.map_err(|error| lost(&error.to_string()))?;
     stream.flush().await.map_err(|error| lost(&error.to_string()))?;
-    Ok(State::Reading { stream, input: InputBuffer::new(), expected })
+    Ok(StreamState::Reading { stream, input: InputBuffer::new(), expected })
 }
 
 /// Decodes a reply from the front of the input.
-fn take(input: &mut InputBuffer, expected: ReplyShape) -> Result<Option<Read>, Error> {
+fn take(input: &mut InputBuffer, expected: ReplyShape) -> Result<Option<ReadResult>, Error> {
     let frame = text::decode(input, expected, MAX_VALUE);
     let frame = frame.map_err(|error| Error::new(ErrorKind::Server, error.to_string()))?;
     match frame {
         None => Ok(None),
-        Some(frame) if frame.reply.is_ok() => Ok(Some(Read::Reply(frame))),
-        Some(frame) if frame.reply.status == Status::Busy => Ok(Some(Read::Busy(Error::from(&frame.reply)))),
+        Some(frame) if frame.reply.is_ok() => Ok(Some(ReadResult::Reply(frame))),
+        Some(frame) if frame.reply.status == Status::Busy => Ok(Some(ReadResult::Busy(Error::from(&frame.reply)))),
         Some(frame) => Err(Error::from(&frame.reply)),
     }
 }

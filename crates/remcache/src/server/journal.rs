@@ -23,7 +23,7 @@ use crate::transport::Stream;
 /// The keys of one server's failed deletes.
 #[derive(Debug, Default)]
 pub(crate) struct Journal {
-    state: Mutex<State>,
+    state: Mutex<JournalState>,
     /// Maximum number of keys; 0 disables the journal.
     capacity: usize,
     /// The file that has the keys too, and what the server is called there.
@@ -31,7 +31,7 @@ pub(crate) struct Journal {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct JournalState {
     /// The keys, each with the sequence number of its last failed delete.
     keys: HashMap<Bytes, u64>,
     recorded: u64,
@@ -43,11 +43,11 @@ impl Journal {
     pub(crate) fn new(server: &Arc<str>, settings: &JournalSettings) -> Self {
         let file = settings.file.as_ref().map(|file| (Arc::clone(file), Arc::clone(server)));
         let keys = file.iter().flat_map(|(file, server)| file.keys(server)).map(|key| (key, 0)).collect();
-        let state = Mutex::new(State { keys, ..State::default() });
+        let state = Mutex::new(JournalState { keys, ..JournalState::default() });
         Self { state, capacity: settings.capacity, file }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, JournalState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

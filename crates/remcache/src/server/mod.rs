@@ -7,8 +7,8 @@ pub(crate) mod dump;
 pub(crate) mod handle;
 pub(crate) mod item_limit;
 pub(crate) mod journal;
-pub(crate) mod observed;
 pub(crate) mod reply_stream;
+pub(crate) mod request_reports;
 
 pub use dump::ItemStream;
 pub use handle::ServerHandle;

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::config::Overload;
 use crate::connection::capacity_wait::CapacityWait;
 use crate::connection::shared::{Flight, Submitted};
-use crate::connection::slot::{Many, Slot};
+use crate::connection::slot::{ReplyQueue, Slot};
 use crate::connection::wait_queue::Ticket;
 use crate::error::Error;
 use crate::observe::Parent;
@@ -21,7 +21,7 @@ use crate::proto::{Deadline, Operation, Reply, Request, Status};
 use crate::result::no_server;
 use crate::server::Server;
 use crate::server::call::check_sharing;
-use crate::server::observed::StreamObservation;
+use crate::server::request_reports::StreamObservation;
 use crate::time::fixed_deadline;
 
 /// The replies to a request with several, in the order of arrival and including the last.
@@ -38,7 +38,7 @@ pub struct ReplyStream {
     pub(super) server: Result<Arc<Server>, Reply>,
     pub(super) conn: usize,
     deadline: Option<Deadline>,
-    progress: Progress,
+    progress: StreamProgress,
     /// Whether a reply has arrived, after which the request cannot be sent again.
     has_replies: bool,
     /// The length of the namespace, which is removed from the keys of replies.
@@ -48,7 +48,7 @@ pub struct ReplyStream {
     pub(super) observation: Option<Box<StreamObservation>>,
 }
 
-enum Progress {
+enum StreamProgress {
     Start,
     /// Another future produces the only reply.
     Call(Pin<Box<dyn Future<Output = Reply> + Send>>),
@@ -66,7 +66,7 @@ impl ReplyStream {
             server,
             conn: 0,
             deadline: None,
-            progress: Progress::Start,
+            progress: StreamProgress::Start,
             has_replies: false,
             namespace: 0,
             parent,
@@ -77,7 +77,7 @@ impl ReplyStream {
     /// Creates a stream of the one reply that `call` resolves to.
     pub(crate) fn of_call(call: impl Future<Output = Reply> + Send + 'static, request: Request<'static>) -> Self {
         let mut replies = Self::of_server(Err(no_server()), request, Parent::Internal);
-        replies.progress = Progress::Call(Box::pin(call));
+        replies.progress = StreamProgress::Call(Box::pin(call));
         replies
     }
 
@@ -111,14 +111,14 @@ impl ReplyStream {
         let now = Instant::now();
         let extend_by = server.timeout();
         let deadline = *self.deadline.get_or_insert_with(|| Deadline { extend_by, ..fixed_deadline(now, extend_by) });
-        let (connection, slot) = (server.connection(self.conn), Slot::Many(Box::<Many>::default()));
+        let (connection, slot) = (server.connection(self.conn), Slot::Many(Box::<ReplyQueue>::default()));
         match connection.submit(&self.request, deadline, slot, now, ticket) {
             Submitted::InFlight { flight, needs_attention } => {
                 if needs_attention && let Err(reply) = server.ensure_task(self.conn) {
                     connection.abandon(flight);
                     return Some(reply);
                 }
-                self.progress = Progress::InFlight(flight);
+                self.progress = StreamProgress::InFlight(flight);
                 self.has_replies = false;
                 None
             }
@@ -127,7 +127,7 @@ impl ReplyStream {
             Submitted::Full if ticket.is_some() => None,
             Submitted::Full if server.overload() == Overload::Wait => {
                 let (length, until) = (self.request.value().len(), Instant::from_std(deadline.at));
-                self.progress = Progress::WaitingForCapacity(CapacityWait::new(connection, length, until, waker));
+                self.progress = StreamProgress::WaitingForCapacity(CapacityWait::new(connection, length, until, waker));
                 None
             }
             Submitted::Full | Submitted::NoReply { .. } => Some(Reply::new(Status::Overloaded)),
@@ -144,7 +144,7 @@ impl ReplyStream {
 
     /// Returns this reply as the last.
     fn end_with(&mut self, reply: Reply) -> Poll<Option<Reply>> {
-        self.progress = Progress::Ended;
+        self.progress = StreamProgress::Ended;
         self.observe_reply(Some(&reply));
         Poll::Ready(Some(reply))
     }
@@ -157,35 +157,35 @@ impl Stream for ReplyStream {
         let replies = &mut *self;
         loop {
             let refused = match &mut replies.progress {
-                Progress::Start => {
+                StreamProgress::Start => {
                     replies.conn = replies.server.as_ref().map_or(0, |server| server.next_conn());
                     replies.observe_start();
                     replies.submit(None, cx.waker())
                 }
-                Progress::Call(call) => Some(ready!(call.as_mut().poll(cx))),
-                Progress::WaitingForCapacity(wait) => match ready!(wait.poll(cx)) {
+                StreamProgress::Call(call) => Some(ready!(call.as_mut().poll(cx))),
+                StreamProgress::WaitingForCapacity(wait) => match ready!(wait.poll(cx)) {
                     Some(ticket) => replies.submit(Some(ticket), cx.waker()),
                     None => Some(Reply::new(Status::Overloaded)),
                 },
-                Progress::InFlight(flight) => {
+                StreamProgress::InFlight(flight) => {
                     let (Ok(server), flight) = (&replies.server, *flight) else { return Poll::Ready(None) };
                     let mut reply = ready!(server.connection(replies.conn).poll_next(flight.slot, cx.waker()));
                     if let Some(reply) = &reply
                         && replies.may_resume(flight, reply)
                     {
                         server.connection(replies.conn).abandon(flight);
-                        replies.progress = Progress::Start;
+                        replies.progress = StreamProgress::Start;
                         continue;
                     }
                     replies.has_replies = true;
                     replies.observe_reply(reply.as_ref());
                     match &mut reply {
                         Some(reply) => reply.key.advance(replies.namespace.min(reply.key.len())),
-                        None => replies.progress = Progress::Ended,
+                        None => replies.progress = StreamProgress::Ended,
                     }
                     return Poll::Ready(reply);
                 }
-                Progress::Ended => return Poll::Ready(None),
+                StreamProgress::Ended => return Poll::Ready(None),
             };
             if let Some(reply) = refused {
                 return replies.end_with(reply);
@@ -201,7 +201,7 @@ fn is_read(operation: Operation) -> bool {
 
 impl Drop for ReplyStream {
     fn drop(&mut self) {
-        if let (Ok(server), Progress::InFlight(flight)) = (&self.server, &self.progress) {
+        if let (Ok(server), StreamProgress::InFlight(flight)) = (&self.server, &self.progress) {
             server.connection(self.conn).abandon(*flight);
         }
         self.observe_drop();

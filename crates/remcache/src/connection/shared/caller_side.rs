@@ -5,7 +5,7 @@ use std::task::{Poll, Waker};
 use tokio::time::Instant;
 
 use super::{ConnectionHandle, wake};
-use crate::connection::shared::flight::{Flight, Submitted, SubmittedBatch, refused, slot_and_index, tag};
+use crate::connection::shared::submission::{Flight, Submitted, SubmittedBatch, refused, slot_and_index, tag};
 use crate::connection::slot::Slot;
 use crate::connection::wait_queue;
 use crate::observe::Established;
@@ -75,8 +75,13 @@ impl ConnectionHandle {
     ) -> SubmittedBatch {
         let mut state = self.lock();
         let slot = state.slots.vacant_key();
-        let mut batch =
-            SubmittedBatch { taken: 0, refused: Vec::new(), slot: None, needs_attention: false, epoch: state.epoch };
+        let mut batch = SubmittedBatch {
+            processed: 0,
+            refused: Vec::new(),
+            slot: None,
+            needs_attention: false,
+            epoch: state.epoch,
+        };
         if state.refusal.is_none() && self.has_to_queue(&state, ticket, now) {
             return batch;
         }
@@ -84,18 +89,18 @@ impl ConnectionHandle {
         for index in 0..count {
             let request = request(index);
             if let Err(reply) = state.admit() {
-                batch.refused.push((batch.taken, reply));
+                batch.refused.push((batch.processed, reply));
             } else {
-                match state.connection.submit(&request, Some(tag(slot, batch.taken)), deadline, now.into_std()) {
+                match state.connection.submit(&request, Some(tag(slot, batch.processed)), deadline, now.into_std()) {
                     Ok(_) => {}
-                    Err(Rejected::Invalid(invalid)) => batch.refused.push((batch.taken, Reply::invalid(&invalid))),
+                    Err(Rejected::Invalid(invalid)) => batch.refused.push((batch.processed, Reply::invalid(&invalid))),
                     Err(_) => break,
                 }
             }
-            batch.taken += 1;
+            batch.processed += 1;
         }
         state.connection.begin_batch(0);
-        let sent = batch.taken - u32::try_from(batch.refused.len()).unwrap_or(batch.taken);
+        let sent = batch.processed - u32::try_from(batch.refused.len()).unwrap_or(batch.processed);
         if sent > 0 {
             batch.slot = Some(state.slots.insert(Slot::batch(sent)));
             state.counters.submitted(tag(slot, 0), now);

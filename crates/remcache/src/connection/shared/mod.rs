@@ -8,8 +8,8 @@ mod caller_side;
 pub(crate) mod capacity;
 #[cfg(all(test, shuttle))]
 pub(crate) mod concurrency_tests;
-pub(crate) mod flight;
 mod lifecycle;
+pub(crate) mod submission;
 pub(crate) mod task_side;
 
 use std::ops::DerefMut;
@@ -24,14 +24,14 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 pub(crate) use crate::connection::shared::capacity::Queued;
-pub(crate) use crate::connection::shared::flight::{Flight, Submitted};
+pub(crate) use crate::connection::shared::submission::{Flight, Submitted};
 pub(crate) use crate::connection::shared::task_side::{ParkResult, TaskAction, TaskHandle};
 
 use self::lifecycle::TaskState;
 use super::slot::Slot;
 use super::wait_queue::WaitQueue;
 use crate::config::{Config, Overload};
-use crate::connection::shared::flight::slot_and_index;
+use crate::connection::shared::submission::slot_and_index;
 use crate::connection::sync::{Mutex, MutexGuard, lock};
 #[cfg(test)]
 use crate::health::events;

@@ -122,13 +122,13 @@ impl<'a> FetchContext<'a> {
     pub(crate) fn interpret_reply(self, reply: Reply, server: Option<Arc<Server>>) -> Lookup {
         let Reply { value, flags, cas, info, .. } = reply;
         let info = info.unwrap_or_default();
-        let left = match info.remaining_ttl {
-            Some(Ttl::After(left)) => left,
+        let remaining = match info.remaining_ttl {
+            Some(Ttl::After(remaining)) => remaining,
             Some(Ttl::Expired) => Duration::ZERO,
             _ => Duration::MAX,
         };
         // Negative results have a TTL of their own, and no refresh time.
-        let is_short = flags != sentinel::ABSENT && left < self.policy.due_below();
+        let is_short = flags != sentinel::ABSENT && remaining < self.policy.due_below();
         // On a fallback the TTL is capped, which would make each new value due at once.
         let is_due = info.stale || is_short && !self.client.pinned(self.key, server.as_ref()).is_on_fallback();
         let due = match (info.won, is_due, info.already_won) {

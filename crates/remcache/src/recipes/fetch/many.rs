@@ -19,9 +19,9 @@ use crate::ops::call::Call;
 use crate::ops::call_many::CallMany;
 use crate::ops::outcomes::Outcomes;
 use crate::proto::{Reply, Request, Status};
+use crate::recipes::builder::Recipe;
 use crate::recipes::fetch_policy::FetchPolicy;
 use crate::recipes::ownership::{ItemVersion, OwnedItem};
-use crate::recipes::recipe::Recipe;
 use crate::result::{Item, WriteOutcome};
 use crate::routing::cluster::Route;
 use crate::sentinel;
@@ -322,8 +322,8 @@ impl<'a> Batch<'a> {
             return false;
         }
         self.has_waited = true;
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        sleep(self.pause.mul_f64(0.5 + fastrand::f64() / 2.0).min(left)).await;
+        let remaining = self.deadline.saturating_duration_since(Instant::now());
+        sleep(self.pause.mul_f64(0.5 + fastrand::f64() / 2.0).min(remaining)).await;
         self.pause = (self.pause * 2).min(MAX_PAUSE);
         true
     }
@@ -363,9 +363,9 @@ impl OwnedItem {
         let items: Vec<_> = keys.iter().map(|key| (key.clone(), token.clone())).collect();
         let added = client.add_many(items).flags(flags).ttl(ttl).located().await;
         let is_taken = |added: &Result<WriteOutcome, Error>| added.as_ref().is_ok_and(|outcome| outcome.is_applied());
-        let taken = keys.iter().zip(&added).filter(|(_, (added, _))| is_taken(added)).map(|(key, _)| key.clone());
+        let acquired = keys.iter().zip(&added).filter(|(_, (added, _))| is_taken(added)).map(|(key, _)| key.clone());
         // Quiet adds return no CAS values, so fetch the items for them.
-        let mut found = client.get_many(taken.collect::<Vec<_>>()).with_sentinels().located().await.into_iter();
+        let mut found = client.get_many(acquired.collect::<Vec<_>>()).with_sentinels().located().await.into_iter();
         let mut results = Vec::with_capacity(keys.len());
         for (key, (added, server)) in keys.into_iter().zip(added) {
             // Nothing has to be released where nothing can have been added.

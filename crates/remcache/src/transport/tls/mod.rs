@@ -23,7 +23,7 @@ use crate::connection_failure::Failure;
 use crate::transport::Stream;
 use crate::transport::tls::peer_alert::RecordedStart;
 pub(crate) use explain::failure;
-use pem::{Pem, Secret};
+use pem::{Pem, PemBytes};
 
 /// TLS settings: trusted authorities and the client certificate.
 ///
@@ -253,7 +253,7 @@ struct Prepared {
 struct Material {
     roots: Vec<CertificateDer<'static>>,
     /// The PEM texts of the client certificate and of its key.
-    identity: Option<(Secret, Secret)>,
+    identity: Option<(PemBytes, PemBytes)>,
 }
 
 /// Returns the crypto provider: the process default, or that of a feature.

@@ -14,20 +14,20 @@ pub(crate) enum Pem {
     /// A file, read each time.
     File(PathBuf),
     /// A text.
-    Text(Secret),
+    Text(PemBytes),
 }
 
 /// The bytes of a PEM text: zeroized when the last clone is dropped, and not shown by `Debug`.
 #[derive(Clone, PartialEq)]
-pub(crate) struct Secret(Arc<Zeroizing<Vec<u8>>>);
+pub(crate) struct PemBytes(Arc<Zeroizing<Vec<u8>>>);
 
-impl Secret {
+impl PemBytes {
     fn new(bytes: Vec<u8>) -> Self {
         Self(Arc::new(Zeroizing::new(bytes)))
     }
 }
 
-impl fmt::Debug for Secret {
+impl fmt::Debug for PemBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret")
     }
@@ -35,7 +35,7 @@ impl fmt::Debug for Secret {
 
 impl Pem {
     pub(crate) fn text(pem: impl Into<Vec<u8>>) -> Self {
-        Self::Text(Secret::new(pem.into()))
+        Self::Text(PemBytes::new(pem.into()))
     }
 
     /// Reads all certificates, at least one.
@@ -44,7 +44,7 @@ impl Pem {
     }
 
     /// Parses the certificates in bytes that were read from this source.
-    pub(crate) fn certificates_in(&self, bytes: &Secret, what: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    pub(crate) fn certificates_in(&self, bytes: &PemBytes, what: &str) -> Result<Vec<CertificateDer<'static>>, String> {
         let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes.0).collect();
         match found {
             Ok(certificates) if !certificates.is_empty() => Ok(certificates),
@@ -54,16 +54,16 @@ impl Pem {
     }
 
     /// Parses the private key in bytes that were read from this source.
-    pub(crate) fn private_key_in(&self, bytes: &Secret) -> Result<PrivateKeyDer<'static>, String> {
+    pub(crate) fn private_key_in(&self, bytes: &PemBytes) -> Result<PrivateKeyDer<'static>, String> {
         // The parser's error is dropped, because it could contain a part of the key.
         PrivateKeyDer::from_pem_slice(&bytes.0).map_err(|_| format!("{self} holds no private key"))
     }
 
-    pub(crate) fn read(&self, what: &str) -> Result<Secret, String> {
+    pub(crate) fn read(&self, what: &str) -> Result<PemBytes, String> {
         match self {
             Self::Text(secret) => Ok(secret.clone()),
             Self::File(path) => match std::fs::read(path) {
-                Ok(bytes) => Ok(Secret::new(bytes)),
+                Ok(bytes) => Ok(PemBytes::new(bytes)),
                 Err(error) => Err(format!("the {what} cannot be read from {}: {error}", path.display())),
             },
         }

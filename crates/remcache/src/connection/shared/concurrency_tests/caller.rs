@@ -128,7 +128,7 @@ impl Caller {
             count(self, &mut replies);
         }
         // Requests beyond the connection's capacity were not accepted and have no result.
-        let expected = [0, 1].map(|place| u32::from(place < batch.taken));
+        let expected = [0, 1].map(|place| u32::from(place < batch.processed));
         assert_eq!(outcomes, expected, "one result for each accepted request");
     }
 

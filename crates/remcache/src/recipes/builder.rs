@@ -17,18 +17,18 @@ use crate::server::call::check_timeout;
 ///
 /// `E` is [`Error`] or, for [`fetch`](crate::client::Client::fetch), the loader's error.
 #[must_use = "an operation does nothing unless it is awaited"]
-pub struct Recipe<'a, T, E = Error>(State<'a, T, E>);
+pub struct Recipe<'a, T, E = Error>(RecipeState<'a, T, E>);
 
-type Running<'a, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>;
+type RecipeFuture<'a, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>;
 
-enum State<'a, T, E> {
-    Created { client: Client, timeout: Option<Duration>, start: Start<'a, T, E>, report: Option<Report<T, E>> },
-    Running(Running<'a, T, E>),
+enum RecipeState<'a, T, E> {
+    Created { client: Client, timeout: Option<Duration>, start: Start<'a, T, E>, report: Option<OperationReport<T, E>> },
+    Running(RecipeFuture<'a, T, E>),
     Done,
 }
 
 /// The report of a recipe to observers.
-struct Report<T, E> {
+struct OperationReport<T, E> {
     name: OperationName,
     subject: Subject,
     judge: Classify<T, E>,
@@ -41,9 +41,9 @@ enum Subject {
     Keys(usize),
 }
 
-impl<T, E> Report<T, E> {
+impl<T, E> OperationReport<T, E> {
     /// Reports that the recipe starts, and its end when it comes.
-    fn run<'a>(self, client: &Client, start: impl FnOnce(Client) -> Running<'a, T, E>) -> Running<'a, T, E>
+    fn run<'a>(self, client: &Client, start: impl FnOnce(Client) -> RecipeFuture<'a, T, E>) -> RecipeFuture<'a, T, E>
     where
         T: 'a,
         E: 'a,
@@ -60,7 +60,7 @@ impl<T, E> Report<T, E> {
 }
 
 /// Starts the operation, on a client with its timeout.
-type Start<'a, T, E> = Box<dyn FnOnce(Client, Option<Duration>) -> Running<'a, T, E> + Send + 'a>;
+type Start<'a, T, E> = Box<dyn FnOnce(Client, Option<Duration>) -> RecipeFuture<'a, T, E> + Send + 'a>;
 
 impl<'a, T, E> Recipe<'a, T, E> {
     /// Creates an operation on a number of keys, which is reported to observers by this name.
@@ -75,7 +75,7 @@ impl<'a, T, E> Recipe<'a, T, E> {
         F: Future<Output = Result<T, E>> + Send + 'a,
     {
         let is_reported = keys > 0 && client.is_observed();
-        let report = is_reported.then_some(Report { name, subject: Subject::Keys(keys), judge });
+        let report = is_reported.then_some(OperationReport { name, subject: Subject::Keys(keys), judge });
         Self::with_report(client, report, start)
     }
 
@@ -91,29 +91,32 @@ impl<'a, T, E> Recipe<'a, T, E> {
         F: Future<Output = Result<T, E>> + Send + 'a,
     {
         let key = key.as_ref().to_vec();
-        let report = client.is_observed().then(|| Report { name, subject: Subject::Key(key.clone()), judge });
+        let report = client.is_observed().then(|| OperationReport { name, subject: Subject::Key(key.clone()), judge });
         Self::with_report(client, report, move |client, timeout| start(client, key, timeout))
     }
 
     fn with_report<F>(
         client: &Client,
-        report: Option<Report<T, E>>,
+        report: Option<OperationReport<T, E>>,
         start: impl FnOnce(Client, Option<Duration>) -> F + Send + 'a,
     ) -> Self
     where
         F: Future<Output = Result<T, E>> + Send + 'a,
     {
         let start: Start<'a, T, E> = Box::new(move |client, timeout| Box::pin(start(client, timeout)));
-        Self(State::Created { client: client.clone(), timeout: None, start, report })
+        Self(RecipeState::Created { client: client.clone(), timeout: None, start, report })
     }
 
     /// Sets how long the operation may take, with all its requests, retries and waits (default: each request has the
     /// client's [`timeout`](crate::config::Config::timeout)).
     pub fn timeout(self, timeout: Duration) -> Self {
         match self.0 {
-            State::Created { client, start, report, .. } => {
-                Self(State::Created { client: client.with_timeout(timeout), timeout: Some(timeout), start, report })
-            }
+            RecipeState::Created { client, start, report, .. } => Self(RecipeState::Created {
+                client: client.with_timeout(timeout),
+                timeout: Some(timeout),
+                start,
+                report,
+            }),
             // It has started, so its timeout no longer changes.
             state => Self(state),
         }
@@ -124,22 +127,23 @@ impl<'a, T: 'a, E: From<Error> + 'a> Future for Recipe<'a, T, E> {
     type Output = Result<T, E>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let State::Created { .. } = self.0
-            && let State::Created { client, timeout, start, report } = mem::replace(&mut self.0, State::Done)
+        if let RecipeState::Created { .. } = self.0
+            && let RecipeState::Created { client, timeout, start, report } =
+                mem::replace(&mut self.0, RecipeState::Done)
         {
-            let limited = move |client: Client| -> Running<'a, T, E> {
+            let limited = move |client: Client| -> RecipeFuture<'a, T, E> {
                 let Some(timeout) = timeout else { return start(client, None) };
                 let running = start(client.clone(), Some(timeout));
                 Box::pin(within(timeout, running, move |error| client.fail(error)))
             };
-            self.0 = State::Running(match report {
+            self.0 = RecipeState::Running(match report {
                 Some(report) => report.run(&client, limited),
                 None => limited(client),
             });
         }
         match &mut self.0 {
-            State::Running(running) => running.as_mut().poll(cx),
-            State::Created { .. } | State::Done => Poll::Pending,
+            RecipeState::Running(running) => running.as_mut().poll(cx),
+            RecipeState::Created { .. } | RecipeState::Done => Poll::Pending,
         }
     }
 }

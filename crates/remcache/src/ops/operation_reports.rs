@@ -10,7 +10,7 @@ use crate::routing::cluster::Route;
 use crate::routing::router;
 use crate::routing::router::RoutedCall;
 use crate::server::call::ServerCall;
-use crate::server::observed::{outcome_of, started};
+use crate::server::request_reports::{outcome_of, started};
 
 /// Reports the start of a routed call to observers, if there are any.
 pub(super) fn begin_routed(client: &Client, call: &ServerCall<'_>, route: &Route) -> OperationGuard {
@@ -27,10 +27,10 @@ pub(super) fn until_end<'a>(sent: RoutedCall<'a>, operation: OperationGuard, cal
     }
     let (name, request) = (call.operation_name(), call.request.clone());
     Box::pin(async move {
-        let router::Outcome { reply, server } = sent.await;
+        let router::RoutedReply { reply, server } = sent.await;
         let (outcome, counts) = outcome_of(name, &request, reply.status);
         operation.end_at(outcome, counts, server.as_ref().and_then(|server| server.observed.as_ref()));
-        router::Outcome { reply, server }
+        router::RoutedReply { reply, server }
     })
 }
 

@@ -80,8 +80,8 @@ impl OperationGuard {
     }
 
     /// Reports its end, with the results that were counted.
-    pub(crate) fn end_tally(self, tally: &Tally) {
-        self.end(tally.outcome(), tally.counts);
+    pub(crate) fn end_counted(self, counts: &ResultCounts) {
+        self.end(counts.outcome(), counts.counts);
     }
 
     /// Reports its end: the reply to each request.
@@ -95,13 +95,13 @@ impl OperationGuard {
 
 /// The results of many keys so far.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct ResultCounts {
     counts: Counts,
     /// The last failure.
     failure: Option<ErrorKind>,
 }
 
-impl Tally {
+impl ResultCounts {
     fn outcome(&self) -> Outcome {
         self.failure.map_or(Outcome::Ok, Outcome::Failed)
     }
@@ -128,9 +128,9 @@ impl Drop for OperationGuard {
 
 /// Classifies the results of many keys for observers: each with whether it was found if the operation reads.
 pub(crate) fn sum(results: impl Iterator<Item = Result<Option<bool>, ErrorKind>>) -> (Outcome, Counts) {
-    let mut tally = Tally::default();
-    results.for_each(|result| tally.add(result));
-    (tally.outcome(), tally.counts)
+    let mut counts = ResultCounts::default();
+    results.for_each(|result| counts.add(result));
+    (counts.outcome(), counts.counts)
 }
 
 /// A function that converts a result for observers. The keys of a failed operation count as failed.

@@ -35,8 +35,8 @@ pub(crate) struct Flight {
 /// The result of submitting a batch.
 #[derive(Debug)]
 pub(crate) struct SubmittedBatch {
-    /// Accepted requests, refused ones included.
-    pub(crate) taken: u32,
+    /// The number of processed requests, including refused ones.
+    pub(crate) processed: u32,
     /// Requests that failed without being sent, by their index in the batch.
     pub(crate) refused: Vec<(u32, Reply)>,
     /// The slot that receives the replies, if any request was submitted.
