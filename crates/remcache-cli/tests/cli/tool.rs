@@ -32,10 +32,10 @@ pub(crate) struct Run {
     pub(crate) stderr: String,
 }
 
-/// Creates a command with these arguments.
+/// Creates a command with these arguments. Its timeouts are longer than a busy machine needs.
 pub(crate) fn remcache<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Tool {
     let mut command = Command::new(env!("CARGO_BIN_EXE_remcache"));
-    command.args(args).env_clear();
+    command.args(args).env_clear().env("REMCACHE_TIMEOUT", "20s").env("REMCACHE_CONNECT_TIMEOUT", "20s");
     Tool { command, input: Vec::new(), columns: 0 }
 }
 
