@@ -1,4 +1,4 @@
-//! Arithmetic with instants that callers choose.
+//! Arithmetic with instants that does not overflow.
 
 use std::time::Duration;
 

@@ -18,7 +18,7 @@ use tower_service::Service;
 
 use crate::digest;
 use crate::service::{ResponseFuture, empty, retry_later, take_ready};
-use crate::stored::{ReadBody, StoredResponse, decode, encode, read_body};
+use crate::stored_response::{ReadBody, StoredResponse, decode, encode, read_body};
 
 /// Executes requests with the same `Idempotency-Key` once, in all processes together.
 ///

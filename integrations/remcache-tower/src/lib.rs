@@ -69,7 +69,7 @@ mod idempotency;
 mod rate_limit;
 mod response_cache;
 mod service;
-mod stored;
+mod stored_response;
 
 pub use idempotency::{Idempotency, IdempotencyLayer};
 pub use rate_limit::{RateLimit, RateLimitLayer};

@@ -12,11 +12,11 @@ mod items;
 mod machine;
 mod native;
 mod options;
+mod placement;
 mod preload;
 mod probe;
 mod report;
 mod results;
-mod ring;
 mod scenario;
 mod server;
 mod table;
@@ -35,8 +35,8 @@ use crate::adapter::Setup;
 use crate::comparison::Comparison;
 use crate::machine::Machine;
 use crate::options::{Child, ChildOptions, CommandLine, Options};
+use crate::placement::RingRow;
 use crate::results::{IdleRow, ScenarioResult};
-use crate::ring::RingRow;
 use crate::scenario::IDLE;
 use crate::targets::TargetResult;
 
@@ -74,7 +74,7 @@ fn compare(options: &Options) -> Result<()> {
     if !idle.is_empty() {
         println!("{}", table::idle(&idle));
     }
-    let ring = if options.ring() { ring::measure(options.rounds()) } else { Vec::new() };
+    let ring = if options.ring() { placement::measure(options.rounds()) } else { Vec::new() };
     if !ring.is_empty() {
         println!("{}", table::ring(&ring));
     }

@@ -3,8 +3,8 @@
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 
+use crate::placement::{RingRow, SERVERS};
 use crate::results::{Figures, IdleFigures, IdleRow, Row, ScenarioResult};
-use crate::ring::{RingRow, SERVERS};
 use crate::scenario::{IDLE, RING};
 use crate::targets::TargetResult;
 use crate::tools::{self, Agreement};

@@ -3,8 +3,8 @@
 use remcache::distribution::Distribution;
 use serde::Serialize;
 
+use crate::placement::{RingCost, RingRow};
 use crate::results::{Figures, IdleRow, ScenarioResult, ratio};
-use crate::ring::{RingCost, RingRow};
 use crate::scenario::{IDLE, RING, Scenario};
 
 /// A value that a client must reach in a scenario.

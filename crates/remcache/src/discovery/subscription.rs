@@ -15,7 +15,7 @@ use crate::error::Error;
 /// Keeps a client's server list up to date until it is dropped.
 ///
 /// It holds a clone of the client.
-#[must_use = "the client is no longer kept at the list when this is dropped"]
+#[must_use = "the client's server list is no longer updated when this is dropped"]
 pub struct Subscription {
     pub(crate) shared: Arc<Shared>,
     pub(crate) task: AbortHandle,

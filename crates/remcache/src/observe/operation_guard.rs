@@ -1,4 +1,4 @@
-//! Operations of any number of requests, and what their results mean to observers.
+//! Reports operations of any number of requests to observers, with the outcome of their results.
 
 use std::sync::Arc;
 

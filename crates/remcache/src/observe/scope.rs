@@ -1,4 +1,4 @@
-//! Operations in progress: what is known of them until their end is reported.
+//! The state of operations in progress, until their end is reported to observers.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,4 +1,4 @@
-//! Recipes as builders that are futures.
+//! The builder of recipes, which is also their future.
 
 use std::fmt;
 use std::future::Future;

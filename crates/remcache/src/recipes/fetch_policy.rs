@@ -1,4 +1,4 @@
-//! Fetch policy: how fresh a value has to be.
+//! Fetch policy: how old a returned value may be.
 
 use std::time::Duration;
 

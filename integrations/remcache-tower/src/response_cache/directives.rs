@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use http::header::{AUTHORIZATION, CACHE_CONTROL, DATE, EXPIRES, HeaderName, SET_COOKIE, VARY};
 use http::{HeaderMap, StatusCode};
 
-use crate::stored::text;
+use crate::stored_response::text;
 
 /// The directives of `Cache-Control` fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::directives::Storable;
 use crate::digest;
-use crate::stored::StoredResponse;
+use crate::stored_response::StoredResponse;
 
 /// An item of the response cache.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -11,7 +11,7 @@ use super::directives::storable;
 use super::entry::{Content, Entry, variant_key};
 use super::handler::Handler;
 use super::{Requirements, ResponseCacheLayer};
-use crate::stored::{ReadBody, decode, encode, read_body, text};
+use crate::stored_response::{ReadBody, decode, encode, read_body, text};
 
 /// A request that the cache may answer.
 pub(super) struct Lookup<S, Q, R, E> {
