@@ -1,4 +1,4 @@
-//! Files that replace the old one only when they are complete: a failure half-way leaves the old file in place.
+//! Files that replace the old one only when they are complete: a failure in between leaves the old file unchanged.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Write};

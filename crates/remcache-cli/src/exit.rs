@@ -170,11 +170,16 @@ pub(crate) fn words(message: impl fmt::Display) -> String {
 /// Returns the message without the part that says that a connection was lost, if it may never have existed: the error
 /// of the system says more.
 fn without_connection(message: String) -> String {
-    match message.split_once("disconnected, the request was not sent: ") {
-        Some((server, reason)) => format!("{server}{}", brief(reason)),
+    if let Some((server, reason)) = message.split_once("disconnected, the request was not sent: ") {
+        return format!("{server}{}", brief(reason));
+    }
+    match message.split_once(MAYBE_SENT) {
+        Some((server, reason)) => format!("{server}{MAYBE_SENT}{}", brief(reason)),
         None => message,
     }
 }
+
+const MAYBE_SENT: &str = "disconnected, the request may have taken effect: ";
 
 /// Returns an error of the system without its number, as part of a sentence: `connection refused`.
 pub(crate) fn brief(text: &str) -> String {

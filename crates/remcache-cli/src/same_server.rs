@@ -1,4 +1,4 @@
-//! Finds servers that are given under two names: their items would be counted twice.
+//! Detects a server that is given under two names: its items would be counted twice.
 
 use std::collections::HashSet;
 

@@ -80,9 +80,9 @@ fn regex(text: &str) -> Result<Regex, String> {
 }
 
 impl Selection {
-    /// Returns the same selection with one more pattern.
-    pub(crate) fn and(self, pattern: Glob) -> Self {
-        Self { pattern: Some(pattern), ..self }
+    /// Returns the same selection with the pattern of an argument.
+    pub(crate) fn and(self, pattern: Option<Glob>) -> Self {
+        Self { pattern, ..self }
     }
 
     /// Returns the conditions of the options, as they are written on the command line.

@@ -1,4 +1,4 @@
-//! Text that is broken at blanks to fit a width.
+//! Wraps text at spaces to fit a width.
 
 use std::io;
 

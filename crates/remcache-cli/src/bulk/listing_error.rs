@@ -9,19 +9,27 @@ use crate::tally::Tally;
 pub(crate) fn count_listing_error(error: &Error, tally: &mut Tally) {
     match Exit::of(error) {
         // The request has no arguments of the user, so it is the server that cannot follow it.
-        Exit::Usage => tally.failures(&explained(error), Exit::Server, 1),
+        Exit::Usage | Exit::Server => tally.failures(&explained(error), Exit::Server, 1),
         _ => tally.error(error),
     }
 }
 
-/// Returns the error of a server that refuses to list its keys, with what to do if its LRU crawler is disabled.
+/// Returns the error of a server that refuses to list its keys, with what to do if its settings are the reason.
 fn explained(error: &Error) -> String {
     let text = words(error);
-    match (text.contains("lru crawler disabled"), error.server()) {
-        (true, Some(server)) => format!(
-            "{server}: the LRU crawler, which lists the keys, is disabled: start the server without -o no_lru_crawler, or \
-             send it `lru_crawler enable` in remcache shell"
-        ),
-        _ => text,
+    let Some(server) = error.server() else { return text };
+    match REFUSALS.iter().find(|(reply, _)| text.contains(reply)) {
+        Some((_, explanation)) => format!("{server}: {explanation}"),
+        None => text,
     }
 }
+
+/// Replies of servers that are configured not to list their keys, and their explanations.
+const REFUSALS: &[(&str, &str)] = &[
+    (
+        "lru crawler disabled",
+        "the LRU crawler, which lists the keys, is disabled: start the server without -o no_lru_crawler, or send it \
+         `lru_crawler enable` in remcache shell",
+    ),
+    ("metadump not allowed", "listing keys is disabled on this server: start it without -X"),
+];

@@ -1,4 +1,4 @@
-//! A limit of the items per second.
+//! Limits the number of items per second.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Batches of requests, which are repeated while a server does not answer.
+//! Sends batches of requests, and retries them while a server does not answer.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};

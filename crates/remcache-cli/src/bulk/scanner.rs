@@ -1,4 +1,4 @@
-//! The cluster that a bulk command reads items from.
+//! Lists and fetches the items of the cluster that a bulk command works on.
 
 use std::sync::Arc;
 

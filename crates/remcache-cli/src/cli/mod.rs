@@ -262,7 +262,7 @@ fn names_servers(matches: &ArgMatches) -> bool {
 const TASKS: &str = "\
 Common tasks:
   which keys take the memory      remcache keys --sort size --top 20
-  memory by prefix                remcache keys --tree : --depth 2
+  memory by prefix                remcache keys --tree : --depth 2 --top 20
   hit rate by prefix              remcache hotkeys --by-prefix :
   why items are evicted           remcache doctor
   certificates that expire soon   remcache doctor
@@ -271,11 +271,14 @@ Common tasks:
   where a key is                  remcache locate KEY --ask
   which server is slow            remcache ping -n 100
   items on a wrong server         remcache keys --misplaced
-  remove them                     remcache delete-matching '*' --misplaced
+  remove them                     remcache delete-matching --misplaced
   invalidate a prefix             remcache delete-matching 'user:*'
   move to other servers           remcache copy --from a,b --to c,d
   fill a server that joins        remcache copy --from a,b --to a,b,c
-  load at a fixed rate            remcache bench --rate 10k";
+  load at a fixed rate            remcache bench --rate 10k
+  the curve of its latency        remcache bench --rate 10k --svg FILE
+  alert on the hit rate           remcache check -f nagios --fail-if 'hit%<90'
+  the same with Prometheus        remcache serve-metrics";
 
 const EXIT_CODES: &str = "\
 Exit codes:

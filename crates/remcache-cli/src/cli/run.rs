@@ -50,12 +50,19 @@ pub(super) async fn run_in(command: Command, session: &mut Session) -> Outcome {
     if command.uses_servers() {
         session.look_servers_up().await?;
     }
+    let lists_keys =
+        matches!(command, Command::Keys(_) | Command::Dump(_) | Command::Copy(_) | Command::DeleteMatching(_));
     let outcome = dispatch(command, session).await;
-    if is_unreachable(&outcome) && session.options.protocol == ProtocolSetting::Binary {
-        session
-            .output
-            .notes()
-            .print("if it is up, leave out --protocol binary: a server with a password file (-Y) does not answer it");
+    let unanswered = match session.options.protocol {
+        // Lists of keys have connections of their own, whose errors name the protocol where it is the reason.
+        ProtocolSetting::Meta | ProtocolSetting::Text if lists_keys => None,
+        ProtocolSetting::Binary => Some("--protocol binary: a server with text only (-Y, -B ascii)"),
+        ProtocolSetting::Meta => Some("--protocol meta: a server with the binary protocol only (-S, -B binary)"),
+        ProtocolSetting::Text => Some("--protocol text: a server with the binary protocol only (-S, -B binary)"),
+        _ => None,
+    };
+    if let Some(option) = unanswered.filter(|_| is_unreachable(&outcome)) {
+        session.output.notes().print(format_args!("if it is up, leave out {option} does not answer it"));
     }
     match (outcome, session.output.flush()) {
         (Ok(_), Err(error)) => Err(error.into()),

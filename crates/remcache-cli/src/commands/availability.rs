@@ -1,4 +1,4 @@
-//! Whether a server that failed to report statistics is up nevertheless.
+//! Checks whether a server that did not report statistics is up.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! `incr`, `decr`: count.
+//! `incr`, `decr`: increment and decrement counters.
 
 use std::ffi::OsString;
 

@@ -3,6 +3,7 @@
 use super::write_report::WriteReport;
 use crate::exit::{Failure, Outcome};
 use crate::input::Keys;
+use crate::item_limit;
 use crate::session::Session;
 
 /// Remove items
@@ -22,7 +23,10 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let interrupt = session.interrupt.handled();
     let mut report = WriteReport::begin(blocks.all().map(<[_]>::len), "deleted", &mut session.output)?;
     match (args.cas, blocks.all()) {
-        (Some(cas), Some([key])) => report.push(key, &client.delete(key).cas(cas).await)?,
+        (Some(cas), Some([key])) => {
+            item_limit::require_cas_for(&client, key).await?;
+            report.push(key, &client.delete(key).cas(cas).await)?;
+        }
         (Some(_), _) => return Err(Failure::usage("--cas is a condition of one key")),
         (None, _) => {
             while let Some(keys) = blocks.next(&interrupt).await? {

@@ -30,12 +30,13 @@ use crate::session::Session;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
+  remcache keys 'session:*' --count              (how many there are)
   remcache delete-matching 'session:*' --dry-run
-  remcache delete-matching '*' --misplaced -s cache1,cache2,cache3   (after the list of servers has changed)")]
+  remcache delete-matching --misplaced -s cache1,cache2,cache3   (after the list of servers has changed)")]
 pub(crate) struct Args {
-    /// The pattern: user:* or session:????
-    #[arg(value_name = "PATTERN", value_parser = selection::glob)]
-    pattern: Glob,
+    /// The pattern: user:* or session:????; needed unless an option selects the items
+    #[arg(value_name = "PATTERN", value_parser = selection::glob, required_unless_present_any = SELECTING)]
+    pattern: Option<Glob>,
 
     #[command(flatten)]
     selection: Selection,
@@ -56,6 +57,9 @@ pub(crate) struct Args {
     #[command(flatten)]
     options: BulkOptions,
 }
+
+/// The options that can replace the pattern.
+const SELECTING: [&str; 7] = ["prefix", "glob", "regex", "min_size", "ttl_below", "idle_above", "misplaced"];
 
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let client = session.client()?;
@@ -164,8 +168,12 @@ impl Args {
     fn description(&self) -> String {
         let misplaced = if self.misplaced { "misplaced " } else { "" };
         let conditions = self.selection.conditions();
-        let pattern = format!("the {misplaced}items whose keys match {}", self.pattern.text);
-        [vec![pattern], conditions].concat().join(" ")
+        let items = match &self.pattern {
+            Some(pattern) => format!("the {misplaced}items whose keys match {}", pattern.text),
+            None if conditions.is_empty() => format!("the {misplaced}items"),
+            None => format!("the {misplaced}items with"),
+        };
+        [vec![items], conditions].concat().join(" ")
     }
 }
 

@@ -51,7 +51,7 @@ pub(super) async fn start(
         Ok(opened) => opened.map(|()| log).map_err(LogFailure::from),
         Err(_) => Err(LogFailure {
             message: format!(
-                "{}: the log did not start within {}: logs need the text protocol, which servers with SASL (-S) do not support",
+                "{}: the log did not start within {}: a server with the binary protocol only (-S, -B binary) has no log",
                 server.name(),
                 number::duration(limit)
             ),

@@ -8,6 +8,7 @@ use super::exists::exist;
 use super::store::report_outcome;
 use crate::exit::{Exit, Outcome, print_error};
 use crate::input;
+use crate::item_limit;
 use crate::session::Session;
 
 /// The position of the added bytes.
@@ -38,6 +39,9 @@ pub(crate) async fn run(side: Side, args: &Args, session: &mut Session) -> Outco
     let key = input::key(&args.key)?;
     let value = input::value(args.value.as_ref())?;
     let client = session.client()?;
+    if args.cas.is_some() {
+        item_limit::require_cas_for(&client, &key).await?;
+    }
     let command = match side {
         Side::Before => client.prepend(&key, &value),
         Side::After => client.append(&key, &value),

@@ -1,4 +1,4 @@
-//! `flush`: removes all items of the servers, if that is really meant.
+//! `flush`: removes all items of the servers, after a confirmation.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `man`: the manual pages, made of the definitions of the options.
+//! `man`: manual pages, generated from the definitions of the options.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};

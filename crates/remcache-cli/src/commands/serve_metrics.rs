@@ -26,6 +26,10 @@ use crate::session::Session;
 /// all servers. A server that is down has memcached_up 0. The requests of this command are measured, too, by
 /// the library's metrics, such as db_client_operation_duration_seconds.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Hit rate under 90 % in the last 5 minutes, as an expression of Prometheus:
+  sum by (server) (rate(memcached_commands_total{command='get',status='hit'}[5m]))
+    / sum by (server) (rate(memcached_commands_total{command='get'}[5m])) < 0.9")]
 pub(crate) struct Args {
     /// The address to listen on: :9150, 127.0.0.1:9150, [::1]:9150
     #[arg(value_name = "ADDR", default_value = ":9150", value_parser = address)]

@@ -1,4 +1,4 @@
-//! Errors of requests that were sent by themselves, with the name of their server.
+//! Errors of single requests, with the name of their server.
 
 use remcache::{Error, Reply};
 

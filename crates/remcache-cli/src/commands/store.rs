@@ -7,6 +7,7 @@ use remcache::{Ttl, WriteOutcome};
 use super::write_report;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::input;
+use crate::item_limit;
 use crate::options::value;
 use crate::output::{Layout, Output, TextStyle};
 use crate::session::Session;
@@ -49,6 +50,9 @@ pub(crate) async fn run(verb: Verb, args: &Args, session: &mut Session) -> Outco
     let key = input::key(&args.key)?;
     let value = input::value(args.value.as_ref())?;
     let client = session.client()?;
+    if args.cas.is_some() {
+        item_limit::require_cas_for(&client, &key).await?;
+    }
     let command = match (verb, args.cas) {
         (Verb::Set, None) => {
             let set = client.set(&key, &value).ttl(args.ttl).flags(args.flags).await?;

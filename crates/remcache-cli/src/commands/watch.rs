@@ -29,7 +29,7 @@ pub(crate) struct Args {
     streams: Vec<WatchStream>,
 
     /// Stop after this time
-    #[arg(long = "for", value_name = "TIME", value_parser = value::duration)]
+    #[arg(long = "for", alias = "time", value_name = "TIME", value_parser = value::duration)]
     time: Option<Duration>,
 }
 

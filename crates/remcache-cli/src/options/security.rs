@@ -142,8 +142,12 @@ const PRIVATE_KEY: PemKind = PemKind { name: "private key", marker: b"PRIVATE KE
 fn require_pem(path: &Path, kind: PemKind) -> Result<(), Failure> {
     let unreadable = |error| Failure::file(path, error);
     let mut file = File::open(path).map_err(unreadable)?;
+    let kind_of_file = file.metadata().map_err(unreadable)?.file_type();
+    if kind_of_file.is_dir() {
+        return Err(Failure::usage(format!("{}: is a directory", path.display())));
+    }
     // A pipe can be read only once.
-    if !file.metadata().map_err(unreadable)?.is_file() {
+    if !kind_of_file.is_file() {
         return Ok(());
     }
     let mut content = Vec::new();

@@ -97,10 +97,19 @@ fn a_server_with_another_protocol_is_explained() {
     for credentials in ["", &credentials] {
         let line = format!("get k --timeout 300ms --protocol binary{credentials}");
         let run = run(&line, &with_file.addr()).exits(4);
-        assert!(run.stderr.contains("a server with a password file (-Y) does not answer it"), "{run:?}");
+        assert!(run.stderr.contains("a server with text only (-Y, -B ascii) does not answer it"), "{run:?}");
         assert!(!run.stderr.contains(" -S"), "{run:?}");
     }
     run(&format!("get k --protocol auto{credentials}"), &with_file.addr()).exits(1);
+    let binary = Memcached::start(&["-B", "binary"]);
+    for protocol in ["text", "meta"] {
+        let run = run(&format!("get k --timeout 300ms --protocol {protocol}"), &binary.addr()).exits(4);
+        let expected =
+            format!("leave out --protocol {protocol}: a server with the binary protocol only (-S, -B binary)");
+        assert!(run.stderr.contains(&expected), "{run:?}");
+    }
+    let watch = run("watch --for 50ms --timeout 300ms --connect-timeout 300ms", &binary.addr()).exits(4);
+    assert!(watch.stderr.contains("a server with the binary protocol only (-S, -B binary)"), "{watch:?}");
 
     fs::write(&password, SASL_PASSWORD).unwrap();
     let sasl = Memcached::start_sasl(&[]);

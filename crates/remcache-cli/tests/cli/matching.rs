@@ -44,6 +44,18 @@ fn only_matching_items_are_deleted() {
 }
 
 #[test]
+fn an_option_can_replace_the_pattern() {
+    let (_servers, list) = filled();
+    run(&["delete-matching", "--yes"], &list).exits(2).reports_error("<PATTERN>");
+    assert_eq!(count(&list), "1500");
+    run(&["delete-matching", "--prefix", "session:", "--yes"], &list).exits(0);
+    assert_eq!(count(&list), "1000");
+    let asked = remcache(["delete-matching", "--glob", "user:1*"]).servers(&list).run_on_terminal("n\n").exits(1);
+    assert!(asked.text().contains("Remove the items with --glob user:1* of"), "{asked:?}");
+    assert_eq!(count(&list), "1000");
+}
+
+#[test]
 fn without_a_terminal_it_needs_yes_and_deletes_nothing() {
     let (_servers, list) = filled();
     run(&["delete-matching", "*"], &list).exits(2).reports_error("refusing to delete 1,500 items without a terminal");

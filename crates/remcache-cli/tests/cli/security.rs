@@ -1,6 +1,6 @@
 //! Passwords, TLS and protocols, as options of the tool.
 
-use remcache_testkit::{Authority, Dates, Memcached, SASL_PASSWORD, SASL_USER};
+use remcache_testkit::{Authority, Dates, Memcached, SASL_PASSWORD, SASL_USER, scratch};
 
 use crate::tool::remcache;
 
@@ -63,6 +63,15 @@ fn an_invalid_certificate_is_reported() {
 }
 
 #[test]
+fn a_directory_is_not_a_certificate() {
+    let directory = scratch();
+    let path = directory.path().to_str().unwrap();
+    for option in ["--tls-ca", "--tls-cert", "--tls-key"] {
+        remcache(["get", "k", option, path]).run().exits(2).reports_error(&format!("{path}: is a directory"));
+    }
+}
+
+#[test]
 fn a_certificate_that_expires_soon_is_a_finding() {
     let authority = Authority::new("remcache test");
     let ca = authority.file();
@@ -87,6 +96,10 @@ fn a_port_with_another_protocol_is_reported() {
     let encrypted = Memcached::start_tls(&certificate, &[]);
     let run = remcache(["get", "k", "--timeout", "20s"]).servers(encrypted.addr()).run().exits(4);
     assert!(run.stderr.contains("memcacheds://") && run.stderr.contains(&encrypted.addr()), "{run:?}");
+    for command in ["keys", "dump", "watch", "hotkeys"] {
+        let run = remcache([command]).servers(encrypted.addr()).run().exits(4);
+        assert!(run.stderr.contains("if it is a port for TLS, pass --tls or use memcacheds://"), "{run:?}");
+    }
 }
 
 /// Neither in errors nor in logs.

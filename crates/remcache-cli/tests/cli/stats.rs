@@ -220,6 +220,9 @@ fn clients_are_summed_up_by_address() {
     assert_eq!((&record["address"], &record["server_count"]), (&"127.0.0.1".into(), &1.into()));
     let text = remcache(["stats", "conns", "--by-address"]).servers(server.addr()).run().exits(0);
     assert!(text.lines()[1].starts_with("127.0.0.1 ") && text.lines()[2].starts_with("total"), "{text:?}");
+    assert!(text.lines()[0].ends_with("MIN IDLE  MAX IDLE"), "{text:?}");
+    let shown = remcache(["stats", "conns", "--by-address"]).servers(server.addr()).run_on_terminal("").exits(0);
+    assert!(shown.text().contains("the connections of this command are included"), "{shown:?}");
 }
 
 #[test]

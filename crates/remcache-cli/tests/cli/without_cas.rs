@@ -40,6 +40,22 @@ fn deletes_with_item_conditions_are_refused_and_deletes_by_key_are_not() {
 }
 
 #[test]
+fn conditions_are_refused() {
+    let server = Memcached::start(&["-C"]);
+    remcache(["set", "k", "v"]).servers(server.addr()).run().exits(0);
+    for protocol in ["binary", "meta", "text"] {
+        for args in [&["set", "k", "x"][..], &["replace", "k", "x"], &["append", "k", "x"], &["delete", "k"]] {
+            let run = remcache([args, &["--cas", "1", "--protocol", protocol]].concat())
+                .servers(server.addr())
+                .run()
+                .exits(5);
+            assert!(run.stderr.contains(&format!("{}: --cas is not supported: {PROBLEM}", server.addr())), "{run:?}");
+        }
+    }
+    assert_eq!(remcache(["get", "k"]).servers(server.addr()).run().exits(0).text(), "v");
+}
+
+#[test]
 fn stores_without_a_condition_work() {
     let server = Memcached::start(&["-C"]);
     for protocol in ["binary", "meta", "text"] {

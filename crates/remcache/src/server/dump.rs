@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{sleep, timeout};
 
+use crate::address::Address;
 use crate::error::{Error, ErrorKind};
 use crate::observe::OperationGuard;
 use crate::observe::{Counts, OperationName, OperationStarted, Outcome, Parent};
@@ -155,7 +156,7 @@ impl<T> ItemStream<T> {
     async fn peek(&mut self) -> Result<Option<Error>, Error> {
         let StreamState::Reading { stream, input, expected } = &mut self.state else { return Ok(None) };
         while !input.as_slice().contains(&b'\n') {
-            fill(&mut **stream, input, CLOSED_AT_ONCE).await?;
+            fill(&mut **stream, input).await.map_err(|reason| lost(&before_first_line(&reason, &self.server)))?;
         }
         // Decoded from a copy, because any other line is read by `next`.
         let mut copy = InputBuffer::new();
@@ -174,7 +175,7 @@ impl<T> ItemStream<T> {
             if let Some(read) = take(input, *expected)? {
                 return Ok(read);
             }
-            let filling = fill(&mut **stream, input, "the server closed the connection");
+            let filling = async { fill(&mut **stream, input).await.map_err(|reason| lost(&reason)) };
             match self.silence {
                 None => filling.await?,
                 Some(silence) => timeout(silence, filling).await.unwrap_or_else(|_| {
@@ -209,25 +210,33 @@ fn take(input: &mut InputBuffer, expected: ReplyShape) -> Result<Option<ReadResu
     }
 }
 
-/// Reads once; `closed` describes the error of a closed connection.
-async fn fill(stream: &mut dyn Stream, input: &mut InputBuffer, closed: &str) -> Result<(), Error> {
+/// Reads once; returns the reason if the connection is lost.
+async fn fill(stream: &mut dyn Stream, input: &mut InputBuffer) -> Result<(), String> {
     match stream.read_buf(input.spare_capacity()).await {
-        Ok(0) => Err(lost(closed)),
+        Ok(0) => Err("the server closed the connection".into()),
         Ok(count) => {
             input.record_read(count);
             Ok(())
         }
-        Err(error) => Err(lost(&error.to_string())),
+        Err(error) => Err(error.to_string()),
     }
+}
+
+/// Describes a connection that was lost before the first line.
+fn before_first_line(reason: &str, server: &Server) -> String {
+    let tls = match (&server.config().tls, &server.endpoint.address) {
+        (None, Address::Tcp { .. }) => "; if it is a port for TLS, use memcacheds://",
+        _ => "",
+    };
+    format!(
+        "{reason}: a proxy or a server with the binary protocol only (-S, -B binary) can neither list keys nor report \
+         events{tls}"
+    )
 }
 
 fn lost(reason: &str) -> Error {
     Error::new(ErrorKind::Disconnected(Delivery::MaybeSent), reason)
 }
-
-/// The reason of a connection that was closed before the first line.
-const CLOSED_AT_ONCE: &str = "the server closed the connection: a proxy or a server with the binary protocol only \
-    (-S, -B binary) can neither list keys nor report events";
 
 /// The pause before a request to a busy server is repeated.
 const BUSY_PAUSE: Duration = Duration::from_millis(100);

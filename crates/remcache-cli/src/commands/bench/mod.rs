@@ -30,7 +30,7 @@ use report::Report;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Duration
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = value::duration)]
+    #[arg(long, alias = "for", value_name = "TIME", default_value = "10s", value_parser = value::duration)]
     time: Duration,
 
     /// Operations per second: an open load instead of a closed one

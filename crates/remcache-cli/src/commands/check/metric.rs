@@ -103,7 +103,7 @@ impl Condition {
         let Some(stats) = &observation.now else { return format!("{name} is unknown") };
         match self.metric.suggestion(stats) {
             Some(similar) => format!("no statistic `{name}`; did you mean {similar}?"),
-            None => format!("no statistic `{name}`"),
+            None => format!("no statistic `{name}`; check --help lists the metrics"),
         }
     }
 
@@ -348,7 +348,7 @@ mod tests {
         for (text, expected) in [
             ("items>5", "no statistic `items`; did you mean curr_items?"),
             ("evictoins/s>5", "no statistic `evictoins/s`; did you mean evictions/s?"),
-            ("qqq>5", "no statistic `qqq`"),
+            ("qqq>5", "no statistic `qqq`; check --help lists the metrics"),
         ] {
             assert_eq!(text.parse::<Condition>().unwrap().explain_missing(&observation()), expected);
         }

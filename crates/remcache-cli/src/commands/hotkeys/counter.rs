@@ -1,4 +1,4 @@
-//! Counts of the most frequent keys, in bounded memory (lossy counting).
+//! Counts the most frequent keys in bounded memory (lossy counting).
 //!
 //! When the counter is full, the less frequent half of the keys is evicted. The highest evicted count is the
 //! error bound: a key that is added later may have been fetched up to that many times before, and its entry

@@ -34,7 +34,7 @@ use report::{HotKey, HotKeyReport};
 #[command(after_help = "Example: remcache hotkeys --by-prefix : --for 30s -f json")]
 pub(crate) struct Args {
     /// How long to watch
-    #[arg(long = "for", value_name = "TIME", default_value = "10s", value_parser = value::duration)]
+    #[arg(long = "for", alias = "time", value_name = "TIME", default_value = "10s", value_parser = value::duration)]
     time: Duration,
 
     /// How many keys or prefixes to show

@@ -15,7 +15,7 @@ use crate::bulk::{
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{Layout, Output, Record, number, text};
 use crate::same_server;
-use crate::selection::{self, Selection};
+use crate::selection::{self, Glob, Selection};
 use crate::session::Session;
 use crate::tally::Tally;
 pub(super) use top::SortKey;
@@ -35,8 +35,13 @@ use tree::Tree;
 Examples:
   remcache keys --prefix user: --idle-above 7d
   remcache keys --sort size --top 20
-  remcache keys --tree : --depth 2")]
+  remcache keys --tree : --depth 2 --top 20
+  remcache keys 'session:*' --count")]
 pub(crate) struct Args {
+    /// Only keys that match this pattern with * and ?: user:* or session:????
+    #[arg(value_name = "PATTERN", value_parser = selection::glob)]
+    pattern: Option<Glob>,
+
     #[command(flatten)]
     selection: Selection,
 
@@ -46,11 +51,11 @@ pub(crate) struct Args {
     misplaced: bool,
 
     /// Print only the number of keys
-    #[arg(long, conflicts_with_all = ["tree", "sort", "null"])]
+    #[arg(long, conflicts_with_all = ["tree", "sort", "top", "null"])]
     count: bool,
 
     /// Sum up by prefix: the part of a key up to the first SEPARATOR, such as :
-    #[arg(long, value_name = "SEPARATOR", conflicts_with_all = ["sort", "null"])]
+    #[arg(long, visible_alias = "by-prefix", value_name = "SEPARATOR", conflicts_with_all = ["sort", "null"])]
     tree: Option<String>,
 
     /// With --tree: number of parts in a prefix
@@ -61,14 +66,18 @@ pub(crate) struct Args {
     #[arg(long, value_name = "BY", value_enum)]
     sort: Option<SortKey>,
 
-    /// With --sort: number of items
-    #[arg(long, value_name = "N", default_value_t = 20, requires = "sort", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    top: u32,
+    /// Show only this many items, the largest unless --sort names another order, or with --tree this many prefixes;
+    /// --sort shows 20 items without it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    top: Option<u32>,
 
     /// End each key with a NUL byte instead of a line end
     #[arg(short = '0', long)]
     null: bool,
 }
+
+/// Number of items that --sort shows.
+const DEFAULT_TOP: usize = 20;
 
 const COLUMNS: &[&str] = &["key", "key_b64", "server", "item_size", "expires", "last_access", "fetched", "class"];
 
@@ -80,7 +89,7 @@ pub(super) enum View {
     /// The number of keys.
     Count,
     /// Sums by prefix.
-    Tree(PrefixRule),
+    Tree { rule: PrefixRule, limit: Option<usize> },
     /// The first items in an order.
     Top { sort: SortKey, limit: usize, end: u8 },
 }
@@ -102,13 +111,14 @@ impl Items<'_> {
 
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let client = session.client()?;
-    let scope = KeyScope::new(client.namespace(), &args.selection);
+    let scope = KeyScope::new(client.namespace(), &args.selection.clone().and(args.pattern.clone()));
     let end = if args.null { b'\0' } else { b'\n' };
-    let view = match (&args.tree, args.count, args.sort) {
-        (Some(separator), ..) => View::Tree(PrefixRule::new(separator, args.depth as usize)),
-        (None, true, _) => View::Count,
-        (None, false, Some(sort)) => View::Top { sort, limit: args.top as usize, end },
-        (None, false, None) => View::Keys { end },
+    let limit = args.top.map(|top| top as usize);
+    let view = match (&args.tree, args.sort) {
+        (Some(separator), _) => View::Tree { rule: PrefixRule::new(separator, args.depth as usize), limit },
+        (None, None) if args.count => View::Count,
+        (None, None) if limit.is_none() => View::Keys { end },
+        (None, sort) => View::Top { sort: sort.unwrap_or(SortKey::Size), limit: limit.unwrap_or(DEFAULT_TOP), end },
     };
     let placement = args.misplaced.then(|| Placement::of(&client));
     let items = Items { client: &client, scope: &scope, misplaced: placement.as_ref() };
@@ -196,7 +206,9 @@ impl<'s> Printer<'s> {
 
     fn add(&mut self, items: &[&MetadumpItem], server: &str, output: &mut Output) -> std::io::Result<()> {
         match &self.view {
-            View::Tree(rule) => items.iter().for_each(|item| self.tree.add(self.scope.name_of(item), item, rule)),
+            View::Tree { rule, .. } => {
+                items.iter().for_each(|item| self.tree.add(self.scope.name_of(item), item, rule))
+            }
             View::Top { .. } => items.iter().for_each(|item| self.top.add(self.scope.name_of(item), item, server)),
             View::Count => {}
             View::Keys { end } => return self.print(items, server, *end, output),
@@ -227,7 +239,7 @@ impl<'s> Printer<'s> {
     /// Prints what comes after the last batch; returns the number of keys that could not be printed.
     fn finish(mut self, count: u64, tally: &Tally, output: &mut Output) -> std::io::Result<u64> {
         match self.view {
-            View::Tree(_) => self.tree.print(output)?,
+            View::Tree { limit, .. } => self.tree.print(limit, output)?,
             View::Top { end, .. } => self.unprintable = self.top.print(end, output)?,
             // Without any list of keys their number is unknown.
             View::Count if tally.yes == 0 => {}

@@ -44,10 +44,11 @@ impl Tree {
         sums.never_read += u64::from(!item.fetched);
     }
 
-    /// Prints the prefixes, those that take the most memory first.
-    pub(super) fn print(&self, output: &mut Output) -> io::Result<()> {
+    /// Prints the prefixes, or this many of them, those that take the most memory first.
+    pub(super) fn print(&self, limit: Option<usize>, output: &mut Output) -> io::Result<()> {
         let mut sorted: Vec<_> = self.prefixes.iter().collect();
         sorted.sort_by_key(|(_, sums)| std::cmp::Reverse(sums.bytes));
+        sorted.truncate(limit.unwrap_or(usize::MAX));
         if !output.is_text() {
             let columns = &["prefix", "prefix_b64", "keys", "bytes", "without_ttl", "never_read"];
             let mut records = output.records(columns)?;
@@ -60,34 +61,24 @@ impl Tree {
         }
         let titles = ["KEYS", "BYTES", "AVG", "NO-TTL", "NEVER READ"].map(Column::right);
         let first = Column::left("PREFIX").shrinkable();
-        let mut table = Table::new([vec![first], titles.to_vec(), vec![Column::left("").optional(1)]].concat());
+        let mut table = Table::new([vec![first], titles.to_vec()].concat());
         sorted.into_iter().for_each(|(prefix, sums)| table.row(sums.cells(prefix)));
         output.table(&table)
     }
 }
 
 impl PrefixSums {
-    fn cells(&self, prefix: &[u8]) -> [Cell; 7] {
+    fn cells(&self, prefix: &[u8]) -> [Cell; 6] {
         let name = if prefix.is_empty() { "(none)".into() } else { text::inline(prefix) };
         let percent = |count: u64| format!("{:.0}%", 100.0 * count as f64 / self.keys.max(1) as f64);
-        let (unread, remark) = match self.never_read * 3 > self.keys {
-            true => {
-                let remark = format!("← {} written and never fetched", percent(self.never_read));
-                (
-                    Cell::new(percent(self.never_read)).style(TextStyle::Warning),
-                    Cell::new(remark).style(TextStyle::Faint),
-                )
-            }
-            false => (Cell::new(percent(self.never_read)), Cell::default()),
-        };
+        let never_read = Cell::new(percent(self.never_read));
         [
             Cell::new(name).style(TextStyle::Name),
             Cell::new(number::count(self.keys)),
             Cell::new(number::bytes(self.bytes)),
             Cell::new(number::bytes(self.bytes / self.keys.max(1))),
             Cell::new(percent(self.without_ttl)),
-            unread,
-            remark,
+            if self.never_read * 3 > self.keys { never_read.style(TextStyle::Warning) } else { never_read },
         ]
     }
 }

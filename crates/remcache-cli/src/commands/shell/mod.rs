@@ -40,8 +40,9 @@ Lines:
   help, help get          list the commands, or describe one
   quit                    or Ctrl-D
 
-The history is ~/.local/state/remcache/history. Lines with a password in a URL, lines that begin with a blank,
-data of protocol commands, and answers to questions are not recorded.")]
+The history is ~/.local/state/remcache/history. Not recorded are lines with a
+password in a URL, lines that begin with a blank, data of protocol commands, and
+answers to questions.")]
 pub(crate) struct Args {}
 
 /// The number of keys of a server that are read for completion, and their maximum age.

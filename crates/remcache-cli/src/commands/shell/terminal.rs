@@ -1,4 +1,4 @@
-//! The terminal's modes, put back as they were however the shell ends.
+//! The terminal's modes, restored when the shell ends for any reason.
 
 /// The modes that standard input had, if it is a terminal.
 #[derive(Debug)]

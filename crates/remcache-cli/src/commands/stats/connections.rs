@@ -92,8 +92,8 @@ pub(super) fn print_by_address(round: &Round, output: &mut Output) -> io::Result
         Column::left("ADDRESS").shrinkable(),
         Column::right("CONNS"),
         Column::right("SERVERS"),
-        Column::right("IDLE"),
-        Column::right("LONGEST"),
+        Column::right("MIN IDLE"),
+        Column::right("MAX IDLE"),
     ]);
     let all: u64 = clients.iter().map(|(_, client)| client.connections).sum();
     for (address, client) in &clients {
@@ -110,7 +110,9 @@ pub(super) fn print_by_address(round: &Round, output: &mut Output) -> io::Result
         table.row([Cell::new("total").style(TextStyle::Title), Cell::new(number::exact(all))]);
     }
     round.add_unavailable(&mut table);
-    output.table(&table)
+    output.table(&table)?;
+    output.notes().say("the connections of this command are included");
+    Ok(())
 }
 
 impl Connection<'_> {

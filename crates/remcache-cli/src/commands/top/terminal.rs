@@ -1,4 +1,4 @@
-//! The terminal of `top`: the full screen is entered, and left after the end, a panic or a signal.
+//! The terminal of `top`: enters the full screen, and restores the terminal on exit, panic or signal.
 
 use std::io;
 use std::time::Duration;

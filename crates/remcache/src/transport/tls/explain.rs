@@ -123,8 +123,10 @@ fn describe_alert(alert: AlertDescription) -> String {
         AlertDescription::ProtocolVersion => {
             "the server supports neither TLS 1.2 nor 1.3: allow one of them there".into()
         }
+        AlertDescription::UnknownCA => {
+            "the server does not accept our client certificate: it does not trust the authority that signed it".into()
+        }
         AlertDescription::BadCertificate
-        | AlertDescription::UnknownCA
         | AlertDescription::CertificateExpired
         | AlertDescription::CertificateRevoked
         | AlertDescription::CertificateUnknown
@@ -183,7 +185,8 @@ mod tests {
             (Error::PeerMisbehaved(PeerMisbehaved::BadCertChainExtensions), "bad cert chain extensions"),
             (Error::InvalidMessage(InvalidMessage::UnknownProtocolVersion), "unknown protocol version"),
             (Error::AlertReceived(AlertDescription::InternalError), "internal error"),
-            (Error::AlertReceived(AlertDescription::UnknownCA), "our client certificate"),
+            (Error::AlertReceived(AlertDescription::UnknownCA), "does not trust the authority"),
+            (Error::AlertReceived(AlertDescription::BadCertificate), "our client certificate (bad certificate)"),
         ] {
             let said = describe_error(&error);
             assert!(said.contains(expected), "{said}");

@@ -235,8 +235,9 @@ impl Tls {
             return Ok(builder.with_no_client_auth());
         };
         let chain = certificate.certificates_in(chain, "client certificate")?;
-        builder.with_client_auth_cert(chain, key.private_key_in(secret)?).map_err(|error| {
-            format!("the client certificate and its key cannot be used: {}", explain::describe_error(&error))
+        builder.with_client_auth_cert(chain, key.private_key_in(secret)?).map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => explain::describe_error(&error),
+            error => format!("the client certificate and its key cannot be used: {}", explain::describe_error(&error)),
         })
     }
 }
