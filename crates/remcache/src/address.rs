@@ -9,7 +9,7 @@ use crate::distribution::Node;
 use crate::error::Error;
 use crate::percent_encoding::decoded_text;
 
-/// The port of a server whose address has none.
+/// The port of an address that does not specify one.
 const DEFAULT_PORT: u16 = 11211;
 
 /// A configured server. Its name, not the address that it resolves to, is its identity in the ring.
@@ -20,11 +20,11 @@ pub struct Endpoint {
     pub name: Arc<str>,
     /// The address to connect to.
     pub address: Address,
-    /// Its share of the keys, relative to the other servers.
+    /// The server's share of the keys, relative to the other servers.
     pub weight: u32,
-    /// A name that the ring hashes in place of its address, if one was configured.
+    /// The name that the ring hashes instead of the address, if configured.
     pub ring_name: Option<Arc<str>>,
-    /// The address that some rings hash in addition to the name; connections still resolve the name.
+    /// The IP address that some rings hash in addition to the name; connections still resolve the name.
     pub ip: Option<IpAddr>,
 }
 
@@ -51,14 +51,14 @@ impl Endpoint {
     /// Parses one address: `host`, `host:port`, `host:port:weight`, `[v6]:port`, `v6`, `/path/to.sock`,
     /// `unix:/path/to.sock`, `tcp://…`, `unix://…`.
     ///
-    /// An IPv6 address without brackets has no port. A number after the last colon of a socket's path is a weight; in
-    /// a `unix://` URL colons of the path are written `%3A`.
+    /// An IPv6 address without brackets cannot have a port. A number after the last colon of a socket path is a weight;
+    /// in a `unix://` URL, colons in the path are written as `%3A`.
     ///
-    /// A name for the ring precedes the address, `name=host:port`; an IP address that the ring hashes in addition to
-    /// the host follows the host, `host/10.0.0.1:port`: see [`Node`].
+    /// A name for the ring precedes the address, as in `name=host:port`; an IP address that the ring hashes in addition
+    /// to the host follows the host, as in `host/10.0.0.1:port`: see [`Node`].
     ///
     /// # Errors
-    /// [`ErrorKind::Config`](crate::error::ErrorKind::Config), which names the address and the problem.
+    /// [`ErrorKind::Config`](crate::error::ErrorKind::Config), whose message names the address and the problem.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let text = text.trim();
         if has_credentials(text) {
@@ -86,7 +86,7 @@ impl Endpoint {
     }
 }
 
-/// Parses a socket's path and optional weight; in a URL the path is percent-encoded.
+/// Parses a socket path and optional weight; in a URL the path is percent-encoded.
 pub(crate) fn unix(text: &str, is_url: bool) -> Result<Endpoint, String> {
     if !cfg!(unix) {
         return Err("Unix sockets are not supported on this system; expected host:port".into());
@@ -121,10 +121,9 @@ fn tcp(text: &str) -> Result<Endpoint, String> {
     }
 }
 
-/// Rejects host names that cannot be resolved: a typing error would be a server that is always down.
+/// Rejects host names that can never resolve, so that a typo is an error and not a server that is always down.
 ///
-/// Besides letters, digits and hyphens, underscores occur in container setups, and other scripts in internationalized
-/// names.
+/// Underscores are accepted because container names have them, and other scripts for internationalized names.
 fn check_host(host: &str) -> Result<(), String> {
     if host.is_empty() {
         return Err("the host is empty".into());
@@ -145,7 +144,7 @@ fn check_host(host: &str) -> Result<(), String> {
     if name.split('.').any(str::is_empty) {
         return refused("it has an empty label");
     }
-    // For other scripts the length of the encoded form counts.
+    // For other scripts the limit applies to the encoded form.
     let is_too_long = |label: &str| label.is_ascii() && label.len() > MAX_LABEL;
     match host.len() > MAX_HOST || name.split('.').any(is_too_long) {
         true => refused("it is too long"),

@@ -21,16 +21,16 @@ use crate::server::handle::ServerHandle;
 use crate::server_list::ServerList;
 use crate::singleflight::SingleFlight;
 
-/// A client of one or several memcached servers.
+/// A client for one or more memcached servers.
 ///
 /// It is a handle: cloning it is cheap, all clones share the connections, and every call takes `&self`. Connections are
 /// opened on demand. When the last clone is dropped they are closed; see [`Client::close`] for a graceful shutdown.
 ///
 /// # In a `static`
 ///
-/// Its connections run on the Tokio runtime whose task made the first request, and move to another when that shuts down
-/// or hangs. A client that several runtimes share (a `static`, one runtime for each worker or test, occasional
-/// `block_on`) should get a dedicated thread, which costs some microseconds per request of a single caller:
+/// Its connections run on the Tokio runtime whose task made the first request, and move to another if that runtime
+/// shuts down or hangs. A client that several runtimes share (a `static`, one runtime for each worker or test,
+/// occasional `block_on`) should get a dedicated thread, which costs some microseconds per request of a single caller:
 ///
 /// ```
 /// use std::sync::LazyLock;
@@ -43,7 +43,7 @@ use crate::singleflight::SingleFlight;
 /// # let _ = &*CACHE;
 /// ```
 ///
-/// [`Config::runtime`] puts the connections on a given runtime: for a program with one long-lived runtime among others.
+/// [`Config::runtime`] runs the connections on a given runtime, for a program with one long-lived runtime among others.
 ///
 /// # Fork
 ///
@@ -54,7 +54,7 @@ use crate::singleflight::SingleFlight;
 pub struct Client {
     inner: Arc<Shared>,
     timeout: Duration,
-    /// The operation that this handle's requests are reported as a part of.
+    /// The observed operation that this handle's requests belong to.
     scope: Option<Arc<Scope>>,
 }
 
@@ -65,10 +65,11 @@ struct Shared {
 }
 
 impl Client {
-    /// Creates a client of these servers, with the default settings.
+    /// Creates a client for these servers with the default settings.
     ///
-    /// Each of them, or the only one, is an address (`host`, `host:port`, `host:port:weight`, `[v6]:port`,
-    /// `/path/to.sock`), a comma list of them, or a URL whose options apply to the client: see [`Config::from_url`].
+    /// `servers` is one string or a list of strings. Each is an address (`host`, `host:port`, `host:port:weight`,
+    /// `[v6]:port`, `/path/to.sock`), a comma-separated list of addresses, or a URL whose options apply to the client:
+    /// see [`Config::from_url`].
     ///
     /// ```
     /// let client = remcache::Client::new(["localhost", "localhost:11212", "localhost:11213"])?;
@@ -77,20 +78,20 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Config`](crate::error::ErrorKind::Config) if the list is empty or an address malformed.
+    /// [`ErrorKind::Config`](crate::error::ErrorKind::Config) if the list is empty or an address is malformed.
     pub fn new<M>(servers: impl ServerList<M>) -> Result<Self, Error> {
         Self::with_config(servers, Config::new())
     }
 
-    /// Creates a client of these servers, with these settings.
+    /// Creates a client for these servers with these settings.
     ///
     /// # Errors
-    /// As [`Client::new`], and if a setting cannot work.
+    /// Same as [`Client::new`], and [`ErrorKind::Config`](crate::error::ErrorKind::Config) if a setting is invalid.
     pub fn with_config<M>(servers: impl ServerList<M>, config: Config) -> Result<Self, Error> {
         Self::from_config(servers.into_addresses().try_fold(config, |config, server| config.server(server.as_ref()))?)
     }
 
-    /// Creates a client of the servers in the settings: see [`Config::server`] and [`Config::from_url`].
+    /// Creates a client for the servers in the settings: see [`Config::server`] and [`Config::from_url`].
     ///
     /// ```
     /// use remcache::{Client, Config};
@@ -100,7 +101,7 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// As [`Client::new`], and if a setting cannot work.
+    /// Same as [`Client::new`], and [`ErrorKind::Config`](crate::error::ErrorKind::Config) if a setting is invalid.
     pub fn from_config(config: Config) -> Result<Self, Error> {
         let mut config = config.check()?;
         let endpoints = std::mem::take(&mut config.servers);
@@ -114,11 +115,11 @@ impl Client {
         Ok(Self { inner, timeout, scope: None })
     }
 
-    /// Returns a handle of the same client whose operations have this timeout instead of
-    /// [`Config::timeout`]: for a request handler with a deadline of its own, for instance.
+    /// Returns a handle to the same client whose operations have this timeout instead of [`Config::timeout`], for
+    /// example for a request handler with its own deadline.
     ///
-    /// An operation's own `.timeout(…)` takes precedence. Operations on a [`ServerHandle`] keep the timeout of the
-    /// settings.
+    /// An operation's own `.timeout(…)` takes precedence. Operations on a [`ServerHandle`] still have the timeout of
+    /// the settings.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -136,13 +137,13 @@ impl Client {
         Self { inner: Arc::clone(&self.inner), timeout, scope: self.scope.clone() }
     }
 
-    /// Returns the operation that this handle's requests are reported as a part of.
+    /// Returns the observed operation that this handle's requests belong to.
     #[inline]
     pub(crate) fn scope(&self) -> Option<&Arc<Scope>> {
         self.scope.as_ref()
     }
 
-    /// Returns a handle whose requests are reported as a part of this operation, or as separate operations.
+    /// Returns a handle whose requests are reported as parts of this operation, or as separate operations.
     pub(crate) fn within(&self, scope: Option<Arc<Scope>>) -> Self {
         Self { inner: Arc::clone(&self.inner), timeout: self.timeout, scope }
     }
@@ -176,7 +177,7 @@ impl Client {
         &self.inner.single_flight
     }
 
-    /// Returns whether any server of a key may answer; `false` if the only one is known to be down.
+    /// Returns whether any server of a key may be available; `false` if all of them are known to be down.
     pub(crate) fn is_reachable(&self, key: &[u8]) -> bool {
         let key = [&self.config().namespace, key].concat();
         let cluster = self.cluster();
@@ -199,12 +200,12 @@ impl Client {
 
     /// Replaces the list of servers.
     ///
-    /// Servers in both lists keep their connections, also if their weight changes; requests to removed servers complete
+    /// Servers in both lists keep their connections, even if their weight changes; requests to removed servers complete
     /// normally. New servers are connected on demand.
     ///
     /// # Errors
-    /// As [`Client::new`]; the old list stays in use then. URL options cannot be changed, and a URL that would change
-    /// TLS or the credentials is refused.
+    /// Same as [`Client::new`]; the old list then stays in use. URL options cannot be changed, and a URL that would
+    /// change TLS or the credentials is refused.
     pub fn set_servers<M>(&self, servers: impl ServerList<M>) -> Result<(), Error> {
         let empty = Config { servers: Vec::new(), ..self.config().clone() };
         let config = servers.into_addresses().try_fold(empty, |config, server| config.server(server.as_ref()))?;
@@ -214,7 +215,7 @@ impl Client {
         Ok(())
     }
 
-    /// Returns whether any server may answer: not all are known to be down.
+    /// Returns whether any server may be available; `false` if all are known to be down.
     pub fn is_usable(&self) -> bool {
         self.cluster().servers.iter().any(|server| server.is_usable())
     }
@@ -229,14 +230,14 @@ impl Client {
         self.cluster().spares().map(Cluster::handles).unwrap_or_default()
     }
 
-    /// Returns the state changes of the servers as a stream: each change of a server's
+    /// Returns a stream of server state changes: each change of a server's
     /// [`ConnectionState`](crate::health::ConnectionState), with its reason.
     ///
     /// A server with several connections has one state: it is down when one connection was lost and none is open, or
     /// when it has stopped answering on any of them.
     ///
-    /// The stream begins with this call. If a reader falls more than 1,024 events behind, the oldest are dropped, and
-    /// the next event has their number.
+    /// The stream begins with this call. If its reader falls more than 1,024 events behind, the oldest are dropped, and
+    /// the next event reports how many.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -258,7 +259,7 @@ impl Client {
         ServerEvents::new(&self.inner.shared.events)
     }
 
-    /// Returns the server of a key; `None` if no server holds it at the moment.
+    /// Returns the server of a key; `None` if no server is available for it at the moment.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidKey`](crate::error::ErrorKind::InvalidKey) if the key is invalid.
@@ -287,8 +288,8 @@ impl Client {
         &self.config().namespace
     }
 
-    /// Shuts the client down gracefully: it takes no more requests, and this returns when all requests in flight have
-    /// completed, which is within their deadlines.
+    /// Shuts the client down gracefully: rejects new requests, and waits until all requests in flight have completed,
+    /// which is by their deadlines.
     ///
     /// # Cancellation
     /// The shutdown continues in the background.

@@ -19,12 +19,12 @@ pub(crate) enum Failure {
     Tls(Reason),
     /// Client and server are configured for different kinds of authentication: a setting has to be changed.
     Auth(Reason),
-    /// The server refused the credentials, or requires some: it is not asked again with the same ones.
+    /// The server refused the credentials, or requires some: the same ones are not sent again.
     Refused(Reason),
 }
 
 impl Failure {
-    /// Creates a failure that may be temporary, described by `text`, which includes the cause's.
+    /// Creates a failure that may be temporary, described by `text`, which includes the cause's text.
     pub(crate) fn unreachable(text: impl Into<String>, cause: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self::Unreachable(Reason::with_cause(text, Arc::new(cause)))
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::proto::{Delivery, InvalidKey, InvalidRequest, InvalidTtl, Reply, Status};
 use crate::reason::Cause;
 
-/// An error: its kind, its server, and a message that says what to do.
+/// An error of the client, with its kind, its server, and a message that says what to do.
 ///
 /// A server's *decision* is not an error: a miss, or an item that was not stored, is a value.
 #[derive(Clone)]
@@ -26,9 +26,9 @@ struct Details {
 pub enum ErrorKind {
     /// The key is invalid, or the server's protocol cannot express it; nothing was sent.
     InvalidKey,
-    /// An argument is invalid; found locally or by the server.
+    /// An argument is invalid, as detected by the client or the server.
     InvalidArguments,
-    /// The value is above the client's or the server's limit.
+    /// The value exceeds the client's or the server's limit.
     ValueTooLarge,
     /// The stored value is not a number.
     NonNumericValue,
@@ -36,9 +36,9 @@ pub enum ErrorKind {
     Conflict,
     /// The codec of a cache cannot encode the value; nothing was sent.
     Encode,
-    /// The codec of a cache cannot decode what is stored.
+    /// The codec of a cache cannot decode the stored value.
     Decode,
-    /// The server has not enough memory for the item.
+    /// The server does not have enough memory for the item.
     OutOfMemory,
     /// The server requires authentication, or refused it; the request was not executed.
     Auth,
@@ -98,7 +98,8 @@ impl Error {
         self.0.server.as_deref()
     }
 
-    /// Returns whether there is no connection: it was lost, the server is known to be down, or TLS failed.
+    /// Returns whether the request failed for lack of a connection: it was lost, the server is known to be down, or TLS
+    /// failed.
     pub fn is_disconnected(&self) -> bool {
         matches!(self.0.kind, ErrorKind::Disconnected(_) | ErrorKind::Tls)
     }
@@ -192,20 +193,20 @@ impl fmt::Debug for Error {
 }
 
 impl std::error::Error for Error {
-    /// Returns the cause, if it is an error of its own: an [`io::Error`](std::io::Error) or an error of rustls for a
-    /// connection, a [`ValueError`](crate::value::ValueError) for a value, which has serde's error as its cause. The
-    /// message includes or explains it.
+    /// Returns the underlying error, if there is one: an [`io::Error`](std::io::Error) or an error of rustls for a
+    /// connection, a [`ValueError`](crate::value::ValueError) for a value, whose source is serde's error. The message
+    /// includes or explains it.
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.0.source.as_deref().map(|source| source as _)
     }
 }
 
-/// Creates the error of a reply whose status is not the expected one.
+/// Creates the error for a reply with an unexpected status.
 impl From<&Reply> for Error {
     fn from(reply: &Reply) -> Self {
         let kind = ErrorKind::of(reply.status);
         let message = match kind {
-            // The server's own words add nothing to what we can say of these.
+            // For these the server's text adds nothing to our message.
             ErrorKind::TimedOut(_) | ErrorKind::Overloaded => String::new(),
             _ => reply.text().into_owned(),
         };

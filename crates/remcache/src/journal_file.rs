@@ -19,7 +19,7 @@ use crate::percent_encoding::{percent_decoded, percent_encoded};
 
 /// The keys of deletes that failed, of all servers of a client, in a file.
 ///
-/// Changes are queued without I/O, so that the caller can do so under a lock of its own, which orders the changes of a
+/// Changes are queued without I/O, so that callers can queue them under their own lock, which orders the changes of a
 /// key; they are written in that order without that lock.
 pub(crate) struct JournalFile {
     path: PathBuf,
@@ -37,7 +37,7 @@ struct QueuedChange {
 struct FileState {
     file: File,
     keys: Keys,
-    /// Number of lines in the file.
+    /// The number of lines in the file.
     lines: usize,
     /// Whether the last write failed.
     is_failing: bool,
@@ -56,8 +56,8 @@ impl JournalFile {
     /// Opens the file, or creates it, and reads the keys of an earlier process.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`](crate::error::ErrorKind::Config) if it is not a delete journal or is damaged, which leaves
-    /// it as it is, if it cannot be opened, and if another client uses it.
+    /// [`ErrorKind::Config`](crate::error::ErrorKind::Config) if it is not a delete journal or is damaged, cannot be
+    /// opened, or is in use by another client; the file is then not changed.
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
         let failed = |what: &str| Error::config(format!("delete journal {}: {what}", path.display()));
         let unusable = |error: io::Error| failed(&error.to_string()).caused_by(error);
@@ -103,8 +103,8 @@ impl JournalFile {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).push(queued);
     }
 
-    /// Writes what is queued. When it returns, everything that was queued before is in the file: what another caller
-    /// has taken from the queue was written before that caller gave up the file's lock.
+    /// Writes what is queued. When it returns, everything that was queued before is in the file: changes that another
+    /// caller took from the queue were written before that caller released the file's lock.
     pub(crate) fn write_queued(&self) {
         let mut state = self.lock();
         let queued = mem::take(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner));
@@ -188,7 +188,7 @@ fn open_locked(path: &Path) -> io::Result<File> {
     loop {
         let file = open(path)?;
         match file.try_lock() {
-            // Another client may have replaced the file before it gave up its lock.
+            // Another client may have replaced the file before it released its lock.
             Ok(()) if is_at(&file, path)? => return Ok(file),
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::WouldBlock.into()),

@@ -78,7 +78,7 @@
 //! # use std::time::Duration;
 //! # client.set("b", "value of b").await?;
 //! let slow = client.get("a");
-//! let _ = tokio::time::timeout(Duration::from_micros(1), slow).await; // given up, or not
+//! let _ = tokio::time::timeout(Duration::from_micros(1), slow).await; // may time out
 //! let item = client.get("b").await?; // never the reply to `a`
 //! assert_eq!(item.map(|item| item.value), Some("value of b".into()));
 //! # Ok(()) }
@@ -92,13 +92,13 @@
 //! There is no setting for "no deadline"; a timeout of zero is refused.
 //!
 //! **Requests are never retried** unless [`Config::retries`] or related settings enable it, and never kept for later.
-//! A request to a server that is known to be down fails at once, as [`Disconnected`](Status::Disconnected) with
-//! [`NotSent`](Delivery::NotSent).
+//! A request to a server that is known to be down fails immediately as [`Disconnected`](Status::Disconnected)
+//! with [`NotSent`](Delivery::NotSent).
 //!
 //! **Limits.**
 //! A connection accepts 16,384 unanswered requests and 8 MiB of output.
-//! Beyond that a call waits for capacity until its deadline, or fails as [`Overloaded`](ErrorKind::Overloaded) at once:
-//! [`Config::overload`].
+//! Beyond that a call waits for capacity until its deadline, or fails immediately as
+//! [`Overloaded`](ErrorKind::Overloaded): [`Config::overload`].
 //!
 //! # Outcomes and errors
 //!
@@ -121,9 +121,9 @@
 //! # let client = remcache::Client::new(["127.0.0.1:1"])?;
 //! match client.increment("visits", 1).initial(1).await {
 //!     Ok(counter) => println!("{counter:?}"),
-//!     // Some byte of it may have reached the server: to send it again might count twice.
+//!     // Part of it may have reached the server, so sending it again might count twice.
 //!     Err(error) if error.may_have_executed() => println!("counted or not: {error}"),
-//!     // Disconnected, timed out or overloaded, and it was surely not executed.
+//!     // Disconnected, timed out or overloaded, and certainly not executed.
 //!     Err(error) if error.is_unavailable() => println!("not counted: {error}"),
 //!     Err(error) => return Err(error.into()),
 //! }
@@ -141,7 +141,7 @@
 //! | `Config` | no | change the address, URL or setting |
 //! | `Discovery` | no | check the source of the list: see [`discovery`] |
 //!
-//! The low-level interface returns all of this as one value and cannot fail.
+//! The low-level interface returns all of this as one value, a [`Reply`].
 //! [`Client::call_with`] takes a callback for requests with several replies, which is called until it returns
 //! [`ControlFlow::Break`](std::ops::ControlFlow::Break); [`Client::send_no_reply`] does not wait for a reply.
 //!
@@ -196,15 +196,15 @@
 //! [`Distribution::KETAMA`](distribution::Distribution::KETAMA), the default, is libmemcached's weighted ring, point
 //! for point: clients that use it find each other's items.
 //! [`Distribution::REMCACHED`](distribution::Distribution::REMCACHED) is the placement of the Ruby gem remcached: the
-//! key as a number, modulo the connected servers. There is
-//! [one for each client in wide use](https://github.com/remcache/remcache/blob/main/docs/placement.md), by its name:
-//! `distribution=twemproxy`.
+//! key as a number, modulo the connected servers.
+//! [Every widely used client](https://github.com/remcache/remcache/blob/main/docs/placement.md) has a
+//! distribution by its name: `distribution=twemproxy`.
 //!
 //! **When a server goes down**, its keys fail as `Disconnected` immediately; other keys are not affected.
 //! With ketama no key moves, so there are no stale values when the server returns; with `remcached` nearly all keys
 //! move, as with the gem. The client reconnects automatically: once within 50 ms, and if that fails at random times up
-//! to 5 s apart, so that many clients do not reconnect at once. It lets requests through again after the server has
-//! answered a no-op: accepting connections is not enough.
+//! to 5 s apart, so that many clients do not all reconnect at the same time. Requests are sent again only after
+//! the server has answered a no-op: accepting connections is not enough.
 //!
 //! A server is marked down when it cannot be reached, after three consecutive timeouts ([`Config::breaker`]), or when
 //! it violates the protocol.
@@ -219,7 +219,7 @@
 //! [`Client::set_servers`] replaces the list at run time: servers in both lists keep their connections, and requests to
 //! removed servers complete normally. [`discovery`] does so when a file, DNS, a configuration endpoint or your own
 //! stream provides another list; [`migration`] moves to another placement and keeps the cache warm. [`Client::locate`]
-//! returns the server of a key, [`Client::servers`] the state of each, [`Client::is_usable`] whether any may answer.
+//! returns the server of a key, [`Client::is_usable`] whether any server may be available.
 //!
 //! # The protocol layer alone
 //!
@@ -279,14 +279,14 @@
 //!
 //! [Ten recipes](cookbook): axum, sessions, rate limits, feature flags, locks, idempotency keys, warm deploys, big
 //! values, tests with faults, shutdown ·
-//! [What is guaranteed, and which test proves it](https://github.com/remcache/remcache/blob/main/docs/guarantees.md) ·
-//! [where keys live, and how to share a cache with other clients](https://github.com/remcache/remcache/blob/main/docs/placement.md) ·
-//! [other clients on the same servers, live](https://github.com/remcache/remcache/blob/main/docs/interop.md) ·
-//! [the binary protocol, as servers speak it](https://github.com/remcache/remcache/blob/main/docs/protocol.md) ·
+//! [guarantees, and the tests of each](https://github.com/remcache/remcache/blob/main/docs/guarantees.md) ·
+//! [placement, and sharing a cache with other clients](https://github.com/remcache/remcache/blob/main/docs/placement.md) ·
+//! [interoperability tests with other clients](https://github.com/remcache/remcache/blob/main/docs/interop.md) ·
+//! [the protocols as servers implement them](https://github.com/remcache/remcache/blob/main/docs/protocol.md) ·
 //! [TLS and passwords](https://github.com/remcache/remcache/blob/main/docs/security.md) ·
 //! [observability: spans, metrics, dashboards and alerts](https://github.com/remcache/remcache/blob/main/docs/observability.md) ·
 //! [values: flags, and what other clients write](https://github.com/remcache/remcache/blob/main/docs/values.md) ·
-//! [what each protocol can do](https://github.com/remcache/remcache/blob/main/docs/protocols.md) ·
+//! [features of each protocol](https://github.com/remcache/remcache/blob/main/docs/protocols.md) ·
 //! [caching: fetch, locks and limiters, and what they guarantee](https://github.com/remcache/remcache/blob/main/docs/caching.md)
 // Marks items of features in the documentation of docs.rs, which is built by a nightly toolchain.
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -10,7 +10,7 @@ pub(crate) fn decoded_text(text: &str) -> Result<String, String> {
 
 /// Decodes percent-encoded bytes; `None` if a `%` is not followed by two hexadecimal digits.
 pub(crate) fn percent_decoded(text: &str) -> Option<Vec<u8>> {
-    // With its whole length from the start: what a growing vector leaves behind is not overwritten.
+    // Allocated with its full length, because a growing vector leaves copies behind that are not zeroized.
     let mut decoded = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {

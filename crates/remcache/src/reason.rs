@@ -24,12 +24,12 @@ pub struct Reason {
 }
 
 impl Reason {
-    /// Creates the reason that this error gives.
+    /// Creates a reason from an error, with its text.
     pub fn caused_by(cause: impl Error + Send + Sync + 'static) -> Self {
         Self { text: cause.to_string(), cause: Some(Arc::new(cause)) }
     }
 
-    /// Creates a reason with this text, which includes or explains that of the cause.
+    /// Creates a reason with this text, which includes or explains the cause's text.
     pub(crate) fn with_cause(text: impl Into<String>, cause: Cause) -> Self {
         Self { text: text.into(), cause: Some(cause) }
     }

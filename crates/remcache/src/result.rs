@@ -7,7 +7,7 @@ use crate::sentinel::is_sentinel;
 
 /// A fetched item.
 ///
-/// Code that calls a client through a trait of its own can construct items in its tests:
+/// An application that calls the client through its own trait can construct items in its tests:
 ///
 /// ```
 /// use remcache::Item;
@@ -22,7 +22,7 @@ pub struct Item {
     pub value: Bytes,
     /// The flags stored with it.
     pub flags: u32,
-    /// The CAS value: condition of a later `.cas(…)`.
+    /// The CAS value, for the condition of a later `.cas(…)`.
     pub cas: u64,
 }
 
@@ -47,7 +47,7 @@ impl Item {
     /// Returns whether the item is a sentinel rather than a value: a lease or negative result of
     /// [`Client::fetch`](crate::client::Client::fetch), or a tombstone.
     ///
-    /// Reads treat sentinels as misses unless they are asked for
+    /// Reads treat sentinels as misses unless they are requested
     /// [`with_sentinels`](crate::ops::Command::with_sentinels). Raw requests
     /// ([`Client::call`](crate::client::Client::call)) return what is stored.
     ///
@@ -67,7 +67,7 @@ impl Item {
     }
 }
 
-/// The outcome of a write that the server may refuse, for instance of an add or a compare-and-swap.
+/// The outcome of a write that the server may refuse, such as an add or a compare-and-swap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "the protocols have no other outcomes of a write")]
 #[must_use = "the server may have refused the write: check `is_applied`, or match the outcome"]
@@ -161,16 +161,16 @@ impl Counter {
     }
 }
 
-// Decoders of replies; any other status is an error. They read a reply where it is: moving it costs as much as
-// reading it. For the same reason an error is boxed, so that the results of successes are small.
+// Decoders of replies; any other status is an error. They read a reply in place, because moving it costs as much as
+// reading it. For the same reason errors are boxed, so that results are small.
 
-/// Takes a reply out of where it is.
+/// Moves a reply out of its place.
 #[inline]
 pub(crate) fn take_reply(reply: &mut Reply) -> Reply {
     std::mem::replace(reply, Reply::new(Status::NoError))
 }
 
-/// Takes the reply that is an error.
+/// Moves out a reply that is an error.
 #[cold]
 pub(crate) fn refusal(reply: &mut Reply) -> Box<Reply> {
     Box::new(take_reply(reply))
@@ -248,7 +248,7 @@ pub(crate) fn text(reply: &mut Reply) -> Result<String, Box<Reply>> {
     }
 }
 
-/// Returns the reply to a request without a server.
+/// Returns the reply to a request for which there is no server.
 #[cold]
 pub(crate) fn no_server() -> Reply {
     Reply::disconnected(Delivery::NotSent, "no server is connected")

@@ -1,6 +1,6 @@
 //! The server addresses that a client is created with.
 
-/// The addresses of servers: one text, or anything that iterates over texts.
+/// Server addresses: one string, or anything that iterates over strings.
 ///
 /// `M` is [`OneAddress`] or [`ManyAddresses`], and is always inferred.
 ///
@@ -15,12 +15,12 @@
 /// # Ok::<(), remcache::Error>(())
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not an address of a server, nor a list of addresses",
-    label = "expected text or a list of texts",
+    message = "`{Self}` is neither a server address nor a list of addresses",
+    label = "expected a string or a list of strings",
     note = "pass an address, `\"cache1:11211\"`, or a list, `[\"cache1:11211\", \"cache2:11211\"]`; convert addresses of other types with `.to_string()`"
 )]
 pub trait ServerList<M> {
-    /// Returns the addresses in their order.
+    /// Returns the addresses in order.
     fn into_addresses(self) -> impl Iterator<Item: AsRef<str>>;
 }
 

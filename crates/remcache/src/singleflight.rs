@@ -130,7 +130,7 @@ impl SingleFlight {
 
     /// Registers a refresh of a key and returns its id; `None` if another task is refreshing it.
     ///
-    /// A refresh that only waits for another process yields to one that does more, or waits for another item.
+    /// A refresh that only waits for another process is replaced by one that reloads, or that waits for another item.
     pub(crate) fn begin_refresh(&self, key: &[u8], watched: Option<u64>) -> Option<u64> {
         let id = self.advance_clock();
         let refresh = RefreshInFlight { id, watched, deferred: None };

@@ -14,11 +14,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The connections are those of the asynchronous client. They run on a dedicated thread
-//! ([`Config::dedicated_thread`]) unless [`Config::runtime`] sets a runtime, and are shared by any number of threads.
+//! It shares the implementation of the asynchronous client. The connections run on a dedicated thread
+//! ([`Config::dedicated_thread`]) unless [`Config::runtime`] sets a runtime, and any number of threads can share them.
 //!
-//! A client that was created before a `fork` works in the child, which opens its own connections. Fork while no other
-//! thread is within a call: a lock that it holds stays locked in the child.
+//! A client that was created before a `fork` works in the child, which opens its own connections. Fork only while no
+//! other thread is inside a call, because a lock that it holds would stay locked in the child.
 
 pub(crate) mod recipes;
 
@@ -47,8 +47,8 @@ use runtime::Runner;
 /// It is a handle: cloning it is cheap, all clones share the connections, and every call takes
 /// `&self`. The options are those of the [asynchronous client](crate::client::Client).
 ///
-/// It also works inside of an asynchronous context, but blocks the runtime's thread and the tasks that would run there:
-/// use the asynchronous client there.
+/// In an asynchronous context it works too, but blocks the runtime's thread and all tasks on it: use the asynchronous
+/// client instead.
 #[derive(Clone)]
 pub struct Client {
     client: crate::client::Client,
@@ -56,26 +56,27 @@ pub struct Client {
 }
 
 impl Client {
-    /// Creates a client of these servers, with the default settings: see [`Client::new`](crate::client::Client::new).
+    /// Creates a client for these servers with the default settings: see [`Client::new`](crate::client::Client::new).
     ///
     /// # Errors
-    /// As there, and [`ErrorKind::Config`](crate::error::ErrorKind::Config) if the thread cannot be started.
+    /// Same as the asynchronous client, and [`ErrorKind::Config`](crate::error::ErrorKind::Config) if the thread cannot
+    /// be started.
     pub fn new<M>(servers: impl ServerList<M>) -> Result<Self, Error> {
         Self::with_config(servers, Config::new())
     }
 
-    /// Creates a client of these servers, with these settings.
+    /// Creates a client for these servers with these settings.
     ///
     /// # Errors
-    /// As [`Client::new`].
+    /// Same as [`Client::new`].
     pub fn with_config<M>(servers: impl ServerList<M>, config: Config) -> Result<Self, Error> {
         Self::over(crate::client::Client::with_config(servers, config.dedicated_thread_by_default())?)
     }
 
-    /// Creates a client of the servers in the settings.
+    /// Creates a client for the servers in the settings.
     ///
     /// # Errors
-    /// As [`Client::new`].
+    /// Same as [`Client::new`].
     pub fn from_config(config: Config) -> Result<Self, Error> {
         Self::over(crate::client::Client::from_config(config.dedicated_thread_by_default())?)
     }
@@ -84,8 +85,8 @@ impl Client {
         Ok(Self { runner: Arc::new(Runner::start(client.clone())?), client })
     }
 
-    /// Waits for anything that the asynchronous client does: its other methods, a
-    /// [`Cache`](crate::cache::Cache), a [`Limiter`](crate::recipes::limiter::Limiter), statistics.
+    /// Blocks the thread until a future of the asynchronous client completes: one of its other methods, of a
+    /// [`Cache`](crate::cache::Cache) or of a [`Limiter`](crate::recipes::limiter::Limiter).
     ///
     /// ```
     /// # let runtime = tokio::runtime::Runtime::new()?;
@@ -103,7 +104,7 @@ impl Client {
         self.runner.wait(future.into_future())
     }
 
-    /// Returns the underlying client; its futures need [`Client::wait`].
+    /// Returns the underlying asynchronous client, whose futures are run by [`Client::wait`].
     pub fn as_async(&self) -> &crate::client::Client {
         &self.client
     }
@@ -123,7 +124,7 @@ impl Client {
         self.client.servers()
     }
 
-    /// Returns whether any server may answer: not all are known to be down.
+    /// Returns whether any server may be available; `false` if all are known to be down.
     pub fn is_usable(&self) -> bool {
         self.client.is_usable()
     }
@@ -131,7 +132,7 @@ impl Client {
     /// Replaces the list of servers.
     ///
     /// # Errors
-    /// As [`Client::set_servers`](crate::client::Client::set_servers).
+    /// Same as [`Client::set_servers`](crate::client::Client::set_servers).
     pub fn set_servers<M>(&self, servers: impl ServerList<M>) -> Result<(), Error> {
         self.runner.enter(|| self.client.set_servers(servers))
     }
@@ -141,23 +142,24 @@ impl Client {
         self.wait(self.client.close());
     }
 
-    /// Removes all items of all servers: now, or after a [delay](BlockingOperation::after). One result per server.
+    /// Removes all items from all servers, immediately or after a [delay](BlockingOperation::after), with one result
+    /// per server.
     pub fn flush(&self) -> BlockingOperation<'_, FlushAll<'_>> {
         BlockingOperation::new(&self.runner, self.client.flush())
     }
 
-    /// Fetches the versions of all servers. One result per server.
+    /// Fetches the version of each server, with one result per server.
     pub fn version(&self) -> Vec<(ServerHandle, Result<String, Error>)> {
         self.wait(self.client.version())
     }
 
-    /// Checks that all servers reply. One result per server.
+    /// Checks that each server replies, with one result per server.
     pub fn noop(&self) -> Vec<(ServerHandle, Result<(), Error>)> {
         self.wait(self.client.noop())
     }
 }
 
-/// Operations of the asynchronous client that end with [`BlockingOperation::wait`] here.
+/// Defines the blocking form of asynchronous operations, which end with [`BlockingOperation::wait`].
 macro_rules! operations {
     ($($doc:literal $name:ident $(<$($generic:ident),*>)? ($($argument:ident: $type:ty),*) -> $output:ty $(where ($($bound:tt)*))?;)*) => {
         impl Client {$(

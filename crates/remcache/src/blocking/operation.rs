@@ -1,4 +1,4 @@
-//! Blocking operations: the options of the asynchronous ones, and `wait`.
+//! Blocking operations: the options of the asynchronous operations, and `wait`.
 
 use std::fmt;
 use std::future::IntoFuture;
@@ -32,7 +32,7 @@ impl<'a, O> BlockingOperation<'a, O> {
 }
 
 impl<O: IntoFuture> BlockingOperation<'_, O> {
-    /// Blocks the thread until the operation completes, at the latest at its deadline.
+    /// Blocks the thread until the operation completes, which is by its deadline.
     ///
     /// # Errors
     /// Those of the asynchronous operation.
@@ -41,7 +41,7 @@ impl<O: IntoFuture> BlockingOperation<'_, O> {
     }
 }
 
-/// Options, for the operation on one key and for that on many.
+/// Options for the operations on one key and on many keys.
 macro_rules! options {
     ($($doc:literal $option:ident($argument:ident: $type:ty): $($name:ident)*, many $($many:ty),*;)*) => {$(
         $(impl BlockingOperation<'_, $name<'_>> { options!(@$doc $option $argument $type); })*
@@ -63,26 +63,26 @@ options! {
 }
 
 impl<'a, 'c> BlockingOperation<'a, Set<'c>> {
-    /// Makes the write conditional on this CAS value of the item.
+    /// Makes the write conditional on the item having this CAS value.
     pub fn cas(self, cas: u64) -> BlockingOperation<'a, ConditionalSet<'c>> {
         BlockingOperation::new(self.runner, self.operation.cas(cas))
     }
 }
 
 impl<'a, 'c> BlockingOperation<'a, Delete<'c>> {
-    /// Makes the write conditional on this CAS value of the item.
+    /// Makes the write conditional on the item having this CAS value.
     pub fn cas(self, cas: u64) -> BlockingOperation<'a, ConditionalDelete<'c>> {
         BlockingOperation::new(self.runner, self.operation.cas(cas))
     }
 
-    /// Leaves a tombstone for this long: until then adds fail, and values loaded before are not stored.
+    /// Leaves a tombstone for this duration: until it expires, adds fail and values loaded earlier are not stored.
     pub fn tombstone(self, ttl: Duration) -> Self {
         self.map(|operation| operation.tombstone(ttl))
     }
 }
 
 impl BlockingOperation<'_, FlushAll<'_>> {
-    /// Lets the servers flush after this time (default: now).
+    /// Sets the delay after which the servers flush (default: none).
     pub fn after(self, delay: Duration) -> Self {
         self.map(|operation| operation.after(delay))
     }
@@ -95,7 +95,7 @@ impl BlockingOperation<'_, FlushAll<'_>> {
 }
 
 impl BlockingOperation<'_, LockBuilder<'_>> {
-    /// Sets how long to wait while others hold the lock (default: not at all).
+    /// Sets how long to wait while another client holds the lock (default: not at all).
     pub fn wait_up_to(self, wait: Duration) -> Self {
         self.map(|operation| operation.wait_up_to(wait))
     }

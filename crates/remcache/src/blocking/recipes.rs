@@ -13,7 +13,7 @@ use crate::recipes::fetch_policy::FetchPolicy;
 use crate::recipes::lock::LockBuilder;
 use crate::result::{Counter, Item, UnconditionalOutcome, WriteOutcome};
 
-/// Recipes of the asynchronous client that end with [`BlockingOperation::wait`] here.
+/// Defines the blocking form of asynchronous recipes, which end with [`BlockingOperation::wait`].
 macro_rules! verbs {
     ($($doc:literal $name:ident ($($argument:ident: $type:ty),*) -> $output:ty;)*) => {
         impl Client {$(
@@ -38,7 +38,7 @@ verbs! {
 impl Client {
     /// Locks a key for `ttl`, unless another client holds it.
     ///
-    /// The methods of the lock itself are waited for with [`Client::wait`]. See
+    /// The lock's own methods are asynchronous: run them with [`Client::wait`]. See
     /// [`Client::lock`](crate::client::Client::lock).
     ///
     /// ```
@@ -86,7 +86,7 @@ impl Client {
         BlockingOperation::new(&self.runner, self.client.fetch(key, policy, || on_own_thread(loader)))
     }
 
-    /// Gets a value from the cache, or loads it once for all concurrent callers, if there is one.
+    /// Gets a value that may not exist from the cache, or loads it once for all concurrent callers.
     ///
     /// The loader may block: it runs on a thread of its own. See
     /// [`Client::fetch_optional`](crate::client::Client::fetch_optional).
@@ -109,7 +109,7 @@ async fn on_own_thread<T: Send + 'static>(loader: impl FnOnce() -> T + Send + 's
     match tokio::task::spawn_blocking(loader).await.map_err(tokio::task::JoinError::try_into_panic) {
         Ok(outcome) => outcome,
         Err(Ok(panic)) => std::panic::resume_unwind(panic),
-        // The runtime is shutting down, and with it the task that waits for this.
+        // The runtime is shutting down, and so is the task that waits for this result.
         Err(Err(_)) => pending().await,
     }
 }

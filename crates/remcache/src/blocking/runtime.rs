@@ -1,4 +1,4 @@
-//! How threads wait for futures of the asynchronous client, whose connections live on another thread.
+//! Runs futures of the asynchronous client on the threads that wait for them; its connections run on another thread.
 
 use std::fmt;
 use std::future::Future;
@@ -15,7 +15,7 @@ use crate::error::Error;
 /// Runs futures of a client on the threads that wait for them.
 pub(crate) struct Runner {
     client: crate::client::Client,
-    /// The process that the connections belong to.
+    /// The process that opened the connections.
     process: Mutex<u32>,
 }
 
@@ -27,7 +27,7 @@ impl Runner {
         Ok(runner)
     }
 
-    /// Returns the runtime of the connections. In the child of a fork they begin again, on a thread of the child's.
+    /// Returns the runtime of the connections. A forked child gets its own connections, on a thread of its own.
     fn handle(&self) -> Result<Handle, Error> {
         let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
         if *process != process::id() {
@@ -38,14 +38,14 @@ impl Runner {
         self.client.config().runtime.handle().map_err(|reply| Error::from(&reply))
     }
 
-    /// Runs something that starts tasks, in the context of the connections' runtime.
+    /// Calls a function that may spawn tasks, in the context of the connections' runtime.
     pub(crate) fn enter<T>(&self, work: impl FnOnce() -> T) -> T {
         let handle = self.handle();
         let _context = handle.as_ref().ok().map(Handle::enter);
         work()
     }
 
-    /// Polls a future on this thread, which sleeps in between.
+    /// Polls a future on this thread, which sleeps between polls.
     ///
     /// tokio's own `block_on` would panic on a thread of a runtime; this one only blocks it.
     pub(crate) fn wait<F: Future>(&self, future: F) -> F::Output {
@@ -57,7 +57,7 @@ impl Runner {
                 if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
                     return output;
                 }
-                // A wake that came before makes this return at once, and a spurious one polls once more.
+                // Returns immediately if the thread was already woken; a spurious wake-up only causes another poll.
                 thread::park();
             }
         })
@@ -70,7 +70,7 @@ impl fmt::Debug for Runner {
     }
 }
 
-/// Wakes a thread that waits.
+/// Wakes a waiting thread.
 struct Unpark(Thread);
 
 impl Wake for Unpark {

@@ -31,7 +31,7 @@ impl<T, B: ?Sized> Cache<T, B> {
     /// This process drops its local copy; other processes serve theirs until it expires.
     ///
     /// # Errors
-    /// As [`Client::invalidate`](crate::client::Client::invalidate).
+    /// Same as [`Client::invalidate`](crate::client::Client::invalidate).
     ///
     /// # Cancellation
     /// The value may have been marked as stale.
@@ -50,10 +50,9 @@ impl<T, B: ?Sized> Cache<T, B> {
 impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
     /// Gets a value from the cache, or loads it once for all concurrent callers of this process and of the fleet.
     ///
-    /// The loader always returns a value; for one that may find none there is
-    /// [`fetch_optional`](Cache::fetch_optional). A cache failure is not an error: if the cache is unavailable,
-    /// only the loader runs. See [`Client::fetch`](crate::client::Client::fetch), which does the same with bytes. The
-    /// TTL is the policy's, not the cache's.
+    /// The loader must return a value; use [`fetch_optional`](Cache::fetch_optional) if there may be none. A cache
+    /// failure is not an error: if the cache is unavailable, only the loader runs. The TTL is the policy's, not the
+    /// cache's. See [`Client::fetch`](crate::client::Client::fetch), which does the same for bytes.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -69,10 +68,10 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
     /// ```
     ///
     /// # Errors
-    /// As [`fetch_optional`](Cache::fetch_optional).
+    /// Same as [`fetch_optional`](Cache::fetch_optional).
     ///
     /// # Cancellation
-    /// As [`fetch_optional`](Cache::fetch_optional).
+    /// Same as [`fetch_optional`](Cache::fetch_optional).
     pub fn fetch<'a, V, E, L, F>(
         &'a self,
         key: impl AsRef<[u8]>,
@@ -93,13 +92,13 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
         })
     }
 
-    /// Gets a value from the cache, or loads it once for all concurrent callers, if there is one.
+    /// Gets a value that may not exist from the cache, or loads it once for all concurrent callers.
     ///
-    /// `None` means that the loader found no value, which the cache remembers for
-    /// [`FetchPolicy::negative_ttl`]. In everything else it is [`fetch`](Cache::fetch).
+    /// `None` means that the loader found no value; the cache remembers that for [`FetchPolicy::negative_ttl`].
+    /// Otherwise it behaves like [`fetch`](Cache::fetch).
     ///
-    /// An [in-process cache](Cache::local_cache) is consulted first, so a value that is due is noticed when the local
-    /// copy has expired.
+    /// An [in-process cache](Cache::local_cache) is consulted first, so a value that is due for a refresh is only
+    /// noticed after its local copy has expired.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -119,11 +118,11 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
     /// ```
     ///
     /// # Errors
-    /// As [`Client::fetch`](crate::client::Client::fetch), and from an [`Error`](enum@ErrorKind) of kind
-    /// [`ErrorKind::Encode`] or [`ErrorKind::Decode`] if the value cannot be written or read.
+    /// Same as [`Client::fetch`](crate::client::Client::fetch), and an error converted from [`ErrorKind::Encode`] or
+    /// [`ErrorKind::Decode`] if the value cannot be encoded or decoded.
     ///
     /// # Cancellation
-    /// The loader is dropped, and the next caller's loader runs at once. A refresh in a separate task
+    /// The loader is dropped, and the next caller's loader runs immediately. A refresh in a separate task
     /// continues.
     pub fn fetch_optional<'a, V, E, L, F>(
         &'a self,
@@ -143,7 +142,7 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
         })
     }
 
-    /// Creates a fetch of one key, which gets the cache on a handle of its client.
+    /// Creates a fetch of one key; `fetch` receives the cache with the client handle to use.
     fn fetch_recipe<'a, R, E, F>(
         &'a self,
         key: &[u8],
@@ -160,7 +159,7 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
 
     /// Gets many values from the cache, and loads those that are missing with one call of a batch loader.
     ///
-    /// See [`Client::fetch_many`](crate::client::Client::fetch_many), which does the same with bytes. The TTL is the
+    /// See [`Client::fetch_many`](crate::client::Client::fetch_many), which does the same for bytes. The TTL is the
     /// policy's, not the cache's. An [in-process cache](Cache::local_cache) is not consulted.
     ///
     /// ```
@@ -180,10 +179,11 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
     /// ```
     ///
     /// # Errors
-    /// As [`Client::fetch_many`](crate::client::Client::fetch_many); those of the codec are errors of their keys.
+    /// Same as [`Client::fetch_many`](crate::client::Client::fetch_many); a value that cannot be encoded or decoded is
+    /// an error of its key.
     ///
     /// # Cancellation
-    /// As [`Client::fetch_many`](crate::client::Client::fetch_many).
+    /// Same as [`Client::fetch_many`](crate::client::Client::fetch_many).
     pub fn fetch_many<'a, K, V, I, E, L, F>(
         &'a self,
         keys: impl IntoIterator<Item = K>,
@@ -273,7 +273,7 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
         let fail = |error| self.store.client.fail::<E>(error);
         let full_key = self.store.key(key);
         let loader = Arc::new(Mutex::new(Some(loader)));
-        // A manifest with a missing chunk is removed, and loaded in the second round.
+        // A manifest with a missing chunk is removed, and its value is loaded in the second round.
         for _ in 0..2 {
             let (store, codec, ttl) = (self.store.clone(), self.codec.clone(), policy.stored_ttl());
             let (slot, prefixed) = (Arc::clone(&loader), full_key.clone());

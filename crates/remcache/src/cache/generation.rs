@@ -31,13 +31,13 @@ pub struct Generation<T, B: ?Sized = T> {
 impl<T, B: ?Sized> Cache<T, B> {
     /// Groups values under a tag: [`Generation::invalidate`] invalidates all of them with one write.
     ///
-    /// An item of the tag holds a random token, and each value is stored with the token that was current before it was
-    /// loaded. A value counts only if its token is the current one, so each lookup asks for one more key, in the same
-    /// batch. If the item of the tag is evicted, or its server restarts, all values of the tag are misses: a token is
-    /// never used again. With failover or replicas an old item of the tag can come back, and the values with it.
+    /// The tag's item holds a random token, and each value is stored with the token that was current before it was
+    /// loaded. A value is valid only if its token is the current one, so each lookup fetches one more key, in the same
+    /// batch. If the tag's item is evicted, or its server restarts, all values of the tag are misses: a token is never
+    /// reused. With failover or replicas an old item of the tag can reappear, and the values with it.
     ///
-    /// The values have keys of their own, `namespace:tag:key`: [`Cache::get`] does not find them. They are not kept in
-    /// the process, nor chunked.
+    /// The values have separate keys, `namespace:tag:key`, so [`Cache::get`] does not find them. They are neither
+    /// cached in the process nor chunked.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -64,7 +64,7 @@ impl<T, B: ?Sized> Cache<T, B> {
 
 /// A value's item and the current token of its tag.
 struct GenerationLookup {
-    /// The current token; `None` if there is no item of the tag.
+    /// The current token; `None` if the tag has no item.
     token: Option<Bytes>,
     item: Option<Item>,
     /// The server that has the item.
@@ -85,7 +85,7 @@ impl<T, B: ?Sized> Generation<T, B> {
         self.cache.client()
     }
 
-    /// Reports to observers, if there are any, that an operation on a full key starts.
+    /// Reports the start of an operation on a full key to observers, if there are any.
     fn observe(&self, name: OperationName, key: &[u8]) -> (Cow<'_, Self>, OperationGuard) {
         if !self.client().is_observed() {
             return (Cow::Borrowed(self), OperationGuard::default());
@@ -103,7 +103,7 @@ impl<T, B: ?Sized> Generation<T, B> {
     /// Fetches a value; `None` is a miss.
     ///
     /// # Errors
-    /// As [`Cache::get`].
+    /// Same as [`Cache::get`].
     ///
     /// # Cancellation
     /// Cancelling has no side effects.
@@ -114,10 +114,10 @@ impl<T, B: ?Sized> Generation<T, B> {
         operation.end_with(observe::found, self.cache.decode_found(&key, found))
     }
 
-    /// Invalidates all values of the tag, with one write: no call that begins later returns one that was loaded before.
+    /// Invalidates all values of the tag with one write: calls that begin later do not return values loaded earlier.
     ///
     /// # Errors
-    /// As [`Client::delete`]; the values may be valid then.
+    /// Same as [`Client::delete`]; the values may then still be valid.
     ///
     /// # Cancellation
     /// The values may have been invalidated.
@@ -129,7 +129,7 @@ impl<T, B: ?Sized> Generation<T, B> {
     /// Removes one value.
     ///
     /// # Errors
-    /// As [`Client::delete`].
+    /// Same as [`Client::delete`].
     ///
     /// # Cancellation
     /// The value may have been removed.
@@ -179,11 +179,11 @@ impl<T: 'static, B: ?Sized + 'static> Generation<T, B> {
     /// began after it. Negative results are not cached, regardless of [`FetchPolicy::negative_ttl`].
     ///
     /// # Errors
-    /// As [`Cache::fetch_optional`], and [`ErrorKind::Conflict`] if the tag was invalidated again during each of 64
-    /// tries.
+    /// Same as [`Cache::fetch_optional`], and [`ErrorKind::Conflict`] if the tag was invalidated during each of 64
+    /// attempts.
     ///
     /// # Cancellation
-    /// As [`Cache::fetch_optional`].
+    /// Same as [`Cache::fetch_optional`].
     pub async fn fetch_optional<V, E, L, F>(
         &self,
         key: impl AsRef<[u8]>,

@@ -14,11 +14,11 @@ use crate::result::Item;
 
 /// Settings of the in-process cache: capacity, TTL, and which keys to keep.
 ///
-/// A local copy saves the round trip to the server but may be stale: changes by other processes become
-/// visible after the TTL at the latest. A copy lives no longer than the item is known to: for the TTL with which
-/// this process stored it, for the remaining TTL where the server reports it (the meta protocol), and else at most
-/// for the TTL of the [`Cache`](super::Cache). Changes by this process through the cache are visible at
-/// once to all clones of the handle. Concurrent misses of the same key share one request.
+/// A local copy saves the round trip to the server but may be stale: changes by other processes become visible after
+/// the TTL at the latest. A copy does not outlive its item as far as the item's expiration is known: from the TTL with
+/// which this process stored it, from the remaining TTL that the server reports (meta protocol), or otherwise from the
+/// TTL of the [`Cache`](super::Cache). Changes by this process through the cache are visible immediately to all clones
+/// of the handle. Concurrent misses of the same key share one request.
 ///
 /// ```
 /// use std::time::Duration;
@@ -77,11 +77,11 @@ pub(crate) struct LocalStore {
     hasher: RandomState,
     /// Maximum age of a copy.
     ttl: Duration,
-    /// When items that this process stored expire, if that is sooner than a copy would.
+    /// When items stored by this process expire, if that is earlier than their copies do.
     expirations: Moka<Vec<u8>, Instant>,
 }
 
-/// A fetched item, and how long it lives at most.
+/// A fetched item and its maximum remaining lifetime.
 pub(crate) struct Fresh {
     pub(crate) item: Item,
     pub(crate) ttl: Option<Duration>,
@@ -101,7 +101,7 @@ struct AccessCounter {
     counts: Moka<u64, Arc<AtomicU32>>,
 }
 
-/// The reason why there is no item to keep.
+/// Why there is no item to cache.
 enum NoItem {
     /// A miss, and the epoch of the key when it was requested.
     Miss(u64),
@@ -172,7 +172,7 @@ impl LocalStore {
         }
     }
 
-    /// Returns the items of many keys: local copies, and the rest in one call.
+    /// Returns the items of many keys: local copies, and the others fetched in one call.
     pub(crate) async fn get_many<'k, F>(
         &self,
         keys: &[&'k [u8]],

@@ -91,7 +91,7 @@ impl<T, B: ?Sized> Cache<T, B> {
         self.with_client(client)
     }
 
-    /// Returns the same cache on another handle of its client.
+    /// Returns the same cache with another handle to its client.
     fn with_client(&self, client: Client) -> Self {
         let mut cache = self.clone();
         cache.store.client = client;
@@ -126,7 +126,7 @@ impl<T, B: ?Sized> Cache<T, B> {
     /// Fetches a value; `None` is a miss.
     ///
     /// # Errors
-    /// As [`Client::get`], and [`ErrorKind::Decode`] if the value cannot be read.
+    /// Same as [`Client::get`], and [`ErrorKind::Decode`] if the value cannot be decoded.
     ///
     /// # Cancellation
     /// Cancelling has no side effects.
@@ -139,7 +139,7 @@ impl<T, B: ?Sized> Cache<T, B> {
     /// Fetches a value with its CAS value, always from the server; `None` is a miss.
     ///
     /// # Errors
-    /// As [`Cache::get`].
+    /// Same as [`Cache::get`].
     ///
     /// # Cancellation
     /// Cancelling has no side effects.
@@ -183,7 +183,7 @@ impl<T, B: ?Sized> Cache<T, B> {
     /// Stores a value unconditionally.
     ///
     /// # Errors
-    /// As [`Client::set`], and [`ErrorKind::Encode`] if the value cannot be written.
+    /// Same as [`Client::set`], and [`ErrorKind::Encode`] if the value cannot be encoded.
     ///
     /// # Cancellation
     /// The value may have been stored.
@@ -194,7 +194,7 @@ impl<T, B: ?Sized> Cache<T, B> {
     /// Stores a value if the item's CAS value matches.
     ///
     /// # Errors
-    /// As [`Cache::set`].
+    /// Same as [`Cache::set`].
     ///
     /// # Cancellation
     /// The value may have been stored.
@@ -205,7 +205,7 @@ impl<T, B: ?Sized> Cache<T, B> {
     /// Stores a value if there is no item; otherwise returns [`Exists`](crate::WriteOutcome::Exists).
     ///
     /// # Errors
-    /// As [`Cache::set`].
+    /// Same as [`Cache::set`].
     ///
     /// # Cancellation
     /// The value may have been stored.
@@ -216,7 +216,7 @@ impl<T, B: ?Sized> Cache<T, B> {
     /// Stores a value if there is an item; otherwise returns [`NotFound`](crate::WriteOutcome::NotFound).
     ///
     /// # Errors
-    /// As [`Cache::set`].
+    /// Same as [`Cache::set`].
     ///
     /// # Cancellation
     /// The value may have been stored.
@@ -242,10 +242,10 @@ impl<T, B: ?Sized> Cache<T, B> {
         CacheWriteMany::new(&self.store, keys, encoded)
     }
 
-    /// Gives a value another TTL; returns [`NotFound`](crate::WriteOutcome::NotFound) for a miss.
+    /// Sets the TTL of a value; returns [`NotFound`](crate::WriteOutcome::NotFound) for a miss.
     ///
     /// # Errors
-    /// As [`Client::touch`].
+    /// Same as [`Client::touch`].
     ///
     /// # Cancellation
     /// The value may have been touched.
@@ -255,10 +255,10 @@ impl<T, B: ?Sized> Cache<T, B> {
         operation.end_with(observe::done, store.touch(key, ttl.into()).await)
     }
 
-    /// Fetches a value, always from the server, and gives it another TTL; `None` is a miss.
+    /// Fetches a value, always from the server, and sets its TTL; `None` is a miss.
     ///
     /// # Errors
-    /// As [`Cache::get`].
+    /// Same as [`Cache::get`].
     ///
     /// # Cancellation
     /// The value may have been touched.
@@ -268,7 +268,7 @@ impl<T, B: ?Sized> Cache<T, B> {
         operation.end_with(observe::found, self.decode_found(key, store.get_and_touch(key, ttl.into()).await))
     }
 
-    /// Fetches a value and deletes it; `None` is a miss. Of several callers one gets the value.
+    /// Fetches a value and deletes it; `None` is a miss. If several callers take the same value, only one gets it.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -284,7 +284,7 @@ impl<T, B: ?Sized> Cache<T, B> {
     /// ```
     ///
     /// # Errors
-    /// As [`Client::take`], and as [`Cache::get`].
+    /// Those of [`Client::take`] and of [`Cache::get`].
     ///
     /// # Cancellation
     /// The value may have been deleted.
@@ -297,7 +297,7 @@ impl<T, B: ?Sized> Cache<T, B> {
     /// Removes a value.
     ///
     /// # Errors
-    /// As [`Client::delete`].
+    /// Same as [`Client::delete`].
     ///
     /// # Cancellation
     /// The value may have been removed.

@@ -1,4 +1,4 @@
-//! Storage layer of a cache: prefixed items, whole or chunked, from the servers or the in-process cache.
+//! Storage layer of a cache: prefixed items, chunked or not, from the servers or the in-process cache.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use crate::value::Encoded;
 pub(crate) struct Store {
     pub(crate) client: Client,
     pub(crate) prefix: Arc<[u8]>,
-    /// TTL of values that are stored without one of their own.
+    /// TTL of values that are stored without an explicit TTL.
     pub(crate) ttl: Ttl,
     pub(crate) chunking: Option<Chunking>,
     #[cfg(feature = "local-cache")]
@@ -45,7 +45,7 @@ pub(crate) enum Condition {
 }
 
 impl Condition {
-    /// Returns the name by which observers know a store under this condition.
+    /// Returns the operation name under which a store with this condition is reported to observers.
     pub(crate) fn operation(self) -> OperationName {
         match self {
             Self::None | Self::Cas(_) => OperationName::Set,
@@ -74,8 +74,8 @@ impl Store {
         [&self.prefix, key].concat()
     }
 
-    /// Reports to observers, if there are any, that an operation on a key starts; returns the items on a handle of the
-    /// client whose requests are parts of it.
+    /// Reports the start of an operation on a key to observers, if there are any; returns a store whose requests are
+    /// reported as parts of it.
     pub(crate) fn observe(&self, name: OperationName, key: &[u8]) -> (Cow<'_, Self>, OperationGuard) {
         match self.client.is_observed() {
             true => self.within(self.client.observe(name, &self.key(key))),
@@ -83,7 +83,7 @@ impl Store {
         }
     }
 
-    /// Starts to observe an operation on many keys.
+    /// Reports the start of an operation on many keys to observers, if there are any.
     pub(crate) fn observe_many(&self, name: OperationName, keys: usize) -> (Cow<'_, Self>, OperationGuard) {
         match self.client.is_observed() && keys > 0 {
             true => self.within(self.client.observe_many(name, keys)),
@@ -120,7 +120,7 @@ impl Store {
         }
     }
 
-    /// Fetches the item of a key from the servers, and how long it lives at most.
+    /// Fetches the item of a key from the servers, with its maximum remaining lifetime.
     #[cfg(feature = "local-cache")]
     async fn fetch_fresh(&self, key: &[u8]) -> Result<Option<Fresh>, Error> {
         let key = self.key(key);
@@ -329,7 +329,7 @@ impl Store {
         results.into_iter().flatten().collect()
     }
 
-    /// Gives an item another TTL, and its chunks.
+    /// Sets the TTL of an item and of its chunks.
     pub(crate) async fn touch(&self, key: &[u8], ttl: Ttl) -> Changed {
         let full_key = self.key(key);
         self.forget(key);
@@ -346,7 +346,7 @@ impl Store {
         result
     }
 
-    /// Fetches an item and gives it another TTL, and its chunks.
+    /// Fetches an item, and sets the TTL of it and of its chunks.
     pub(crate) async fn get_and_touch(&self, key: &[u8], ttl: Ttl) -> Fetched {
         let full_key = self.key(key);
         self.forget(key);

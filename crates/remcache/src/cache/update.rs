@@ -35,7 +35,7 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
     /// ```
     ///
     /// # Errors
-    /// As [`Client::update`](crate::client::Client::update), and those of the codec.
+    /// Those of [`Client::update`](crate::client::Client::update) and of the codec.
     ///
     /// # Cancellation
     /// The change may have been executed.

@@ -1,4 +1,4 @@
-//! Stores of a cache as builders.
+//! Builders that store values in a cache.
 
 use std::fmt;
 use std::future::{Future, IntoFuture};

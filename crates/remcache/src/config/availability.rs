@@ -11,8 +11,8 @@ impl Config {
     /// never). Timeouts of a single connection close only that connection.
     ///
     /// The server must also have sent no reply for the [`timeout`](Config::timeout), so that a single caller with
-    /// shorter deadlines has no effect, and timeouts caused by a stall of the program itself do not count. Then
-    /// requests fail at once until the server has answered a no-op: accepting connections is not enough. With a lower
+    /// shorter deadlines has no effect, and timeouts caused by a stall of the program itself do not count. Requests
+    /// then fail immediately until the server has answered a no-op: accepting connections is not enough. With a lower
     /// number, short pauses of the server fail its requests; with a higher one, more callers wait for a server that is
     /// down.
     #[must_use]
@@ -20,7 +20,7 @@ impl Config {
         Self { breaker: timeouts, ..self }
     }
 
-    /// Sets where requests go while the server of their key is down (default: [`Failover::None`], they fail).
+    /// Sets where requests are sent while the server of their key is down (default: [`Failover::None`], they fail).
     ///
     /// With failover the cache stays useful while a server is down, but values can be stale: when the server is back it
     /// may still have its old items (if it was unreachable and not restarted), and items stored elsewhere are not
@@ -33,20 +33,20 @@ impl Config {
         Self { failover, ..self }
     }
 
-    /// Sets which requests are repeated after a failure (default: [`Retries::none`]).
+    /// Sets which requests are retried after a failure (default: [`Retries::none`]).
     ///
-    /// Retries do not make values stale, but an opted-in set or delete that is repeated may undo another writer's
-    /// change made in between. Multi-key calls are not repeated on the same server.
+    /// Retries do not make values stale, but a set or delete that is retried, if you opt in to that, may undo another
+    /// writer's change made in between. Multi-key calls are not retried on the same server.
     #[must_use]
     pub fn retries(self, retries: Retries) -> Self {
         Self { retries, ..self }
     }
 
-    /// Sets the number of servers that hold each key (default: 1): its own and the next ones of the ring.
+    /// Sets the number of servers that store each key (default: 1): the key's own server and the next ones on the ring.
     ///
     /// Sets, touches and deletes are sent to all of them; reads to the first, and to the next one after a miss or a
     /// failure. Writes that depend on the old value (counters, appends, conditions) are sent to the first, and the item
-    /// is deleted at the others. Each replica costs its memory and a write. A value can be stale if a replica missed a
+    /// is deleted at the others. Each replica costs memory and a write. A value can be stale if a replica missed a
     /// write because it was down, and is read because those before it are down or have lost the key. A set succeeds if
     /// it is stored on one replica; a delete fails if one cannot be reached.
     #[must_use]

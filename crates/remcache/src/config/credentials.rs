@@ -35,16 +35,16 @@ struct Secret {
 }
 
 impl Credentials {
-    /// Creates credentials. Neither part may contain a zero byte, the user must not be empty, and together they may
-    /// have at most 1,024 bytes; this is checked when they are used.
+    /// Creates credentials. Neither part may contain a zero byte, the user must not be empty, and together they have at
+    /// most 1,024 bytes; this is checked when they are used.
     pub fn new(user: impl Into<Vec<u8>>, password: impl Into<Vec<u8>>) -> Self {
         let secret = Secret { user: Zeroizing::new(user.into()), password: Zeroizing::new(password.into()) };
         Self { secret: Arc::new(secret), optional: false }
     }
 
-    /// Allows servers that do not require a password: for a migration of servers to authentication.
+    /// Accepts servers that do not require a password, for example while servers are migrated to authentication.
     ///
-    /// By default such a server is refused, because it may not be the intended one.
+    /// By default such a server is rejected, because it may not be the intended one.
     #[must_use]
     pub fn optional(self) -> Self {
         Self { optional: true, ..self }
@@ -117,7 +117,7 @@ pub trait CredentialsProvider: Send + Sync + 'static {
     /// Returns the current credentials for a server. The call is part of connecting and subject to its timeout.
     ///
     /// # Errors
-    /// If there are no credentials at the moment; connecting is retried later.
+    /// Fails if no credentials are available at the moment; connecting is retried later.
     ///
     /// # Cancellation
     /// Dropping the future aborts the attempt.

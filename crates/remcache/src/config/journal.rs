@@ -11,7 +11,7 @@ use crate::journal_file::JournalFile;
 pub(crate) struct JournalSettings {
     /// Maximum number of keys per server; 0 turns it off.
     pub(crate) capacity: usize,
-    /// Where the keys are kept in addition to memory.
+    /// The file that has the keys in addition to memory.
     pub(crate) path: Option<PathBuf>,
     /// The file at that path, once the client is created.
     pub(crate) file: Option<Arc<JournalFile>>,
@@ -21,7 +21,7 @@ impl JournalSettings {
     /// Opens the file, for one client.
     ///
     /// # Errors
-    /// As [`JournalFile::open`].
+    /// Same as [`JournalFile::open`].
     pub(crate) fn open(self) -> Result<Self, Error> {
         let file = self.path.as_deref().map(JournalFile::open).transpose()?.map(Arc::new);
         Ok(Self { file, ..self })

@@ -80,10 +80,10 @@ pub struct Config {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Overload {
-    /// It waits for capacity until its deadline, then fails as `Overloaded`.
+    /// Waits for capacity until the deadline, then fails as `Overloaded`.
     #[default]
     Wait,
-    /// It fails as `Overloaded` at once.
+    /// Fails as `Overloaded` immediately.
     Fail,
 }
 
@@ -145,7 +145,7 @@ impl Config {
     /// Options: `namespace`, `timeout`, `connect_timeout`, `connections`, `distribution`, `hash`, `hash_tag`,
     /// `protocol`, `max_value_size`, `max_in_flight`, `max_output`, `breaker`, `failover` (`none`, `next`, `gutter`),
     /// `gutter` (spare servers), `failover_ttl`, `retries`, `retry_timeout`, `replicas`, `hedge`, `prefer` (a part of
-    /// the servers' names). Durations read `250ms`, `5s`, `2m`, `1h`.
+    /// the servers' names). Durations are written as `250ms`, `5s`, `2m`, `1h`.
     ///
     /// # Errors
     /// [`ErrorKind::Config`](crate::error::ErrorKind::Config) for a malformed URL, an unknown option or an invalid
@@ -157,7 +157,7 @@ impl Config {
     /// Adds servers: an address, a comma-separated list, or a URL whose options apply to the client.
     ///
     /// # Errors
-    /// As [`Config::from_url`], and for a malformed address.
+    /// Same as [`Config::from_url`], and if an address is malformed.
     pub fn server(mut self, text: &str) -> Result<Self, Error> {
         let Target { servers, namespace, options, tls, credentials } = Target::parse(text)?;
         self.servers.extend(servers);
@@ -179,15 +179,15 @@ impl Config {
 
     /// Sets the placement of keys (default: `ketama`, libmemcached's weighted ring).
     ///
-    /// Clients that share servers must use the same one, otherwise nearly every key is a miss. See the
+    /// Clients that share servers must use the same distribution, otherwise nearly every key is a miss. See the
     /// [distributions of other clients](https://github.com/remcache/remcache/blob/main/docs/placement.md).
     #[must_use]
     pub fn distribution(self, distribution: Distribution) -> Self {
         Self { distribution, ..self }
     }
 
-    /// Sets a prefix of every key (default: none). It counts towards the 250 bytes of a key, and is part of the key for
-    /// placement.
+    /// Sets a prefix for every key (default: none). It counts towards the 250 bytes of a key, and the ring hashes it
+    /// with the key.
     #[must_use]
     pub fn namespace(self, namespace: impl Into<Vec<u8>>) -> Self {
         Self { namespace: namespace.into(), ..self }
@@ -213,46 +213,47 @@ impl Config {
 
     /// Sets the number of connections per server (default: 1).
     ///
-    /// One carries as much as one core can process, and needs the fewest system calls. More help if large values delay
-    /// small ones.
+    /// A single connection carries as much as one core can process, and needs the fewest system calls. More connections
+    /// help if large values delay small ones.
     #[must_use]
     pub fn connections(self, connections: usize) -> Self {
         Self { connections, ..self }
     }
 
-    /// Sets the longest value, in bytes, in either direction (default: 1 MiB, as the server's).
+    /// Sets the maximum value length in bytes, for values sent and received (default: 1 MiB, as on the server).
     ///
-    /// Raise it together with the server's `-I`. A reply that announces more closes the connection.
+    /// Raise it together with the server's `-I`. A reply that announces a longer value closes the connection.
     #[must_use]
     pub fn max_value_size(mut self, bytes: usize) -> Self {
         self.limits.max_value_size = bytes;
         self
     }
 
-    /// Sets the length, in bytes, from which a value is compared with the server's item size limit before it is sent
-    /// (default: 128 KiB).
+    /// Sets the value length in bytes from which values are compared with the server's item size limit before they are
+    /// sent (default: 128 KiB).
     ///
-    /// memcached deletes the stored item when it refuses a larger one for the same key; a value that is refused before
-    /// it is sent changes nothing. The limit is requested once per connection (`stats settings`), by the first value of
-    /// this length. Lower it for servers whose `-I` is below this; the client does so automatically after a shorter
-    /// value was refused.
+    /// memcached deletes the stored item when it refuses a larger one for the same key
+    /// ([docs/protocol.md](https://github.com/remcache/remcache/blob/main/docs/protocol.md), 2.1); a value that the
+    /// client refuses changes nothing. The first value of at least this length on each connection requests the limit
+    /// (`stats settings`). Lower the setting for servers whose `-I` is below it; the client does so by itself after a
+    /// server has refused a shorter value.
     #[must_use]
     pub fn check_item_size_from(self, bytes: usize) -> Self {
         Self { check_item_size_from: bytes, ..self }
     }
 
-    /// Sets how many keys per server are kept of deletes that failed, to be repeated before a new connection to the
-    /// server is used (default: 0, none).
+    /// Enables the delete journal, with a capacity of `keys` per server (default: 0, no journal): it records failed
+    /// deletes and repeats them before a new connection to their server is used.
     ///
-    /// A delete that fails may leave an outdated value: if the server returns with its memory, callers would read it
-    /// again. With a journal no request is sent on a new connection before these deletes were answered. It holds
-    /// deletes without a condition that timed out, were disconnected, overloaded or dropped, of single keys and of
-    /// calls with many keys; not tombstones and other writes.
+    /// A failed delete may leave an outdated value: if the server comes back with its memory intact, callers would read
+    /// that value again. With a journal, no other request is sent on a new connection before these deletes are
+    /// answered. It records unconditional deletes, of one key or many, that timed out, lost their connection, were
+    /// refused as overloaded or were dropped; it does not record tombstones or other writes.
     ///
-    /// It is in the memory of this process, and also in a file with
-    /// [`delete_journal_file`](Config::delete_journal_file). Deletes beyond this number are lost;
-    /// [`dropped_deletes`](crate::server::ServerHandle::dropped_deletes) counts them. A repeated delete may remove a
-    /// value that is newer. Each key takes about 100 bytes and its length.
+    /// The journal is in the memory of this process, and with [`delete_journal_file`](Config::delete_journal_file) also
+    /// in a file. Deletes beyond the capacity are lost and counted by
+    /// [`dropped_deletes`](crate::server::ServerHandle::dropped_deletes). A repeated delete may remove a newer value.
+    /// Each key takes about 100 bytes plus its length.
     ///
     /// ```
     /// use remcache::{Client, Config};
@@ -266,12 +267,12 @@ impl Config {
         self
     }
 
-    /// Keeps the [journal of deletes](Config::delete_journal) in a file too, from which the next process goes on
-    /// (default: none). The keys of servers that are not in the list stay in the file.
+    /// Stores the [delete journal](Config::delete_journal) in a file too, from which the next process continues
+    /// (default: no file). Keys of servers that are not in the list stay in the file.
     ///
-    /// The file is created if it is missing, readable by its owner only, and written before the error of the delete is
-    /// returned. It survives the end of the process, not a loss of power. Each client needs a file of its own. Creating
-    /// a client fails if the file is damaged, of another kind or in use; it is left as it is then.
+    /// The file is created if it is missing, readable by its owner only, and written before the delete's error is
+    /// returned. It survives the end of the process, but not a power failure. Each client needs its own file. Creating
+    /// a client fails if the file is damaged, is not a delete journal or is in use; the file is then not changed.
     ///
     /// ```
     /// use remcache::{Client, Config};
@@ -288,39 +289,40 @@ impl Config {
         self
     }
 
-    /// Sets the most unanswered requests per connection (default: 16,384).
+    /// Sets the maximum number of unanswered requests per connection (default: 16,384).
     #[must_use]
     pub fn max_in_flight(mut self, requests: usize) -> Self {
         self.limits.max_in_flight = requests;
         self
     }
 
-    /// Sets the most unwritten bytes per connection (default: 8 MiB).
+    /// Sets the maximum number of unwritten bytes per connection (default: 8 MiB).
     #[must_use]
     pub fn max_output(mut self, bytes: usize) -> Self {
         self.limits.max_output = bytes;
         self
     }
 
-    /// Sets the most consecutive gets that are coalesced into one line, on the meta and text protocols (default: 100).
+    /// Sets the maximum number of consecutive gets that are coalesced into one multiget, on the meta and text protocols
+    /// (default: 100).
     ///
-    /// memcached executes such a multiget at once and answers it with one write, which makes a get two to three times
-    /// cheaper for it. With 1 each get is a separate command: on the meta protocol each miss is then a separate reply
-    /// instead of being implied by the end of the line. For proxies, whose servers can be down individually, gets are
-    /// never coalesced.
+    /// memcached answers such a multiget with one write, which makes a get two to three times cheaper for the server.
+    /// With 1 each get is a separate command: on the meta protocol each miss is then a separate reply instead of being
+    /// implied by the end of the multiget. For proxies, whose servers can be down individually, gets are never
+    /// coalesced.
     #[must_use]
     pub fn max_keys_per_multiget(self, keys: usize) -> Self {
         Self { max_keys_per_multiget: keys, ..self }
     }
 
-    /// Sets the longest time for which a connection shared by at most 32 callers polls its socket for expected replies
-    /// before it sleeps (default: zero, no busy polling). 100 microseconds suit a server on the same host or in the
-    /// same rack.
+    /// Sets how long a connection polls its socket for expected replies before it sleeps (default: zero, no busy
+    /// polling). It applies to connections shared by at most 32 callers; 100 microseconds suit a server on the same
+    /// host or in the same rack.
     ///
-    /// Sleeping and waking up takes about as long as a nearby server needs for a reply, so polling lowers the
-    /// latency of a single caller, by a quarter to a half. The cost is CPU time: the core is busy while a reply is
-    /// expected, which is worst if the server shares it. Other tasks run between two polls, and a server that answers
-    /// later is polled less and less often, down to once in a thousand requests.
+    /// Sleeping and waking up takes about as long as a nearby server needs for a reply, so polling lowers the latency
+    /// of a single caller by a quarter to a half. The cost is CPU time: the core is busy while a reply is expected,
+    /// which is worst if the server shares it. Other tasks run between two polls. Polling for a server that answers
+    /// later becomes rarer, down to once in a thousand requests.
     ///
     /// ```
     /// use std::time::Duration;
@@ -332,7 +334,8 @@ impl Config {
         Self { busy_poll: limit, ..self }
     }
 
-    /// Sets the behaviour of calls when these limits are reached (default: they wait until their deadline).
+    /// Sets what a call does when its connection has reached [`max_in_flight`](Config::max_in_flight) or
+    /// [`max_output`](Config::max_output) (default: it waits until its deadline).
     #[must_use]
     pub fn overload(self, overload: Overload) -> Self {
         Self { overload, ..self }
@@ -340,16 +343,16 @@ impl Config {
 
     /// Sets the reconnect backoff (default: 50 ms and 5 s).
     ///
-    /// The first attempt comes within `first`, because only the connection may have been lost. The next comes at a
-    /// random time within a third of `cap`, so that the clients of a server that was down do not reconnect at once; two
-    /// more follow at that distance. After that the delays are random, from a third of `cap` up to `cap`.
+    /// The first attempt is made within `first`, because only the connection may have been lost. The second is made at
+    /// a random time within a third of `cap`, so that the clients of a server that was down do not all reconnect at
+    /// once; two more follow at that interval. Later delays are random, between a third of `cap` and `cap`.
     #[must_use]
     pub fn reconnect_delay(self, first: Duration, cap: Duration) -> Self {
         Self { reconnect: Backoff { first, cap }, ..self }
     }
 
-    /// Sets the idle time after which a no-op checks the server, and the time without a received byte after which a
-    /// connection with outstanding requests is closed (default: 5 s and 15 s).
+    /// Sets the idle time after which a connection is checked with a no-op, and the time without a received byte after
+    /// which a connection with unanswered requests is closed (default: 5 s and 15 s).
     #[must_use]
     pub fn keepalive(mut self, interval: Duration, timeout: Duration) -> Self {
         self.limits.keepalive_interval = interval;
@@ -379,7 +382,7 @@ impl Config {
 
     /// Sets the user and the password for every server (default: none): SASL's PLAIN mechanism.
     ///
-    /// They are not sent again to a server that refuses them: requests fail at once, as
+    /// They are not sent again to a server that refuses them: requests fail immediately as
     /// [`ErrorKind::Auth`](crate::error::ErrorKind::Auth). Without TLS the password is sent unencrypted.
     #[must_use]
     pub fn credentials(self, credentials: Credentials) -> Self {
@@ -405,10 +408,10 @@ impl Config {
     ///
     /// Connections need a runtime that is driven by a thread and not blocked. The runtime of the first request is the
     /// fastest for a program with a single runtime. Set a handle if there are several (one for each worker, as in
-    /// actix-web), if runtimes are short-lived, or if the client is also called from elsewhere. Requests from threads
-    /// outside of the runtime pay for waking it, some microseconds each.
+    /// actix-web), if runtimes are short-lived, or if the client is also called from elsewhere. Each request from a
+    /// thread outside the runtime costs some microseconds for waking it.
     ///
-    /// Calls complete by their deadlines in any case.
+    /// Calls complete by their deadlines on any runtime.
     ///
     /// ```
     /// use remcache::{Client, Config};
@@ -461,8 +464,8 @@ impl Config {
         Self { seed: Some(seed), ..self }
     }
 
-    /// Refuses servers that were added with credentials or TLS settings that differ from the running client's, because
-    /// these would not apply.
+    /// Rejects servers whose credentials or TLS settings differ from those of the running client, because they would
+    /// not apply.
     pub(crate) fn check_security_is_that_of(&self, running: &Self) -> Result<(), Error> {
         if self.tls.is_some() && running.tls.is_none() {
             return Err(Error::config("TLS cannot be turned on in a running client: make another client"));
@@ -475,12 +478,11 @@ impl Config {
             )),
         }
     }
-    /// Adds an observer, which receives reports of every operation and of the state changes of connections and servers
-    /// (default: none). Several may be added; see [`observe`](crate::observe).
+    /// Adds an observer, which is notified of every operation and of every state change of connections and servers
+    /// (default: none). Several may be added.
     ///
-    /// Without an observer operations pay one comparison. Observers run in the caller's task, and in the connection's
-    /// for its own events: one that blocks delays that caller or connection, but no reply is lost or delivered to
-    /// another caller. A panic is caught and logged; the operation and the next reports are not affected.
+    /// Without an observer, an operation pays one comparison. See [`observe`](crate::observe) for what observers
+    /// receive and what they must not do.
     #[must_use]
     pub fn observer(mut self, observer: impl Observer) -> Self {
         self.observers = self.observers.with(observer);

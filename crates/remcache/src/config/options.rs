@@ -61,7 +61,7 @@ const OPTIONS: &[(&str, Apply)] = &[
     }),
 ];
 
-/// Applies the options of a URL; those on which others depend come first.
+/// Applies the options of a URL, first those on which others depend.
 pub(crate) fn apply_all(config: Config, mut options: Vec<(String, String)>) -> Result<Config, Error> {
     options.sort_by_key(|(name, _)| OPTIONS.iter().position(|(known, _)| known == name));
     options.into_iter().try_fold(config, |config, (name, value)| apply(config, &name, &value))

@@ -10,12 +10,12 @@ use crate::proto::Protocol;
 /// All protocols have the same operations with the same semantics; requests that a protocol cannot express fail with
 /// [`Unsupported`](crate::error::ErrorKind::Unsupported) before anything is sent.
 ///
-/// | setting | choose it |
+/// | setting | suits |
 /// |---|---|
-/// | `Auto` | the default: servers may differ, be replaced, or be behind proxies; each connection negotiates |
-/// | `Binary` | for the fewest bytes and the least work per request, servers with SASL, and keys of 187 to 250 bytes with spaces or control bytes; deprecated by memcached's authors |
-/// | `Meta` | for servers that are known to be 1.6.18 or newer, and services that refuse the binary protocol |
-/// | `Text` | for proxies such as nutcracker and mcrouter, and servers without another protocol |
+/// | `Auto` | the default: servers that differ, are replaced, or are behind proxies; each connection negotiates |
+/// | `Binary` | the fewest bytes and the least work per request, servers with SASL, and keys of 187 to 250 bytes with spaces or control bytes; deprecated by memcached's authors |
+/// | `Meta` | servers that are known to be 1.6.18 or newer, and services that refuse the binary protocol |
+/// | `Text` | proxies such as nutcracker and mcrouter, and servers that support no other protocol |
 ///
 /// Negotiation takes one round trip, including authentication if there is any. Its result is remembered and tried
 /// first on the server's next connection. A wrong first attempt costs a connection: servers that support only the
@@ -33,23 +33,23 @@ use crate::proto::Protocol;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ProtocolSetting {
-    /// The best protocol that each server supports, negotiated on every connection: meta since 1.6.18, otherwise
-    /// binary, otherwise text.
+    /// The best protocol that each server supports, negotiated on every connection: meta from memcached 1.6.18 on,
+    /// otherwise binary, otherwise text.
     #[default]
     Auto,
     /// The binary protocol.
     Binary,
-    /// The meta commands.
+    /// The meta protocol.
     Meta,
-    /// The classic text commands.
+    /// The classic text protocol.
     Text,
 }
 
 impl ProtocolSetting {
-    /// All settings.
+    /// All protocol settings.
     pub const ALL: [Self; 4] = [Self::Auto, Self::Binary, Self::Meta, Self::Text];
 
-    /// Returns the protocol, if it is fixed.
+    /// Returns the fixed protocol; `None` for [`Auto`](Self::Auto).
     pub fn forced(self) -> Option<Protocol> {
         match self {
             Self::Auto => None,

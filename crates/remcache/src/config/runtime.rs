@@ -25,12 +25,12 @@ pub(crate) enum ConnectionRuntime {
 }
 
 impl ConnectionRuntime {
-    /// Creates the choice of a dedicated thread, which starts on first use.
+    /// Creates a dedicated thread, which starts on first use.
     pub(crate) fn dedicated() -> Self {
         Self::Dedicated(Arc::default())
     }
 
-    /// Copies the choice for another client, with a dedicated thread of its own.
+    /// Copies the setting for another client, which gets its own dedicated thread.
     pub(crate) fn for_another_client(self) -> Self {
         match self {
             Self::Dedicated(_) => Self::dedicated(),

@@ -13,7 +13,7 @@ use crate::connection::shared::Load;
 /// Decides whether the I/O loop polls its socket or sleeps.
 #[derive(Debug)]
 pub(crate) struct BusyPoll {
-    /// The longest time to poll for replies; zero turns polling off.
+    /// The maximum time to poll for replies; zero turns polling off.
     limit: Duration,
     window: Window,
     /// Whether enough callers share the connection that it always has work.
@@ -39,7 +39,7 @@ impl BusyPoll {
         Self { limit, window: Window::Closed, is_crowded: false, misses: 0, skips: 0 }
     }
 
-    /// Records that a read returned replies, and what is left to do.
+    /// Records that a read returned replies, and the remaining work.
     #[inline]
     pub(crate) fn on_read(&mut self, load: Load) {
         if self.window != Window::Closed {
@@ -85,7 +85,7 @@ impl BusyPoll {
     }
 }
 
-/// The most callers for which polling pays off: among more, some always have a request to send.
+/// The maximum number of callers for which polling pays off: among more, some always have a request to send.
 const MAX_CALLERS: usize = 32;
 /// The limit n of the backoff: a server that never answers within the window is polled once in 2^n times.
 const MAX_MISSES: u32 = 10;

@@ -312,7 +312,7 @@ enum Iteration {
     Pending,
 }
 
-/// The most chunks in one vectored write.
+/// The maximum number of chunks in one vectored write.
 const MAX_SLICES: usize = 64;
 /// How long to read after a write error: what the server sent before it closed has arrived by then, but the runtime
 /// learns of it only with the next readiness event.

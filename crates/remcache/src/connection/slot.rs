@@ -53,7 +53,8 @@ impl ReplyQueue {
 
 /// Initial capacity for the replies to a batch: about as many small ones as one read returns.
 const REPLIES_AT_ONCE: u32 = 128;
-/// The most unread replies to one request, more than any server's statistics have; replies beyond are discarded.
+/// The maximum number of unread replies to one request, which no server's statistics reach; later replies are
+/// discarded.
 const MAX_REPLIES: usize = 100_000;
 
 impl Slot {

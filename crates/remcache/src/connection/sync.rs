@@ -10,7 +10,7 @@ pub(crate) use std::sync::{Mutex, MutexGuard};
 /// Locks a mutex.
 #[inline]
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic while the lock was held would be a bug of ours; the state stays consistent
-    // between statements, so going on is better than poisoning every caller.
+    // A panic while the lock is held would be a bug of this crate; the state stays consistent between statements, so
+    // continuing is better than failing every caller.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -78,7 +78,7 @@ impl RecordWriter {
     }
 }
 
-/// The most bytes of whole requests in one record: servers read 16,384 at a time.
+/// The maximum length of whole requests in one record, in bytes: servers read 16,384 at a time.
 const MAX_UNIT: usize = 16_000;
 /// The longest TLS record, in bytes.
 const MAX_RECORD: usize = 16_384;

@@ -16,15 +16,15 @@ use crate::transport::{Connect, Stream, TransportSettings};
 
 /// Source for the configuration endpoint of an ElastiCache or Memorystore cluster: the address with `.cfg.` in it.
 ///
-/// Sends `config get cluster` (docs/protocol.md 4.10) on a new connection each time, so that the endpoint's name
-/// is resolved again. Engines before 1.4.14 are asked for the item `AmazonElastiCache:cluster` instead. A node
-/// is identified by its host name. The address that the endpoint reports is used by placements that
-/// [hash it](crate::distribution::Distribution::needs_ip), such as those of Java clients, and ignored by others.
+/// Sends `config get cluster` (docs/protocol.md 4.10) on a new connection each time, so that the endpoint's name is
+/// resolved again. On engines before 1.4.14 the item `AmazonElastiCache:cluster` is fetched instead. A node is
+/// identified by its host name. The IP address that the endpoint reports is used by placements that [hash
+/// it](crate::distribution::Distribution::needs_ip), such as those of Java clients, and ignored by others.
 ///
-/// The endpoint is connected to as the servers are: with the client's TLS, connector and socket settings.
+/// Connections to the endpoint use the client's TLS, connector and socket settings.
 ///
-/// The endpoint numbers its configurations. One with a lower version than seen before comes from a node that
-/// has not seen the latest change; it is not used, and the lookup fails.
+/// The endpoint numbers its configurations. A lower number than before comes from a node that has not received the
+/// latest change; such a configuration is not used, and the lookup fails.
 ///
 /// ```
 /// use remcache::{Config, discovery};
@@ -34,7 +34,7 @@ use crate::transport::{Connect, Stream, TransportSettings};
 /// # let server = Server::start().await?;
 /// # server.set_cluster(1, [ClusterNode::new("", "127.0.0.1", server.port())]);
 /// # let endpoint = server.address();
-/// // Such as fleet.x1y2z3.cfg.use1.cache.amazonaws.com:11211.
+/// // For example fleet.x1y2z3.cfg.use1.cache.amazonaws.com:11211.
 /// let source = discovery::ElastiCache::new(&endpoint)?;
 /// let (client, _subscription) = discovery::connect(source, Config::new()).await?;
 /// # Ok(()) }

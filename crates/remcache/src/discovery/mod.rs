@@ -12,7 +12,7 @@
 //! # let directory = tempfile::tempdir()?;
 //! # let path = directory.path().join("servers");
 //! # std::fs::write(&path, format!("{}  # the first\n", server.address()))?;
-//! let source = discovery::WatchedFile::new(&path); // one address a line
+//! let source = discovery::WatchedFile::new(&path); // one address per line
 //! let (client, following) = discovery::connect(source, Config::new()).await?;
 //! client.set("Hello", "World").await?;
 //! assert_eq!(following.state().servers, [server.address()]);
@@ -29,11 +29,10 @@
 //! | [`WatchedFile`] | the address in the file | every second |
 //! | [`stream`] | the address in the stream | with each item of the stream |
 //!
-//! A ring places keys by the *names* in the list, never by what they resolve to.
-//! A server that keeps its name keeps its keys when its address changes: with SRV records, a
-//! configuration endpoint or a file of host names. With A and AAAA records the address *is* the
-//! name: a server that comes back under another address is a different server, and its share of the keys
-//! moves.
+//! A ring places keys by the *names* in the list, never by what they resolve to. With SRV records, a configuration
+//! endpoint or a file of host names, a server that keeps its name keeps its keys when its address changes. With A and
+//! AAAA records the address *is* the name: a server that comes back under another address is a different server, and
+//! its share of the keys moves.
 //!
 //! # Common behaviour
 //!
@@ -126,8 +125,8 @@ pub trait Discover: Send + 'static {
     /// Returns the name of this source in logs and errors.
     fn name(&self) -> String;
 
-    /// Returns the polling interval after a successful lookup; zero if [`fetch_servers`](Discover::fetch_servers)
-    /// itself waits for a change.
+    /// Returns the delay between a successful lookup and the next one; zero if
+    /// [`fetch_servers`](Discover::fetch_servers) itself waits for a change.
     fn interval(&self) -> Duration;
 
     /// Copies settings that the source shares with the client, such as TLS; called once, before the first lookup. The
@@ -163,15 +162,15 @@ pub async fn connect(source: impl Discover, config: Config) -> Result<(Client, S
     connect_with_timeout(source, config, FIRST_LIST).await
 }
 
-/// Connects as [`connect`] does, with a limit for the wait for the first valid list.
+/// Connects like [`connect`], but waits for the first valid list for at most `limit`.
 ///
 /// Servers in the settings are replaced by those of the source.
 ///
 /// # Errors
-/// As [`connect`].
+/// Same as [`connect`].
 ///
 /// # Cancellation
-/// As [`connect`].
+/// Same as [`connect`].
 pub async fn connect_with_timeout(
     mut source: impl Discover,
     mut config: Config,
@@ -187,13 +186,13 @@ pub async fn connect_with_timeout(
     Ok((client, following))
 }
 
-/// Applies the lists of a source to a client until the returned value is dropped.
+/// Applies the lists of a source to a client until the returned subscription is dropped.
 ///
 /// The client's own list stays in use until the first valid one. A later change by [`Client::set_servers`] lasts until
 /// the source reports another list.
 ///
 /// # Panics
-/// Outside of a Tokio runtime.
+/// Panics outside of a Tokio runtime.
 pub fn follow(client: &Client, mut source: impl Discover) -> Subscription {
     source.configure(client.config());
     let pace = Pace::new(client.config().seed);

@@ -51,7 +51,7 @@ where
 
 /// An item of a stream of lists.
 pub trait IntoServerList: Send {
-    /// Converts into the list, or the error.
+    /// Converts into a list of servers, or the error of a failed lookup.
     ///
     /// # Errors
     /// The stream's error.

@@ -21,7 +21,7 @@ pub struct Subscription {
     pub(crate) task: AbortHandle,
 }
 
-/// State of a source.
+/// The state of a source.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct State {
@@ -43,7 +43,7 @@ pub struct State {
     pub ended: bool,
 }
 
-/// Event of a source.
+/// An event of a source.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
@@ -72,8 +72,8 @@ impl Subscription {
 
     /// Returns a stream of the events from now on.
     ///
-    /// A stream that is not read keeps its first 64 events and drops later ones; the
-    /// [state](Subscription::state) is always that of now.
+    /// A stream that is not read buffers 64 events and drops later ones; the [state](Subscription::state) is always
+    /// current.
     pub fn events(&self) -> Events {
         let (sender, receiver) = mpsc::channel(EVENTS);
         self.shared.lock().listeners.push(sender);
@@ -146,7 +146,7 @@ impl Inner {
         });
     }
 
-    /// Closes the event streams.
+    /// Closes all event streams.
     pub(crate) fn hang_up(&mut self) {
         self.listeners.clear();
     }

@@ -14,7 +14,7 @@ use crate::client::Client;
 use crate::config::Config;
 use crate::error::Error;
 
-/// A source that a URL names.
+/// A source of server lists that a URL specifies.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum UrlSource {
@@ -34,8 +34,8 @@ impl UrlSource {
     /// The rest of the URL is applied to the settings, and the server in it is the name to look up.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`](crate::error::ErrorKind::Config) as [`Config::server`], or if the URL has not exactly one
-    /// server.
+    /// Same as [`Config::server`], and [`ErrorKind::Config`](crate::error::ErrorKind::Config) if the URL does not have
+    /// exactly one server.
     pub fn parse(url: &str, config: Config) -> Result<Option<(Self, Config)>, Error> {
         let Some((kind, rest)) = split(url) else { return Ok(None) };
         let others = config.servers.len();
@@ -108,7 +108,8 @@ impl Discover for UrlSource {
 
 /// Connects a client to the servers of a URL whose scheme names a source, and keeps it up to date.
 ///
-/// The settings are the defaults with the options of the URL; [`UrlSource::parse`] and [`connect`] start from others.
+/// The settings are the defaults with the options of the URL; to start from other settings, use [`UrlSource::parse`]
+/// and [`connect`].
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -116,17 +117,17 @@ impl Discover for UrlSource {
 /// # let server = Server::start().await?;
 /// # server.set_cluster(1, [ClusterNode::new("", "127.0.0.1", server.port())]);
 /// # let endpoint = server.address();
-/// // The endpoint is such as fleet.x1y2z3.cfg.use1.cache.amazonaws.com:11211.
+/// // An endpoint such as fleet.x1y2z3.cfg.use1.cache.amazonaws.com:11211.
 /// let url = format!("elasticache+memcached://{endpoint}/?timeout=10s");
 /// let (client, _subscription) = remcache::discovery::connect_url(&url).await?;
 /// # Ok(()) }
 /// ```
 ///
 /// # Errors
-/// As [`connect`], and [`ErrorKind::Config`](crate::error::ErrorKind::Config) if the URL names no source.
+/// Same as [`connect`], and [`ErrorKind::Config`](crate::error::ErrorKind::Config) if the URL names no source.
 ///
 /// # Cancellation
-/// As [`connect`].
+/// Same as [`connect`].
 pub async fn connect_url(url: &str) -> Result<(Client, Subscription), Error> {
     match UrlSource::parse(url, Config::new())? {
         Some((source, config)) => connect(source, config).await,
@@ -134,13 +135,13 @@ pub async fn connect_url(url: &str) -> Result<(Client, Subscription), Error> {
     }
 }
 
-/// Looks the servers of a URL up once, and returns the URL with them in place of the name.
+/// Looks up the servers of a URL once, and returns the URL with the servers in place of the name.
 ///
-/// A URL without a source is returned as it is. The settings say how to connect to a configuration endpoint, in
-/// addition to the options of the URL.
+/// A URL without a source is returned unchanged. The settings and the URL's options apply to the connection to a
+/// configuration endpoint.
 ///
 /// # Errors
-/// As [`connect_url`]; a lookup that fails is not repeated.
+/// Same as [`connect_url`]; a failed lookup is not retried.
 ///
 /// # Cancellation
 /// The lookup is cancelled.

@@ -55,7 +55,7 @@ impl ServerEvents {
         Self { next: receive(sender.subscribe()), missed: 0 }
     }
 
-    /// Returns the next event; `None` when the client and its connections are gone.
+    /// Returns the next event; `None` after the client and its connections have been dropped.
     ///
     /// # Cancellation
     /// Dropping the future loses no event.
@@ -94,7 +94,7 @@ pub(crate) fn channel() -> Sender<ServerEvent> {
     Sender::new(MAX_UNREAD)
 }
 
-/// The most unread events; older ones are dropped.
+/// Maximum number of unread events; older ones are dropped.
 const MAX_UNREAD: usize = 1024;
 
 /// Tracks a server's health by the states of its connections, and reports changes.

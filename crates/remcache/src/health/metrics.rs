@@ -17,14 +17,14 @@ pub struct ServerMetrics {
     pub status: ServerStatus,
     /// The number of configured connections.
     pub connections: usize,
-    /// The number of open connections that take requests.
+    /// The number of open connections that accept requests.
     pub open: usize,
     /// Unanswered requests, including abandoned ones.
     pub in_flight: usize,
     /// Callers that wait for a reply.
     pub waiting: usize,
-    /// The smoothed round trip time, from queueing a request to its reply; `None` before the first reply. With
-    /// several connections, that of the slowest.
+    /// The smoothed round-trip time, from queueing a request to its reply; `None` before the first reply. With several
+    /// connections, that of the slowest.
     pub round_trip: Option<Duration>,
     /// Reconnects: connections opened after the first one.
     pub reconnects: u64,
@@ -40,11 +40,11 @@ pub struct ErrorCounts {
     pub timeouts: u64,
     /// Requests in flight when their connection was lost.
     pub disconnects: u64,
-    /// Requests that failed at once because the server was known to be down.
+    /// Requests that failed immediately because the server was known to be down.
     pub refused: u64,
     /// Requests that found no capacity: [`Overloaded`](Status::Overloaded).
     pub overloaded: u64,
-    /// Connections that were closed because of protocol violations.
+    /// Connections closed because of protocol violations.
     pub protocol: u64,
     /// Requests that the server answered with an error: out of memory, too large, unknown, busy, ….
     pub server: u64,

@@ -28,9 +28,9 @@ pub enum ConnectionState {
     Connecting,
     /// A connection is open.
     Connected,
-    /// The server is down, for this reason: requests fail at once until it is back.
+    /// The server is down, for this reason: requests fail immediately until it is back.
     Down(String),
-    /// The client was closed, or the server was removed from its list: requests fail at once.
+    /// The client was closed, or the server was removed from its list: requests fail immediately.
     Closed,
 }
 
@@ -64,7 +64,7 @@ impl ConnectionState {
         }
     }
 
-    /// Returns why requests fail at once; `None` if they do not.
+    /// Returns why requests fail immediately; `None` if they do not.
     pub(crate) fn refusal(&self) -> Option<Bytes> {
         match self {
             Self::Idle | Self::Connecting | Self::Connected => None,

@@ -19,7 +19,7 @@ pub(crate) enum BackfillResult {
     Absent,
     /// The item is in the new placement, with this CAS value.
     Copied(Item),
-    /// Another client had written the key to the new placement.
+    /// Another client had already written the key to the new placement.
     Superseded,
     /// The item was read, but could not be copied or was removed again.
     NotCopied(Item),

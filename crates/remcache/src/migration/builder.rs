@@ -78,7 +78,7 @@ macro_rules! options {
         impl MigrationCommand<'_, $kind> { $(options!(@$option);)* }
     )*};
     (@ttl) => {
-        /// Sets the TTL of an item that is stored (default: none).
+        /// Sets the TTL of the stored item (default: none).
         pub fn ttl(self, ttl: impl Into<Ttl>) -> Self {
             self.map(|request| request.ttl(ttl))
         }

@@ -27,7 +27,7 @@ impl Migration {
     /// Items that only the old placement has are backfilled before this returns.
     ///
     /// # Cancellation
-    /// Copies that were started are verified nevertheless.
+    /// Copies that were started are still verified.
     pub async fn get_many<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> Outcomes<K, Option<Item>> {
         let keys: Vec<K> = keys.into_iter().collect();
         let slices: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();

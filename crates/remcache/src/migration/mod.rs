@@ -50,11 +50,10 @@
 //! | `touch`, `get_and_touch` | tries the new placement; on a miss, backfills and tries again; then touches the old item too |
 //! | all others, and `set` with a CAS value | tries the new placement; on a miss, backfills and tries again; deletes what was changed from the old |
 //!
-//! Backfilling an item means: read it from the old placement, `add` it to the new one, which never
-//! overwrites other clients' writes, then read the old one again. If the item is gone or has another CAS
-//! value, another client changed or deleted it in the meantime, and the copy is deleted by its CAS value.
-//! A fetched item has the CAS value of the new placement. If it could not be backfilled, its CAS value
-//! never matches.
+//! Backfilling an item means: read it from the old placement, `add` it to the new one, which never overwrites other
+//! clients' writes, then read the old one again. If the item no longer exists or has another CAS value, another client
+//! changed or deleted it in the meantime, and the copy is deleted by its CAS value. A fetched item has the CAS value of
+//! the new placement. If it could not be backfilled, its CAS value never matches.
 //!
 //! # TTL of copies
 //!
@@ -69,7 +68,7 @@
 //!
 //! Applications that know the TTL provide it with [`ttl_source`](Migration::ttl_source), on any protocol.
 //!
-//! # What is guaranteed
+//! # Guarantees
 //!
 //! After a `set`, `delete` or other change has returned without an error, no later read through a
 //! `Migration` returns an older value, with these exceptions:
@@ -77,14 +76,14 @@
 //! - **While a copy is verified.** Between the `add` of a copy and the second read of the old placement, about
 //!   one round trip, other clients may read a value that was just deleted, or `increment`, `append` to or
 //!   `touch` it, and an `add` may fail because of it. The copy is then deleted unless it was changed.
-//! - **If the new server loses a value at once**, because it is evicted or expires between the `set` and the
+//! - **If the new server loses a value immediately**, because it is evicted or expires between the `set` and the
 //!   `delete` on the old server. A copy made in that interval stays.
 //! - **If a copy cannot be deleted**, because the new server is unreachable, the runtime shuts down, or the
 //!   `add` timed out and is executed later: it stays until its TTL expires.
 //!   (Dropping a future is safe: the verification continues.)
-//! - **If a program uses only one of the clients.** Its writes to the old placement are hidden by an existing
-//!   copy until that expires. Its writes to the new one are visible at once, but the old value reappears
-//!   when the new placement loses the item.
+//! - **If a program uses only one of the clients.** Its writes to the old placement are hidden by an existing copy
+//!   until that expires. Its writes to the new one are visible immediately, but the old value reappears when the new
+//!   placement loses the item.
 //! - **If the old placement ejects servers**, as `remcached` does: items on an ejected server are neither
 //!   found nor deleted, and reappear in the old placement when the server is back.
 //!
@@ -126,7 +125,7 @@ use report::LiveReport;
 
 /// Presents two placements as one cache while items move from the old to the new.
 ///
-/// It is a handle, as [`Client`] is: clones share the report. See the [module](self) for what each
+/// It is a handle, like [`Client`]: clones share the report. See the [module](self) for what each
 /// operation does and what is guaranteed.
 #[derive(Clone)]
 pub struct Migration {
@@ -202,20 +201,19 @@ impl Migration {
         &self.new
     }
 
-    /// Counters of what was served from which placement.
+    /// Returns counters of hits and copies by placement.
     pub fn report(&self) -> Report {
         self.tallies.report()
     }
 }
 
-/// Operations on one key, as those of [`Client`].
+/// Operations on one key, like those of [`Client`].
 ///
 /// # Errors
 /// Those of the clients, from the last server involved.
 ///
 /// # Cancellation
-/// An operation that was polled may have been executed, completely or in part; copies are verified all
-/// the same.
+/// An operation that was polled may have been executed, completely or in part; copies are still verified.
 impl Migration {
     /// Fetches an item; `None` is a miss in both placements.
     pub fn get<'a>(&'a self, key: impl IntoCowBytes<'a>) -> MigrationCommand<'a, Fetch> {
@@ -294,8 +292,8 @@ impl Migration {
 }
 
 impl Migration {
-    /// Reports to observers, if there are any, that an operation on one key starts; returns the migration on handles of
-    /// the clients whose requests are parts of it.
+    /// Reports the start of an operation on one key to observers, if there are any; returns a migration whose requests
+    /// are reported as parts of it.
     fn observe(&self, request: &Request<'_>) -> (Cow<'_, Self>, OperationGuard) {
         let client = self.observed_client();
         match client.is_observed() {
@@ -307,7 +305,7 @@ impl Migration {
         }
     }
 
-    /// Starts to observe an operation on many keys.
+    /// Reports the start of an operation on many keys to observers, if there are any.
     fn observe_many(&self, name: OperationName, keys: usize) -> (Cow<'_, Self>, OperationGuard) {
         let client = self.observed_client();
         match client.is_observed() && keys > 0 {

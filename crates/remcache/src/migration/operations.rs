@@ -79,8 +79,7 @@ impl Migration {
             self.tallies.from_old.add(1);
             return Ok(Some(item));
         }
-        // Another client may have written it to the new placement and deleted it from the old one between
-        // the two lookups.
+        // Another client may have moved it between the two lookups.
         let found = self.fetch_from_new(request, limit).await?;
         let counters = if found.is_some() { &self.tallies.from_new } else { &self.tallies.misses };
         counters.add(1);

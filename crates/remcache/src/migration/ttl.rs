@@ -8,7 +8,7 @@ use crate::client::Client;
 use crate::proto::Ttl;
 use crate::result::Item;
 
-/// Determines the TTL of backfilled items; [`Ttl::Expired`] prevents the copy.
+/// A source of the TTLs of backfilled items; [`Ttl::Expired`] prevents the copy.
 ///
 /// Any function of key and item is a `TtlSource`. Implement the trait to query the old placement: a protocol
 /// that reports the remaining TTL makes copies exact.

@@ -10,7 +10,7 @@ use crate::error::ErrorKind;
 use crate::health::state::ConnectionState;
 use crate::proto::{Protocol, Status};
 
-/// An operation that starts.
+/// The start of an operation.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct OperationStarted<'a> {
@@ -18,49 +18,49 @@ pub struct OperationStarted<'a> {
     pub operation: OperationName,
     /// The server of the key; `None` for several keys, or if there is no server.
     pub server: Option<&'a ServerId>,
-    /// How many keys it is about.
+    /// The number of keys.
     pub keys: usize,
-    /// The key of an operation on one key, without the namespace. It may be personal data: do not export it unasked.
+    /// The key of an operation on one key, without the namespace. It may be personal data: do not export it by default.
     pub key: Option<&'a [u8]>,
     /// The namespace of the client.
     pub namespace: &'a [u8],
 }
 
-/// An operation that has ended.
+/// The end of an operation.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct OperationFinished<'a> {
     /// The operation's name.
     pub operation: OperationName,
-    /// How it ended.
+    /// The outcome.
     pub outcome: Outcome,
-    /// The server that gave the result, or that could not; `None` for several servers, or for none.
+    /// The server that returned the result or failed to; `None` for several servers or none.
     pub server: Option<&'a ServerId>,
-    /// How many keys it was about.
+    /// The number of keys.
     pub keys: usize,
-    /// Keys that were found; operations that do not read have none.
+    /// The number of keys that were found; 0 for operations that do not read.
     pub hits: usize,
-    /// Keys that were not found; operations that do not read have none.
+    /// The number of keys that were not found; 0 for operations that do not read.
     pub misses: usize,
-    /// Keys without a result. Of an operation that reads, keys are hits, misses or failed.
+    /// The number of keys without a result. In an operation that reads, each key is a hit, a miss or failed.
     pub failed: usize,
-    /// The lengths of the values received.
+    /// The total length of the values received, in bytes.
     pub bytes_in: u64,
-    /// The lengths of the keys and values sent.
+    /// The total length of the keys and values sent, in bytes.
     pub bytes_out: u64,
-    /// How long it took, as the caller saw it.
+    /// The time from the first poll to the result.
     pub duration: Duration,
-    /// How long it waited for capacity on a connection, because limits were reached.
+    /// The time spent waiting for capacity, because the limits of a connection were reached.
     pub queued: Duration,
-    /// How long it waited for a connection to be opened.
+    /// The time spent waiting for a connection to be opened.
     pub connecting: Duration,
-    /// Requests to servers: 1 for most operations, 0 if nothing was sent.
+    /// The number of requests to servers: 1 for most operations, 0 if nothing was sent.
     pub attempts: u32,
-    /// Attempts after a failure, at the same server.
+    /// The number of requests repeated at the same server after a failure.
     pub retries: u32,
-    /// Reads that were sent to a second server because the first was slow.
+    /// The number of reads sent to a second server because the first was slow.
     pub hedges: u32,
-    /// Attempts at another server after a failure.
+    /// The number of requests repeated at another server after a failure.
     pub failovers: u32,
     /// The protocol of the connection; `None` if nothing was sent.
     pub protocol: Option<Protocol>,
@@ -70,7 +70,7 @@ pub struct OperationFinished<'a> {
     pub status: Option<Status>,
 }
 
-/// An exchange with one server that starts.
+/// The start of an exchange with one server.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct ExchangeStarted<'a> {
@@ -78,11 +78,11 @@ pub struct ExchangeStarted<'a> {
     pub operation: OperationName,
     /// The server.
     pub server: &'a ServerId,
-    /// How many keys are asked for.
+    /// The number of keys.
     pub keys: usize,
 }
 
-/// An exchange with one server that has ended.
+/// The end of an exchange with one server.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct ExchangeFinished<'a> {
@@ -90,15 +90,15 @@ pub struct ExchangeFinished<'a> {
     pub operation: OperationName,
     /// The server.
     pub server: &'a ServerId,
-    /// How many keys were asked for.
+    /// The number of keys.
     pub keys: usize,
-    /// How it ended.
+    /// The outcome.
     pub outcome: Outcome,
-    /// The lengths of the values received.
+    /// The total length of the values received, in bytes.
     pub bytes_in: u64,
-    /// The lengths of the keys and values sent.
+    /// The total length of the keys and values sent, in bytes.
     pub bytes_out: u64,
-    /// How long it took.
+    /// The duration.
     pub duration: Duration,
     /// The protocol of the connection.
     pub protocol: Option<Protocol>,
@@ -108,7 +108,7 @@ pub struct ExchangeFinished<'a> {
     pub status: Option<Status>,
 }
 
-/// A connection whose state has changed.
+/// A change of a connection's state.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct ConnectionChanged<'a> {
@@ -116,23 +116,23 @@ pub struct ConnectionChanged<'a> {
     pub server: &'a ServerId,
     /// The index of the connection among those of the server.
     pub connection: usize,
-    /// The state before.
+    /// The previous state.
     pub before: &'a ConnectionState,
-    /// The new state: being opened, open, down for a reason, idle or closed.
+    /// The new state.
     pub after: &'a ConnectionState,
-    /// How long it was in the previous state.
+    /// The time spent in the previous state.
     pub before_duration: Duration,
 }
 
-/// A server whose state has changed.
+/// A change of a server's state.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct ServerChanged<'a> {
     /// The server.
     pub server: &'a ServerId,
-    /// The state before.
+    /// The previous state.
     pub before: &'a ConnectionState,
-    /// The state after.
+    /// The new state.
     pub after: &'a ConnectionState,
 }
 
@@ -140,23 +140,23 @@ pub struct ServerChanged<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// The servers answered. That includes changes that they refused, such as the `add` of a key that exists.
+    /// The servers answered. This includes writes that they refused, such as an `add` of an existing key.
     Ok,
-    /// A read of one key has found it.
+    /// A read of one key found an item.
     Hit,
-    /// A read of one key has not found it, which is no error.
+    /// A read of one key found no item, which is not an error.
     Miss,
     /// `fetch` found a value that is due for a refresh.
     Stale,
     /// `fetch` called its loader.
     Loaded,
-    /// `fetch` got the value that another caller or another process was loading.
+    /// `fetch` received the value that another caller or process loaded.
     Followed,
-    /// It failed; of many keys, one of them at least.
+    /// The operation failed, for at least one of its keys.
     Failed(ErrorKind),
     /// The loader of a `fetch` failed.
     LoaderFailed,
-    /// Its future was dropped. Requests that were sent may have been executed.
+    /// The future was dropped. Requests that were sent may have been executed.
     Cancelled,
 }
 
@@ -167,7 +167,7 @@ impl Outcome {
         Self::LABELS[self.label_index()]
     }
 
-    /// Returns what went wrong, if anything did: the name of the [`ErrorKind`], `timeout`, `LoaderFailed` or
+    /// Returns the type of the error, if there was one: the name of the [`ErrorKind`], `timeout`, `LoaderFailed` or
     /// `cancelled`.
     pub const fn error_type(self) -> Option<&'static str> {
         match self {
@@ -221,7 +221,7 @@ impl Outcome {
     }
 }
 
-/// The index of the first kind of errors in [`Outcome::LABELS`].
+/// The index of the first error kind in [`Outcome::LABELS`].
 const FIRST_ERROR: usize = 8;
 
 const fn error_index(kind: ErrorKind) -> usize {

@@ -1,7 +1,7 @@
 //! Observers: reports of operations, connections and servers.
 //!
-//! An [`Observer`] is added by [`Config::observer`](crate::config::Config::observer), and several may be.
-//! It receives a report of each operation when it starts and when it ends, and of each change of a connection's state.
+//! An [`Observer`] is added with [`Config::observer`](crate::config::Config::observer). It is notified when an
+//! operation starts and ends, and when the state of a connection or server changes.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -32,25 +32,25 @@
 //! [`Spans`], [`Metrics`] and [`OtelMetrics`] are ready-made, behind the features `spans`, `metrics` and
 //! `opentelemetry`.
 //!
-//! # What is one operation
+//! # What counts as one operation
 //!
-//! What the program called: a `get` is one operation, however many servers were asked, and so is a `fetch`, an `update`
-//! or a `get_many`. The requests it is made of are [exchanges](ActiveOperation::exchange_started) with one server each.
-//! Calls with no key at all are not reported. A typed cache and a migration report their operations by the names of the
-//! client's; a lock reports `lock`, `renew` and `unlock`, and a limiter `acquire`. What `fetch` reloads after it has
-//! returned is an operation of its own, `refresh`.
+//! One call by the program: a `get` is one operation, however many servers it is sent to, and so is a `fetch`, an
+//! `update` or a `get_many`. Its requests are [exchanges](ActiveOperation::exchange_started) with one server each. A
+//! multi-key call without keys is not reported. A typed cache and a migration report their operations under the
+//! client's names; a lock reports `lock`, `renew` and `unlock`, and a limiter `acquire`. A reload that continues after
+//! `fetch` has returned is a separate operation, `refresh`.
 //!
 //! An operation starts when its future is first polled. A future that is dropped after that ends as
 //! [`Cancelled`](Outcome::Cancelled); one that was never polled is not reported.
 //!
 //! # What an observer must not do
 //!
-//! Observers run in the caller's task, on its thread. One that blocks holds up that caller, and, in a
-//! report of a connection, the connection: hand slow work to another thread. From [`Observer::connection_changed`] and
-//! [`Observer::server_changed`] the client must not be called, because its locks may be held.
+//! Observers run in the caller's task, on its thread. An observer that blocks delays that caller, or in an event of a
+//! connection that connection: hand slow work to another thread. [`Observer::connection_changed`] and
+//! [`Observer::server_changed`] must not call the client, because its locks may be held.
 //!
-//! A panic of an observer is caught and logged as an event of level error; the operation is not affected, and the
-//! observer receives the next report as before. (With `panic = "abort"` nothing can be caught.)
+//! A panic in an observer is caught and logged at level error; the operation is not affected, and the observer receives
+//! later events. (With `panic = "abort"` panics cannot be caught.)
 
 mod dispatch;
 mod event;
@@ -86,30 +86,30 @@ pub(crate) use scope::{Exchange, Parent, Scope, Started};
 
 use std::sync::Arc;
 
-/// Receives reports of a client's operations, connections and servers: see the [module](self).
+/// A receiver of events of a client's operations, connections and servers: see the [module](self).
 ///
 /// Every method has an empty default.
 pub trait Observer: Send + Sync + 'static {
-    /// Is called when an operation starts. The returned value receives its exchanges and its end.
+    /// Called when an operation starts. The returned value receives the operation's exchanges and its end.
     ///
-    /// An observer that needs to know nothing but the end returns `None`, which costs no allocation, and implements
+    /// An observer that needs only the ends of operations returns `None`, which avoids an allocation, and implements
     /// [`operation_finished`](Self::operation_finished).
     fn operation_started(&self, operation: &OperationStarted<'_>) -> Option<Box<dyn ActiveOperation>> {
         let _ = operation;
         None
     }
 
-    /// Is called when an operation has ended.
+    /// Called when an operation has ended.
     fn operation_finished(&self, operation: &OperationFinished<'_>) {
         let _ = operation;
     }
 
-    /// Is called when the state of a connection has changed.
+    /// Called when the state of a connection has changed.
     fn connection_changed(&self, change: &ConnectionChanged<'_>) {
         let _ = change;
     }
 
-    /// Is called when the state of a server has changed: it is up as long as one of its connections is.
+    /// Called when the state of a server has changed: a server is up as long as one of its connections is.
     fn server_changed(&self, change: &ServerChanged<'_>) {
         let _ = change;
     }
@@ -117,16 +117,16 @@ pub trait Observer: Send + Sync + 'static {
 
 /// An observer's state of an operation that has started.
 pub trait ActiveOperation: Send + Sync {
-    /// Is called when a part of the operation is sent to one server: a request, or the requests of a call with many
-    /// keys that go there.
+    /// Called when a part of the operation is sent to one server: a request, or that server's requests of a multi-key
+    /// call.
     ///
-    /// Operations that consist of one request to one server have no exchange of their own.
+    /// Operations that consist of one request to one server have no separate exchange.
     fn exchange_started(&self, exchange: &ExchangeStarted<'_>) -> Option<Box<dyn ActiveExchange>> {
         let _ = exchange;
         None
     }
 
-    /// Is called when the operation has ended; this is dropped afterwards.
+    /// Called when the operation has ended; the value is dropped afterwards.
     fn finished(&self, operation: &OperationFinished<'_>) {
         let _ = operation;
     }
@@ -134,7 +134,7 @@ pub trait ActiveOperation: Send + Sync {
 
 /// An observer's state of an exchange that has started.
 pub trait ActiveExchange: Send + Sync {
-    /// Is called when the exchange has ended; this is dropped afterwards.
+    /// Called when the exchange has ended; the value is dropped afterwards.
     fn finished(&self, exchange: &ExchangeFinished<'_>) {
         let _ = exchange;
     }

@@ -12,12 +12,12 @@ use crate::proto::{Delivery, Reply, Status};
 pub(crate) struct OperationGuard {
     scope: Option<Arc<Scope>>,
     keys: usize,
-    /// Whether its end is to be reported: it is not part of another.
+    /// Whether its end has to be reported, because it is not part of another operation.
     is_open: bool,
 }
 
 impl OperationGuard {
-    /// Reports an operation that starts, unless it is a part of another.
+    /// Reports the start of an operation, unless it is part of another.
     pub(crate) fn begin(observers: &Observers, parent: Parent, event: &OperationStarted<'_>) -> Self {
         match parent {
             Parent::None if !observers.is_empty() => {
@@ -48,7 +48,7 @@ impl OperationGuard {
         result
     }
 
-    /// Reports its end, and which server gave the result.
+    /// Reports its end, with the server that returned the result.
     pub(crate) fn end_at(mut self, outcome: Outcome, counts: Counts, server: Option<&ServerId>) {
         self.end_now(outcome, counts, server);
     }
@@ -60,7 +60,7 @@ impl OperationGuard {
         self.end(outcome, Counts::failed(usize::from(!is_queued)));
     }
 
-    /// Returns whether its end is to be reported.
+    /// Returns whether its end has to be reported.
     pub(crate) fn is_open(&self) -> bool {
         self.is_open
     }

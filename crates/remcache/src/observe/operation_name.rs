@@ -1,4 +1,4 @@
-//! The names of operations: a closed list, so that labels made of them are bounded.
+//! The names of operations: a closed list, so that labels with them are bounded.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use crate::proto::Operation;
 
 macro_rules! names {
     ($($(#[$doc:meta])* $variant:ident = $name:literal $(: $kind:ident)*;)*) => {
-        /// The name of an operation, as the methods of the client say it.
+        /// The name of an operation, which is that of the client's method.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[non_exhaustive]
         pub enum OperationName {
@@ -76,21 +76,21 @@ names! {
     CallMany = "call_many": batch;
     /// A request without a reply.
     SendNoReply = "send_no_reply";
-    /// With or without its loader.
+    /// Whether or not the loader runs.
     Fetch = "fetch": read;
     FetchMany = "fetch_many": read;
-    /// The reload of a value that `fetch` has returned although it was due.
+    /// The background reload of a value that `fetch` returned while it was due for a refresh.
     Refresh = "refresh";
     Invalidate = "invalidate";
     Update = "update";
     Take = "take": read;
     AppendOrCreate = "append_or_create";
     IncrementOrCreate = "increment_or_create";
-    /// Includes the time waited for another holder.
+    /// Includes the wait for another holder.
     Lock = "lock";
     /// The renewal of a lock.
     Renew = "renew";
-    /// The release of a lock, also by dropping it.
+    /// The release of a lock, explicit or on drop.
     Unlock = "unlock";
     /// A request to a limiter.
     Acquire = "acquire";
@@ -104,7 +104,7 @@ names! {
     Metadump = "metadump";
     Mgdump = "mgdump";
     Watch = "watch";
-    /// A request of another kind, by the direct interface.
+    /// Any other request, sent with the low-level interface.
     Other = "other";
 }
 

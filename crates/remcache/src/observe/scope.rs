@@ -16,7 +16,7 @@ use crate::proto::Status;
 /// The operation that a request to a server is part of.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum Parent {
-    /// The request is an operation of its own.
+    /// The request is a separate operation.
     #[default]
     None,
     /// The request is part of this operation.
@@ -40,7 +40,7 @@ impl<'a> OperationStarted<'a> {
 }
 
 impl OperationFinished<'_> {
-    /// Creates the end of an operation, of which nothing was sent.
+    /// Creates the end of an operation that sent nothing.
     pub(crate) fn new(operation: OperationName, keys: usize, outcome: Outcome, duration: Duration) -> Self {
         Self {
             operation,
@@ -70,13 +70,13 @@ impl OperationFinished<'_> {
 pub(crate) struct Started {
     pub(crate) operation: OperationName,
     pub(crate) at: Instant,
-    /// How long it waited for capacity.
+    /// The time spent waiting for capacity.
     pub(crate) queued: Duration,
     active: Vec<Box<dyn ActiveOperation>>,
 }
 
 impl Started {
-    /// Reports an operation that starts.
+    /// Reports the start of an operation.
     pub(crate) fn begin(observers: &Observers, event: &OperationStarted<'_>, now: Instant) -> Self {
         let active = observers.operation_started(event);
         Self { operation: event.operation, at: now, queued: Duration::ZERO, active }
@@ -117,7 +117,7 @@ struct OperationProgress {
     noted: Option<(Outcome, Counts)>,
 }
 
-/// The servers that took part.
+/// The servers involved.
 #[derive(Default)]
 enum Servers {
     #[default]
@@ -137,7 +137,7 @@ impl Servers {
 }
 
 impl Scope {
-    /// Reports an operation that starts.
+    /// Reports the start of an operation.
     pub(crate) fn begin(observers: &Observers, event: &OperationStarted<'_>) -> Arc<Self> {
         let active = observers.operation_started(event);
         Arc::new(Self {
@@ -159,7 +159,7 @@ impl Scope {
         self.progress().retries += 1;
     }
 
-    /// Counts reads that a second server was asked for.
+    /// Counts reads sent to a second server.
     pub(crate) fn hedged(&self) {
         self.progress().hedges += 1;
     }
@@ -169,13 +169,13 @@ impl Scope {
         self.progress().failovers += 1;
     }
 
-    /// Notes how the operation ends, where its result shows only whether it succeeds: by a hit or a load, for instance.
+    /// Records the outcome in more detail than the result shows, for example that the value was a hit or was loaded.
     pub(crate) fn note(&self, outcome: Outcome, counts: Counts) {
         self.progress().noted = Some((outcome, counts));
     }
 
-    /// Reports the end, unless that was done. Without a server it is the one of the key, or the only one that took
-    /// part.
+    /// Reports the end, unless it was reported before. Without `server`, the server is that of the key, or the only one
+    /// involved.
     pub(crate) fn finish(&self, outcome: Outcome, counts: Counts, server: Option<&ServerId>) {
         let mut progress = self.progress();
         if progress.has_ended {
@@ -214,7 +214,7 @@ impl Scope {
         self.observers.operation_finished(done.active, &event);
     }
 
-    /// Reports an exchange with one server that starts.
+    /// Reports the start of an exchange with one server.
     pub(crate) fn exchange(self: &Arc<Self>, operation: OperationName, server: &ServerId, keys: usize) -> Exchange {
         let event = ExchangeStarted { operation, server, keys };
         let mut active = Vec::new();
@@ -241,7 +241,7 @@ impl Scope {
     }
 }
 
-/// Returns what was noted of an operation, if that agrees with its result.
+/// Returns the recorded outcome of an operation, if it is consistent with its result.
 fn refined(outcome: Outcome, counts: Counts, noted: Option<(Outcome, Counts)>) -> (Outcome, Counts) {
     match (outcome, noted) {
         (Outcome::Ok, Some(noted)) => noted,
@@ -270,7 +270,7 @@ pub(crate) struct Exchange {
     server: ServerId,
     keys: usize,
     started: Instant,
-    /// How long it waited for capacity.
+    /// The time spent waiting for capacity.
     pub(crate) queued: Duration,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,

@@ -1,10 +1,10 @@
-//! Servers as observers know them: a name, and a small number that tables can be indexed by.
+//! Identification of servers for observers: a name, and a small number that can index tables.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-/// A server as it was configured.
+/// A configured server, as reported to observers.
 #[derive(Clone)]
 pub struct ServerId {
     name: Arc<str>,
@@ -13,14 +13,14 @@ pub struct ServerId {
     id: u16,
 }
 
-/// The ids given so far, by the names of the servers.
+/// The indices assigned so far, by server name.
 static KNOWN: LazyLock<Mutex<HashMap<Arc<str>, u16>>> = LazyLock::new(Mutex::default);
 
 impl ServerId {
-    /// How many servers of one process have an id of their own: the next ones share the last one.
+    /// The highest index, shared by all servers created after the lower ones are assigned.
     pub const MAX_INDEX: usize = 1024;
 
-    /// Creates a server of this name, at this host and port, or at this path.
+    /// Creates a server with this name, at a host and port, or at a path.
     pub(crate) fn new(name: Arc<str>, address: &str, port: Option<u16>) -> Self {
         let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
         let id = match known.get(&name) {
@@ -56,13 +56,13 @@ impl ServerId {
     /// Returns a number from 0 to [`MAX_INDEX`](Self::MAX_INDEX), the same for all clients of the process that have a
     /// server of this name.
     ///
-    /// It is an index into tables of counters that need neither a lock nor a hash. The last number stands for all
-    /// servers that came too late for one of their own, so that the number of labels is bounded.
+    /// It can index tables of counters, which then need neither a lock nor a hash. Because the highest number may be
+    /// shared, the number of labels is bounded.
     pub fn index(&self) -> usize {
         self.id.into()
     }
 
-    /// Returns the address, and the port unless it is the default one; `other` for a server without an id of its own.
+    /// Returns the address, and the port unless it is the default one; `other` for a server with the shared index.
     #[cfg(feature = "opentelemetry")]
     pub(super) fn bounded(&self) -> (&str, Option<u16>) {
         match self.id {
@@ -77,13 +77,13 @@ impl ServerId {
         self.port.filter(|port| *port != DEFAULT_PORT)
     }
 
-    /// Returns the name, or `other` for a server without an id of its own: a label of bounded cardinality.
+    /// Returns the name, or `other` for a server with the shared index: a label of bounded cardinality.
     pub fn label(&self) -> &str {
         if self.id == Self::OTHER { "other" } else { &self.name }
     }
 }
 
-/// The port that is not mentioned.
+/// The default port, which is omitted.
 #[cfg(any(feature = "spans", feature = "opentelemetry"))]
 const DEFAULT_PORT: u16 = 11211;
 

@@ -10,13 +10,12 @@ use super::{
     Outcome, ServerId,
 };
 
-/// Opens a span for each operation, with the names of the OpenTelemetry conventions for databases.
+/// Opens a span for each operation, named by the OpenTelemetry semantic conventions for databases.
 ///
-/// Operations are spans at level info, their exchanges with servers spans at level debug, all with the target
-/// `remcache`. The parent is the span in which the caller first polls the operation. Keys are not exported,
-/// unless a [setting](Self::keys) allows it.
-/// [The document on observability](https://github.com/remcache/remcache/blob/main/docs/observability.md) has a table of
-/// the fields.
+/// Spans of operations have level info, spans of their exchanges with servers level debug, and all have the target
+/// `remcache`. The parent is the span in which the caller first polls the operation. Keys are not exported, unless a
+/// [setting](Self::keys) allows it. [The document on
+/// observability](https://github.com/remcache/remcache/blob/main/docs/observability.md) has a table of the fields.
 ///
 /// ```
 /// use remcache::observe::Spans;
@@ -32,38 +31,39 @@ pub struct Spans {
     has_query: bool,
 }
 
-/// What is exported of keys.
+/// How keys are exported.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub enum KeyVisibility {
-    /// Nothing.
+    /// Not at all.
     #[default]
     Hidden,
-    /// A hash, the same for equal keys within this process. Short keys can be guessed from it by who runs the process.
+    /// As a hash, which is the same for equal keys within this process. Anyone who can run code in the process can
+    /// guess short keys from it.
     Hashed,
-    /// The whole key, as text with escapes. Keys may be personal data.
+    /// As escaped text. Keys may be personal data.
     Full,
 }
 
 impl Spans {
-    /// Spans without keys, namespace and query text.
+    /// Creates an observer whose spans have no keys, namespace or query text.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sets what is exported of the keys of operations on one key, as `memcached.key` (default: nothing).
+    /// Sets how the keys of single-key operations are exported, as `memcached.key` (default: not at all).
     #[must_use]
     pub fn keys(self, keys: KeyVisibility) -> Self {
         Self { keys, ..self }
     }
 
-    /// Exports the client's namespace as `db.namespace` (default: it is not).
+    /// Exports the client's namespace as `db.namespace` (default: not exported).
     #[must_use]
     pub fn namespace(self) -> Self {
         Self { has_namespace: true, ..self }
     }
 
-    /// Exports the operation with a placeholder for its key as `db.query.text`: `get ?` (default: it is not).
+    /// Exports the operation with a placeholder for its key as `db.query.text`: `get ?` (default: not exported).
     #[must_use]
     pub fn query_text(self) -> Self {
         Self { has_query: true, ..self }
@@ -86,7 +86,7 @@ impl Spans {
     }
 }
 
-/// Returns the seed of the process for the hashes of keys.
+/// Returns the process-wide seed of key hashes.
 fn seed() -> &'static RandomState {
     static SEED: std::sync::LazyLock<RandomState> = std::sync::LazyLock::new(RandomState::new);
     &SEED
@@ -245,7 +245,7 @@ fn record_end(
     }
 }
 
-/// Returns a number as the type that OpenTelemetry has for it: tracing-opentelemetry exports all others as text.
+/// Converts a number to the type that OpenTelemetry has for it: tracing-opentelemetry exports all others as text.
 fn int(number: impl TryInto<i64>) -> i64 {
     number.try_into().unwrap_or(i64::MAX)
 }

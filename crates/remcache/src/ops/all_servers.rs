@@ -14,7 +14,7 @@ use crate::server::handle::ServerHandle;
 /// A flush of all servers: await it to remove all items, optionally after a [delay](FlushAll::after).
 ///
 /// # Cancellation
-/// Servers that have received the request flush nevertheless.
+/// Servers that have received the request still flush.
 #[must_use = "a flush does nothing unless it is awaited"]
 pub struct FlushAll<'a> {
     client: &'a Client,
@@ -69,7 +69,7 @@ impl fmt::Debug for FlushAll<'_> {
 pub struct ServerResults<T>(Vec<(ServerHandle, Result<T, Error>)>);
 
 impl<T> ServerResults<T> {
-    /// Converts into the servers' values, in the order of the servers.
+    /// Converts into the values of all servers, in the order of the servers.
     ///
     /// # Errors
     /// The first error, which names its server.

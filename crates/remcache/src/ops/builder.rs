@@ -20,7 +20,7 @@ use crate::server::Server;
 /// An operation: set its options, then await it.
 ///
 /// # Errors
-/// An [`Error`] if the server could not decide; its decision is a value.
+/// An [`Error`] if the server made no decision; a decision, such as a miss, is a value.
 ///
 /// # Cancellation
 /// Dropping it does not cancel the request: its reply is read and discarded. An operation that
@@ -140,11 +140,11 @@ pub type GetWithSentinels<'a> = Command<'a, kind::FetchWithSentinels>;
 pub type GetWithTtl<'a> = Command<'a, kind::FetchWithTtl>;
 /// A write of one item: see [`Client::set`](crate::client::Client::set).
 pub type Set<'a> = Command<'a, kind::Unconditional<kind::Store>>;
-/// A write of one item on a condition: see [`Client::add`](crate::client::Client::add),
+/// A conditional write of one item: see [`Client::add`](crate::client::Client::add),
 /// [`Client::replace`](crate::client::Client::replace) and
 /// [`Client::compare_and_swap`](crate::client::Client::compare_and_swap).
 pub type ConditionalSet<'a> = Command<'a, kind::Store>;
-/// An addition to a value: see [`Client::append`](crate::client::Client::append) and
+/// An append or prepend: see [`Client::append`](crate::client::Client::append) and
 /// [`Client::prepend`](crate::client::Client::prepend).
 pub type Append<'a> = Command<'a, kind::Extend>;
 /// A delete: see [`Client::delete`](crate::client::Client::delete).
@@ -166,7 +166,7 @@ pub type Noop = Command<'static, kind::Acknowledge>;
 /// A query of a server's version: see [`ServerHandle::version`](crate::server::ServerHandle::version).
 pub type Version = Command<'static, kind::Version>;
 
-/// The result of an operation, and the server that ended it, if one was chosen.
+/// The result of an operation, and the server that produced it, if one was chosen.
 pub(crate) type Located<T> = (Result<T, Error>, Option<Arc<Server>>);
 
 impl<'a, K: Kind> Command<'a, K> {
@@ -191,7 +191,7 @@ impl<'a, K: Kind> Command<'a, K> {
         self
     }
 
-    /// Runs the operation, and returns the server that ended it as well, if one was chosen.
+    /// Runs the operation; also returns the server that produced the result, if one was chosen.
     pub(crate) async fn located(mut self) -> Located<K::Output> {
         let result = Pin::new(&mut self).await;
         (result, self.call.server().map(Arc::clone))
@@ -236,7 +236,7 @@ macro_rules! options {
         }
     };
     (@tombstone) => {
-        /// Leaves a tombstone for this duration: until it expires adds fail, and
+        /// Leaves a tombstone for this duration: until it expires, adds fail and
         /// [`fetch`](crate::client::Client::fetch) does not store values that were loaded earlier.
         ///
         /// The tombstone is an empty item whose flags [`Item::is_sentinel`](crate::result::Item::is_sentinel)
@@ -263,7 +263,7 @@ macro_rules! options {
         }
     };
     (@initial) => {
-        /// Sets the value of a counter that does not exist yet (default: it is not created).
+        /// Sets the initial value of a counter that does not exist yet (default: it is not created).
         pub fn initial(self, initial: u64) -> Self {
             self.map(|request| request.initial(initial))
         }
@@ -280,14 +280,14 @@ options! {
 }
 
 impl<'a> Set<'a> {
-    /// Makes the write conditional on this CAS value of the item; 0 is no item's.
+    /// Makes the write conditional on the item having this CAS value; 0 matches no item.
     pub fn cas(self, cas: u64) -> ConditionalSet<'a> {
         self.with_kind().with_cas(cas)
     }
 }
 
 impl<'a> Delete<'a> {
-    /// Makes the write conditional on this CAS value of the item; 0 is no item's.
+    /// Makes the write conditional on the item having this CAS value; 0 matches no item.
     pub fn cas(self, cas: u64) -> ConditionalDelete<'a> {
         self.with_kind().with_cas(cas)
     }
@@ -353,14 +353,14 @@ impl<K: Kind> Command<'_, K> {
         self.call.poll_into(cx.waker(), K::decode_condition_failed)
     }
 
-    /// Returns the error of a refusal, once the server's limits were learned from it.
+    /// Returns the error for a refusal, after recording what it reveals about the server's limits.
     #[cold]
     fn error(&self, reply: &Reply) -> Error {
         self.call.record_failure(reply.status);
         self.call.server().map_or_else(|| Error::from(reply), |server| server.error(reply))
     }
 
-    /// Replaces a write whose condition no item meets by a get. The write must not be sent: without CAS values
+    /// Replaces a write whose condition no item meets with a get. The write must not be sent: without CAS values
     /// (`memcached -C`) the server would execute it unconditionally on the binary protocol.
     #[cold]
     fn replace_with_get(&mut self) {

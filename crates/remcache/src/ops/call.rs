@@ -92,7 +92,7 @@ impl<'a> Target<'a> {
     }
 
     /// Returns the server of a request.
-    // As for `ServerCall::prepare`: its result is large.
+    // Like `ServerCall::prepare`: its result is large.
     #[inline(always)]
     fn server(&self, request: &Request<'_>) -> Result<Arc<Server>, Reply> {
         match self {

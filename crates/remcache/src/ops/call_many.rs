@@ -22,8 +22,9 @@ use crate::server::item_limit::stores;
 
 /// Many low-level requests: a future that resolves to a [`Reply`] for each, in the order of the requests.
 ///
-/// They are sent as [`Many`](crate::ops::multi_builder::Many) sends its keys: in pipelined batches, with quiet writes
-/// where the protocol allows it, at most some thousands in flight per server. A write that was quiet has no CAS value.
+/// They are sent like the keys of [`Many`](crate::ops::multi_builder::Many): in pipelined batches, with quiet writes
+/// where the protocol allows it, and at most some thousands in flight per server. The reply to a quiet write has no CAS
+/// value.
 ///
 /// The timeout is extended by each reply: a call takes as long as replies keep arriving.
 ///
@@ -136,8 +137,8 @@ async fn assign_to_servers(servers: Vec<Option<Arc<Server>>>, timeout: Duration)
     batches.into_values().collect()
 }
 
-/// Refuses requests without a key: they may have several replies, or close the connection. Each is replaced by a
-/// request with an invalid key, which is not sent either.
+/// Refuses requests without a key: they may have several replies, or close the connection. Each is replaced with a
+/// request with an invalid key, which is not sent.
 fn refuse_requests_without_key(requests: &mut [Request<'_>]) -> Vec<(usize, Reply)> {
     let keyless = requests.iter_mut().enumerate().filter(|(_, request)| !request.operation().has_key());
     let refuse = |(index, request): (usize, &mut Request<'_>)| {

@@ -53,7 +53,7 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`](crate::error::ErrorKind::Unsupported) unless the server is asked on the meta protocol
+    /// [`ErrorKind::Unsupported`](crate::error::ErrorKind::Unsupported) unless the connection uses the meta protocol
     /// (`protocol=meta`, or `auto` with memcached 1.6.18 or newer). See [`ErrorKind`](crate::error::ErrorKind).
     ///
     /// # Cancellation

@@ -18,11 +18,11 @@ use crate::proto::{IntoCowBytes, Request, Ttl};
 
 /// Operations on streams of keys.
 impl Client {
-    /// Fetches the items of a stream of keys, and yields each result as it comes.
+    /// Fetches the items of a stream of keys, and yields each result as it arrives.
     ///
-    /// For an iterator, wrap it in
+    /// Wrap an iterator in
     /// [`futures_util::stream::iter`](https://docs.rs/futures-util/latest/futures_util/stream/fn.iter.html). Memory is
-    /// bounded, however many keys there are: see [`ManyStream`].
+    /// bounded for any number of keys: see [`ManyStream`].
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -48,7 +48,7 @@ impl Client {
         ManyStream::new(self, OperationName::GetMany, keys)
     }
 
-    /// Stores the items of a stream of keys and values, and yields each outcome as it comes.
+    /// Stores the items of a stream of keys and values, and yields each outcome as it arrives.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -76,7 +76,7 @@ impl Client {
         ManyStream::new(self, OperationName::SetMany, items)
     }
 
-    /// Deletes the items of a stream of keys, and yields each outcome as it comes.
+    /// Deletes the items of a stream of keys, and yields each outcome as it arrives.
     pub fn delete_stream<'a, K>(&self, keys: impl Stream<Item = K> + Send + 'a) -> DeleteStream<'a, K>
     where
         K: AsRef<[u8]>,
@@ -95,15 +95,15 @@ pub type DeleteStream<'a, K> = ManyStream<'a, kind::Unconditional<kind::Delete>,
 
 /// An operation on a stream of keys: set its options, then read its results.
 ///
-/// Results come in the order in which servers answer, each with its key; each key has exactly one. A key is taken
-/// from the input only while fewer than [`in_flight`](ManyStream::in_flight) keys are without a result, so neither
-/// keys nor results accumulate, and a reader that pauses pauses the input. Each key is an operation of its own: with
-/// its own timeout, and the client's retries, copies and failover.
+/// Results arrive in the order in which servers answer, each with its key; each key has exactly one. A key is read from
+/// the input only while fewer than [`in_flight`](ManyStream::in_flight) keys have no result yet, so neither keys nor
+/// results accumulate, and a reader that pauses also pauses the input. Each key is a separate operation, with its own
+/// timeout and the client's retries, replicas and failover.
 ///
-/// To observers it is one operation, which ends with the last result; the number of keys is not known when it starts.
+/// Observers see one operation, which ends with the last result; the number of keys is not known when it starts.
 ///
 /// # Cancellation
-/// Dropping the future of [`next`](ManyStream::next) loses no result. Dropping the stream gives up the keys without a
+/// Dropping the future of [`next`](ManyStream::next) loses no result. Dropping the stream abandons the keys without a
 /// result: writes that were sent may have been executed.
 #[must_use = "a stream does nothing unless it is polled"]
 pub struct ManyStream<'a, N: Kind, Q: Entry> {
@@ -115,7 +115,7 @@ pub struct ManyStream<'a, N: Kind, Q: Entry> {
     timeout: Duration,
     in_flight: usize,
     running: FuturesUnordered<Running<'a, Q::Key, N::Output>>,
-    /// The operation as observers see it, from the first poll to the last result.
+    /// The operation reported to observers, from the first poll to the last result.
     operation: Option<(OperationGuard, ResultCounts)>,
 }
 
@@ -140,7 +140,7 @@ impl<'a, N: Kind, Q: Entry> ManyStream<'a, N, Q> {
         Self { timeout, ..self }
     }
 
-    /// Sets how many keys may be without a result at a time (default: 1,024; at least 1).
+    /// Sets the maximum number of keys in flight (default: 1,024; at least 1).
     pub fn in_flight(self, keys: usize) -> Self {
         Self { in_flight: keys.max(1), ..self }
     }
@@ -156,7 +156,7 @@ where
         self
     }
 
-    /// Flags to store with each value (default: 0).
+    /// Sets the flags to store with each value (default: 0).
     pub fn flags(mut self, flags: u32) -> Self {
         self.options.set_flags(flags);
         self
@@ -176,7 +176,7 @@ where
         std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
 
-    /// Starts operations while there are keys, and room for them.
+    /// Starts operations while there are keys and fewer than the maximum are in flight.
     fn start(&mut self, cx: &mut Context<'_>) {
         while self.running.len() < self.in_flight
             && let Some(input) = &mut self.input
@@ -250,5 +250,5 @@ impl<N: Kind, Q: Entry> fmt::Debug for ManyStream<'_, N, Q> {
     }
 }
 
-/// Default maximum number of keys without a result.
+/// The default maximum number of keys in flight.
 const IN_FLIGHT: usize = 1024;

@@ -32,11 +32,11 @@ use crate::server::item_limit::stores;
 /// the [`timeout`](crate::config::Config::timeout).
 ///
 /// With [replicas](crate::config::Config::replicas) or [failover](crate::config::Config::failover) the keys are sent to
-/// one replica after the other, and those whose servers are down to their fallbacks at last, each pass with the same
-/// timeout. Such calls are neither hedged nor repeated on the same server.
+/// one replica after the other, and finally, if their servers are down, to their fallbacks; each pass has the same
+/// timeout. Such calls are neither hedged nor retried on the same server.
 ///
 /// # Cancellation
-/// Dropping the future does not cancel the request. What was sent may have been executed.
+/// Dropping the future does not cancel the requests. Those that were sent may have been executed.
 #[must_use = "an operation does nothing unless it is awaited"]
 pub struct Many<'a, N, Q> {
     client: &'a Client,
@@ -197,7 +197,7 @@ impl<N: Kind, Q: Entry> Many<'_, N, Q> {
         outcomes
     }
 
-    /// Runs the operation as a part of a recipe; each result has the server that ended it, if one was chosen.
+    /// Runs the operation as a part of a recipe; each result has the server that produced it, if one was chosen.
     pub(crate) async fn located(self) -> Vec<Located<N::Output>> {
         let scope = self.client.scope().map(Arc::clone);
         let decode = |reply: Reply, server: &Arc<Server>| Ok((decode::<N>(reply, server), Some(Arc::clone(server))));
@@ -249,7 +249,7 @@ impl<Q: Entry> Requests for Source<'_, Q> {
 
     #[inline]
     fn request(&self, index: usize) -> Request<'_> {
-        // Built where it is needed: to move a request costs as much as to encode a small one.
+        // Built where it is needed, because moving a request costs as much as encoding a small one.
         match self.options.are_none() && self.namespace.is_empty() {
             true => self.items[index].request(),
             false => self.options.apply(self.items[index].request()).prefix_key(self.namespace),
@@ -320,7 +320,7 @@ macro_rules! options {
         }
     };
     (@initial) => {
-        /// Sets the value of counters that do not exist yet (default: they are not created).
+        /// Sets the initial value of counters that do not exist yet (default: they are not created).
         pub fn initial(self, initial: u64) -> Self {
             self.with(|options| options.initial = Some(initial))
         }
@@ -358,13 +358,13 @@ impl<N, Q> fmt::Debug for Many<'_, N, Q> {
 pub type GetMany<'a, K> = Many<'a, Fetch, KeyOnly<K>>;
 /// Writes of many items.
 pub type SetMany<'a, K, V> = Many<'a, Unconditional<Store>, KeyValue<K, V>>;
-/// Writes of many items that are absent, or of those that exist.
+/// Conditional writes of many items.
 pub type ConditionalSetMany<'a, K, V> = Many<'a, Store, KeyValue<K, V>>;
-/// Additions to many values.
+/// Appends or prepends to many values.
 pub type AppendMany<'a, K, V> = Many<'a, Extend, KeyValue<K, V>>;
 /// Deletes of many items.
 pub type DeleteMany<'a, K> = Many<'a, Unconditional<Delete>, KeyOnly<K>>;
-/// New times to live for many items.
+/// TTL changes of many items.
 pub type TouchMany<'a, K> = Many<'a, Unconditional<Touch>, KeyOnly<K>>;
 /// Changes of many counters.
 pub type IncrementMany<'a, K> = Many<'a, Count, KeyDelta<K>>;

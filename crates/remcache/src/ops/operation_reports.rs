@@ -70,7 +70,7 @@ pub(crate) struct Observed<'a> {
 }
 
 impl Client {
-    /// Returns whether operations by this handle are reported to observers.
+    /// Returns whether operations on this handle are reported to observers.
     pub(crate) fn is_observed(&self) -> bool {
         self.scope().is_none() && !self.config().observers.is_empty()
     }
@@ -98,20 +98,19 @@ impl Client {
         }
     }
 
-    /// Notes for observers by what a fetch got its value.
+    /// Records for observers how a fetch obtained its value.
     pub(crate) fn note_fetched(&self, outcome: Outcome) {
         self.note(outcome, Counts::found(matches!(outcome, Outcome::Hit | Outcome::Stale)));
     }
 
-    /// Notes for observers how the operation that this handle belongs to ends.
+    /// Records for observers the outcome of the operation that this handle belongs to.
     pub(crate) fn note(&self, outcome: Outcome, counts: Counts) {
         if let Some(scope) = self.scope() {
             scope.note(outcome, counts);
         }
     }
 
-    /// Converts an error for the caller of a loader, whose errors are of another type, and notes its kind for
-    /// observers.
+    /// Converts an error to the loader's error type, and records its kind for observers.
     pub(crate) fn fail<E: From<Error>>(&self, error: Error) -> E {
         self.note(Outcome::Failed(error.kind()), Counts::default());
         E::from(error)

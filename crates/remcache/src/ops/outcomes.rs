@@ -5,7 +5,7 @@ use crate::result::WriteOutcome;
 
 /// The results of a multi-key call: one per key, in the order of the keys.
 ///
-/// Code that calls a client through a trait of its own can construct outcomes in its tests:
+/// An application that calls the client through its own trait can construct outcomes in its tests:
 ///
 /// ```
 /// use remcache::{Item, Outcomes};
@@ -54,7 +54,7 @@ impl<K, T> Outcomes<K, T> {
     /// ```
     ///
     /// # Errors
-    /// The first key's that failed. A write that the server refused is a value: see
+    /// The error of the first key that failed. A write that the server refused is not an error: see
     /// [`not_applied`](Outcomes::not_applied).
     pub fn into_result(self) -> Result<Vec<(K, T)>, Error> {
         self.0.into_iter().map(|(key, result)| Ok((key, result?))).collect()
@@ -70,7 +70,7 @@ impl<K, T> FromIterator<(K, Result<T, Error>)> for Outcomes<K, T> {
 impl<K: AsRef<[u8]>, T> Outcomes<K, T> {
     /// Returns the result of a key, the first one if it was given more than once; `None` if it was not given.
     ///
-    /// It searches linearly; collect into a map for many lookups.
+    /// The search is linear; collect into a map for many lookups.
     pub fn get(&self, key: impl AsRef<[u8]>) -> Option<Result<&T, &Error>> {
         let wanted = key.as_ref();
         self.iter().find(|(key, _)| key.as_ref() == wanted).map(|(_, result)| result)
@@ -83,7 +83,7 @@ impl<K, T> Outcomes<K, Option<T>> {
         self.iter().filter_map(|(key, result)| Some((key, result.ok()?.as_ref()?)))
     }
 
-    /// Converts into the keys that were found, each with its item; misses and failures are left out.
+    /// Converts into the keys that were found, each with its item, without misses and failures.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -18,8 +18,8 @@ use crate::time::after;
 
 /// The server at which an item of a key is read and then written conditionally on its CAS value.
 ///
-/// Each server counts CAS values by itself: on another server the same number may belong to another value. All requests
-/// therefore go to the same server, even if it is down, and the other replicas are deleted.
+/// Each server assigns its own CAS values: on another server the same number may belong to another value. All requests
+/// are therefore sent to the same server, even if it is down, and the item is deleted at the other replicas.
 #[derive(Debug)]
 pub(crate) struct PinnedRoute<'a> {
     client: &'a Client,

@@ -40,7 +40,7 @@ impl Client {
         Call::to_cluster(self, request)
     }
 
-    /// Sends many requests, each with its own options, and returns a reply to each, including errors: for instance to
+    /// Sends many requests, each with its own options, and returns a reply to each, including errors; for example to
     /// store items with different flags and TTLs.
     ///
     /// Only requests with a key are sent; the others fail with
@@ -67,11 +67,11 @@ impl Client {
 
     /// Sends a request and passes each reply to a callback, until that returns [`ControlFlow::Break`].
     ///
-    /// The callback runs in its own task: it may take long, and a panic affects only that task. It is called at least
-    /// once in any case. For retries and failover see [`ReplyStream`].
+    /// The callback runs in its own task: it may take its time, and a panic affects only that task. It is called at
+    /// least once. For retries and failover see [`ReplyStream`].
     ///
     /// # Panics
-    /// Outside of a Tokio runtime.
+    /// Panics outside of a Tokio runtime.
     pub fn call_with(&self, request: Request<'_>, mut callback: impl FnMut(Reply) -> ControlFlow<()> + Send + 'static) {
         let mut replies = self.replies(request);
         tokio::spawn(async move {
@@ -83,7 +83,7 @@ impl Client {
         });
     }
 
-    /// Sends a request and returns its replies as a stream: for requests with several, such as statistics.
+    /// Sends a request and returns its replies as a stream, for requests with several replies such as statistics.
     pub fn replies(&self, request: Request<'_>) -> ReplyStream {
         let request = request.into_owned().resolve_ttl(SystemTime::now);
         // A request without a key goes to one server; only such requests have several replies.
@@ -101,7 +101,7 @@ impl Client {
 
     /// Sends a request without waiting for the reply, which is read and discarded.
     ///
-    /// Returns whether the request was queued: it was not if it is invalid, the server is known to be down, or the
+    /// Returns whether the request was queued; `false` if it is invalid, the server is known to be down, or the
     /// connection's limits are reached.
     pub fn send_no_reply(&self, request: Request<'_>) -> bool {
         self.call(request).send_no_reply()

@@ -30,7 +30,7 @@ impl ServerHandle {
 
     /// Sends many requests to this server and returns a reply to each: see [`Client::call_many`].
     ///
-    /// Keys are sent unchanged, as by [`ServerHandle::call`].
+    /// Keys are sent unchanged, as with [`ServerHandle::call`].
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -71,7 +71,7 @@ impl ServerHandle {
         Command::new(self.call(Request::noop()))
     }
 
-    /// Removes all items of this server: now, or after a [delay](Command::after).
+    /// Removes all items from this server, immediately or after a [delay](Command::after).
     pub fn flush(&self) -> Flush {
         Command::new(self.call(Request::flush()))
     }
@@ -104,7 +104,7 @@ impl Stats {
     /// Returns the next statistic; `None` after the last.
     ///
     /// # Errors
-    /// If the server does not know the group, or is unavailable; the stream ends then.
+    /// Fails if the server does not know the group or is unavailable; the stream then ends.
     ///
     /// # Cancellation
     /// Dropping the future loses no statistic.
@@ -112,10 +112,10 @@ impl Stats {
         std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
 
-    /// Collects all statistics in a list.
+    /// Collects all statistics into a list.
     ///
     /// # Errors
-    /// As [`Stats::next`].
+    /// Same as [`Stats::next`].
     pub async fn collect(mut self) -> Result<Vec<Stat>, Error> {
         let mut all = Vec::new();
         while let Some(stat) = self.next().await {

@@ -216,7 +216,8 @@ impl Client {
         Command::new(self.call(Request::delete(key)))
     }
 
-    /// Increments a counter, which wraps at 2^64; returns `None` if it does not exist and has no `initial` value.
+    /// Increments a counter, which wraps around at 2^64; returns `None` if it does not exist and there is no `initial`
+    /// value.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -237,7 +238,7 @@ impl Client {
         Command::new(self.call(Request::increment(key, delta)))
     }
 
-    /// Decrements a counter, which stops at 0; returns `None` if it does not exist and has no `initial` value.
+    /// Decrements a counter, which stops at 0; returns `None` if it does not exist and there is no `initial` value.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -283,7 +284,7 @@ impl Client {
 
 /// Operations on all servers.
 impl Client {
-    /// Removes all items of all servers: now, or after a [delay](FlushAll::after). One result per server.
+    /// Removes all items from all servers, immediately or after a [delay](FlushAll::after), with one result per server.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -297,12 +298,12 @@ impl Client {
     /// ```
     ///
     /// # Cancellation
-    /// Servers that have received the request flush nevertheless.
+    /// Servers that have received the request still flush.
     pub fn flush(&self) -> FlushAll<'_> {
         FlushAll::new(self)
     }
 
-    /// Fetches the versions of all servers. One result per server.
+    /// Fetches the version of each server, with one result per server.
     ///
     /// # Cancellation
     /// The request changes nothing.
@@ -311,7 +312,7 @@ impl Client {
         self.on_all_servers(OperationName::Version, ServerHandle::version).await
     }
 
-    /// Checks that all servers reply. One result per server.
+    /// Checks that each server replies, with one result per server.
     ///
     /// # Cancellation
     /// The request changes nothing.

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 /// The delays before attempts to reconnect.
 ///
-/// If only one connection was lost, reconnecting succeeds at once, so the first attempt comes soon. If it fails, the
-/// server is unavailable to all its clients since the same moment: each picks a random instant of the next interval,
-/// and keeps its distance from the others by waiting a whole interval before the next attempt. However long the outage
-/// lasts, the clients then reconnect over one interval instead of all at once. Later attempts are rarer.
+/// If only one connection was lost, reconnecting succeeds immediately, so the first attempt is made soon. If it fails,
+/// the server is unavailable to all its clients since the same moment: each picks a random instant of the next
+/// interval, and keeps its distance from the others by waiting a whole interval before the next attempt. However long
+/// the outage lasts, the clients then reconnect over one interval instead of all at once. Later attempts are rarer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Backoff {
     /// The longest delay before the first attempt.
@@ -33,7 +33,8 @@ impl Backoff {
         }
     }
 
-    /// Returns the interval over which clients are spread: by default, of a thousand clients sixty reconnect in 100 ms.
+    /// Returns the interval over which clients are spread: by default, sixty of a thousand clients reconnect within 100
+    /// ms.
     fn spread_interval(&self) -> Duration {
         self.cap.mul_f64(1.0 / 3.0)
     }

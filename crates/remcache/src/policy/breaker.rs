@@ -34,8 +34,8 @@ impl TimeoutStreak {
 
 /// Counts consecutive timeouts, of one connection and of all connections to its server, and opens at a limit.
 ///
-/// When it opens, the connection is closed and requests fail at once, until a new connection's probe is answered. An
-/// accepted connection is not enough, because a stopped process still accepts connections.
+/// When it opens, the connection is closed and requests fail immediately, until a new connection's probe is answered.
+/// An accepted connection is not enough, because a stopped process still accepts connections.
 #[derive(Clone, Debug)]
 pub(crate) struct Breaker {
     /// Consecutive timeouts that open it; 0 for never.

@@ -5,12 +5,12 @@ use std::time::{Duration, SystemTime};
 use crate::proto::Ttl;
 use crate::server_list::ServerList;
 
-/// Where requests go while the server of their key is down: see
+/// Where requests are sent while the server of their key is down: see
 /// [`Config::failover`](crate::config::Config::failover).
 ///
-/// With anything but [`Failover::None`] a value can be stale: items stored elsewhere while the server was down are
-/// not visible when it is back, and a server that was only unreachable comes back with old items. The TTL cap limits
-/// how long items can be found elsewhere, and deletes are sent to both servers.
+/// Except with [`Failover::None`] a value can be stale: items stored elsewhere while the server was down are not
+/// visible when it is back, and a server that was only unreachable comes back with old items. The TTL cap limits how
+/// long items can be found elsewhere, and deletes are sent to both servers.
 ///
 /// A server that refuses the password, or whose certificate is invalid, is not down, and requests do not fail over
 /// from it: they fail with [`Auth`](crate::error::ErrorKind::Auth) or [`Tls`](crate::error::ErrorKind::Tls) until the
@@ -29,26 +29,26 @@ pub enum Failover {
     /// Requests fail as `Disconnected` (the default).
     #[default]
     None,
-    /// Requests go to the next server of the ring that is not down.
+    /// Requests are sent to the next server on the ring that is not down.
     #[non_exhaustive]
     Next {
-        /// The longest time to live of what is stored there.
+        /// The maximum TTL of items stored there.
         max_ttl: Duration,
     },
-    /// Requests go to a pool of spare servers with a ring of its own.
+    /// Requests are sent to a pool of spare servers with its own ring.
     #[non_exhaustive]
     Gutter {
         /// The spare servers, as addresses.
         servers: Vec<String>,
-        /// The longest time to live of what is stored there.
+        /// The maximum TTL of items stored there.
         max_ttl: Duration,
     },
 }
 
 impl Failover {
-    /// Sends requests to the next server of the ring that is not down.
+    /// Sends requests to the next server on the ring that is not down.
     ///
-    /// It needs no spare servers, but the neighbours of a server that is down carry its load.
+    /// This needs no spare servers, but the neighbours of a server that is down carry its load.
     pub fn next() -> Self {
         Self::Next { max_ttl: DEFAULT_MAX_TTL }
     }
@@ -61,7 +61,7 @@ impl Failover {
         Self::Gutter { servers, max_ttl: DEFAULT_MAX_TTL }
     }
 
-    /// Sets the longest TTL of items stored elsewhere (default: 10 s; at least 1 s).
+    /// Sets the maximum TTL of items stored elsewhere (default: 10 s; at least 1 s).
     ///
     /// It limits how long an outdated item may be found there after it was changed on its own server again.
     #[must_use]

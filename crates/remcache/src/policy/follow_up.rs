@@ -35,7 +35,7 @@ pub(crate) fn follow_up(
     status: Status,
     retries: &Retries,
 ) -> FollowUp {
-    // A CAS value is one server's own.
+    // CAS values are specific to one server.
     let is_bound = request.expected_cas() != 0;
     match (step, replica_policy) {
         (Step::DeleteOthers, ReplicaPolicy::WriteFirst) if status == Status::NoError || status.may_have_executed() => {

@@ -1,9 +1,8 @@
-//! Hedging: when a slow read is also sent to a second server, and how often at most.
+//! Hedging: when a slow read is also sent to a second server, and the limit on such reads.
 
 use std::time::Duration;
 
-/// When an unanswered read is sent to the next replica as well: see
-/// [`Config::hedge`](crate::config::Config::hedge).
+/// When an unanswered read is also sent to the next replica: see [`Config::hedge`](crate::config::Config::hedge).
 ///
 /// The first answer wins. A read may be stale at any time, because the replica that answers first may have missed a
 /// write that the slow one has. See [`Config::replicas`](crate::config::Config::replicas).
@@ -17,14 +16,14 @@ impl Hedge {
     /// Hedges after this delay, for at most one read in twenty.
     ///
     /// A good delay is the time within which nearly all reads are answered, such as the 95th percentile: a shorter
-    /// one sends reads twice for no benefit.
+    /// delay sends reads twice for no benefit.
     pub fn after(delay: Duration) -> Self {
         Self { delay, percent: 5 }
     }
 
     /// Sets the percentage of reads that may be hedged (default: 5).
     ///
-    /// The budget keeps the load of slow servers from doubling. Up to ten hedges may be sent in a burst.
+    /// The limit keeps the load on slow servers from doubling. Up to ten hedges may be sent in a burst.
     #[must_use]
     pub fn max_percent(self, percent: u32) -> Self {
         Self { percent: percent.min(100), ..self }

@@ -4,14 +4,14 @@
 //!
 //! | type | decides | a value can be stale |
 //! |---|---|---|
-//! | [`Failover`] | where requests go while a key's server is down | when the server is back, and again if it fails within the TTL cap |
-//! | [`Retries`] | which requests are repeated, and how often at most | if sets or deletes are opted in, and another writer came between the two |
+//! | [`Failover`] | where requests are sent while a key's server is down | when the server is back, and again if it fails within the TTL cap |
+//! | [`Retries`] | which requests are retried, and the limit | if sets or deletes are opted in, and another client writes between the two attempts |
 //! | [`Hedge`] | when a slow read is also sent to a second server | at any time, if the replica that answers first has missed a write |
 //! | [`Config::replicas`](crate::config::Config::replicas) | how many servers hold a key | if a replica has missed a write, and those before it are down or have lost the key |
 //! | [`Config::breaker`](crate::config::Config::breaker) | when an unresponsive server is marked down | never |
 //!
-//! All but the breaker are off by default: the keys of a server that is down fail, no request is repeated, and no
-//! value can be stale.
+//! All but the breaker are off by default: the keys of a server that is down fail, no request is retried, and no value
+//! can be stale.
 //!
 //! ```
 //! use std::time::Duration;

@@ -7,11 +7,11 @@ use super::retry::Retries;
 /// Whether a request that may have been executed is repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Repeat {
-    /// Always: executing it twice has the same effect as once.
+    /// Always: executing it twice has the same effect as executing it once.
     Idempotent,
     /// Only if [`Retries`] opts it in.
     OptIn,
-    /// Never: executing it twice has another effect than once.
+    /// Never: executing it twice has a different effect from executing it once.
     Never,
 }
 

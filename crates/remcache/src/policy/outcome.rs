@@ -14,7 +14,7 @@ pub(crate) fn pick_outcome(replica_policy: ReplicaPolicy, outcomes: &[Status]) -
         let left = find(&|status| !matches!(status, Status::NoError | Status::KeyNotFound));
         return left.or(done).or(first);
     }
-    // Without an answer: a request that may have been executed takes precedence over one that was not.
+    // If no server answered, a request that may have been executed takes precedence over one that was not.
     done.or_else(|| find(&Status::is_from_server)).or_else(|| find(&Status::may_have_executed)).or(first)
 }
 

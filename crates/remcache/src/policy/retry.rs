@@ -1,21 +1,21 @@
-//! Retries: which requests are repeated after a failure, and their budget.
+//! Retries: which requests are retried after a failure, and their budget.
 
 use std::time::Duration;
 
 use crate::proto::{Operation, Status};
 
-/// Which requests are repeated after a failure: see [`Config::retries`](crate::config::Config::retries).
+/// Which requests are retried after a failure: see [`Config::retries`](crate::config::Config::retries).
 ///
-/// A request is repeated only if it was not sent, or if it is idempotent: `get`, `version`, `noop`. Sets and deletes
-/// may be opted in. Counters, `append`, `prepend`, `add`, `replace`, `get_and_touch`, `touch`, and requests with a CAS
-/// value are never repeated once a byte of them may have been sent.
+/// A request is retried only if it was not sent, or if it is idempotent: `get`, `version`, `noop`. Sets and deletes may
+/// be opted in. Counters, `append`, `prepend`, `add`, `replace`, `get_and_touch`, `touch`, and requests with a CAS
+/// value are never retried once a byte of them may have been sent.
 ///
-/// A repeated read is as fresh as any. With sets or deletes opted in, the second one may undo another writer's change
-/// made between the two: then an older value is read until the next change.
+/// A retried read is as fresh as any other. With sets or deletes opted in, the second attempt may undo another writer's
+/// change made between the two: an older value is then read until the next change.
 ///
-/// Retries stay within the request's deadline, and within a budget for the whole client: a bucket of tokens, of which
-/// a retry takes 5, or 10 after a timeout, and each success returns 1. During an outage the bucket is soon empty, so
-/// that retries do not add load.
+/// Retries stay within the request's deadline, and within a budget for the whole client: a bucket of tokens from which
+/// a retry takes 5, or 10 after a timeout, and to which each success returns 1. During an outage the bucket is soon
+/// empty, so that retries do not add load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retries {
     pub(crate) attempts: u32,
@@ -26,15 +26,15 @@ pub struct Retries {
 }
 
 impl Retries {
-    /// Creates settings by which no request is repeated on the same server (the default).
+    /// Disables retries on the same server (the default).
     ///
     /// The budget still applies to requests that [`Failover`](super::Failover) and replicas send to another server.
     pub fn none() -> Self {
         Self::up_to(0)
     }
 
-    /// Creates settings by which a request is repeated on the same server at most this number of times: on another of
-    /// its connections, or on the same one if the next attempt to connect succeeds.
+    /// Retries a request on the same server up to `attempts` times: on another of its connections, or on the same one
+    /// if the next attempt to connect succeeds.
     pub fn up_to(attempts: u32) -> Self {
         Self { attempts, attempt_timeout: None, sets: false, deletes: false, budget: BUDGET }
     }
@@ -45,13 +45,13 @@ impl Retries {
         Self { attempt_timeout: Some(timeout), ..self }
     }
 
-    /// Lets sets be repeated: the second may undo another writer's change made between the two.
+    /// Also retries sets: the second attempt may undo another writer's change made between the two.
     #[must_use]
     pub fn retry_sets(self) -> Self {
         Self { sets: true, ..self }
     }
 
-    /// Lets deletes be repeated: the second may remove an item that another writer stored between the two, and
+    /// Also retries deletes: the second attempt may remove an item that another writer stored between the two, and
     /// returns `NotFound` although the first removed the item.
     #[must_use]
     pub fn retry_deletes(self) -> Self {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// The round trip time of a connection, smoothed as TCP smooths its own (RFC 6298): each sample moves
-/// the estimate by an eighth of the difference.
+/// The round-trip time of a connection, smoothed like that of TCP (RFC 6298): each sample moves the estimate by an
+/// eighth of the difference.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RoundTrip(Option<Duration>);
 

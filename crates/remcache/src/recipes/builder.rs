@@ -42,7 +42,7 @@ enum Subject {
 }
 
 impl<T, E> OperationReport<T, E> {
-    /// Reports that the recipe starts, and its end when it comes.
+    /// Reports the start and the end of the recipe.
     fn run<'a>(self, client: &Client, start: impl FnOnce(Client) -> RecipeFuture<'a, T, E>) -> RecipeFuture<'a, T, E>
     where
         T: 'a,
@@ -63,7 +63,7 @@ impl<T, E> OperationReport<T, E> {
 type Start<'a, T, E> = Box<dyn FnOnce(Client, Option<Duration>) -> RecipeFuture<'a, T, E> + Send + 'a>;
 
 impl<'a, T, E> Recipe<'a, T, E> {
-    /// Creates an operation on a number of keys, which is reported to observers by this name.
+    /// Creates an operation on a number of keys, which is reported to observers under this name.
     pub(crate) fn for_keys<F>(
         client: &Client,
         name: OperationName,
@@ -79,7 +79,7 @@ impl<'a, T, E> Recipe<'a, T, E> {
         Self::with_report(client, report, start)
     }
 
-    /// Creates an operation on one key, which is reported to observers by this name.
+    /// Creates an operation on one key, which is reported to observers under this name.
     pub(crate) fn for_key<F>(
         client: &Client,
         name: OperationName,
@@ -117,7 +117,7 @@ impl<'a, T, E> Recipe<'a, T, E> {
                 start,
                 report,
             }),
-            // It has started, so its timeout no longer changes.
+            // It has started, so its timeout can no longer change.
             state => Self(state),
         }
     }
@@ -148,7 +148,7 @@ impl<'a, T: 'a, E: From<Error> + 'a> Future for Recipe<'a, T, E> {
     }
 }
 
-/// Ends an operation after its timeout, with what `fail` makes of the error.
+/// Ends an operation after its timeout, with the error as converted by `fail`.
 pub(crate) async fn within<T, E>(
     timeout: Duration,
     operation: impl Future<Output = Result<T, E>>,

@@ -75,11 +75,11 @@ impl Client {
         Err(Error::new(ErrorKind::Conflict, text))
     }
 
-    /// Replaces an item that cannot be incremented by the initial value if it is a sentinel, which counts as a miss;
+    /// Replaces an item that cannot be incremented with the initial value if it is a sentinel, which counts as a miss;
     /// `None` if it was changed in the meantime.
     ///
     /// # Errors
-    /// The increment's if the item is a value.
+    /// The error of the increment if the item is a value.
     #[cold]
     async fn replace_sentinel(
         &self,

@@ -75,8 +75,8 @@ impl FetchPolicy {
 
     /// Sets how long a loader may take before the next may start (default: 5 s).
     ///
-    /// A loader that finishes, fails, panics or is dropped releases the others at once; this limit is for
-    /// processes that die. Servers count whole seconds, so a lease may last up to one second longer.
+    /// A loader that finishes, fails, panics or is dropped releases the others immediately; this limit is for processes
+    /// that die. Servers count whole seconds, so a lease may last up to one second longer.
     pub fn lease(self, lease: Duration) -> Self {
         Self { lease, ..self }
     }

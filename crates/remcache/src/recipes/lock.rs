@@ -27,7 +27,7 @@ impl Client {
     /// With [failover](crate::config::Config::failover), a lock that is acquired while the key's server is down expires
     /// after `max_ttl` at the latest, whatever its TTL: renew it in time, and check the fencing token.
     ///
-    /// The lock is an item under this key: use keys that hold nothing else.
+    /// The lock is an item under this key: use keys that have no other purpose.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -209,7 +209,7 @@ impl Lock {
     /// The lock may have been renewed.
     pub async fn renew(&mut self) -> Result<(), Error> {
         let Some(owned) = &mut self.owned else { return Ok(()) };
-        // The handle that acquired the lock belongs to an operation that has ended.
+        // The handle that acquired the lock belongs to an operation that has already ended.
         let client = owned.client.within(None);
         let operation = client.observe(OperationName::Renew, &self.key);
         let renewed = match owned.renew(operation.client(), FLAGS, self.ttl).await {
@@ -228,7 +228,7 @@ impl Lock {
     /// See [`ErrorKind`]. The lock then expires with its TTL.
     ///
     /// # Cancellation
-    /// The lock is released nevertheless.
+    /// The lock is still released.
     pub async fn unlock(mut self) -> Result<bool, Error> {
         let Some(owned) = self.owned.take() else { return Ok(false) };
         let client = owned.client.within(None);

@@ -31,7 +31,7 @@
 //!   that up to [`FetchPolicy::wait_up_to`], then load by themselves.
 //! - **No caller waits for a value that exists.** A value that is due is returned to all callers and
 //!   refreshed in a separate task, one in the fleet.
-//! - **A loader that stops releases the others at once**, whether it failed, panicked or was dropped.
+//! - **A loader that stops releases the others immediately**, whether it failed, panicked or was dropped.
 //!   The loader of a process that died is replaced when its [lease](FetchPolicy::lease) expires.
 //! - **Concurrent changes win.** If a key is deleted, set or invalidated during a load, the loaded value goes
 //!   to the callers that asked before, and is not stored.
@@ -52,11 +52,10 @@
 //! | `0x72657f02` | empty | a tombstone | the same |
 //! | `0x72657f03` | a hash and a time | a refresh item, under the key with the suffix `~fetch`: when the value is due | never request it |
 //!
-//! Reads treat all of them as misses, unless they are asked for
-//! [`with_sentinels`](crate::ops::Command::with_sentinels).
-//! Other changes do not distinguish them from values: an `add` fails on one, an `append` extends one and stays
-//! invisible, a `touch` prolongs one, and an `increment` is refused as not a number
-//! ([`increment_or_create`](crate::client::Client::increment_or_create) replaces it).
+//! Reads treat all of them as misses, unless they are requested
+//! [`with_sentinels`](crate::ops::Command::with_sentinels). Other changes do not distinguish them from values: an `add`
+//! fails on one, an `append` extends one and stays invisible, a `touch` prolongs one, and an `increment` is refused as
+//! not a number ([`increment_or_create`](crate::client::Client::increment_or_create) replaces it).
 //!
 //! ## How fetch works on each protocol
 //!
@@ -100,7 +99,7 @@
 //! | lease, *delete with tombstone*, fill | the same, and no client fills until the tombstone expires |
 //! | lease, *invalidate*, fill | of a placeholder: it is gone or has another CAS value; of a value: it has another CAS value |
 //! | lease, *the lease expires, another client's lease*, fill | the fill finds another CAS value: L was too slow; its callers still get its value |
-//! | lease, *another client has waited long enough*, fill | both may store by the same CAS value: the first does |
+//! | lease, *another client's maximum wait ends*, fill | both may store by the same CAS value: the first does |
 //! | fill, *delete*, its reply | the delete comes after, and the value is gone |
 //! | lease, *L is cancelled* | the item is removed, or marked as due, if its CAS value still matches |
 //! | L is cancelled before the reply to its lease | the request continues in a separate task, and releases what it acquires |

@@ -48,9 +48,9 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] if others were faster each time; nothing was changed then.
-    /// [`ErrorKind::Unsupported`] if the server has no CAS values (`memcached -C`). See [`ErrorKind`]: a change
-    /// that may have been executed is not retried.
+    /// [`ErrorKind::Conflict`] if other clients changed the item during each attempt; nothing was changed then.
+    /// [`ErrorKind::Unsupported`] if the server has no CAS values (`memcached -C`). See [`ErrorKind`]: a change that
+    /// may have been executed is not retried.
     ///
     /// # Cancellation
     /// The change may have been executed.
@@ -96,10 +96,10 @@ impl Client {
 
     /// Fetches an item and deletes it; `None` is a miss.
     ///
-    /// Concurrent changes are not lost: the item is deleted only if it is unchanged since the fetch. Of
-    /// several callers one gets the item. With replicas or failover, the key's primary server decides, as
-    /// for [`update`](Self::update). A lease placeholder of [`Client::fetch`] is deleted, so that the value
-    /// being loaded is not stored, and counts as a miss.
+    /// Concurrent changes are not lost: the item is deleted only if it is unchanged since the fetch. If several callers
+    /// take the same item, only one gets it. With replicas or failover, the key's primary server decides, as for
+    /// [`update`](Self::update). A lease placeholder of [`Client::fetch`] is deleted, so that the value being loaded is
+    /// not stored, and counts as a miss.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -112,7 +112,7 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] if the item was changed between each of 64 tries; it is still there.
+    /// [`ErrorKind::Conflict`] if the item was changed during each of 64 attempts; it still exists.
     /// [`ErrorKind::Unsupported`] if the server has no CAS values (`memcached -C`).
     /// After an error that [`may_have_executed`](Error::may_have_executed) the item may have been deleted.
     ///

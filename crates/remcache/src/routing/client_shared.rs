@@ -1,4 +1,4 @@
-//! The client-wide state besides the servers: settings, budgets and the event channel.
+//! The client-wide state apart from the servers: settings, budgets and the event channel.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -16,7 +16,7 @@ use crate::server::handle::ServerHandle;
 #[derive(Debug)]
 pub(crate) struct Cluster {
     pub(crate) servers: Vec<Arc<Server>>,
-    /// The current configuration of the servers: one that was kept may have a new weight.
+    /// The current configuration of the servers: the weight of an existing server may have changed.
     pub(crate) endpoints: Vec<Endpoint>,
     ring: Ring,
     /// Length of the namespace, if the distribution does not hash it.
@@ -32,7 +32,7 @@ enum FailoverTarget {
     Gutter(Arc<Cluster>),
 }
 
-/// The servers that hold a key, or may do so.
+/// The servers that store a key, or may do so.
 #[derive(Clone, Debug)]
 pub(crate) struct Route {
     /// The replicas, the primary first; at least one.
@@ -86,7 +86,7 @@ impl Route {
 }
 
 impl Cluster {
-    /// Creates a cluster of these endpoints; servers that were in the previous one are kept.
+    /// Creates a cluster of these endpoints; it reuses the servers of the previous one.
     pub(crate) fn new(endpoints: Vec<Endpoint>, shared: &ClientShared, before: Option<&Self>) -> Result<Self, Error> {
         let failover_target = match (&shared.config.failover, before) {
             (_, Some(before)) => before.failover_target.clone(),
@@ -235,5 +235,5 @@ impl Cluster {
     }
 }
 
-/// The most candidates that are checked for one that is up.
+/// The maximum number of candidates that are checked for one that is up.
 const MAX_CANDIDATES: usize = 8;

@@ -57,9 +57,9 @@ struct InFlightBatch {
     epoch: u32,
 }
 
-/// The most keys in a batch.
+/// The maximum number of keys in a batch.
 const BATCH_LEN: usize = 1024;
-/// The most batches in flight: the server works on one while the next is sent.
+/// The maximum number of batches in flight: the server works on one while the next is sent.
 const MAX_IN_FLIGHT: usize = 2;
 
 /// The requests of a multi-key call, and the receiver of their results.
@@ -167,7 +167,7 @@ impl ServerBatch {
                 if let (Some(exchange), true) = (&mut *exchange, reply.is_ok()) {
                     exchange.bytes_in += reply.value.len() as u64;
                 }
-                // After a timeout the remaining keys fail at once: batch after batch would time out as well.
+                // After a timeout the remaining keys fail immediately: each later batch would time out as well.
                 match reply.status {
                     Status::TimedOut(_) => *given_up = Some(Status::TimedOut(Delivery::NotSent)),
                     Status::ValueTooLarge => {

@@ -36,7 +36,7 @@ pub(crate) struct ServerCall<'a> {
     state: CallState,
     /// Whether a value is compared with the server's item size limit before it is sent.
     is_guarded: bool,
-    /// The operation that it is reported as a part of.
+    /// The operation that it is reported under.
     pub(crate) parent: Parent,
     /// The name for observers; `None` for that of the request.
     pub(crate) name: Option<OperationName>,

@@ -151,7 +151,7 @@ impl Task {
             return Outcome::Finished;
         }
         if self.handle.has_replied() && !self.handle.is_auth_required() {
-            // A server may answer probes and nothing else: the backoff grows until it answers a caller.
+            // A server may answer only probes: the backoff grows until it answers a caller.
             if self.handle.has_answered() {
                 self.attempts.failures = 0;
             }

@@ -19,7 +19,7 @@ use crate::transport::Stream;
 
 /// The entries of a dump or log of one server, read over an exclusive connection.
 ///
-/// It reads only as fast as entries are requested: nothing accumulates in memory.
+/// It is read only as fast as entries are requested, so nothing accumulates in memory.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -68,10 +68,10 @@ impl<T> ItemStream<T> {
     /// Connects and waits until the server has accepted the request; [`next`](Self::next) does so if needed.
     ///
     /// # Errors
-    /// As for [`next`](Self::next). The stream ends then.
+    /// Same as [`next`](Self::next); the stream then ends.
     ///
     /// # Cancellation
-    /// After dropping the future it is not certain that the server has accepted the request.
+    /// If the future is dropped, the server may or may not have accepted the request.
     pub async fn open(&mut self) -> Result<(), Error> {
         match self.state {
             StreamState::Start => match self.begin().await {
@@ -88,8 +88,8 @@ impl<T> ItemStream<T> {
     /// unresponsive server.
     ///
     /// # Errors
-    /// If the server is unavailable, does not support the text protocol or the request, or closes the connection
-    /// before the end of the list. The stream ends then.
+    /// Fails if the server is unavailable, does not support the text protocol or the request, or closes the connection
+    /// before the end of the list; the stream then ends.
     ///
     /// # Cancellation
     /// Dropping the future loses no entry.

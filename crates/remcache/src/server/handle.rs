@@ -36,7 +36,7 @@ pub struct ServerHandle {
     server: Arc<Server>,
     /// The endpoint as configured when the handle was created.
     endpoint: Endpoint,
-    /// The operation that its requests are reported as a part of.
+    /// The operation that its requests are reported under.
     parent: Parent,
 }
 
@@ -92,7 +92,7 @@ impl ServerHandle {
     /// Returns the certificate that the server presented at the last TLS handshake, in DER; `None` before the first
     /// one, or without TLS.
     ///
-    /// Monitoring can read its expiry date from it.
+    /// Monitoring can read the expiry date from it.
     pub fn peer_certificate(&self) -> Option<Vec<u8>> {
         self.server.peer_certificate()
     }
@@ -124,9 +124,10 @@ impl ServerHandle {
     /// It uses an exclusive text connection. Items stored, moved or removed during the dump may be missing, and
     /// expired ones may be included.
     ///
-    /// Read it to the end without pausing: while memcached waits for the reader it holds a lock on some of its
-    /// items. Requests for those items block, together with all other requests that the same worker thread serves.
-    /// A program that requests an item before it reads the next entry can therefore deadlock.
+    /// Read it to the end without pausing: while memcached waits for the reader it holds locks on some items
+    /// ([docs/protocol.md](https://github.com/remcache/remcache/blob/main/docs/protocol.md)). Requests for those items
+    /// block, together with all other requests of the same worker thread. A program that requests an item before it
+    /// reads the next entry can therefore deadlock.
     pub fn metadump(&self) -> ItemStream<MetadumpItem> {
         ItemStream::metadump(Arc::clone(&self.server))
     }
@@ -138,8 +139,8 @@ impl ServerHandle {
 
     /// Streams the server's log, as lines that [`LogLine`](crate::proto::text::LogLine) parses.
     ///
-    /// `streams` are words such as `fetchers mutations evictions`. For a reader that is too slow the server drops
-    /// lines and reports how many.
+    /// `streams` are words such as `fetchers mutations evictions`. If the reader is too slow, the server drops lines
+    /// and reports how many.
     pub fn watch(&self, streams: &str) -> ItemStream<Bytes> {
         ItemStream::watch(Arc::clone(&self.server), streams)
     }
@@ -162,7 +163,7 @@ impl ServerHandle {
     /// ```
     ///
     /// # Errors
-    /// If the server is unavailable, refuses the credentials, or does not support the text protocol.
+    /// Fails if the server is unavailable, refuses the credentials, or does not support the text protocol.
     ///
     /// # Cancellation
     /// Dropping the future aborts the attempt.

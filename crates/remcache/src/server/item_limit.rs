@@ -1,7 +1,7 @@
 //! A server's item settings: the size limit of an item, and whether items have CAS values.
 //!
-//! memcached deletes the stored item when it refuses a larger one for the same key. A large value is therefore
-//! compared with the server's limit before it is sent: a write that is refused here changes nothing.
+//! memcached deletes the stored item when it refuses a larger one for the same key (docs/protocol.md 2.1). A large
+//! value is therefore compared with the server's limit before it is sent: a write that is refused here changes nothing.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

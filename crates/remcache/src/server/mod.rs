@@ -219,8 +219,8 @@ impl Server {
 
     /// Records a failed request in the journal if it is a delete.
     ///
-    /// A delete that was not sent although its connection works is sent at once, before any later request could read
-    /// the outdated value.
+    /// A delete that was not sent although its connection works is sent immediately, before any later request could
+    /// read the outdated value.
     #[cold]
     pub(crate) fn record_failed_delete(&self, request: &Request<'_>, status: Status) {
         let is_unsent = matches!(status, Status::TimedOut(Delivery::NotSent) | Status::Overloaded);

@@ -24,11 +24,11 @@ use crate::server::call::check_sharing;
 use crate::server::request_reports::StreamObservation;
 use crate::time::fixed_deadline;
 
-/// The replies to a request with several, in the order of arrival and including the last.
+/// The stream of replies to one request, in the order of arrival and including the last.
 ///
-/// A request with a key has one reply, subject to the client's retries, replicas and failover as that of
-/// [`Client::call`](crate::client::Client::call). A request without a key is sent to one server and never repeated
-/// once a reply has arrived, because another server's replies would not continue the first one's.
+/// A request with a key has one reply and is subject to the client's retries, replicas and failover, like
+/// [`Client::call`](crate::client::Client::call). A request without a key is sent to one server and never repeated once
+/// a reply has arrived, because another server's replies would not continue the first one's.
 ///
 /// # Cancellation
 /// Dropping it does not cancel the request: the remaining replies are read and discarded.

@@ -127,7 +127,7 @@ pub(crate) fn outcome_of(name: OperationName, request: &Request<'_>, status: Sta
     }
 }
 
-/// Returns the length of the value in a reply; the text of an error does not count.
+/// Returns the length of the value in a reply, without the text of an error.
 #[inline]
 fn value_length(reply: &Reply) -> usize {
     if reply.is_ok() { reply.value.len() } else { 0 }

@@ -19,7 +19,7 @@ use crate::transport::Stream;
 /// one of the three system calls of an iteration.
 pub(crate) struct EagerRead<S> {
     socket: S,
-    /// Whether the last read was large enough that more may be available.
+    /// Whether the last read was so large that more data may be available.
     last_read_large: bool,
 }
 

@@ -16,15 +16,15 @@ use crate::reason::Reason;
 
 /// Converts values of one Rust type to flags and bytes, and back. Cloning it is cheap.
 ///
-/// `T` is what is read, and `B` what is written: a codec of text takes a `&str` and gives a
-/// [`ByteString`], which shares the bytes of the reply.
+/// It decodes to `T` and encodes from `B`: the text codec encodes a `&str`, and decodes to a [`ByteString`] that shares
+/// the bytes of the reply.
 ///
-/// | codec | takes | gives | feature |
+/// | codec | encodes | decodes to | feature |
 /// |---|---|---|---|
 /// | [`Codec::bytes`] | `&Bytes` | `Bytes` | |
 /// | [`Codec::text`] | `&str` | [`ByteString`] | |
 /// | [`Codec::integer`] | any integer | the same | |
-/// | `Codec::json`, `Codec::msgpack`, `Codec::postcard` | what serde serialises | the same | `json`, `msgpack`, `postcard` |
+/// | `Codec::json`, `Codec::msgpack`, `Codec::postcard` | any type with serde support | the same | `json`, `msgpack`, `postcard` |
 /// | [`Codec::client_format`] | [`Value`] | [`Value`] | |
 /// | [`Codec::custom`] | anything | the same | |
 ///
@@ -58,20 +58,20 @@ enum Scheme<T, B: ?Sized> {
     Foreign { client_format: ClientFormat, write: fn(&B) -> &Value, read: fn(Value) -> T },
 }
 
-/// Writes a value.
+/// Encodes a value.
 type Write<B> = dyn for<'a> Fn(&'a B) -> Result<CowBytes<'a>, ValueError> + Send + Sync;
-/// Reads a value.
+/// Decodes bytes.
 type Read<T> = dyn Fn(Bytes) -> Result<T, ValueError> + Send + Sync;
 
 impl Codec<Bytes> {
-    /// Creates a codec of bytes.
+    /// Creates a codec for bytes.
     pub fn bytes() -> Self {
         Self::own(Format::Bytes, |bytes| Ok(bytes.into()), Ok)
     }
 }
 
 impl Codec<ByteString, str> {
-    /// Creates a codec of text, which allocates neither for encoding nor for decoding.
+    /// Creates a codec for text that allocates neither when encoding nor when decoding.
     ///
     /// ```
     /// use remcache::value::Codec;
@@ -90,14 +90,14 @@ impl Codec<ByteString, str> {
 }
 
 impl<N: Integer> Codec<N> {
-    /// Creates a codec of integers in decimal digits, so that the server can increment and decrement them.
+    /// Creates a codec for integers in decimal digits, so that the server can increment and decrement them.
     pub fn integer() -> Self {
         Self::own(Format::Integer, |number| Ok(number.to_string().into()), |bytes| number::parse(&bytes))
     }
 }
 
 impl Codec<Value> {
-    /// Creates a codec of values in another client's format.
+    /// Creates a codec for values in another client's format.
     pub fn client_format(client_format: ClientFormat) -> Self {
         Self::new(Scheme::Foreign { client_format, write: |value| value, read: |value| value })
     }
@@ -105,7 +105,7 @@ impl Codec<Value> {
 
 #[cfg(feature = "json")]
 impl<T: serde::Serialize + serde::de::DeserializeOwned> Codec<T> {
-    /// Creates a codec of JSON, which any program, and people, can read.
+    /// Creates a codec for JSON, which any program and people can read.
     ///
     /// ```
     /// use remcache::value::Codec;
@@ -126,7 +126,7 @@ impl<T: serde::Serialize + serde::de::DeserializeOwned> Codec<T> {
 
 #[cfg(feature = "msgpack")]
 impl<T: serde::Serialize + serde::de::DeserializeOwned> Codec<T> {
-    /// Creates a codec of MessagePack with field names: about half the size of JSON, and fields can be added later.
+    /// Creates a codec for MessagePack with field names: more compact than JSON, and fields can be added later.
     pub fn msgpack() -> Self {
         Self::own(
             Format::MessagePack,
@@ -138,8 +138,8 @@ impl<T: serde::Serialize + serde::de::DeserializeOwned> Codec<T> {
 
 #[cfg(feature = "postcard")]
 impl<T: serde::Serialize + serde::de::DeserializeOwned> Codec<T> {
-    /// Creates a codec of postcard, which needs the fewest bytes. They do not describe themselves, so a type that
-    /// changes needs another namespace.
+    /// Creates a codec for postcard, the most compact format. It is not self-describing, so a type that changes needs a
+    /// new namespace.
     pub fn postcard() -> Self {
         Self::own(
             Format::Postcard,
@@ -167,7 +167,7 @@ fn read<T>(format: Format, result: Result<T, impl Error + Send + Sync + 'static>
 }
 
 impl<T, B: ?Sized> Codec<T, B> {
-    /// Creates a codec of an application's format, with a number from 0 to 255 that is stored in the
+    /// Creates a codec for an application-defined format, with a number from 0 to 255 that is stored in the
     /// [flags](super::Flags).
     ///
     /// A codec decodes only values with its own number. The functions may be closures.
@@ -207,8 +207,8 @@ impl<T, B: ?Sized> Codec<T, B> {
 
     /// Compresses values of at least `threshold` bytes if that makes them smaller (default: off).
     ///
-    /// Values are read however they were compressed, so this can be changed at any time. Below a
-    /// hundred bytes or so no compression gains anything; a threshold of 1024 is a good start.
+    /// Values are decoded whatever their compression, so this can be changed at any time. Compression gains nothing
+    /// below about a hundred bytes; start with a threshold of 1,024.
     #[must_use]
     pub fn compress(self, compression: Compression, threshold: usize) -> Self {
         Self { compression: Some((compression, threshold)), ..self }

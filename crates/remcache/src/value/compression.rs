@@ -10,8 +10,8 @@ use crate::reason::Reason;
 
 /// Compression algorithm of a value.
 ///
-/// Each needs the feature of its name (`deflate` for zlib and gzip). Decoding a value whose compression is not compiled
-/// in is an error that names the feature.
+/// Each needs the feature of the same name (`deflate` for zlib and gzip). Decoding a value whose compression is not
+/// compiled in is an error that names the feature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Compression {
@@ -19,9 +19,9 @@ pub enum Compression {
     Zstd,
     /// LZ4, one block preceded by its length in 32 bits, little-endian: less compact, and the fastest.
     Lz4,
-    /// zlib: what most other clients write.
+    /// zlib, which most other clients write.
     Zlib,
-    /// gzip: what clients in Java write.
+    /// gzip, which Java clients write.
     Gzip,
     /// FastLZ, which php-memcached writes: decompression only (feature `deflate`).
     FastLz,
@@ -73,11 +73,11 @@ impl Compression {
 
     /// Decompresses bytes, up to `limit`.
     ///
-    /// Memory grows with the output, never by an announced length.
+    /// Memory grows with the output, not with an announced length.
     ///
     /// # Errors
-    /// [`ValueError::TooLarge`] if more than `limit` bytes come out, [`ValueError::Corrupt`] if the
-    /// bytes are damaged or more follow, [`ValueError::NotCompiledIn`] without its feature.
+    /// [`ValueError::TooLarge`] if the output exceeds `limit` bytes, [`ValueError::Corrupt`] if the bytes are damaged
+    /// or have trailing data, [`ValueError::NotCompiledIn`] without its feature.
     pub fn decompress(self, bytes: &[u8], limit: usize) -> Result<Vec<u8>, ValueError> {
         match self {
             #[cfg(feature = "zstd")]

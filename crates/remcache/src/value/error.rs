@@ -5,7 +5,7 @@ use std::fmt;
 use super::{ClientFormat, Compression, Format};
 use crate::reason::Reason;
 
-/// Error of encoding or decoding a value.
+/// An error of encoding or decoding a value.
 ///
 /// No variant contains the value, which may be a secret and end up in a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub enum ValueError {
     UnknownFlags(u32),
     /// The flags are not those of the expected client format.
     ForeignFlags(ClientFormat, u32),
-    /// The value is stored in chunks, but was decoded as a whole.
+    /// The value is chunked, but was decoded as a single item.
     Chunked,
     /// The value has another format than the codec's.
     WrongFormat {

@@ -4,9 +4,9 @@ use std::fmt;
 
 use super::{Compression, ValueError};
 
-/// The flags that remcache stores with a value.
+/// Flags that remcache stores with a value.
 ///
-/// | bits | are |
+/// | bits | meaning |
 /// |---|---|
 /// | 31 to 16 | magic number `0x7265`, "re"; flags of other clients are small numbers |
 /// | 15 | the value is in chunks: see [`Cache::chunked`](crate::cache::Cache::chunked) |
@@ -14,8 +14,8 @@ use super::{Compression, ValueError};
 /// | 13 to 8 | the [`Compression`]: 0 none, 1 zstd, 2 lz4, 3 zlib, 4 gzip; with bit 14, 63: a [sentinel of `fetch`](crate::recipes#stored-items) |
 /// | 7 to 0 | the [`Format`]: 0 bytes, 1 text, 2 integer, 3 JSON, 4 MessagePack, 5 postcard; with bit 14, 0 to 255: the application's |
 ///
-/// Flags of 0, which clients without a format store, and the server for a counter that it creates, are decoded as plain
-/// bytes, text or integers only.
+/// Flags of 0, stored by clients without a format and by the server for a counter that it creates, are decoded only as
+/// bytes, text or integers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Flags {

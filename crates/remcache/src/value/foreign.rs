@@ -28,7 +28,7 @@ pub enum Value {
     Serialized {
         /// The serializer.
         by: Serializer,
-        /// The bytes, decompressed.
+        /// The decompressed bytes.
         bytes: Bytes,
     },
 }

@@ -20,9 +20,9 @@
 //! # Ok::<(), remcache::value::ValueError>(())
 //! ```
 //!
-//! This module performs no I/O. It does not panic on any input, checks lengths in the input against a limit
-//! before it allocates, and never executes anything: data serialized by Python, Ruby, Java or PHP is returned
-//! as it is, with [its kind](Serializer).
+//! This module performs no I/O. It does not panic on any input, checks lengths in the input against a limit before it
+//! allocates, and never executes anything: data serialized by Python, Ruby, Java or PHP is returned unchanged, with
+//! [its kind](Serializer).
 #![deny(
     clippy::arithmetic_side_effects,
     clippy::indexing_slicing,

@@ -121,7 +121,7 @@ impl Negotiation {
 
 /// The number of closed probes after which a server counts as not supporting them.
 const CLOSED_FOR_GOOD: u32 = 2;
-/// The most probes of a negotiation: more than any consistent server needs.
+/// The maximum number of probes in a negotiation, which no consistent server needs.
 const MAX_PROBES: u32 = 8;
 
 #[cfg(test)]

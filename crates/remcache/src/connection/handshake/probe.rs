@@ -349,7 +349,7 @@ async fn supports_every_protocol(stream: &mut dyn Stream, input: &mut InputBuffe
     Err(unexpected_reply().into())
 }
 
-/// The most settings: more than any server has.
+/// The maximum number of settings that are read, which no server has.
 const MAX_SETTINGS: usize = 1000;
 
 /// An opaque that contains a line end, so that a text server answers immediately instead of waiting for the rest of a

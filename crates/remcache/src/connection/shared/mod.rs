@@ -48,9 +48,9 @@ use crate::proto::{
 #[derive(Debug)]
 pub(crate) struct ConnectionHandle {
     state: Mutex<Inner>,
-    /// The most keys in a multiget line, on the meta and text protocols.
+    /// The maximum number of keys in a multiget, on the meta and text protocols.
     max_keys_per_multiget: usize,
-    /// The most requests in flight, and the most unwritten bytes.
+    /// The maximum number of requests in flight, and of unwritten bytes.
     limits: (usize, usize),
     /// Whether later callers queue behind those that wait for capacity.
     is_queued: bool,

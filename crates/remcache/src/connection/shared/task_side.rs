@@ -241,7 +241,7 @@ impl TaskHandle {
 
     /// Delivers every complete reply of the input and collects the wakers of its callers.
     ///
-    /// Returns what is left to do.
+    /// Returns the remaining work.
     pub(crate) fn handle_input(
         &self,
         input: &mut InputBuffer,

@@ -1,4 +1,4 @@
-//! Metrics by the `metrics` facade.
+//! Metrics with the `metrics` facade.
 
 use ::metrics::{
     Counter, Histogram, Label, SharedString, counter, describe_counter, describe_gauge, describe_histogram, gauge,
@@ -11,12 +11,11 @@ use crate::observe::{ConnectionChanged, Observer, OperationFinished, Outcome, Se
 
 /// Records counters, gauges and histograms with the recorder of the `metrics` crate.
 ///
-/// Install the recorder before the first operation: handles are fetched once for each combination of operation, outcome
-/// and server, and kept, so that an operation neither allocates nor takes a lock. Labels are `operation`, `outcome`,
-/// `server`, `direction` and `state`, never a key; beyond [`ServerId::MAX_INDEX`](crate::observe::ServerId::MAX_INDEX)
-/// servers the label is `other`.
-/// [The document on observability](https://github.com/remcache/remcache/blob/main/docs/observability.md) has a table of
-/// the names.
+/// Install the recorder before the first operation: handles are created once for each combination of operation, outcome
+/// and server, so that an operation neither allocates nor takes a lock. Labels are `operation`, `outcome`, `server`,
+/// `direction` and `state`, never a key; beyond [`ServerId::MAX_INDEX`](crate::observe::ServerId::MAX_INDEX) servers
+/// the label is `other`. [The document on
+/// observability](https://github.com/remcache/remcache/blob/main/docs/observability.md) has a table of the names.
 ///
 /// ```
 /// use remcache::observe::Metrics;

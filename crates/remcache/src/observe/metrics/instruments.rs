@@ -16,7 +16,7 @@ pub(super) struct Instrument {
     pub(super) prometheus_name: &'static str,
     pub(super) unit: Unit,
     pub(super) description: &'static str,
-    /// The bounds of the buckets of a histogram.
+    /// The bucket bounds of a histogram.
     pub(super) buckets: &'static [f64],
 }
 
@@ -24,7 +24,7 @@ pub(super) struct Instrument {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Kind {
     Counter,
-    /// What can rise and fall: added to, or set.
+    /// A value that rises and falls, which is adjusted or set.
     Gauge,
     Histogram,
 }
@@ -38,12 +38,12 @@ pub(super) enum Kind {
 pub(super) enum Unit {
     Seconds,
     Bytes,
-    /// What is counted, as OpenTelemetry writes it: `{key}`.
+    /// A count, with the unit in OpenTelemetry's notation: `{key}`.
     Count(&'static str),
 }
 
 impl Unit {
-    /// Returns the unit as OpenTelemetry writes it.
+    /// Returns the unit in OpenTelemetry's notation.
     #[cfg(any(feature = "opentelemetry", test))]
     pub(super) fn ucum(self) -> &'static str {
         match self {
@@ -54,11 +54,11 @@ impl Unit {
     }
 }
 
-/// The bounds of the buckets of durations that suit a cache, in seconds: from 50 µs to 1 s.
+/// Histogram bucket bounds for the durations of cache operations, in seconds: from 50 µs to 1 s.
 pub const DURATION_BUCKETS: [f64; 14] =
     [50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 500e-3, 1.0];
 
-/// The bounds of the buckets of items that a read of several keys found.
+/// Histogram bucket bounds for the number of items found by a multi-key read.
 const ROW_BUCKETS: [f64; 13] =
     [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0, 5_000.0, 10_000.0];
 

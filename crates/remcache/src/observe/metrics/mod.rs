@@ -1,4 +1,4 @@
-//! Metrics of operations and connections: what is recorded, wherever it goes.
+//! Metrics of operations and connections, independent of the library that records them.
 
 #[cfg(feature = "metrics")]
 pub(super) mod facade;
@@ -14,7 +14,7 @@ use table::{Row, Table};
 use super::{ConnectionChanged, Observer, OperationFinished, OperationName, Outcome, ServerChanged, ServerId};
 use crate::health::state::ConnectionState;
 
-/// A library that metrics are recorded with.
+/// A library that records metrics.
 trait Backend: Send + Sync + 'static {
     /// A counter with its labels.
     type Counter: Count;
@@ -25,7 +25,7 @@ trait Backend: Send + Sync + 'static {
 
     fn histogram(&self, instrument: &'static Instrument, labels: &Labels<'_>) -> Self::Histogram;
 
-    /// Adds to a gauge, which is rare: it needs no handle.
+    /// Adds to a gauge; too rare to need a handle.
     fn adjust(&self, instrument: &'static Instrument, labels: &Labels<'_>, change: i32);
 
     /// Sets a gauge.
@@ -42,7 +42,7 @@ trait Record: Send + Sync {
     fn record(&self, value: f64);
 }
 
-/// The labels of a metric: a closed list, so that their number is bounded.
+/// The labels of a metric: a closed list, so that their cardinality is bounded.
 #[derive(Clone, Copy, Debug, Default)]
 struct Labels<'a> {
     /// `None` for operations that concern several servers or none.
@@ -53,7 +53,7 @@ struct Labels<'a> {
     state: Option<&'static str>,
 }
 
-/// Records metrics by a backend.
+/// Records metrics with a backend.
 struct Metering<B: Backend> {
     backend: B,
     table: Table<ServerHandles<B>, OperationHandles<B>>,
@@ -134,7 +134,7 @@ impl<B: Backend> Metering<B> {
                 counter.add(count as u64);
             }
         }
-        // Of one key the counters say as much.
+        // For one key the counters contain the same information.
         if end.keys > 1 {
             reads.rows.record(end.hits as f64);
         }

@@ -1,4 +1,4 @@
-//! Metrics by OpenTelemetry.
+//! Metrics with OpenTelemetry.
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Histogram, Meter};
@@ -7,14 +7,14 @@ use super::instruments::Instrument;
 use super::{Backend, Count, Labels, Metering, Record};
 use crate::observe::{ConnectionChanged, Observer, OperationFinished, Outcome, ServerChanged};
 
-/// Records metrics with OpenTelemetry, by the names and units of its conventions for databases.
+/// Records metrics with OpenTelemetry, named by its semantic conventions for databases.
 ///
-/// The attributes of each combination of operation, outcome and server are made once and kept, so that an operation
-/// does not allocate; the SDK looks them up under a lock that readers share. Attributes never have a key; beyond
+/// The attributes of each combination of operation, outcome and server are created once, so that an operation does not
+/// allocate; the SDK looks them up under a shared read lock. Attributes never contain a key; beyond
 /// [`ServerId::MAX_INDEX`](crate::observe::ServerId::MAX_INDEX) servers `server.address` is `other`. Histograms of
-/// durations have the buckets [`DURATION_BUCKETS`](crate::observe::DURATION_BUCKETS), unless a view of the SDK says
-/// otherwise. [The document on observability](https://github.com/remcache/remcache/blob/main/docs/observability.md) has
-/// a table of the names.
+/// durations have the buckets [`DURATION_BUCKETS`](crate::observe::DURATION_BUCKETS), unless a view of the SDK replaces
+/// them. [The document on observability](https://github.com/remcache/remcache/blob/main/docs/observability.md) has a
+/// table of the names.
 ///
 /// ```
 /// use opentelemetry::global;
@@ -49,7 +49,7 @@ impl Observer for OtelMetrics {
     }
 }
 
-/// The meter of the instruments. Instruments of one name share what they record to.
+/// The meter of the instruments. Instruments with the same name record to the same stream.
 struct Otel(Meter);
 
 impl Otel {
@@ -101,7 +101,7 @@ impl Backend for Otel {
     }
 }
 
-/// An instrument and what it is recorded with.
+/// An instrument with its attributes.
 struct WithAttributes<I> {
     instrument: I,
     attributes: Box<[KeyValue]>,

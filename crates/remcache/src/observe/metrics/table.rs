@@ -5,14 +5,13 @@ use std::sync::OnceLock;
 
 use crate::observe::{OperationName, Outcome, ServerId};
 
-/// What is kept for each server (`S`), and for each operation with one outcome at a server (`O`), made when it is first
-/// needed.
+/// State for each server (`S`), and for each operation and outcome at a server (`O`), created on first use.
 pub(super) struct Table<S, O> {
     /// By the id of the server; the last one is for operations without a server.
     rows: Box<[LazyRow<S, O>]>,
 }
 
-/// A row that is made when it is first needed.
+/// A row that is created on first use.
 type LazyRow<S, O> = OnceLock<Box<Row<S, O>>>;
 
 /// A server's part of a [`Table`].

@@ -82,7 +82,7 @@ impl<'a> FetchContext<'a> {
         lookup.and_then(|lookup| self.require_cas(lookup)).or_else(|error| self.unavailable_unless_usage_error(error))
     }
 
-    /// Looks the key up again, unless its server is known to be down by now: a fetch asks it once.
+    /// Looks the key up again, unless its server is now known to be down: a fetch sends it only one request.
     pub(crate) async fn look_up_again(self) -> Result<Lookup, Error> {
         match self.client.is_reachable(self.key) {
             true => self.look_up().await,
@@ -127,9 +127,9 @@ impl<'a> FetchContext<'a> {
             Some(Ttl::Expired) => Duration::ZERO,
             _ => Duration::MAX,
         };
-        // Negative results have a TTL of their own, and no refresh time.
+        // Negative results have a separate TTL, and no refresh time.
         let is_short = flags != sentinel::ABSENT && remaining < self.policy.due_below();
-        // On a fallback the TTL is capped, which would make each new value due at once.
+        // On a fallback the TTL is capped, which would make each new value due immediately.
         let is_due = info.stale || is_short && !self.client.pinned(self.key, server.as_ref()).is_on_fallback();
         let due = match (info.won, is_due, info.already_won) {
             (true, ..) => RefreshRight::Won,
@@ -205,7 +205,7 @@ fn is_same(one: Option<&Arc<Server>>, other: Option<&Arc<Server>>) -> bool {
     one.zip(other).is_some_and(|(one, other)| Arc::ptr_eq(one, other))
 }
 
-/// Runs two commands concurrently; the other is not sent if the first fails at once.
+/// Runs two commands concurrently; the second is not sent if the first fails immediately.
 async fn both<K: Kind>(one: Command<'_, K>, other: Command<'_, K>) -> (Located<K::Output>, Located<K::Output>) {
     let (mut one, mut other) = (pin!(one.located()), pin!(other.located()));
     let (mut first, mut second) = (None, None);

@@ -40,7 +40,7 @@ impl Client {
     /// assert!(client.invalidate("page:7", Duration::from_secs(30)).await?.is_applied());
     /// let load = || async { Ok::<_, remcache::Error>(Some("new")) };
     /// let page = client.fetch_optional("page:7", Duration::from_secs(60), load).await?;
-    /// assert_eq!(page.as_deref(), Some(&b"old"[..])); // and "new" once it is loaded
+    /// assert_eq!(page.as_deref(), Some(&b"old"[..])); // "new" after the reload
     /// # Ok(()) }
     /// ```
     ///
@@ -48,7 +48,7 @@ impl Client {
     /// server decides, as for [`update`](Client::update).
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] if others changed the item between each of 64 tries;
+    /// [`ErrorKind::Conflict`] if other clients changed the item during each of 64 attempts;
     /// [`ErrorKind::Unsupported`] if the server has no CAS values (`memcached -C`). See [`ErrorKind`].
     ///
     /// # Cancellation

@@ -61,7 +61,7 @@ impl Client {
     /// [`ErrorKind::InvalidArguments`]. Invalid keys and servers without CAS values are errors of their keys.
     ///
     /// # Cancellation
-    /// The loader is dropped, and other clients load the keys at once.
+    /// The loader is dropped, and other clients can load the keys immediately.
     pub fn fetch_many<'a, K, V, I, E, L, F>(
         &'a self,
         keys: impl IntoIterator<Item = K>,
@@ -98,7 +98,7 @@ pub(crate) struct Fetched {
     pub(crate) is_hit: bool,
 }
 
-/// Notes for observers the result of each key: whether it was a hit, and its error.
+/// Records for observers the result of each key: whether it was a hit, and its error.
 pub(crate) fn note<'e>(client: &Client, results: impl Iterator<Item = (bool, Option<&'e Error>)>) {
     let (outcome, counts) = observe::sum(results.map(|(is_hit, error)| match error {
         Some(error) => Err(error.kind()),

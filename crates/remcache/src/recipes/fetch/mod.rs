@@ -41,10 +41,10 @@ pub(crate) use many::{fetch_batch, note};
 impl Client {
     /// Gets a value from the cache, or loads it once for all concurrent callers.
     ///
-    /// The loader always returns a value; for one that may find none there is
-    /// [`fetch_optional`](Client::fetch_optional), and for many keys [`fetch_many`](Client::fetch_many). A cache
-    /// failure is not an error: if the cache is unavailable, only the loader runs. See [what is
-    /// guaranteed](crate::recipes#fetch) and [how it works](crate::recipes#how-fetch-works-on-each-protocol).
+    /// The loader must return a value; use [`fetch_optional`](Client::fetch_optional) if there may be none, and
+    /// [`fetch_many`](Client::fetch_many) for many keys. A cache failure is not an error: if the cache is unavailable,
+    /// only the loader runs. See the [guarantees](crate::recipes#fetch) and [how it
+    /// works](crate::recipes#how-fetch-works-on-each-protocol).
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -69,13 +69,13 @@ impl Client {
     /// the error is [`TimedOut`](crate::error::ErrorKind::TimedOut).
     ///
     /// # Errors
-    /// As [`fetch_optional`](Client::fetch_optional).
+    /// Same as [`fetch_optional`](Client::fetch_optional).
     ///
     /// # Cancellation
-    /// As [`fetch_optional`](Client::fetch_optional).
+    /// Same as [`fetch_optional`](Client::fetch_optional).
     ///
     /// # Panics
-    /// As [`fetch_optional`](Client::fetch_optional).
+    /// Same as [`fetch_optional`](Client::fetch_optional).
     pub fn fetch<'a, V, E, L, F>(
         &'a self,
         key: impl AsRef<[u8]>,
@@ -96,10 +96,10 @@ impl Client {
         })
     }
 
-    /// Gets a value from the cache, or loads it once for all concurrent callers, if there is one.
+    /// Gets a value that may not exist from the cache, or loads it once for all concurrent callers.
     ///
-    /// `None` means that the loader found no value, which the cache remembers for
-    /// [`FetchPolicy::negative_ttl`]. In everything else it is [`fetch`](Client::fetch).
+    /// `None` means that the loader found no value; the cache remembers that for [`FetchPolicy::negative_ttl`].
+    /// Otherwise it behaves like [`fetch`](Client::fetch).
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -127,11 +127,11 @@ impl Client {
     /// CAS values ([`Unsupported`](crate::error::ErrorKind::Unsupported)).
     ///
     /// # Cancellation
-    /// The loader is dropped, and the next caller's loader runs at once. A refresh in a separate task
+    /// The loader is dropped, and the next caller's loader runs immediately. A refresh in a separate task
     /// continues.
     ///
     /// # Panics
-    /// Outside of a Tokio runtime, or if the loader panics; other callers then continue with their loaders.
+    /// Panics outside of a Tokio runtime, or if the loader panics; other callers then continue with their loaders.
     pub fn fetch_optional<'a, V, E, L, F>(
         &'a self,
         key: impl AsRef<[u8]>,
@@ -183,8 +183,7 @@ where
     fetch(&client, key, &policy, loader).await
 }
 
-/// Returns the client and the policy of a fetch with this timeout, of which requests and waits leave half for the
-/// loader.
+/// Returns the client and the policy of a fetch with this timeout: requests and waits leave half of it for the loader.
 fn limited(client: &Client, mut policy: FetchPolicy, timeout: Option<Duration>) -> (Client, FetchPolicy) {
     let half = timeout.map(|timeout| timeout / 2);
     if let Some(half) = half {

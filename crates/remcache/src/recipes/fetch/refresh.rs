@@ -64,7 +64,7 @@ impl Refresh {
             Err(_) => false,
         };
         if !is_reloaded {
-            // The lease is released at once; the pause keeps callers from hammering a failing source.
+            // The lease is released immediately; the pause keeps callers from overloading a failing source.
             sleep(PAUSE.mul_f64(0.5 + fastrand::f64())).await;
         }
     }
@@ -74,7 +74,7 @@ impl Refresh {
         L: FnOnce() -> F + Send,
         F: Future<Output = Result<Found, E>> + Send,
     {
-        // The handle belongs to the fetch, which has returned.
+        // The handle belongs to the fetch, which has already returned.
         let client = self.client.within(None);
         let operation = client.observe(OperationName::Refresh, &self.key);
         let loaded = loader().await.map_err(drop);

@@ -51,9 +51,9 @@ pub struct Limiter {
     timeout: Option<Duration>,
 }
 
-/// Decision of a limiter.
+/// The decision of a limiter.
 ///
-/// `limit`, `remaining` and `reset_after` are what the `RateLimit` header fields of HTTP report.
+/// `limit`, `remaining` and `reset_after` are the values of HTTP's `RateLimit` header fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[must_use = "the action may not be allowed"]
@@ -126,7 +126,7 @@ impl Limiter {
     /// A fixed window counts rejected actions too.
     ///
     /// # Errors
-    /// As [`Limiter::acquire`], and [`ErrorKind::InvalidArguments`] if `count` is zero or more than the limiter
+    /// Same as [`Limiter::acquire`], and [`ErrorKind::InvalidArguments`] if `count` is zero or more than the limiter
     /// ever allows at once.
     ///
     /// # Cancellation

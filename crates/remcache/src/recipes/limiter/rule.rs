@@ -15,7 +15,8 @@ pub enum Rule {
     Gcra(Gcra),
 }
 
-/// Allows a number of actions in each window of the clock, so up to twice that across the border of two windows.
+/// A limit on the actions in each window of the clock, which allows up to twice as many across the boundary of two
+/// windows.
 ///
 /// It costs one command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +26,7 @@ pub struct FixedWindow {
     pub(super) window: Duration,
 }
 
-/// Allows actions at a steady rate, and a burst at once: the generic cell rate algorithm.
+/// A steady rate with bursts: the generic cell rate algorithm.
 ///
 /// The server stores the theoretical arrival time of the next action. It costs a get and a store by CAS value,
 /// which is retried on conflict.

@@ -27,8 +27,8 @@ use pem::{Pem, PemBytes};
 
 /// TLS settings: trusted authorities and the client certificate.
 ///
-/// The server's certificate is verified: its chain to a trusted authority, its validity period, and that it is issued
-/// for the host of the server's address. TLS 1.2 and 1.3 are supported.
+/// The server's certificate is verified: its chain to a trusted authority, its validity period, and its name, which
+/// must match the host of the server's address. TLS 1.2 and 1.3 are supported.
 ///
 /// Certificate files are read for each connection, so that one renewed in place is used without a restart. While they
 /// do not change, all connections of a client share one rustls configuration and its session cache: reconnecting to a
@@ -83,17 +83,17 @@ impl Tls {
         Self { trust, identity: None, server_name: None, prepared: Arc::default() }
     }
 
-    /// Trusts the authorities that the system trusts.
+    /// Trusts the certificate authorities of the system.
     pub fn with_system_roots() -> Self {
         Self::with_trust(Trust::System)
     }
 
-    /// Trusts the authorities whose certificates are in this PEM file, and no others.
+    /// Trusts only the certificate authorities in this PEM file.
     pub fn with_roots_file(path: impl Into<PathBuf>) -> Self {
         Self::with_trust(Trust::Roots(Pem::File(path.into())))
     }
 
-    /// Trusts the authorities whose certificates are in this PEM text, and no others.
+    /// Trusts only the certificate authorities in this PEM text.
     pub fn with_roots_pem(pem: impl Into<Vec<u8>>) -> Self {
         Self::with_trust(Trust::Roots(Pem::text(pem)))
     }

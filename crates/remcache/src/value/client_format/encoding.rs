@@ -87,7 +87,7 @@ impl Encoding {
         }
     }
 
-    /// Encodes a value in this form; `None` if that is not possible, or another form is used for it.
+    /// Encodes a value in this form; `None` if that is not possible, or the client uses another form for it.
     pub(crate) fn write(self, value: &Value) -> Option<CowBytes<'_>> {
         match (self, value) {
             (Self::Bytes | Self::Octets, Value::Bytes(bytes)) => Some(bytes.into()),

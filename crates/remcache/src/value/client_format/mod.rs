@@ -87,7 +87,7 @@ impl ClientFormat {
     /// Decodes a value that this client stored, of at most `limit` decompressed bytes.
     ///
     /// # Errors
-    /// As [`ClientFormat::decode`].
+    /// Same as [`ClientFormat::decode`].
     pub fn decode_with_limit(self, flags: u32, bytes: Bytes, limit: usize) -> Result<Value, ValueError> {
         let layout = self.layout();
         let (form, packing) = layout.read(flags).ok_or(ValueError::ForeignFlags(self, flags))?;

@@ -10,7 +10,7 @@ use crate::value::{Compression, Serializer};
 pub(crate) struct Layout {
     pub(crate) client_format: ClientFormat,
     pub(crate) name: &'static str,
-    /// The serializer that the client uses for everything else.
+    /// The serializer that the client uses for all other values.
     pub(crate) otherwise: &'static str,
     /// The bits that identify the form.
     form_mask: u32,
