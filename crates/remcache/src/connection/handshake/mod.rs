@@ -64,7 +64,8 @@ pub(crate) async fn establish_with_protocol(
     let credentials = match &config.credentials {
         None => None,
         Some(source) => {
-            Some(run_until(until, source.get(endpoint), || no_answer_within("provider of credentials", limit)).await?)
+            let hint = || format!("no answer from the provider of credentials within {limit:?}");
+            Some(run_until(until, source.get(endpoint), hint).await?)
         }
     };
     if let Some(refused) = state.refused.as_ref().filter(|refused| refused.credentials == credentials) {
@@ -169,6 +170,47 @@ async fn run_until<T>(
     timeout_at(until, step).await.unwrap_or_else(|_| Err(Failure::Unreachable(on_timeout().into())))
 }
 
-fn no_answer_within(who: &str, limit: Duration) -> String {
-    format!("no answer from the {who} within {limit:?}")
+#[cfg(test)]
+mod tests {
+    use tokio::io::{DuplexStream, duplex};
+
+    use super::*;
+    use crate::address::Address;
+    use crate::config::credentials::ProviderError;
+    use crate::transport::{Connect, ConnectFuture, TransportSettings};
+
+    /// Opens connections to a server that never answers; the server's ends are kept, so that they stay open.
+    #[derive(Debug, Default)]
+    struct UnresponsiveServer(std::sync::Mutex<Vec<DuplexStream>>);
+
+    impl Connect for UnresponsiveServer {
+        fn connect<'a>(&'a self, _: &'a Address, _: &'a TransportSettings) -> ConnectFuture<'a> {
+            let (client, server) = duplex(1024);
+            self.0.lock().unwrap().push(server);
+            Box::pin(async { Ok(Box::new(client) as Box<dyn Stream>) })
+        }
+    }
+
+    /// Returns why no connection is established within three seconds.
+    async fn failure(config: Config) -> String {
+        let config = config.connect_timeout(Duration::from_secs(3));
+        let endpoint = Endpoint::parse("localhost").unwrap();
+        match establish(&endpoint, &config, &mut ReconnectState::default()).await {
+            Ok(_) => panic!("the server does not answer"),
+            Err(failure) => failure.reason().to_owned(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_step_is_subject_to_the_connect_timeout() {
+        let provider = || std::future::pending::<Result<Credentials, ProviderError>>();
+        let config = Config::new().connector(UnresponsiveServer::default());
+        for (config, expected) in [
+            (config.clone().credentials_provider(provider), "no answer from the provider of credentials within 3s"),
+            (config.clone(), "no reply to the version request within 3s"),
+            (config.protocol(ProtocolSetting::Text), "no reply to the version request within 3s"),
+        ] {
+            assert_eq!(failure(config).await, expected);
+        }
+    }
 }

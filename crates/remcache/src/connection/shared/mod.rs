@@ -11,6 +11,9 @@ pub(crate) mod concurrency_tests;
 mod lifecycle;
 pub(crate) mod submission;
 pub(crate) mod task_side;
+// With shuttle, the mutex works only in the concurrency tests.
+#[cfg(all(test, not(shuttle)))]
+mod tests;
 
 use std::ops::DerefMut;
 use std::sync::Arc;
