@@ -81,6 +81,7 @@ const CASES: &[Case] = &[
     case(&["stats", "conns"]),
     case(&["stats", "conns", "--by-address"]),
     case(&["keys"]),
+    case(&["keys", "--misplaced"]),
     case(&["keys", "--count"]),
     case(&["keys", "--sort", "size", "--top", "2"]),
     case(&["keys", "--tree", ":", "--depth", "1"]),

@@ -208,8 +208,21 @@ fn only_misplaced_items_are_deleted() {
     };
     let listed = run(&["keys", "--misplaced"], &grown).exits(0).lines().into_iter().map(str::to_owned).collect();
     assert_eq!(sorted(listed), sorted(misplaced.clone()));
-    let keys = misplaced.join("\n");
-    let located = remcache(["locate", "-"]).servers(&grown).input(keys).run().exits(0);
+    // People see where each item is, and where clients look for it; records have the same fields.
+    let shown = run(&["keys", "--misplaced", "-f", "text"], &grown).exits(0);
+    let titles: Vec<_> = shown.lines()[0].split("  ").map(str::trim).filter(|title| !title.is_empty()).collect();
+    assert_eq!(titles, ["SERVER", "BELONGS TO", "KEY"], "{shown:?}");
+    assert_eq!(shown.lines().len(), misplaced.len() + 1);
+    let records = run(&["keys", "--misplaced", "-f", "json"], &grown).exits(0).json();
+    let located = remcache(["locate", "-"]).servers(&grown).input(misplaced.join("\n")).run().exits(0);
+    let records = records.as_array().unwrap();
+    assert_eq!(records.len(), misplaced.len());
+    for record in records {
+        let [key, server, belongs_to] = ["key", "server", "belongs_to"].map(|field| record[field].as_str().unwrap());
+        assert!(located.lines().contains(&&*format!("{key}\t{belongs_to}")) && server != belongs_to, "{record}");
+        let line = [server, belongs_to, key];
+        assert!(shown.lines().iter().any(|shown| shown.split_whitespace().eq(line)), "{line:?}");
+    }
     assert!(located.lines().iter().all(|line| line.ends_with(&third.addr())), "{located:?}");
     // locate --ask shows such a key, and where it is.
     let asked = remcache(["locate", "--ask", &misplaced[0], "-f", "ndjson"]).servers(&grown).run().exits(1).json();

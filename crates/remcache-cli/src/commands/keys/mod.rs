@@ -7,13 +7,14 @@ use std::time::Instant;
 
 use remcache::proto::text::MetadumpItem;
 use remcache::{Client, ServerHandle};
+use unicode_width::UnicodeWidthStr as _;
 
 use super::prefix::PrefixRule;
 use crate::bulk::{
     BATCH, BulkProgress, KeyScope, Placement, SkipReason, Summary, count_listing_error, is_expired, list, total,
 };
 use crate::exit::{Exit, Failure, Outcome};
-use crate::output::{Layout, Output, Record, number, text};
+use crate::output::{Layout, Output, Record, TextStyle, number, text};
 use crate::same_server;
 use crate::selection::{self, Glob, Selection};
 use crate::session::Session;
@@ -36,7 +37,26 @@ Examples:
   remcache keys --prefix user: --idle-above 7d
   remcache keys --sort size --top 20
   remcache keys --tree : --depth 2 --top 20
-  remcache keys 'session:*' --count")]
+  remcache keys 'session:*' --count
+
+Columns of --sort and --top:
+  SIZE        bytes that the item takes in memory, with its key and header
+  TTL         time until it expires
+  IDLE        time since its last access
+  KEY         key
+  SERVER      server that has it
+
+Columns of --tree:
+  PREFIX      prefix of the keys, (none) if a key has no SEPARATOR
+  KEYS        number of keys
+  BYTES, AVG  bytes that the items take in memory, all and on average
+  NO-TTL      items that never expire
+  NEVER READ  items that were not read since they were stored
+
+Columns of --misplaced, on a terminal or with -f text:
+  SERVER      server that has the item
+  BELONGS TO  server on which clients look for it
+  KEY         key")]
 pub(crate) struct Args {
     /// Only keys that match this pattern with * and ?: user:* or session:????
     #[arg(value_name = "PATTERN", value_parser = selection::glob)]
@@ -80,6 +100,8 @@ pub(crate) struct Args {
 const DEFAULT_TOP: usize = 20;
 
 const COLUMNS: &[&str] = &["key", "key_b64", "server", "item_size", "expires", "last_access", "fetched", "class"];
+const MISPLACED_COLUMNS: &[&str] =
+    &["key", "key_b64", "server", "belongs_to", "item_size", "expires", "last_access", "fetched", "class"];
 
 /// A view of the items.
 #[derive(Clone, Debug)]
@@ -106,6 +128,29 @@ impl Items<'_> {
     /// Returns whether an item of a server belongs to the listing, apart from the selection.
     pub(super) fn includes(&self, item: &MetadumpItem, server: &ServerHandle) -> bool {
         self.misplaced.is_none_or(|placement| placement.is_misplaced(self.scope, item, server))
+    }
+
+    /// Returns the server on which clients look for a misplaced item.
+    fn belongs_to(&self, name: &[u8]) -> Option<String> {
+        self.misplaced?.server_of(name)
+    }
+
+    /// Returns the fields of the records.
+    fn columns(&self) -> &'static [&'static str] {
+        if self.misplaced.is_some() { MISPLACED_COLUMNS } else { COLUMNS }
+    }
+
+    /// Returns the record of an item on a server.
+    fn record(&self, name: &[u8], item: &MetadumpItem, server: &str) -> Record {
+        Record::new()
+            .with_bytes("key", name)
+            .with("server", server)
+            .with_some("belongs_to", self.belongs_to(name))
+            .with("item_size", item.size)
+            .with_some("expires", selection::expiry(item))
+            .with("last_access", item.last_access)
+            .with("fetched", item.fetched)
+            .with("class", item.class)
     }
 }
 
@@ -137,7 +182,7 @@ pub(super) async fn show(view: View, items: &Items<'_>, session: &mut Session) -
     let progress = progress(&view, &servers, output).await;
     let mut batches = list(&servers, items.scope, BATCH)?;
     let mut tally = Tally::default();
-    let mut printer = Printer::new(view, items.scope);
+    let mut printer = Printer::new(view, items);
     loop {
         let event = tokio::select! {
             event = batches.recv() => event,
@@ -187,7 +232,7 @@ async fn progress(view: &View, servers: &[ServerHandle], output: &Output) -> Opt
 /// Prints items in a view.
 struct Printer<'s> {
     view: View,
-    scope: &'s KeyScope,
+    items: &'s Items<'s>,
     tree: Tree,
     top: TopItems,
     has_header: bool,
@@ -196,20 +241,22 @@ struct Printer<'s> {
 }
 
 impl<'s> Printer<'s> {
-    fn new(view: View, scope: &'s KeyScope) -> Self {
+    fn new(view: View, items: &'s Items<'s>) -> Self {
         let top = match view {
             View::Top { sort, limit, .. } => TopItems::new(sort, limit),
             _ => TopItems::new(SortKey::Size, 0),
         };
-        Self { view, scope, tree: Tree::default(), top, has_header: false, unprintable: 0 }
+        Self { view, items, tree: Tree::default(), top, has_header: false, unprintable: 0 }
     }
 
     fn add(&mut self, items: &[&MetadumpItem], server: &str, output: &mut Output) -> std::io::Result<()> {
         match &self.view {
             View::Tree { rule, .. } => {
-                items.iter().for_each(|item| self.tree.add(self.scope.name_of(item), item, rule))
+                items.iter().for_each(|item| self.tree.add(self.items.scope.name_of(item), item, rule))
             }
-            View::Top { .. } => items.iter().for_each(|item| self.top.add(self.scope.name_of(item), item, server)),
+            View::Top { .. } => {
+                items.iter().for_each(|item| self.top.add(self.items.scope.name_of(item), item, server));
+            }
             View::Count => {}
             View::Keys { end } => return self.print(items, server, *end, output),
         }
@@ -220,34 +267,66 @@ impl<'s> Printer<'s> {
         if items.is_empty() {
             return Ok(());
         }
+        let scope = self.items.scope;
+        let had_header = std::mem::replace(&mut self.has_header, true);
         if !output.is_text() {
             // All batches form one list, which ends with the last batch.
-            let mut records = match std::mem::replace(&mut self.has_header, true) {
-                false => output.records(COLUMNS)?,
-                true => output.more_records(COLUMNS),
+            let mut records = match had_header {
+                false => output.records(self.items.columns())?,
+                true => output.more_records(self.items.columns()),
             };
-            return items.iter().try_for_each(|item| records.push(record(self.scope.name_of(item), item, server)));
+            return items
+                .iter()
+                .try_for_each(|item| records.push(self.items.record(scope.name_of(item), item, server)));
+        }
+        if self.items.misplaced.is_some() && output.layout() == Layout::Text && end == b'\n' {
+            return self.print_places(items, server, had_header, output);
         }
         for item in items {
-            let name = self.scope.name_of(item);
+            let name = scope.name_of(item);
             let is_printed = print_key(name, end, output)?;
             self.unprintable += u64::from(!is_printed);
         }
         Ok(())
     }
 
+    /// Prints misplaced items for people, each with the server that has it and the one on which clients look for it.
+    ///
+    /// The keys are last: their widths are unknown until all are listed.
+    fn print_places(
+        &self,
+        items: &[&MetadumpItem],
+        server: &str,
+        had_header: bool,
+        output: &mut Output,
+    ) -> std::io::Result<()> {
+        let servers = self.items.client.servers();
+        let width = servers.iter().map(|server| server.name().width()).chain(["BELONGS TO".len()]).max();
+        let width = width.unwrap_or_default();
+        if !had_header {
+            let title = format!("{:width$}  {:width$}  KEY", "SERVER", "BELONGS TO");
+            output.line(output.paint().apply(TextStyle::Title, title))?;
+        }
+        items.iter().try_for_each(|item| {
+            let name = self.items.scope.name_of(item);
+            let belongs_to = self.items.belongs_to(name);
+            let belongs_to = belongs_to.as_deref().unwrap_or("-");
+            output.line(format_args!("{server:width$}  {belongs_to:width$}  {}", text::inline(name)))
+        })
+    }
+
     /// Prints what comes after the last batch; returns the number of keys that could not be printed.
     fn finish(mut self, count: u64, tally: &Tally, output: &mut Output) -> std::io::Result<u64> {
         match self.view {
             View::Tree { limit, .. } => self.tree.print(limit, output)?,
-            View::Top { end, .. } => self.unprintable = self.top.print(end, output)?,
+            View::Top { end, .. } => self.unprintable = self.top.print(end, self.items, output)?,
             // Without any list of keys their number is unknown.
             View::Count if tally.yes == 0 => {}
             View::Count if output.is_text() => output.line(count)?,
             View::Count => output.record(&["keys"], Record::new().with("keys", count))?,
             View::Keys { .. } if output.is_text() => {}
-            View::Keys { .. } if self.has_header => output.more_records(COLUMNS).end()?,
-            View::Keys { .. } => output.records(COLUMNS)?.end()?,
+            View::Keys { .. } if self.has_header => output.more_records(self.items.columns()).end()?,
+            View::Keys { .. } => output.records(self.items.columns())?.end()?,
         }
         Ok(self.unprintable)
     }
@@ -270,15 +349,4 @@ fn print_key(name: &[u8], end: u8, output: &mut Output) -> std::io::Result<bool>
             output.bytes(&[end]).map(|()| true)
         }
     }
-}
-
-fn record(name: &[u8], item: &MetadumpItem, server: &str) -> Record {
-    Record::new()
-        .with_bytes("key", name)
-        .with("server", server)
-        .with("item_size", item.size)
-        .with_some("expires", selection::expiry(item))
-        .with("last_access", item.last_access)
-        .with("fetched", item.fetched)
-        .with("class", item.class)
 }

@@ -7,7 +7,7 @@ use std::io;
 use clap::ValueEnum;
 use remcache::proto::text::MetadumpItem;
 
-use super::{COLUMNS, print_key, record};
+use super::{Items, print_key};
 use crate::output::{Cell, Column, Layout, Output, Table, TextStyle, number, text};
 use crate::selection;
 
@@ -62,15 +62,17 @@ impl TopItems {
     }
 
     /// Prints the items; returns the number of keys that could not be printed.
-    pub(super) fn print(self, end: u8, output: &mut Output) -> io::Result<u64> {
+    pub(super) fn print(self, end: u8, items: &Items<'_>, output: &mut Output) -> io::Result<u64> {
         // The order of a sorted heap of reversed items is that of the table: the largest first.
         let ranked =
             self.items.into_sorted_vec().into_iter().filter_map(|Reverse(Ranked { name, server, line, .. })| {
                 Some((name.0, MetadumpItem::parse(&line)?, server))
             });
         if !output.is_text() {
-            let mut records = output.records(COLUMNS)?;
-            ranked.into_iter().try_for_each(|(name, item, server)| records.push(record(&name, &item, &server)))?;
+            let mut records = output.records(items.columns())?;
+            ranked
+                .into_iter()
+                .try_for_each(|(name, item, server)| records.push(items.record(&name, &item, &server)))?;
             return records.end().map(|()| 0);
         }
         if output.layout() == Layout::Raw || end == b'\0' {
@@ -87,6 +89,8 @@ impl TopItems {
             Column::right("IDLE"),
             Column::left("KEY").shrinkable(),
             Column::left("SERVER"),
+            // A column without texts is not shown.
+            Column::left(if items.misplaced.is_some() { "BELONGS TO" } else { "" }),
         ]);
         for (name, item, server) in ranked {
             let ttl = selection::seconds_left(&item, now).map_or_else(|| "never".into(), number::age);
@@ -96,6 +100,7 @@ impl TopItems {
                 Cell::new(number::age(now.saturating_sub(item.last_access))),
                 Cell::new(text::inline(&name)).style(TextStyle::Name),
                 Cell::new(server),
+                Cell::new(items.belongs_to(&name).unwrap_or_default()),
             ]);
         }
         output.table(&table).map(|()| 0)
