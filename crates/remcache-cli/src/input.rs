@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
+use crate::output::Notes;
 
 /// Keys on the command line or on standard input.
 #[derive(Debug, Args)]
@@ -90,6 +91,16 @@ impl Keys {
         let (first, is_last) = reader.block()?;
         let rest = if is_last { None } else { Some(reader.begin()?) };
         Ok(Blocks { first: Some(first), rest })
+    }
+}
+
+impl Keys {
+    /// Suggests a command that takes patterns, if an argument looks like one: its key was not found.
+    pub(crate) fn suggest_patterns(&self, command: &str, notes: Notes) {
+        let mut arguments = self.keys.iter().filter_map(|key| key.to_str());
+        if let Some(pattern) = arguments.find(|key| key.contains('*')) {
+            notes.print(format_args!("keys are not patterns here; for a pattern: remcache {command} '{pattern}'"));
+        }
     }
 }
 

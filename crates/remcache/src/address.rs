@@ -79,7 +79,7 @@ impl Endpoint {
             (Some(url), _) => unix(url, true),
             // The form used in other clients' settings.
             (None, Some(path)) => unix(path, false),
-            _ if text.starts_with('/') => unix(text, false),
+            _ if ["/", "./", "../"].iter().any(|start| text.starts_with(start)) => unix(text, false),
             _ => tcp(text.strip_prefix("tcp://").unwrap_or(text)),
         };
         endpoint.map_err(|what| bad(&what))
@@ -98,7 +98,7 @@ pub(crate) fn unix(text: &str, is_url: bool) -> Result<Endpoint, String> {
     let path = if is_url { decoded_text(path)? } else { path.to_owned() };
     match path.starts_with('/') {
         true => Ok(Endpoint::new(Address::Unix(path.into()), weight)),
-        false => Err("the path of a Unix socket begins with /".into()),
+        false => Err("the path of a Unix socket begins with /; write it in full: /run/memcached.sock".into()),
     }
 }
 
@@ -360,6 +360,9 @@ mod tests {
             ("fe80::1%eth 0", "IPv6"),
             ("[fe80::1%]:1", "IPv6"),
             ("unix:relative", "begins with /"),
+            ("./relative", "write it in full"),
+            ("../relative", "write it in full"),
+            ("run/relative.sock", "a Unix socket is written"),
             ("unix:///run/%zz", "two hexadecimal digits"),
             ("[::1", "bracket"),
             ("[nonsense]:1", "IPv6"),

@@ -95,13 +95,14 @@ impl Role {
             return Some(ServerChange { message, exit: Exit::Unreachable });
         };
         if now.has_restarted_since(before) {
-            let message = format!("{server}: restarted in the meantime {}: run the command again", self.loss());
+            let message = format!("{server}: restarted during the command {}: run the command again", self.loss());
             return Some(ServerChange { message, exit: Exit::Partly });
         }
         let evicted = now.evictions.saturating_sub(before.evictions);
         (self == Self::Destination && evicted > 0).then(|| {
             let evicted = number::items(evicted);
-            let message = format!("{server}: evicted {evicted} in the meantime: its memory is too small for all items");
+            let message =
+                format!("{server}: evicted {evicted} during the command: its memory is too small for all items");
             ServerChange { message, exit: Exit::No }
         })
     }

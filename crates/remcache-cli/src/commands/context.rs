@@ -89,9 +89,23 @@ fn add(name: &str, is_production: bool, contexts: &mut Contexts, session: &Sessi
     }
     let settings = portable(&session.given)?;
     check_servers(&settings)?;
+    let has = |option: &str| settings.iter().any(|(given, _)| given == option);
+    if has("tls-cert") != has("tls-key") {
+        return Err(Failure::usage("--tls-cert needs --tls-key, and the other way round: pass both"));
+    }
+    let missing = match (has("user"), has("password-file")) {
+        (true, false) => {
+            Some("it has a user without a password: add --password-file FILE, or give a password with each command")
+        }
+        (false, true) => Some("it has a password without a user: add --user NAME, or give one with each command"),
+        _ => None,
+    };
     contexts.add(name, &settings, is_production)?;
     contexts.write()?;
     session.output.notes().say(format_args!("{name} is in {}", contexts.path().display()));
+    if let Some(missing) = missing {
+        session.output.notes().print(format_args!("warning: {name}: {missing}"));
+    }
     Ok(Exit::Yes)
 }
 

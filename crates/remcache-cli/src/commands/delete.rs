@@ -38,5 +38,8 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     }
     let tally = report.end()?;
     tally.report_failures("keys", &mut session.output)?;
+    if tally.no > 0 {
+        args.keys.suggest_patterns("delete-matching", session.output.notes());
+    }
     Ok(interrupt.unless_raised(tally.exit()))
 }

@@ -167,6 +167,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
 async fn one(args: &Args, key: &[u8], client: &Client, output: &mut Output) -> Outcome {
     let Some(item) = client.get(key).await? else {
         output.notes().say(format_args!("{}: a miss", text::inline(key)));
+        args.keys.suggest_patterns("keys", output.notes());
         return Ok(Exit::No);
     };
     if let Some(path) = &args.output {
@@ -227,6 +228,9 @@ async fn many(args: &Args, mut blocks: Blocks, client: &Client, interrupt: &Inte
     }
     list.end()?;
     tally.report_failures("keys", output)?;
+    if tally.no > 0 {
+        args.keys.suggest_patterns("keys", output.notes());
+    }
     Ok(interrupt.unless_raised(tally.exit()))
 }
 

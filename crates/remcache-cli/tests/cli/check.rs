@@ -167,7 +167,7 @@ fn doctor_reports_problems_with_advice() {
     };
     // Debian backports fixes to 1.6.18 without changing the version number, which is all that doctor can check.
     assert_eq!(about(&server.addr()), ["version", "CAS", "item size"]);
-    assert_eq!(about(DEAD), ["reach"]);
+    assert_eq!(about(DEAD), ["availability"]);
     let text = remcache(["doctor"]).servers(server.addr()).run().exits(8);
     assert!(text.text().contains("compare-and-swap is off (-C)"), "{text:?}");
     assert_eq!(text.lines().last(), Some(&"servers: 1 examined, 1 with findings"), "{text:?}");

@@ -43,6 +43,19 @@ fn a_context_is_added_used_and_shown() {
 }
 
 #[test]
+fn a_context_without_a_part_of_the_credentials_is_reported() {
+    let home = Home::new();
+    let add = |options: &[&str]| home.run(&[&["context", "add", "shop", "-s", "a.invalid"], options].concat()).run();
+    let user = add(&["--user", "bob"]).exits(0);
+    assert!(user.stderr.contains("shop: it has a user without a password: add --password-file FILE"), "{user:?}");
+    let password = add(&["--password-file", "/run/password"]).exits(0);
+    assert!(password.stderr.contains("shop: it has a password without a user: add --user NAME"), "{password:?}");
+    assert_eq!(add(&["--user", "bob", "--password-file", "/run/password"]).exits(0).stderr, "");
+    add(&["--tls-cert", "/run/client.pem"]).exits(2).reports_error("--tls-cert needs --tls-key");
+    assert_eq!(add(&["--tls-cert", "/run/client.pem", "--tls-key", "/run/client.key"]).exits(0).stderr, "");
+}
+
+#[test]
 fn options_override_a_context() {
     let home = Home::new();
     home.run(&["context", "add", "one", "-s", "one.invalid"]).run().exits(0);

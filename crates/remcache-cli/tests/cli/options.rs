@@ -89,6 +89,7 @@ fn invalid_servers_are_named() {
         ("a:port", "port"),
         ("a,,b", "empty"),
         ("", "empty"),
+        ("./memcached.sock", "write it in full: /run/memcached.sock"),
         ("[::1", "bracket"),
         ("a,b,a", "the same text \"a\""),
         ("a:11211:0,b", "weight"),

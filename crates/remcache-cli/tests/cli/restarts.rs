@@ -51,7 +51,7 @@ fn a_load_survives_the_restart_of_a_server_and_names_it() {
     server.restart();
     let (output, errors) = end(child);
     assert_eq!(output.status.code(), Some(3), "{errors}");
-    let lost = format!("error: {}: restarted in the meantime and lost items that were stored before", server.addr());
+    let lost = format!("error: {}: restarted during the command and lost items that were stored before", server.addr());
     assert!(errors.contains(&lost), "{errors}");
     let record: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&record["items"], &record["failed"]), (&json!(4000), &json!(0)), "{record}");
@@ -127,7 +127,7 @@ fn a_copy_names_a_server_that_restarts() {
         let address = server.addr();
         let (output, errors) = end(child);
         assert_eq!(output.status.code(), Some(3), "{errors}");
-        assert!(errors.contains(&format!("error: {address}: restarted in the meantime and lost items")), "{errors}");
+        assert!(errors.contains(&format!("error: {address}: restarted during the command and lost items")), "{errors}");
     }
 }
 
@@ -202,7 +202,7 @@ fn a_dump_is_partial_if_its_server_restarts() {
     server.restart();
     let (output, errors) = end(child);
     assert_eq!(output.status.code(), Some(3), "{errors}");
-    assert!(errors.contains("restarted in the meantime and lost items before they were read"), "{errors}");
+    assert!(errors.contains("restarted during the command and lost items before they were read"), "{errors}");
     assert!(!file.exists() && directory.path().join("dump.ndjson.partial").exists(), "{errors}");
 }
 

@@ -59,7 +59,18 @@ fn an_invalid_certificate_is_reported() {
         let run = remcache(["get", "k", "--tls-ca", ca.to_str().unwrap()]).servers(server.addr()).run().exits(6);
         assert!(run.stderr.contains(words) && run.stderr.contains(&server.addr()), "{run:?}");
         assert_eq!((run.text(), run.stderr.lines().count()), ("", 1), "{run:?}");
+        let doctor = remcache(["doctor", "--tls-ca", ca.to_str().unwrap()]).servers(server.addr()).run().exits(6);
+        assert!(doctor.text().contains("check --tls, --tls-ca and --tls-name, or the URL"), "{doctor:?}");
+        assert!(doctor.text().contains("  TLS  ") && !doctor.text().contains("--user"), "{doctor:?}");
     }
+}
+
+#[test]
+fn doctor_advises_on_refused_credentials() {
+    let server = Memcached::start_sasl(&[]);
+    let doctor = remcache(["doctor"]).servers(server.addr()).run().exits(6);
+    assert!(doctor.text().contains("check --user and --password-file, or the URL"), "{doctor:?}");
+    assert!(doctor.text().contains("  authentication  ") && !doctor.text().contains("--tls"), "{doctor:?}");
 }
 
 #[test]

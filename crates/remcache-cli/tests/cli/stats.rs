@@ -251,3 +251,19 @@ fn a_server_without_a_statistics_group_is_not_down() {
     assert!(!run.text().contains("DOWN"), "{run:?}");
     assert!(matches!(run.exit, Some(0 | 1)), "{run:?}");
 }
+
+#[test]
+fn settings_without_differences_are_reported() {
+    let servers = [Memcached::start(&[]), Memcached::start(&[])];
+    let list = servers.each_ref().map(Memcached::addr).join(",");
+    let diff = |list: &str| remcache(["stats", "settings", "--diff"]).servers(list).run();
+    let expected = "no differences: all 2 servers have the same settings, except for ports and addresses\n";
+    assert_eq!(diff(&list).exits(0).text(), expected);
+    let records = remcache(["stats", "settings", "--diff", "-f", "json"]).servers(&list).run().exits(0);
+    assert_eq!(records.json(), serde_json::json!([]));
+    assert_eq!(diff(&servers[0].addr()).exits(0).text(), "no differences: only one server reports its settings\n");
+    let pair = Pair::new();
+    let run = pair.run(&["stats", "settings", "--diff"]).exits(3);
+    assert!(run.text().contains("DOWN: connection refused"), "{run:?}");
+    assert!(run.text().ends_with("no differences: only one server reports its settings\n"), "{run:?}");
+}

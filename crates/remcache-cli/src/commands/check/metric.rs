@@ -103,7 +103,10 @@ impl Condition {
         let Some(stats) = &observation.now else { return format!("{name} is unknown") };
         match self.metric.suggestion(stats) {
             Some(similar) => format!("no statistic `{name}`; did you mean {similar}?"),
-            None => format!("no statistic `{name}`; check --help lists the metrics"),
+            None if ["cert", "tls", "expir"].iter().any(|word| name.contains(word)) => {
+                format!("no statistic `{name}`; remcache doctor reports certificates that expire soon")
+            }
+            None => format!("no statistic `{name}`; check --help lists the metrics, and stats -f json the statistics"),
         }
     }
 
@@ -221,8 +224,8 @@ fn most_similar<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<
     scored.max_by(|(score, _), (other, _)| score.total_cmp(other)).map(|(_, other)| other)
 }
 
-/// The threshold below which clap makes no suggestion either.
-const MIN_SIMILARITY: f64 = 0.7;
+/// The threshold below which another name is unlikely to be meant: the letters of most names are alike.
+const MIN_SIMILARITY: f64 = 0.8;
 
 impl FromStr for CheckMetric {
     type Err = String;
@@ -279,6 +282,7 @@ mod tests {
             ("evictions", "30"),
             ("uptime", "3600"),
             ("curr_items", "7"),
+            ("bytes_read", "9"),
         ];
         let before = [("evictions", "10"), ("get_hits", "1000"), ("get_misses", "0")];
         Observation {
@@ -348,7 +352,9 @@ mod tests {
         for (text, expected) in [
             ("items>5", "no statistic `items`; did you mean curr_items?"),
             ("evictoins/s>5", "no statistic `evictoins/s`; did you mean evictions/s?"),
-            ("qqq>5", "no statistic `qqq`; check --help lists the metrics"),
+            ("cert_days<5", "no statistic `cert_days`; remcache doctor reports certificates that expire soon"),
+            ("bytes_reed>5", "no statistic `bytes_reed`; did you mean bytes_read?"),
+            ("qqq>5", "no statistic `qqq`; check --help lists the metrics, and stats -f json the statistics"),
         ] {
             assert_eq!(text.parse::<Condition>().unwrap().explain_missing(&observation()), expected);
         }

@@ -25,7 +25,16 @@ use perfdata::PerfData;
 /// code 2. In limits k, m and g are powers of 1,024 for statistics in bytes, else of 1,000. -f nagios prints one line
 /// with performance data, and exits with 0 (ok), 1 (warning), 2 (critical) or 3 (unknown).
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: remcache check --warn-if 'hit%<90' --fail-if 'evictions/s>100' --fail-if 'ping>50ms'")]
+#[command(after_help = "\
+Example:
+  remcache check --warn-if 'hit%<90' --fail-if 'evictions/s>100' --fail-if 'ping>50ms'
+
+Columns:
+  STATUS  OK, WARNING, CRITICAL or UNKNOWN, followed by the reasons, or by the
+          measured metrics if it is OK
+
+remcache stats -f json shows the names of all statistics. For certificates that
+expire soon, use remcache doctor.")]
 pub(crate) struct Args {
     /// Condition under which a server has a warning
     #[arg(long, value_name = "CONDITION")]

@@ -8,7 +8,7 @@ mod evictions;
 use std::time::{Duration, Instant};
 
 use clap::Command;
-use remcache::{Client, Error, ServerHandle};
+use remcache::{Client, Error, ErrorKind, ServerHandle};
 use tokio::task::JoinSet;
 
 use super::availability::{Availability, PROXY_HINT};
@@ -28,6 +28,11 @@ use checks::CHECKS;
 /// findings, 8 if there are some, 3 or 4 if some or all servers are down, and 6 if they refuse the authentication or
 /// TLS fails.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Columns:
+  SERVER   server, or servers with the same finding
+  ABOUT    what was checked
+  FINDING  the problem, and below it what to do")]
 pub(crate) struct Args {}
 
 /// A problem, and what to do about it.
@@ -133,12 +138,13 @@ async fn examine(server: &ServerHandle, limit: Duration) -> Examination {
             Examination { reports: vec![report("statistics", finding)], general: None, failure: None }
         }
         Err(error) => {
-            let advice = match Exit::of(&error) {
-                Exit::Auth => "check --tls, --user and --password-file, or the URL",
-                _ => "check that it is running, and its address: remcache ping",
+            let (check, advice) = match error.kind() {
+                ErrorKind::Tls => ("TLS", "check --tls, --tls-ca and --tls-name, or the URL"),
+                ErrorKind::Auth => ("authentication", "check --user and --password-file, or the URL"),
+                _ => ("availability", "check that it is running, and its address: remcache ping"),
             };
             let finding = Finding::new(reason(server, &error), advice);
-            Examination { reports: vec![report("reach", finding)], general: None, failure: Some(error) }
+            Examination { reports: vec![report(check, finding)], general: None, failure: Some(error) }
         }
     }
 }

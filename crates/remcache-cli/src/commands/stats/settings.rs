@@ -31,11 +31,17 @@ pub(super) fn print_table(round: &Round, only_differing: bool, output: &mut Outp
         }
     }
     round.add_unavailable(&mut table);
-    if only_differing && settings.is_empty() {
-        let alive = round.snapshots.iter().filter(|snapshot| snapshot.stats.is_ok()).count();
-        output.notes().say(format_args!("{alive} servers have the same settings"));
+    let alive = round.snapshots.iter().filter(|snapshot| snapshot.stats.is_ok()).count();
+    if !only_differing || !settings.is_empty() || alive < round.snapshots.len() {
+        output.table(&table)?;
     }
-    output.table(&table)
+    match alive {
+        2.. if only_differing && settings.is_empty() => output.prose(format_args!(
+            "no differences: all {alive} servers have the same settings, except for ports and addresses"
+        )),
+        1 if only_differing => output.prose("no differences: only one server reports its settings"),
+        _ => Ok(()),
+    }
 }
 
 /// Prints the settings that are not the same on all servers as records: one for each server.
