@@ -22,13 +22,13 @@ use crate::commands::{
 use crate::context::{self as contexts, ActiveContext, Contexts, Settings};
 use crate::exit::{self, Exit, Failure};
 use crate::options::Global;
+use crate::wrap;
 
 /// A command-line tool for memcached servers
 #[derive(Debug, Parser)]
 #[command(
     name = "remcache",
     version,
-    max_term_width = 100,
     arg_required_else_help = true,
     subcommand_required = true,
     disable_help_subcommand = true
@@ -119,7 +119,7 @@ pub(crate) struct Invocation {
 
 /// Returns the definition of the command line.
 pub(crate) fn command() -> clap::Command {
-    let command = Cli::command();
+    let command = Cli::command().term_width(help_width());
     let options = global_options(&command);
     let command = command.mut_args(|option| match option.is_global_set() {
         true => complete_values(option).hide_short_help(true),
@@ -131,6 +131,14 @@ pub(crate) fn command() -> clap::Command {
         .after_help(format!("{TASKS}\n\n{EXIT_CODES}\n\n{options}"));
     command.mut_subcommands(|command| describe(command.mut_args(complete_values), &options))
 }
+
+/// Returns the width of help texts: that of the terminal, up to one that is easy to read.
+fn help_width() -> usize {
+    let columns = wrap::stdout_columns().or_else(wrap::stderr_columns);
+    columns.map_or(80, |columns| columns.min(MAX_HELP_WIDTH))
+}
+
+const MAX_HELP_WIDTH: usize = 100;
 
 /// Adds the names of the global options to the short help of a command and of those below it.
 fn describe(command: clap::Command, options: &str) -> clap::Command {

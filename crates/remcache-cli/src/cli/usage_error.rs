@@ -21,7 +21,24 @@ pub(super) fn escaped(mut error: Error) -> Error {
         };
         error.insert(kind, value);
     }
-    suggest(error)
+    suggest_option(suggest(error))
+}
+
+/// Returns the error with the option that does what the unknown one does elsewhere.
+fn suggest_option(mut error: Error) -> Error {
+    let (Some(ContextValue::String(unknown)), Some(ContextValue::StyledStr(usage))) =
+        (error.get(ContextKind::InvalidArg), error.get(ContextKind::Usage))
+    else {
+        return error;
+    };
+    let usage = usage.to_string();
+    let meant = OPTION_SYNONYMS.iter().find(|(command, _, others)| {
+        usage.contains(&format!(" {command} ")) && others.iter().any(|other| *other == unknown.trim_start_matches('-'))
+    });
+    if let Some((_, option, _)) = meant {
+        error.insert(ContextKind::SuggestedArg, ContextValue::String(format!("--{option}")));
+    }
+    error
 }
 
 /// Returns the error with the command that does what the unknown one does elsewhere.
@@ -47,6 +64,20 @@ fn is_toplevel(error: &Error) -> bool {
         _ => true,
     }
 }
+
+/// Options of commands, and what they are called in other tools.
+const OPTION_SYNONYMS: &[(&str, &str, &[&str])] = &[
+    ("bench", "time", &["duration", "execute_time", "seconds", "test-time"]),
+    ("bench", "depth", &["callers", "clients", "concurrency", "pipeline"]),
+    ("bench", "conns", &["connections"]),
+    ("bench", "size", &["data-size", "fixed_size", "value-size"]),
+    ("bench", "keys", &["key-maximum", "win_size"]),
+    ("bench", "dist", &["key-pattern"]),
+    ("hotkeys", "for", &["duration", "seconds"]),
+    ("watch", "for", &["duration", "seconds"]),
+    ("keys", "top", &["limit", "max"]),
+    ("stats", "watch", &["interval"]),
+];
 
 /// Commands, and what they are called in other tools and in the protocol.
 const SYNONYMS: &[(&str, &[&str])] = &[
@@ -92,5 +123,22 @@ mod tests {
         let count = all.len();
         all.dedup();
         assert_eq!(all.len(), count, "a name has two meanings");
+    }
+
+    #[test]
+    fn synonyms_of_options_name_options_and_are_none() {
+        let definition = super::super::command();
+        for (command, option, others) in OPTION_SYNONYMS {
+            let command = definition.find_subcommand(command).expect(command);
+            let has = |name: &str| {
+                let is_named = |option: &clap::Arg| {
+                    let aliases = option.get_all_aliases().unwrap_or_default();
+                    option.get_long() == Some(name) || aliases.contains(&name)
+                };
+                command.get_arguments().chain(definition.get_arguments()).any(is_named)
+            };
+            assert!(has(option), "{option}");
+            assert!(others.iter().all(|other| !has(other)), "{others:?}");
+        }
     }
 }

@@ -22,6 +22,14 @@ use crate::tally::Tally;
 /// servers hold already may be evicted, so it asks for confirmation if there are any. All keys begin with
 /// remcache:load: and expire after --ttl.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Columns:
+  ITEMS    items of the server at the end
+  MEMORY   bytes that they take, of the limit (-m)
+  EACH     bytes that an item takes on average, with its key and header
+  ADDED    items that this command added
+  EVICTED  items that the server evicted during the command
+  FIT      added items that are still there at the end")]
 pub(crate) struct Args {
     /// Size of a value
     #[arg(long, value_name = "BYTES", default_value = "100", value_parser = value::bytes)]

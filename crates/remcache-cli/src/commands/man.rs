@@ -7,30 +7,40 @@ use std::process::{Command as Process, Stdio};
 use clap::Command;
 use clap_mangen::Man;
 
+use super::subcommand;
 use crate::atomic_file;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::session::Session;
 
-/// Show the manual page, or write one for each command into a directory
+/// Show a manual page, or write one for each command into a directory
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  remcache man\n  remcache man > remcache.1\n  remcache man -d ~/.local/share/man/man1"
-)]
+#[command(after_help = "\
+Examples:
+  remcache man keys
+  remcache man > remcache.1
+  remcache man -d ~/.local/share/man/man1")]
 pub(crate) struct Args {
+    /// The command; without one, the page lists all commands
+    #[arg(conflicts_with = "directory")]
+    command: Vec<String>,
+
     /// Write remcache.1 and a page for each command into this directory
     #[arg(short = 'd', long, value_name = "DIR")]
     directory: Option<PathBuf>,
 }
 
 pub(crate) fn run(args: &Args, session: &mut Session) -> Outcome {
-    let mut command = session.definition();
-    command.build();
+    let mut definition = session.definition();
+    let command = subcommand(&mut definition, &args.command)?;
     match &args.directory {
-        None if session.output.is_terminal() => show(&page(command)?)?,
-        None => session.output.bytes(&page(command)?)?,
+        None => {
+            let name = std::iter::once("remcache").chain(args.command.iter().map(String::as_str)).collect::<Vec<_>>();
+            let page = page(command.clone().name(name.join("-")))?;
+            if session.output.is_terminal() { show(&page)? } else { session.output.bytes(&page)? }
+        }
         Some(directory) => {
             std::fs::create_dir_all(directory).map_err(|error| Failure::file(directory, error))?;
-            write_pages(&command, "remcache", directory)?;
+            write_pages(command, "remcache", directory)?;
         }
     }
     Ok(Exit::Yes)

@@ -47,3 +47,17 @@ mod write_report;
 pub(crate) use missing::serve_metrics;
 #[cfg(not(feature = "top"))]
 pub(crate) use missing::top;
+
+use clap::Command;
+
+use crate::exit::Failure;
+
+/// Returns the command below a definition that these words name; without words, the definition itself.
+pub(crate) fn subcommand<'d>(definition: &'d mut Command, names: &[String]) -> Result<&'d mut Command, Failure> {
+    definition.build();
+    names.iter().try_fold(definition, |parent, name| {
+        let parent_name = parent.get_name().to_owned();
+        let command = parent.find_subcommand_mut(name);
+        command.ok_or_else(|| Failure::usage(format!("no command {name:?} in {parent_name}; see {parent_name} --help")))
+    })
+}

@@ -15,8 +15,13 @@ use crate::stats::reason;
 
 /// Check whether the servers respond, and measure how fast
 ///
-/// CONN is the time to connect, name resolution included; MIN, P50 and MAX are round-trip times of a no-op.
+/// A ping is a no-op, which the server answers without looking at an item.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Columns:
+  CONN           time to connect, name resolution included
+  MIN, P50, MAX  shortest, median and longest round trip of a ping
+  LOSS           pings without an answer, of those that were sent")]
 pub(crate) struct Args {
     /// Number of pings to each server
     #[arg(short = 'n', long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]

@@ -78,7 +78,7 @@ pub(crate) struct Global {
     #[arg(long, value_name = "TIME", env = "REMCACHE_CONNECT_TIMEOUT", global = true, default_value = "1s", value_parser = value::duration)]
     pub(crate) connect_timeout: Duration,
 
-    /// The output format
+    /// The output format; remcache help fields explains the fields of json, ndjson and csv
     #[arg(
         short = 'f',
         long,

@@ -13,6 +13,7 @@ mod exists;
 mod exits;
 mod fields;
 mod get;
+mod help;
 mod hostile;
 mod hotkeys;
 mod item_limit;

@@ -28,6 +28,14 @@ use report::Report;
 ///
 /// All keys begin with remcache:load: and expire after --ttl.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Columns:
+  ops, ops/s  operations that were answered, in total and a second
+  errors      operations that failed
+  hit%        operations that found an item
+  p50, p90, p99, p99.9, p99.99, max
+              latency within which that percentage of the operations was
+              answered, and the highest")]
 pub(crate) struct Args {
     /// Duration
     #[arg(long, alias = "for", value_name = "TIME", default_value = "10s", value_parser = value::duration)]

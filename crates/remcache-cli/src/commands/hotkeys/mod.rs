@@ -31,7 +31,21 @@ use report::{HotKey, HotKeyReport};
 /// here, including that of a touch, a delete or an incr, but not that of a store. Memory is bounded whatever
 /// the number of keys.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: remcache hotkeys --by-prefix : --for 30s -f json")]
+#[command(after_help = "\
+Example: remcache hotkeys --by-prefix : --for 30s -f json
+
+Columns:
+  GET/s   gets a second
+  SHARE   part of the gets of all keys
+  HIT%    gets that found an item
+  SIZE    bytes of the value that was read last
+  OUT/s   bytes of values that were sent a second; ! marks 1 Gbit/s and more
+  SERVER  server of the key
+  PREFIX  with --by-prefix, in place of the key: (none) if it has no SEPARATOR
+
+Records have the gets that were reported as gets, and as uncounted_gets how many
+more the key may have had before it was tracked: 0 unless there were more than
+16,384 keys.")]
 pub(crate) struct Args {
     /// How long to watch
     #[arg(long = "for", alias = "time", value_name = "TIME", default_value = "10s", value_parser = value::duration)]

@@ -27,10 +27,22 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Show the share of each server, now and after the change
-    #[command(after_help = "Example: remcache ring balance -s cache1,cache2,cache3 --remove cache3")]
+    #[command(after_help = "\
+Example: remcache ring balance -s cache1,cache2,cache3 --remove cache3
+
+Columns:
+  SHARE, KEYS  keys on the server, in percent and as a number
+  ±IDEAL       deviation from an even share (by weight), in percent of it
+  AFTER        share after the change
+  MOVED IN     keys that move to the server by the change")]
     Balance(Options),
     /// Show how many keys move from which server to which
-    #[command(after_help = "Example: remcache ring diff -s cache1,cache2 --like pylibmc --to ketama")]
+    #[command(after_help = "\
+Example: remcache ring diff -s cache1,cache2 --like pylibmc --to ketama
+
+Columns:
+  FROM, TO     server that loses the keys, and server that gains them
+  KEYS, SHARE  keys that move, as a number and in percent of all")]
     Diff(Options),
     /// List the names of the distributions
     Profiles,

@@ -290,6 +290,9 @@ impl<R: RunTool> Shell<R> {
     /// Lists the commands, or shows the options of one.
     async fn help(&self, words: &[OsString], session: &mut Session) -> Outcome {
         let Some(name) = words.first() else { return self.list(&mut session.output) };
+        if name == "fields" {
+            return self.run_tool_command([&["help".into()], words].concat(), session).await;
+        }
         let is_name = |known: &str| name.to_str() == Some(known);
         let protocol = COMMANDS.iter().find(|word| is_name(word.name)).map(|word| word.help);
         let own = OWN.iter().find(|(known, _)| is_name(known)).map(|(_, help)| *help);

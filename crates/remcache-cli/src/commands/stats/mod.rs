@@ -37,7 +37,50 @@ Examples:
   remcache stats --watch 2s
   remcache stats slabs --delta 5s
   remcache stats settings --diff
-  remcache stats conns --by-address")]
+  remcache stats conns --by-address
+
+Columns of general:
+  VER, UP     version of the server, and time since it started
+  ITEMS       items at the moment
+  MEMORY      bytes that they take, of the limit (-m)
+  HIT%        gets that found an item
+  GET/s, SET/s, EVICT/s
+              gets, stores and evictions a second; with --total GETS, SETS and
+              EVICTED, counted since the start
+  CONNS       open connections, of the limit (-c)
+  AGE         age of the oldest item
+
+Columns of items, for each slab class:
+  ITEMS       items at the moment
+  BYTES       bytes that they take
+  AGE         age of the oldest item
+  EVICTED     items evicted to free memory, before they expired
+  UNREAD      those of them that were never read
+  NOMEM       stores that failed for lack of memory
+  EXPIRED     expired items whose memory was used again
+  EVICT/s, UNREAD/s, NOMEM/s, EXPIRE/s
+              with --delta and --watch, the same a second
+
+Columns of slabs, for each slab class:
+  CHUNK       bytes of a chunk, which holds one item
+  PAGES       pages of memory, usually of 1M, which are split into chunks
+  USED, FREE  chunks with and without an item
+  HITS, SETS  gets that found an item, and stores; with --delta and --watch
+              HIT/s and SET/s, the same a second
+
+Columns of settings and sizes:
+  SETTING     setting, its VALUE, and the SERVERS that have this value
+  NAME        size in bytes, and as VALUE the number of items of this size
+
+Columns of conns:
+  FD          number of the connection in the server
+  PEER        client, or where the server listens
+  STATE       what the connection does
+  IDLE        time since its last command
+  ADDRESS     with --by-address, address of a client, with the number of its
+              connections (CONNS), of their SERVERS, and the shortest and the
+              longest time since the last command of one of them
+              (MIN IDLE, MAX IDLE)")]
 pub(crate) struct Args {
     /// Group of statistics
     #[arg(value_enum, default_value = "general")]

@@ -39,6 +39,21 @@ use screen::{Action, Screen, Tab};
 /// only on request, which costs it a lock for each command: top asks for confirmation, and stops the counting
 /// when the page is left and when top ends, unless it is killed.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Columns of the servers:
+  HIT%, 10s%, ALL%  gets that found an item: in the last interval, in the last
+                    10 seconds, and since the start of the server
+  GET/s, SET/s, EVICT/s
+                    gets, stores and evictions a second
+  MEM%              bytes that items take, of the limit (-m)
+  ITEMS, CONNS      items and open connections at the moment
+  PING              round-trip time of a no-op
+  UP                time since the server started
+
+The other pages have the columns of remcache stats slabs, items and conns, which
+remcache stats -h explains, and of items also:
+  HOT, WARM, COLD   items in each part of the LRU
+  LAST              time since the item evicted last had been read")]
 pub(crate) struct Args {
     /// Interval between two polls
     #[arg(short = 'i', long, value_name = "TIME", default_value = "1s", value_parser = value::duration)]
