@@ -26,7 +26,7 @@ pub(crate) const SPECS: &[PlacementSpec] = &[
     PlacementSpec {
         name: "jump",
         aliases: &["pior", "memcached-proxy"],
-        description: "jump hash over XXH3, for new fleets that grow and shrink at the end of the list; memcached's proxy as it comes",
+        description: "jump hash over XXH3, for new fleets that grow and shrink at the end of the list; memcached's proxy by default",
         rule: Rule::Jump,
         hash: Hash::Xxh3,
         retry: Retry::Mixed,
@@ -135,7 +135,7 @@ pub(crate) const SPECS: &[PlacementSpec] = &[
     },
     PlacementSpec {
         name: "node-memcached",
-        description: "Node.js's memcached: 160 MD5 points a server by hashring, port 11211 left out",
+        description: "Node.js's memcached: 160 MD5 points a server by hashring, port 11211 omitted",
         rule: Rule::Circle(Circle {
             format: NodeKeyFormat::HostUnlessDefault,
             equal: PointSpec { count: PointCount::DoubleInFours, hash: PointHash::Md5Words },
@@ -275,7 +275,7 @@ pub(crate) const SPECS: &[PlacementSpec] = &[
     },
     PlacementSpec {
         name: "enyim-default",
-        description: ".NET's Enyim with its default locator: 100 points by FNV-1a, the same slip",
+        description: ".NET's Enyim with its default locator: 100 points by FNV-1a, keys before the first point are the last server's",
         rule: Rule::Circle(Circle {
             format: NodeKeyFormat::IpPort,
             equal: OWN_100,
