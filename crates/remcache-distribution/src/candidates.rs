@@ -65,8 +65,8 @@ impl Iterator for Candidates<'_> {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.ring.servers() - self.given;
-        (left, Some(left))
+        let remaining = self.ring.servers() - self.given;
+        (remaining, Some(remaining))
     }
 }
 

@@ -40,9 +40,9 @@ mod tests {
     #[test]
     fn remainder_agrees_with_division_of_the_whole_number() {
         let key = b"a key of 16 byte";
-        let whole = u128::from_be_bytes(*key);
+        let number = u128::from_be_bytes(*key);
         for divisor in [1, 2, 3, 5, 7, 64, 97, 1000, 65_537, u32::MAX as usize] {
-            assert_eq!(remainder(key, divisor) as u128, whole % divisor as u128);
+            assert_eq!(remainder(key, divisor) as u128, number % divisor as u128);
         }
     }
 

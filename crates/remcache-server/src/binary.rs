@@ -112,11 +112,11 @@ impl BinarySession {
             }
         };
         // Take the memory of a large request, so that its value can be stored without a copy.
-        let whole = input.take(length);
-        let Ok(Parsed::Request(mut request)) = request::parse(&whole, self.sasl, &state.settings.limits) else {
+        let packet = input.take(length);
+        let Ok(Parsed::Request(mut request)) = request::parse(&packet, self.sasl, &state.settings.limits) else {
             return Step::Close;
         };
-        request.value = CowBytes::Shared(whole.slice_ref(request.value.as_slice()));
+        request.value = CowBytes::Shared(packet.slice_ref(request.value.as_slice()));
         self.execute(&request, store, state, replies)
     }
 

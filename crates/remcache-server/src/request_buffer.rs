@@ -85,8 +85,8 @@ mod tests {
         input.spare().extend_from_slice(&[7; 9 * INITIAL_CAPACITY]);
         assert!(input.should_take(10 * INITIAL_CAPACITY) && !input.should_take(4 * INITIAL_CAPACITY));
         let address = input.as_slice().as_ptr();
-        let taken = input.take(10 * INITIAL_CAPACITY);
-        assert_eq!((taken.len(), taken.as_ptr()), (10 * INITIAL_CAPACITY, address), "shared, not copied");
+        let request = input.take(10 * INITIAL_CAPACITY);
+        assert_eq!((request.len(), request.as_ptr()), (10 * INITIAL_CAPACITY, address), "shared, not copied");
         assert!(!RequestBuffer::default().should_take(100), "a small request is copied");
     }
 

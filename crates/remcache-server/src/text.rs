@@ -179,9 +179,9 @@ impl TextSession {
             return step;
         }
         // Take the memory of a large value, so that it can be stored without a copy.
-        let whole = input.take(length);
-        match server::split_line(&whole).map(|(line, _)| server::parse_for_version(line, server_version)) {
-            Some(Ok(command)) => self.execute_with_block(&command, &whole[line_length..], Some(&whole), context),
+        let request = input.take(length);
+        match server::split_line(&request).map(|(line, _)| server::parse_for_version(line, server_version)) {
+            Some(Ok(command)) => self.execute_with_block(&command, &request[line_length..], Some(&request), context),
             _ => Step::Close,
         }
     }
@@ -206,7 +206,7 @@ impl TextSession {
             return Step::Done;
         };
         let value = match shared {
-            Some(whole) => CowBytes::Shared(whole.slice_ref(value)),
+            Some(shared) => CowBytes::Shared(shared.slice_ref(value)),
             None => CowBytes::from(value),
         };
         self.execute(command, Some(value), context)

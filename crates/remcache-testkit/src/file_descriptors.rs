@@ -8,8 +8,8 @@ use std::fs;
 /// memcached limits the numbers of its file descriptors, not of its connections, so descriptors that it inherits from a
 /// terminal or build tool leave fewer for connections.
 pub fn descriptor_limit(wanted: usize) -> usize {
-    let taken = inherited();
-    let is_enough = |limit: &usize| limit - taken.iter().filter(|number| *number < limit).count() >= wanted;
+    let inherited = inherited();
+    let is_enough = |limit: &usize| limit - inherited.iter().filter(|number| *number < limit).count() >= wanted;
     (wanted..).find(is_enough).unwrap_or(wanted)
 }
 

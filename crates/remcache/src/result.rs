@@ -198,8 +198,8 @@ pub(crate) fn value(reply: &mut Reply) -> Result<Option<Item>, Box<Reply>> {
 
 /// Decodes a plain read that asked for the remaining TTL.
 pub(crate) fn value_with_ttl(reply: &mut Reply) -> Result<Option<(Item, Option<Ttl>)>, Box<Reply>> {
-    let left = reply.info.take().and_then(|info| info.remaining_ttl);
-    Ok(value(reply)?.map(|item| (item, left)))
+    let remaining_ttl = reply.info.take().and_then(|info| info.remaining_ttl);
+    Ok(value(reply)?.map(|item| (item, remaining_ttl)))
 }
 
 #[inline]

@@ -99,13 +99,17 @@ pub(crate) fn agreements(agreements: &[Agreement]) -> String {
     table(&["first row", "its value", "other value", "ratio", "required", "result"], cells, &[0, 4, 5]).to_string()
 }
 
-fn table<const N: usize>(columns: &[&str; N], rows: impl Iterator<Item = Vec<String>>, left: &[usize]) -> Table {
+fn table<const N: usize>(
+    columns: &[&str; N],
+    rows: impl Iterator<Item = Vec<String>>,
+    left_aligned: &[usize],
+) -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED);
     table.set_header(columns.to_vec());
     table.add_rows(rows);
     for (index, column) in table.column_iter_mut().enumerate() {
-        let is_left = left.contains(&index);
+        let is_left = left_aligned.contains(&index);
         column.set_cell_alignment(if is_left { CellAlignment::Left } else { CellAlignment::Right });
     }
     table

@@ -26,8 +26,8 @@ impl Misses {
     pub fn merge(&mut self, other: Self) {
         self.keys += other.keys;
         self.misses += other.misses;
-        let left = MAX_DESCRIBED - self.descriptions.len();
-        self.descriptions.extend(other.descriptions.into_iter().take(left));
+        let remaining = MAX_DESCRIBED - self.descriptions.len();
+        self.descriptions.extend(other.descriptions.into_iter().take(remaining));
     }
 }
 

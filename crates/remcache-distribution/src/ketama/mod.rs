@@ -96,10 +96,10 @@ impl Tie {
 }
 
 fn keep_last<P: Position>(points: &mut Vec<Point<P>>) {
-    points.dedup_by(|next, kept| {
-        let is_equal = next.value == kept.value;
+    points.dedup_by(|next, previous| {
+        let is_equal = next.value == previous.value;
         if is_equal {
-            *kept = *next;
+            *previous = *next;
         }
         is_equal
     });
@@ -120,7 +120,7 @@ mod tests {
         let names = ["b", "c", "a"].map(str::to_owned);
         let point = |value, server| Point { value, server };
         let crowd = || vec![point(7, 2), point(3, 0), point(7, 1), point(7, 0)];
-        for (tie, left) in [
+        for (tie, expected) in [
             (Tie::InOrder, vec![point(3, 0), point(7, 0), point(7, 1), point(7, 2)]),
             (Tie::Last, vec![point(3, 0), point(7, 2)]),
             (Tie::LastByName, vec![point(3, 0), point(7, 1)]),
@@ -129,7 +129,7 @@ mod tests {
         ] {
             let mut points = crowd();
             tie.resolve::<u32>(&mut points, &names);
-            assert_eq!(points, left, "{tie:?}");
+            assert_eq!(points, expected, "{tie:?}");
         }
     }
 

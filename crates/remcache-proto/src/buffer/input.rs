@@ -187,10 +187,10 @@ mod tests {
             read(&mut buffer, &mut source);
             buffer.expect(length);
         }
-        let place = buffer.as_slice().as_ptr();
+        let address = buffer.as_slice().as_ptr();
         assert!(buffer.allocated <= 2 * length);
         let value = buffer.take(length);
-        assert_eq!((value.len(), value.as_ptr()), (length, place), "shared, not copied");
+        assert_eq!((value.len(), value.as_ptr()), (length, address), "shared, not copied");
     }
 
     #[test]

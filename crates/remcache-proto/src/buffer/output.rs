@@ -105,14 +105,14 @@ impl Output {
 
     /// Copies the next `count` bytes, without consuming them.
     pub fn copy_to(&self, count: usize, target: &mut Vec<u8>) {
-        let mut left = count;
+        let mut remaining = count;
         for (piece, _) in self.pieces() {
-            if left == 0 {
+            if remaining == 0 {
                 break;
             }
-            let taken = piece.get(..left).unwrap_or(piece);
-            target.extend_from_slice(taken);
-            left = left.saturating_sub(taken.len());
+            let part = piece.get(..remaining).unwrap_or(piece);
+            target.extend_from_slice(part);
+            remaining = remaining.saturating_sub(part.len());
         }
     }
 
@@ -135,33 +135,33 @@ impl Output {
     fn pieces(&self) -> impl Iterator<Item = (&[u8], Option<Bytes>)> {
         let mut at = self.consumed;
         let large = self.large.get(self.first_large..).unwrap_or_default();
-        let before = large.iter().flat_map(move |(place, bytes)| {
-            let small = self.small.get(at..*place).unwrap_or_default();
-            at = (*place).max(at);
+        let before = large.iter().flat_map(move |(offset, bytes)| {
+            let small = self.small.get(at..*offset).unwrap_or_default();
+            at = (*offset).max(at);
             [(small, None), (&bytes[..], Some(bytes.clone()))]
         });
-        let last = large.last().map_or(self.consumed, |(place, _)| *place).max(self.consumed);
+        let last = large.last().map_or(self.consumed, |(offset, _)| *offset).max(self.consumed);
         before.chain(std::iter::once((self.small.get(last..).unwrap_or_default(), None)))
     }
 
     /// Consumes up to `count` bytes of the contiguous buffer, up to the position of the next large value.
     fn advance_small(&mut self, count: usize) -> usize {
-        let until = self.large.get(self.first_large).map_or(self.small.len(), |(place, _)| *place);
-        let taken = count.min(until.saturating_sub(self.consumed));
-        self.consumed = self.consumed.saturating_add(taken);
-        taken
+        let until = self.large.get(self.first_large).map_or(self.small.len(), |(offset, _)| *offset);
+        let consumed = count.min(until.saturating_sub(self.consumed));
+        self.consumed = self.consumed.saturating_add(consumed);
+        consumed
     }
 
     /// Consumes up to `count` bytes of the next large value.
     fn advance_large(&mut self, count: usize) -> usize {
         let Some((_, bytes)) = self.large.get_mut(self.first_large) else { return 0 };
-        let taken = count.min(bytes.len());
-        bytes.advance(taken);
-        self.large_bytes = self.large_bytes.saturating_sub(taken);
+        let consumed = count.min(bytes.len());
+        bytes.advance(consumed);
+        self.large_bytes = self.large_bytes.saturating_sub(consumed);
         if bytes.is_empty() {
             self.first_large = self.first_large.saturating_add(1);
         }
-        taken
+        consumed
     }
 }
 
@@ -173,8 +173,8 @@ impl Buf for Output {
     fn chunk(&self) -> &[u8] {
         match self.large.get(self.first_large) {
             None => self.small(),
-            Some((place, bytes)) if *place == self.consumed => bytes,
-            Some((place, _)) => self.small.get(self.consumed..*place).unwrap_or_default(),
+            Some((offset, bytes)) if *offset == self.consumed => bytes,
+            Some((offset, _)) => self.small.get(self.consumed..*offset).unwrap_or_default(),
         }
     }
 
@@ -187,23 +187,23 @@ impl Buf for Output {
                 filled = filled.saturating_add(1);
             }
         };
-        for (place, bytes) in self.large.get(self.first_large..).unwrap_or_default() {
-            add(self.small.get(at..*place).unwrap_or_default());
+        for (offset, bytes) in self.large.get(self.first_large..).unwrap_or_default() {
+            add(self.small.get(at..*offset).unwrap_or_default());
             add(bytes);
-            at = *place;
+            at = *offset;
         }
         add(self.small.get(at..).unwrap_or_default());
         filled
     }
 
     fn advance(&mut self, count: usize) {
-        let mut left = count;
-        while left > 0 {
-            let taken = self.advance_small(left);
-            left = left.saturating_sub(taken);
-            let taken_large = if left > 0 { self.advance_large(left) } else { 0 };
-            left = left.saturating_sub(taken_large);
-            if taken == 0 && taken_large == 0 {
+        let mut remaining = count;
+        while remaining > 0 {
+            let consumed = self.advance_small(remaining);
+            remaining = remaining.saturating_sub(consumed);
+            let large_consumed = if remaining > 0 { self.advance_large(remaining) } else { 0 };
+            remaining = remaining.saturating_sub(large_consumed);
+            if consumed == 0 && large_consumed == 0 {
                 break;
             }
         }
@@ -239,10 +239,10 @@ mod tests {
             let mut slices = [IoSlice::new(&[]); 8];
             let filled = output.chunks_vectored(&mut slices);
             let all: Vec<u8> = slices[..filled].iter().flat_map(|slice| slice.iter().copied()).collect();
-            let taken = step.min(all.len());
+            let written = step.min(all.len());
             assert!(all.starts_with(&output.chunk()[..output.chunk().len().min(all.len())]));
-            bytes.extend_from_slice(&all[..taken]);
-            output.advance(taken);
+            bytes.extend_from_slice(&all[..written]);
+            output.advance(written);
         }
         bytes
     }

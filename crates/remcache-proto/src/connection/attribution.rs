@@ -15,7 +15,7 @@ impl Connection {
     pub(super) fn poll_packets(&mut self, input: &mut InputBuffer) -> Result<Option<Event>, ProtocolError> {
         loop {
             let event = match self.confirmed.checked_sub(1) {
-                Some(left) => self.complete_quiet(left),
+                Some(remaining) => self.complete_quiet(remaining),
                 None => {
                     let Some(header) = binary::peek(input, self.max_body())? else { return Ok(None) };
                     self.attribute(&header, input)?
@@ -72,8 +72,8 @@ impl Connection {
     }
 
     /// Completes the oldest request, a quiet one without a reply: a fetch missed, anything else succeeded.
-    pub(super) fn complete_quiet(&mut self, left: usize) -> Option<Event> {
-        self.confirmed = left;
+    pub(super) fn complete_quiet(&mut self, remaining: usize) -> Option<Event> {
+        self.confirmed = remaining;
         let entry = self.pop()?;
         let Owner::Caller(tag) = entry.owner else { return None };
         let reply = match entry.key_tracking {

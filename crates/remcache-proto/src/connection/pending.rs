@@ -119,7 +119,7 @@ impl InFlight {
         let entry = self.entries.pop_front()?;
         self.first = self.first.wrapping_add(1);
         match self.cursor.checked_sub(1) {
-            Some(left) => self.cursor = left,
+            Some(cursor) => self.cursor = cursor,
             None if entry.key_tracking != KeyTracking::Nothing => self.keys.pop(),
             None => {}
         }
@@ -244,7 +244,7 @@ impl InFlight {
     }
 
     /// Returns the end of the last request after offset `from` that ends by `reach`, or of the first one if none does;
-    /// `None` if only the newest is left, which ends with the stream.
+    /// `None` if only the newest remains, which ends with the stream.
     pub(crate) fn boundary(&self, from: u64, reach: u64) -> Option<u64> {
         let first = self.entries.partition_point(|entry| entry.start <= from);
         let beyond = self.entries.partition_point(|entry| entry.start <= reach);

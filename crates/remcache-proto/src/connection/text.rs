@@ -32,7 +32,7 @@ impl Connection {
     pub(crate) fn poll_lines(&mut self, input: &mut InputBuffer) -> Result<Option<Event>, ProtocolError> {
         loop {
             let event = match self.confirmed.checked_sub(1) {
-                Some(left) => self.complete_quiet(left),
+                Some(remaining) => self.complete_quiet(remaining),
                 None => {
                     if let Some(error) = &self.fatal {
                         return Err(error.clone());

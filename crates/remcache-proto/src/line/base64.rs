@@ -24,8 +24,8 @@ impl Encoded {
         for (group, four) in key.chunks(3).zip(encoded.bytes.chunks_mut(4)) {
             let digits = digits(group);
             let used = group.len().saturating_add(1);
-            for (place, digit) in four.iter_mut().zip(digits).take(used) {
-                *place = ALPHABET.get(usize::from(digit)).copied().unwrap_or(PADDING);
+            for (target, digit) in four.iter_mut().zip(digits).take(used) {
+                *target = ALPHABET.get(usize::from(digit)).copied().unwrap_or(PADDING);
             }
         }
         Some(encoded)
@@ -38,7 +38,7 @@ impl Encoded {
 
 /// Splits up to three bytes into four digits of six bits.
 fn digits(group: &[u8]) -> [u8; 4] {
-    let at = |place: usize| group.get(place).copied().unwrap_or(0);
+    let at = |index: usize| group.get(index).copied().unwrap_or(0);
     let (a, b, c) = (at(0), at(1), at(2));
     [a >> 2, (a & 0x03) << 4 | b >> 4, (b & 0x0f) << 2 | c >> 6, c & 0x3f]
 }
@@ -58,16 +58,16 @@ pub(crate) fn decode(text: &[u8]) -> Option<Vec<u8>> {
         }
         let used = 4_usize.saturating_sub(padding);
         let mut word = 0_u32;
-        for (place, byte) in group.iter().enumerate() {
-            word = word << 6 | if place < used { value(*byte)? } else { 0 };
+        for (index, byte) in group.iter().enumerate() {
+            word = word << 6 | if index < used { value(*byte)? } else { 0 };
         }
         let [_, three @ ..] = word.to_be_bytes();
-        let (kept, rest) = three.split_at_checked(used.saturating_sub(1))?;
+        let (decoded, rest) = three.split_at_checked(used.saturating_sub(1))?;
         // Padding bits must be zero, so that each key has exactly one encoding.
         if rest.iter().any(|byte| *byte != 0) {
             return None;
         }
-        bytes.extend_from_slice(kept);
+        bytes.extend_from_slice(decoded);
     }
     Some(bytes)
 }
@@ -112,9 +112,9 @@ mod tests {
     fn every_byte_in_every_place_survives() {
         for byte in 0..=u8::MAX {
             for length in 1..=7 {
-                for place in 0..length {
+                for index in 0..length {
                     let mut key = vec![b'k'; length];
-                    key[place] = byte;
+                    key[index] = byte;
                     assert_eq!(decode(text(&key).as_bytes()), Some(key));
                 }
             }

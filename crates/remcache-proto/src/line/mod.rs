@@ -32,16 +32,16 @@ pub(crate) fn peek(bytes: &[u8]) -> Result<Option<(&[u8], usize)>, ProtocolError
 #[inline]
 fn line_feed(bytes: &[u8]) -> Option<usize> {
     let (eights, rest) = bytes.as_chunks::<8>();
-    for (place, eight) in eights.iter().enumerate() {
+    for (index, eight) in eights.iter().enumerate() {
         let difference = u64::from_le_bytes(*eight) ^ LINE_FEEDS;
         // The high bit is set in the lowest zero byte, and in no byte below it.
         let zeros = difference.wrapping_sub(ONES) & !difference & HIGH_BITS;
         if zeros != 0 {
-            return Some(place.saturating_mul(8).saturating_add(zeros.trailing_zeros() as usize / 8));
+            return Some(index.saturating_mul(8).saturating_add(zeros.trailing_zeros() as usize / 8));
         }
     }
     let before = bytes.len().saturating_sub(rest.len());
-    rest.iter().position(|&byte| byte == b'\n').map(|place| before.saturating_add(place))
+    rest.iter().position(|&byte| byte == b'\n').map(|index| before.saturating_add(index))
 }
 
 const ONES: u64 = u64::from_le_bytes([1; 8]);
@@ -279,10 +279,10 @@ impl Digits {
     #[inline]
     pub(crate) fn of(mut number: u64) -> Self {
         let mut digits = Self { bytes: [b'0'; 20], start: 19 };
-        for (place, digit) in digits.bytes.iter_mut().enumerate().rev() {
+        for (index, digit) in digits.bytes.iter_mut().enumerate().rev() {
             *digit = b'0'.wrapping_add((number % 10) as u8);
             number /= 10;
-            digits.start = place;
+            digits.start = index;
             if number == 0 {
                 break;
             }
@@ -421,10 +421,10 @@ mod tests {
     fn a_byte_is_printable_or_not_wherever_it_stands() {
         for byte in 0..=u8::MAX {
             for length in 1..20 {
-                for place in 0..length {
+                for index in 0..length {
                     let mut key = vec![b'k'; length];
-                    key[place] = byte;
-                    assert_eq!(is_printable(&key), !is_space_or_control(&byte), "{byte:#04x} at {place} of {length}");
+                    key[index] = byte;
+                    assert_eq!(is_printable(&key), !is_space_or_control(&byte), "{byte:#04x} at {index} of {length}");
                 }
             }
         }
@@ -433,16 +433,16 @@ mod tests {
     #[test]
     fn a_line_feed_is_found_wherever_it_is() {
         for length in 0..40 {
-            for place in 0..length {
+            for index in 0..length {
                 let mut bytes = vec![b'\n' ^ 0x80; length];
                 assert_eq!(line_feed(&bytes), None);
-                bytes[place] = b'\n';
-                assert_eq!(line_feed(&bytes), Some(place));
-                bytes[place..].fill(b'\n');
-                assert_eq!(line_feed(&bytes), Some(place), "the first one");
+                bytes[index] = b'\n';
+                assert_eq!(line_feed(&bytes), Some(index));
+                bytes[index..].fill(b'\n');
+                assert_eq!(line_feed(&bytes), Some(index), "the first one");
                 // The byte before is one more, where a subtraction borrows.
-                bytes[..place].fill(b'\n' + 1);
-                assert_eq!(line_feed(&bytes), Some(place));
+                bytes[..index].fill(b'\n' + 1);
+                assert_eq!(line_feed(&bytes), Some(index));
             }
         }
     }

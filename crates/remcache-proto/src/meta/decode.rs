@@ -97,7 +97,7 @@ pub(crate) fn peek(input: &mut InputBuffer, max_value: usize) -> Result<Option<P
     let Some((text, line)) = line::peek(input.as_slice())? else { return Ok(None) };
     match head(text, line, max_value)? {
         None => Ok(Some(Peeked::Line { is_error: error_line::is_error(text) })),
-        Some(head) => Ok(is_whole(input, &head)?.then_some(Peeked::Item(head))),
+        Some(head) => Ok(is_complete(input, &head)?.then_some(Peeked::Item(head))),
     }
 }
 
@@ -145,17 +145,17 @@ fn unexpected(text: &[u8]) -> ProtocolError {
 
 /// Returns whether the value and its line end are complete.
 #[inline]
-fn is_whole(input: &mut InputBuffer, head: &Head) -> Result<bool, ProtocolError> {
+fn is_complete(input: &mut InputBuffer, head: &Head) -> Result<bool, ProtocolError> {
     if head.code != Word::Value {
         return Ok(true);
     }
     let end = head.line.saturating_add(head.value);
-    let whole = end.saturating_add(END.len());
-    match input.as_slice().get(end..whole) {
+    let total = end.saturating_add(END.len());
+    match input.as_slice().get(end..total) {
         Some(END) => Ok(true),
         Some(_) => Err(ProtocolError::UnterminatedValue),
         None => {
-            input.expect(whole);
+            input.expect(total);
             Ok(false)
         }
     }
@@ -208,8 +208,8 @@ pub(crate) fn take(
             input.skip(head.value.saturating_add(END.len()));
         }
         (Word::Value, _) => {
-            let whole = head.line.saturating_add(head.value).saturating_add(END.len());
-            reply.value = input.take_within(whole, head.line, head.value);
+            let total = head.line.saturating_add(head.value).saturating_add(END.len());
+            reply.value = input.take_within(total, head.line, head.value);
         }
         _ => {
             input.skip(head.line);

@@ -259,10 +259,10 @@ mod tests {
 
     #[test]
     fn a_debug_line_is_read_whatever_the_sign() {
-        for (exp, left) in [("-1", Ttl::Never), ("-100", Ttl::After(Duration::from_secs(100))), ("0", Ttl::Expired)] {
+        for (exp, ttl) in [("-1", Ttl::Never), ("-100", Ttl::After(Duration::from_secs(100))), ("0", Ttl::Expired)] {
             let reply = debug_reply(format!("k exp={exp} la=3 cas=9 fetch=yes cls=1 size=63").as_bytes());
             let info = reply.info.unwrap();
-            assert_eq!((reply.cas, info.remaining_ttl, info.size, info.fetched), (9, Some(left), Some(63), Some(true)));
+            assert_eq!((reply.cas, info.remaining_ttl, info.size, info.fetched), (9, Some(ttl), Some(63), Some(true)));
         }
     }
 }

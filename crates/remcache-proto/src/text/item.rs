@@ -126,16 +126,16 @@ impl ItemHead {
             return Err(ProtocolError::TooLarge { announced: length, limit });
         }
         let last = self.line.saturating_add(length);
-        let whole = last.saturating_add(end.len());
-        match input.as_slice().get(last..whole) {
+        let total = last.saturating_add(end.len());
+        match input.as_slice().get(last..total) {
             Some(found) if found == end => {}
             Some(_) => return Err(ProtocolError::UnterminatedValue),
             None => {
-                input.expect(whole);
+                input.expect(total);
                 return Ok(None);
             }
         }
-        Ok(Some(input.take_within(whole, self.line, length)))
+        Ok(Some(input.take_within(total, self.line, length)))
     }
 }
 

@@ -69,15 +69,15 @@ pub fn fill_memory(addr: impl ToSocketAddrs) {
 /// Panics if the server cannot be reached.
 #[must_use]
 pub fn take_all_connections(addr: impl ToSocketAddrs) -> Vec<TcpStream> {
-    let mut taken = Vec::new();
+    let mut connections = Vec::new();
     loop {
         let mut stream = TcpStream::connect(&addr).expect("the server listens");
         let version = request(VERSION, [0; 4], b"", b"", b"");
         let mut first = [0];
         let result = stream.write_all(&version).and_then(|()| stream.read_exact(&mut first));
         match (result, first) {
-            (Ok(()), [0x81]) => taken.push(stream),
-            _ => return taken,
+            (Ok(()), [0x81]) => connections.push(stream),
+            _ => return connections,
         }
     }
 }

@@ -157,8 +157,8 @@ impl Exchange {
     fn read_until(&mut self, enough: impl Fn(&[u8]) -> bool) {
         let start = Instant::now();
         while !enough(&self.got) {
-            let left = PATIENCE.saturating_sub(start.elapsed());
-            if left.is_zero() || !self.read_some(left) {
+            let remaining = PATIENCE.saturating_sub(start.elapsed());
+            if remaining.is_zero() || !self.read_some(remaining) {
                 return;
             }
         }

@@ -70,7 +70,7 @@ impl Manifest {
     /// Returns the keys of the chunks.
     pub(crate) fn keys<'a>(&self, key: &'a [u8]) -> impl Iterator<Item = Vec<u8>> + use<'a> {
         let Self { count, suffix, .. } = *self;
-        (0..count).map(move |place| [key, format!(":{place}:{suffix}").as_bytes()].concat())
+        (0..count).map(move |index| [key, format!(":{index}:{suffix}").as_bytes()].concat())
     }
 
     /// Returns whether the value is within the limit; the numbers are untrusted.

@@ -133,8 +133,8 @@ impl Store {
 
     #[cfg(feature = "local-cache")]
     async fn fresh(&self, key: &[u8], found: Option<(Item, Option<Ttl>)>) -> Result<Option<Fresh>, Error> {
-        let Some((item, left)) = found else { return Ok(None) };
-        let ttl = remaining(left.unwrap_or(self.ttl));
+        let Some((item, remaining_ttl)) = found else { return Ok(None) };
+        let ttl = remaining(remaining_ttl.unwrap_or(self.ttl));
         Ok(self.assemble(key, Some(item)).await?.map(|item| Fresh { item, ttl }))
     }
 
@@ -366,9 +366,9 @@ impl Store {
     pub(crate) async fn take(&self, key: &[u8]) -> Fetched {
         let full_key = self.key(key);
         self.forget(key);
-        let taken = self.client.take(&full_key).await;
+        let result = self.client.take(&full_key).await;
         self.forget(key);
-        let item = taken?;
+        let item = result?;
         let Some(manifest) = item.as_ref().and_then(|item| self.manifest(item)) else { return Ok(item) };
         let item = self.reassemble(&full_key, item, manifest).await;
         self.drop_keys(manifest.keys(&full_key));
@@ -441,7 +441,7 @@ fn with_ttl(key: CowBytes<'_>) -> Request<'_> {
 #[cfg(feature = "local-cache")]
 pub(crate) fn remaining(ttl: Ttl) -> Option<Duration> {
     match ttl {
-        Ttl::After(left) => Some(left),
+        Ttl::After(duration) => Some(duration),
         Ttl::At(time) => Some(time.duration_since(SystemTime::now()).unwrap_or_default()),
         Ttl::Expired => Some(Duration::ZERO),
         _ => None,

@@ -60,7 +60,7 @@ impl BusyPoll {
             return;
         }
         match self.skips.checked_sub(1) {
-            Some(left) => self.skips = left,
+            Some(remaining) => self.skips = remaining,
             None => self.window = Window::Opens,
         }
     }

@@ -211,8 +211,8 @@ mod tests {
         for _ in 0..100_000 {
             let mut bytes = good.clone();
             for _ in 0..random.usize(1..4) {
-                let place = random.usize(..bytes.len());
-                bytes[place] = random.u8(..);
+                let index = random.usize(..bytes.len());
+                bytes[index] = random.u8(..);
             }
             bytes.truncate(random.usize(..=bytes.len()));
             let _ = decode(&bytes);

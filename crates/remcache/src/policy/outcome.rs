@@ -11,8 +11,8 @@ pub(crate) fn pick_outcome(replica_policy: ReplicaPolicy, outcomes: &[Status]) -
     let first = find(&|_| true);
     if replica_policy == ReplicaPolicy::DeleteAll {
         // The caller must learn that a replica may still have the item.
-        let left = find(&|status| !matches!(status, Status::NoError | Status::KeyNotFound));
-        return left.or(done).or(first);
+        let failed = find(&|status| !matches!(status, Status::NoError | Status::KeyNotFound));
+        return failed.or(done).or(first);
     }
     // If no server answered, a request that may have been executed takes precedence over one that was not.
     done.or_else(|| find(&Status::is_from_server)).or_else(|| find(&Status::may_have_executed)).or(first)

@@ -120,8 +120,8 @@ impl FetchPolicy {
 
     /// Returns the remaining TTL below which a value is due, in whole seconds; zero if it never is.
     pub(crate) fn due_below(&self) -> Duration {
-        let left = self.stale_for.saturating_add(self.refresh_ahead);
-        Duration::from_secs(left.as_secs().saturating_add(u64::from(left.subsec_nanos() > 0)))
+        let threshold = self.stale_for.saturating_add(self.refresh_ahead);
+        Duration::from_secs(threshold.as_secs().saturating_add(u64::from(threshold.subsec_nanos() > 0)))
     }
 
     /// Returns the time from the load until the value is due.

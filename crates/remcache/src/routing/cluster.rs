@@ -117,9 +117,9 @@ impl Cluster {
             known.entry(Arc::clone(&server.endpoint.name)).or_default().push(Arc::clone(server));
         }
         let servers = endpoints.iter().map(|endpoint| {
-            let kept = known.get_mut(&endpoint.name).and_then(Vec::pop);
+            let existing = known.get_mut(&endpoint.name).and_then(Vec::pop);
             let new = || Arc::new(Server::new(endpoint.clone(), Arc::clone(config), shared.events.clone()));
-            kept.unwrap_or_else(new)
+            existing.unwrap_or_else(new)
         });
         let ignored_prefix = if config.distribution.hashes_namespace() { 0 } else { config.namespace.len() };
         Ok(Self { servers: servers.collect(), endpoints, ring, ignored_prefix, failover_target })

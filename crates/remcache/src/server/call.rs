@@ -282,8 +282,8 @@ impl<'a> ServerCall<'a> {
             }
             take(reply)
         };
-        let taken = server.connection(self.conn).poll_reply(*flight, waker, &mut interrupted, take);
-        if taken.is_pending() {
+        let polled = server.connection(self.conn).poll_reply(*flight, waker, &mut interrupted, take);
+        if polled.is_pending() {
             if let Some(reply) = interrupted {
                 self.resume(reply, waker);
             }
@@ -293,7 +293,7 @@ impl<'a> ServerCall<'a> {
         if let Some(summary) = summary {
             self.observe_end(summary);
         }
-        taken
+        polled
     }
 
     /// Submits the request again after the connection's runtime has ended, if it may be repeated.

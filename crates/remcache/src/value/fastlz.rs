@@ -55,9 +55,9 @@ impl<'a> Input<'a> {
     }
 
     fn take(&mut self, count: usize) -> Result<&'a [u8], ValueError> {
-        let (taken, rest) = self.0.split_at_checked(count).ok_or_else(truncated)?;
+        let (bytes, rest) = self.0.split_at_checked(count).ok_or_else(truncated)?;
         self.0 = rest;
-        Ok(taken)
+        Ok(bytes)
     }
 
     fn match_of(&mut self, control: u8, level: Level) -> Result<Match, ValueError> {
@@ -103,10 +103,10 @@ fn copy(value: &mut Vec<u8>, Match { distance, length }: Match, limit: usize) ->
 
 /// Appends a repeated pattern of `length` bytes.
 fn repeat(pattern: &[u8], length: usize) -> impl Iterator<Item = &[u8]> {
-    let mut left = length;
+    let mut remaining = length;
     std::iter::from_fn(move || {
-        let piece = pattern.get(..left.min(pattern.len()))?;
-        left = left.saturating_sub(piece.len());
+        let piece = pattern.get(..remaining.min(pattern.len()))?;
+        remaining = remaining.saturating_sub(piece.len());
         (!piece.is_empty()).then_some(piece)
     })
 }

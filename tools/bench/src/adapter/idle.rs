@@ -58,9 +58,9 @@ fn check_connections(setup: &Setup) -> Result<()> {
     let counts = setup.ports.iter().map(|&port| server::counter(port, "curr_connections"));
     let counted: u64 = counts.sum::<Result<_>>()?;
     // The connection that reads the counter is counted too.
-    let held = counted.saturating_sub(setup.ports.len() as u64);
+    let open = counted.saturating_sub(setup.ports.len() as u64);
     let claimed = setup.scenario.callers as u64;
-    ensure!(held == claimed, "the server has {held} connections instead of {claimed}");
+    ensure!(open == claimed, "the server has {open} connections instead of {claimed}");
     Ok(())
 }
 

@@ -113,14 +113,14 @@ impl Connection {
     /// Reads more bytes after `start..end`, moved to the front; grows the buffer if the reply there does not fit.
     fn read_more(&mut self, start: usize, end: usize) -> Result<(usize, usize)> {
         self.input.copy_within(start..end, 0);
-        let kept = end - start;
-        let needed = Reply::parse(&self.input[..kept])?.map_or(0, |reply| reply.len());
+        let buffered = end - start;
+        let needed = Reply::parse(&self.input[..buffered])?.map_or(0, |reply| reply.len());
         if self.input.len() < needed {
             self.input.resize(needed, 0);
         }
-        let read = self.stream.read(&mut self.input[kept..])?;
+        let read = self.stream.read(&mut self.input[buffered..])?;
         ensure!(read > 0, "the server closed the connection");
-        Ok((0, kept + read))
+        Ok((0, buffered + read))
     }
 }
 

@@ -110,21 +110,21 @@ fn delay(chunk: u64) -> Duration {
 struct PacketScanner {
     header: Vec<u8>,
     /// The number of bytes of the body that have not been read.
-    body_left: usize,
+    remaining_body: usize,
 }
 
 impl PacketScanner {
     fn scan(&mut self, mut bytes: &[u8], on_get: impl Fn(u32)) {
         while !bytes.is_empty() {
-            let skipped = self.body_left.min(bytes.len());
-            self.body_left -= skipped;
+            let skipped = self.remaining_body.min(bytes.len());
+            self.remaining_body -= skipped;
             bytes = &bytes[skipped..];
-            let taken = (HEADER_LEN - self.header.len()).min(bytes.len());
-            self.header.extend_from_slice(&bytes[..taken]);
-            bytes = &bytes[taken..];
+            let length = (HEADER_LEN - self.header.len()).min(bytes.len());
+            self.header.extend_from_slice(&bytes[..length]);
+            bytes = &bytes[length..];
             if let Ok(header) = <[u8; HEADER_LEN]>::try_from(self.header.as_slice()) {
                 let word = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-                self.body_left = word(8) as usize;
+                self.remaining_body = word(8) as usize;
                 self.header.clear();
                 if header[1] == GET {
                     on_get(word(12));

@@ -224,8 +224,8 @@ fn expired_requests_that_were_not_taken_become_noops() {
     let expected = [(Bytes::from("a"), 7), (Bytes::new(), 8), (Bytes::from("c"), 9)];
     assert_eq!(sent, expected, "a no-op replaces the expired request");
     harness.connection.close(&Bytes::from("gone"), harness.at(1000));
-    let gone = Status::Disconnected(Delivery::MaybeSent);
-    assert_eq!(harness.events(), Ok(vec![(0, gone), (2, gone)]));
+    let disconnected = Status::Disconnected(Delivery::MaybeSent);
+    assert_eq!(harness.events(), Ok(vec![(0, disconnected), (2, disconnected)]));
 }
 
 #[test]

@@ -74,8 +74,8 @@ fn check(protocol: Protocol, requests: &str, reply: &str, expected: &str) {
         }
         harness.sent();
         let mut bytes = format!("{reply}|").replace('|', "\r\n");
-        for place in 0..requests.len() {
-            bytes = bytes.replace(&format!("@{place}"), &format!("O{:08x}", 7 + place));
+        for index in 0..requests.len() {
+            bytes = bytes.replace(&format!("@{index}"), &format!("O{:08x}", 7 + index));
         }
         let mut found = String::new();
         for piece in bytes.as_bytes().chunks(pieces) {

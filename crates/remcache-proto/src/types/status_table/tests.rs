@@ -79,7 +79,7 @@ fn no_code_or_token_is_ambiguous() {
         .collect();
     let texts: Vec<&str> = ROWS.iter().flat_map(|row| row.refusals).copied().collect();
     fn is_unique<T: PartialEq>(list: &[T]) -> bool {
-        list.iter().enumerate().all(|(place, one)| list.iter().position(|other| other == one) == Some(place))
+        list.iter().enumerate().all(|(index, one)| list.iter().position(|other| other == one) == Some(index))
     }
     assert!(is_unique(&codes) && is_unique(&words) && is_unique(&texts));
     assert!(codes.iter().all(|code| usize::from(*code) <= MAX_CODE));
@@ -107,12 +107,12 @@ const LETTERS: [&str; Word::COUNT] = [
 
 #[test]
 fn every_token_is_parsed_and_has_a_status() {
-    for (place, letters) in LETTERS.iter().enumerate() {
+    for (index, letters) in LETTERS.iter().enumerate() {
         let code = <[u8; 2]>::try_from(letters.as_bytes()).ok().and_then(Word::of_code);
         let word = Word::of(letters.as_bytes());
         assert!(code.is_none() || word.is_none(), "{letters} is of one protocol");
         let word = code.or(word).unwrap();
-        assert_eq!(word as usize, place, "{letters}");
+        assert_eq!(word as usize, index, "{letters}");
         assert!(answers().any(|(known, ..)| known == word), "{letters}");
     }
     for other in ["", "H", "HDD", "hd", "XX", "STOREDX", "STORE", "ME"] {

@@ -131,7 +131,7 @@ impl ConnectionHandle {
         if !slot.poll(waker) {
             return Poll::Pending;
         }
-        let taken = match slot {
+        let polled = match slot {
             Slot::Ready(reply) if has_task_ended && is_disconnected(reply) => {
                 *interrupted = Some(take_reply(reply));
                 Poll::Pending
@@ -140,7 +140,7 @@ impl ConnectionHandle {
             _ => Poll::Ready(take(&mut missing_reply(), &state.established)),
         };
         state.slots.try_remove(flight.slot);
-        taken
+        polled
     }
 
     /// Returns whether a request that was submitted in `epoch` failed because the connection's task ended.

@@ -161,7 +161,7 @@ impl Drop for Lease {
             // Dropping the owned item removes the placeholder.
             Kind::Nothing => return,
             Kind::Won => self.owned.send_no_reply(stale(&self.owned.key, self.owned.cas)),
-            Kind::RefreshItem(hash, kept) => self.send_refresh_item(RefreshItem::due(hash), kept),
+            Kind::RefreshItem(hash, ttl) => self.send_refresh_item(RefreshItem::due(hash), ttl),
         }
         self.owned.disarm();
     }

@@ -174,10 +174,10 @@ impl Limiter {
         // A clock that runs slightly behind counts in the same window.
         let ttl = Duration::from_nanos(window).saturating_add(Duration::from_secs(2));
         let used = client.increment_or_create(key, count, count, ttl).await?.value;
-        let (remaining, left) = (limit.saturating_sub(used), Duration::from_nanos(window - now % window));
+        let (remaining, until_next_window) = (limit.saturating_sub(used), Duration::from_nanos(window - now % window));
         Ok(match used <= limit {
-            true => Decision::allowed(limit, remaining, left),
-            false => Decision::denied(limit, remaining, left, left),
+            true => Decision::allowed(limit, remaining, until_next_window),
+            false => Decision::denied(limit, remaining, until_next_window, until_next_window),
         })
     }
 
@@ -197,7 +197,7 @@ impl Limiter {
             let now = now();
             let used_up = item.as_ref().and_then(instant).unwrap_or(0).max(now);
             let (used_up, decision) = match rate.take(used_up, now, count) {
-                Ok(taken) => taken,
+                Ok(acquired) => acquired,
                 Err(decision) => return Ok(decision),
             };
             // Once the stored instant has passed, the item is equivalent to none.

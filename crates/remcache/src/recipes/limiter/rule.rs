@@ -164,14 +164,14 @@ mod tests {
     /// Acquires one at a time at ten per second with a burst of three; returns the number allowed and the refusal.
     fn take_all(used_up: &mut u64, now: u64) -> (u64, Decision) {
         let rate = Rate { interval: SECOND / 10, burst: 3 };
-        for taken in 0.. {
+        for allowed in 0.. {
             match rate.take((*used_up).max(now), now, 1) {
                 Ok((after, decision)) => {
-                    assert_eq!((decision.limit, decision.remaining), (3, 2 - taken.min(2)));
+                    assert_eq!((decision.limit, decision.remaining), (3, 2 - allowed.min(2)));
                     assert_eq!(decision.reset_after, Duration::from_nanos(after - now));
                     *used_up = after;
                 }
-                Err(decision) => return (taken, decision),
+                Err(decision) => return (allowed, decision),
             }
         }
         unreachable!("the limiter refuses eventually")
@@ -180,8 +180,8 @@ mod tests {
     #[test]
     fn a_burst_is_allowed_at_once_and_then_the_rate() {
         let (mut used_up, start) = (0, 1_800_000_000 * SECOND);
-        let (taken, refusal) = take_all(&mut used_up, start);
-        assert_eq!((taken, refusal.remaining, refusal.limit), (3, 0, 3));
+        let (allowed, refusal) = take_all(&mut used_up, start);
+        assert_eq!((allowed, refusal.remaining, refusal.limit), (3, 0, 3));
         assert_eq!(refusal.retry_after, Duration::from_millis(100));
         assert_eq!(refusal.reset_after, Duration::from_millis(300), "until the whole burst is allowed again");
         let rate = Rate { interval: SECOND / 10, burst: 3 };

@@ -167,8 +167,8 @@ fn unsigned(bytes: &[u8], width: usize) -> Result<[u8; 8], ValueError> {
 /// Returns the last `N` bytes, padded with leading zeros.
 fn last_bytes<const N: usize>(bytes: &[u8]) -> [u8; N] {
     let mut filled = [0; N];
-    for (place, byte) in filled.iter_mut().rev().zip(bytes.iter().rev()) {
-        *place = *byte;
+    for (target, byte) in filled.iter_mut().rev().zip(bytes.iter().rev()) {
+        *target = *byte;
     }
     filled
 }

@@ -103,17 +103,17 @@ impl Caller {
 
     /// Submits two requests whose replies share a slot.
     async fn get_batch(&mut self, key: &str) {
-        let keys = [0, 1].map(|place| format!("{key}-{place}"));
+        let keys = [0, 1].map(|index| format!("{key}-{index}"));
         let connection = Arc::clone(&self.scene.connection);
         let now = Instant::now();
         let batch =
-            connection.submit_batch(keys.len(), |place| Request::get(keys[place].as_str()), deadline(now), now, None);
+            connection.submit_batch(keys.len(), |index| Request::get(keys[index].as_str()), deadline(now), now, None);
         self.start_task_if(batch.needs_attention);
         let mut outcomes = [0, 0];
         let mut count = |this: &mut Self, replies: &mut Vec<(u32, Reply)>| {
-            for (place, reply) in replies.drain(..) {
-                outcomes[place as usize] += 1;
-                this.check(&keys[place as usize], &reply);
+            for (index, reply) in replies.drain(..) {
+                outcomes[index as usize] += 1;
+                this.check(&keys[index as usize], &reply);
             }
         };
         let mut replies = batch.refused;
@@ -128,7 +128,7 @@ impl Caller {
             count(self, &mut replies);
         }
         // Requests beyond the connection's capacity were not accepted and have no result.
-        let expected = [0, 1].map(|place| u32::from(place < batch.processed));
+        let expected = [0, 1].map(|index| u32::from(index < batch.processed));
         assert_eq!(outcomes, expected, "one result for each accepted request");
     }
 
