@@ -291,7 +291,7 @@ impl Client {
     /// Shuts the client down gracefully: rejects new requests, and waits until all requests in flight have completed,
     /// which is by their deadlines.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// The shutdown continues in the background.
     pub async fn close(&self) {
         let servers = self.cluster().all_servers();

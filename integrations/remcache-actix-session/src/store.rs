@@ -35,7 +35,7 @@ pub enum OnEvicted {
 }
 
 impl MemcachedSessionStore {
-    /// Creates a store on the client's servers.
+    /// Creates a store that uses this client.
     pub fn new(client: &Client) -> Self {
         Self {
             client: client.clone(),
@@ -68,7 +68,7 @@ impl MemcachedSessionStore {
         Self { on_unavailable, ..self }
     }
 
-    /// Sets what an update of a session that is not stored any more does (default: [`OnEvicted::Discard`]).
+    /// Sets what happens when a session to update is no longer stored (default: [`OnEvicted::Discard`]).
     #[must_use]
     pub fn on_evicted(self, on_evicted: OnEvicted) -> Self {
         Self { on_evicted, ..self }

@@ -13,7 +13,7 @@ use remcache::{Cache, Client, ErrorKind};
 use crate::Error;
 use crate::key::key;
 
-/// A store of cached on memcached, for keys that can be printed and values that a [`Codec`] reads and writes.
+/// A memcached store for cached, with keys that implement `Display` and values that have a [`Codec`].
 ///
 /// It is a handle: cloning it is cheap. See the [crate] for what happens while the cache is unavailable.
 pub struct MemcachedCache<K, V> {
@@ -25,7 +25,7 @@ pub struct MemcachedCache<K, V> {
 }
 
 impl<K, V> MemcachedCache<K, V> {
-    /// Creates a store on the client's servers. Its name is the prefix of all keys, hashed if it is not a valid one;
+    /// Creates a store that uses this client. Its name is the prefix of all keys, hashed if it is not a valid key;
     /// stores with the same name share values.
     pub fn new(client: &Client, name: impl Into<String>, codec: Codec<V>) -> Self {
         let name = key(name.into());

@@ -14,7 +14,7 @@ use remcache::{Cache, Client};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// A [`CacheManager`] on memcached, for all HTTP clients that use the same servers.
+/// A [`CacheManager`] that stores responses in memcached, shared by all HTTP clients that use the same servers.
 ///
 /// It is a handle: cloning it is cheap. See the [crate] for what happens while the cache is unavailable.
 #[derive(Clone)]
@@ -47,7 +47,7 @@ struct Stored {
 struct BudgetExceeded(Duration);
 
 impl MemcachedManager {
-    /// Creates a manager on the client's servers.
+    /// Creates a manager that uses this client.
     pub fn new(client: &Client) -> Self {
         Self {
             cache: Cache::new(client, "", Codec::bytes()).chunked(CHUNK_LENGTH),

@@ -74,7 +74,8 @@ impl Memcached {
         self
     }
 
-    /// Sets the time limit of an operation (default: 1 s), for objects in several chunks between two of them.
+    /// Sets the time limit of an operation (default: 1 s); for an object in several chunks, the time between two
+    /// chunks.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.config.timeout = timeout.try_into().ok();
@@ -89,7 +90,7 @@ impl Memcached {
         self
     }
 
-    /// Sets a PEM file with the certificate authorities for TLS (default: those that the system trusts).
+    /// Sets a PEM file with the certificate authorities for TLS (default: those of the system).
     #[must_use]
     pub fn ca_file(mut self, path: impl Into<String>) -> Self {
         self.config.ca_file = Some(path.into());
@@ -121,7 +122,7 @@ impl Builder for Memcached {
     }
 }
 
-/// Creates a client of the configured servers.
+/// Creates a client for the configured servers.
 fn connect(config: MemcachedConfig) -> Result<Client> {
     let no_endpoint = || Error::new(ErrorKind::ConfigInvalid, "no endpoint: set the addresses of the servers");
     let endpoint = config.endpoint.filter(|endpoint| !endpoint.is_empty()).ok_or_else(no_endpoint)?;

@@ -27,7 +27,7 @@ pub struct MemcachedConfig {
     pub timeout: Option<SignedDuration>,
     /// Length, in bytes, from which objects are stored in several items (default: 512 KiB).
     pub chunk_size: Option<usize>,
-    /// PEM file with the certificate authorities for TLS (default: those that the system trusts).
+    /// PEM file with the certificate authorities for TLS (default: those of the system).
     pub ca_file: Option<String>,
 }
 

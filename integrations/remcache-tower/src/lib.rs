@@ -56,7 +56,7 @@
 //! Keys are SHA-256 hashes of the parts that identify a request: they are always valid, a client cannot choose them,
 //! and they do not reveal tokens.
 //!
-//! # Cancellation
+//! # Cancel safety
 //!
 //! When a client disconnects, its request is dropped. It may or may not have been counted by the rate limit; its
 //! response is not stored, and another request that waits for it calls the handler. A request with an idempotency key

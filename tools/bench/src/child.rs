@@ -42,7 +42,7 @@ pub(crate) fn measure(entry: Entry, setup: Setup, seconds: f64) -> Result<Report
 /// Holds idle connections, and measures their memory.
 pub(crate) fn measure_idle(entry: Entry, setup: &Setup, seconds: f64) -> Result<Footprint> {
     raise_open_files()?;
-    adapter::hold(entry, setup, Duration::from_secs_f64(seconds))
+    adapter::measure_idle(entry, setup, Duration::from_secs_f64(seconds))
 }
 
 fn workload(entry: Entry, setup: &Setup) -> Workload {
@@ -76,7 +76,7 @@ fn wait_until_ready(ready: &Receiver<()>, ended: &Receiver<Result<()>>) -> Resul
 /// be over before a call is.
 fn wait_for_a_result(workload: &Workload) {
     let start = Instant::now();
-    while !workload.has_a_result() && start.elapsed() < STOP_TIMEOUT {
+    while !workload.has_result() && start.elapsed() < STOP_TIMEOUT {
         thread::sleep(Duration::from_millis(1));
     }
 }

@@ -22,7 +22,7 @@ use crate::server::{ServerWork, Servers};
 #[derive(Debug)]
 pub(crate) struct Comparison {
     scenarios: Vec<&'static Scenario>,
-    /// Whether the memory of idle connections is measured.
+    /// Whether to measure the memory of idle connections.
     idle: bool,
     entries: Vec<Entry>,
     rounds: u32,
@@ -33,7 +33,7 @@ pub(crate) struct Comparison {
     /// The program that drives libmemcached, or the reason why it is missing.
     libmemcached: Result<PathBuf, String>,
     program: PathBuf,
-    /// Remarks about this run, for its reader.
+    /// Notes about this run, printed with the results.
     notes: Vec<String>,
 }
 
@@ -188,7 +188,7 @@ impl Comparison {
     }
 
     /// Checks a report against the servers' counters, which may lag behind: a client may end before its sets arrive.
-    /// Returns what the servers have done by then.
+    /// Returns the work that the servers have done by then.
     fn check_claim(&self, scenario: &Scenario, before: ServerWork, report: &Report) -> Result<ServerWork> {
         let start = Instant::now();
         let mut after = self.servers.work(scenario)?;
@@ -204,7 +204,7 @@ impl Comparison {
         );
         if scenario.verb == Verb::Set {
             let lost = self.servers.count_lost_values(scenario)?;
-            ensure!(lost == 0, "it left {lost} keys without their value");
+            ensure!(lost == 0, "{lost} keys lost their value");
         }
         Ok(after)
     }

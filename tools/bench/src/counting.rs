@@ -10,7 +10,7 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use crate::native;
 use crate::probe::{ALLOCATIONS, MARK_BEGIN, MARK_END, PERF_ACKNOWLEDGED, PERF_CONTROL, STRACE_MARKS};
 
-/// The means of counting that this machine has.
+/// The counting tools of this machine.
 #[derive(Debug)]
 pub(crate) struct Counting {
     work_dir: PathBuf,
@@ -22,9 +22,10 @@ pub(crate) struct Counting {
 /// The program that counts system calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tracer {
-    /// `perf`: hardly slows the client down, so the counts are those of a timed round.
+    /// `perf`: it hardly slows the client down, so the counts are those of a timed round.
     Perf,
-    /// `strace`: stops the client at every call, so that more becomes ready at the same time than in a timed round.
+    /// `strace`: it stops the client at every call, so that more requests become ready at the same time than in a timed
+    /// round.
     Strace,
 }
 
@@ -160,7 +161,7 @@ impl<'a> Round<'a> {
 
 impl Drop for Round<'_> {
     fn drop(&mut self) {
-        // Files that remain do no harm: the next round has others.
+        // Leftover files do no harm: the next round has different names.
         drop(fs::remove_dir_all(&self.folder));
     }
 }

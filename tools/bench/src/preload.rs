@@ -11,7 +11,7 @@ use crate::binary_protocol::{self as binary, Reply};
 use crate::items;
 use crate::scenario::Scenario;
 
-/// Stores every item, with quiet sets, which are answered only if they fail, and a no-op.
+/// Stores every item with quiet sets, which are answered only if they fail, followed by a no-op.
 pub(crate) fn store(port: u16, scenario: &Scenario) -> Result<()> {
     let mut connection = Connection::open(port)?;
     for chunk in chunks(scenario) {
@@ -29,7 +29,7 @@ pub(crate) fn store(port: u16, scenario: &Scenario) -> Result<()> {
     Ok(())
 }
 
-/// Returns the number of keys without their value, with quiet gets, which are not answered if a key is missing.
+/// Returns the number of keys without their value, using quiet gets, which are not answered if a key is missing.
 pub(crate) fn count_lost_values(port: u16, scenario: &Scenario) -> Result<u64> {
     let mut connection = Connection::open(port)?;
     let mut correct = 0;

@@ -12,7 +12,7 @@ pub(crate) struct Report {
     pub(crate) seconds: f64,
     /// CPU time of the whole process during the measurement.
     pub(crate) cpu_micros: f64,
-    /// CPU time of the servers for a key since the client was started, as the parent measures it.
+    /// CPU time of the servers per key since the client was started, measured by the parent.
     #[serde(skip)]
     pub(crate) server_cpu_micros_per_op: f64,
     /// Latencies of a call, in microseconds.

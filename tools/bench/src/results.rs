@@ -60,9 +60,9 @@ pub(crate) struct Row {
     pub(crate) role: Role,
     pub(crate) runtime: Runtime,
     pub(crate) figures: Option<Figures>,
-    /// The reason for missing figures.
+    /// Why the figures are missing.
     pub(crate) absent: Option<String>,
-    /// The reason why no client is compared with this one.
+    /// Why no client is compared with this one.
     pub(crate) unranked: Option<&'static str>,
     /// Operations per second, divided by those of the lockstep pipeline.
     pub(crate) to_lockstep: Option<f64>,
@@ -184,7 +184,7 @@ pub(crate) struct IdleRow {
     pub(crate) runtime: Runtime,
     pub(crate) connections: usize,
     pub(crate) figures: Option<IdleFigures>,
-    /// The reason for missing figures.
+    /// Why the figures are missing.
     pub(crate) absent: Option<String>,
 }
 

@@ -69,7 +69,7 @@ impl Servers {
         self.of(scenario).map(|server| preload::count_lost_values(server.plain_port, scenario)).sum()
     }
 
-    /// Returns what the servers of a scenario have done, added up.
+    /// Returns the total work that the servers of a scenario have done.
     pub(crate) fn work(&self, scenario: &Scenario) -> Result<ServerWork> {
         let names = [scenario.verb.server_counter(), "rusage_user", "rusage_system"];
         self.of(scenario).try_fold(ServerWork { count: 0, cpu_micros: 0.0 }, |sum, server| {
@@ -79,7 +79,7 @@ impl Servers {
     }
 }
 
-/// What the servers of a scenario have done since they were started.
+/// The work that the servers of a scenario have done since they were started.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ServerWork {
     /// The sum of the scenario's counter.
@@ -177,7 +177,8 @@ where
 
 /// Returns the arguments that precede a server's command line, so that the kernel kills the server when this process ends.
 ///
-/// The kernel drops this setting when a process changes its user, so `setpriv` gives up root instead of memcached.
+/// The kernel drops this setting when a process changes its user, so `setpriv` drops root privileges instead of
+/// memcached.
 fn kill_with_parent() -> impl Iterator<Item = &'static str> {
     let as_unprivileged: &[&str] =
         if geteuid().is_root() { &["--reuid=65534", "--regid=65534", "--clear-groups"] } else { &[] };

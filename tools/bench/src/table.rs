@@ -7,7 +7,7 @@ use crate::placement::{RingRow, SERVERS};
 use crate::results::{Figures, IdleFigures, IdleRow, Row, ScenarioResult};
 use crate::scenario::{IDLE, RING};
 use crate::targets::TargetResult;
-use crate::tools::{self, Agreement};
+use crate::tools::{self, Check};
 
 /// Formats a scenario: a row per client.
 pub(crate) fn result(result: &ScenarioResult) -> String {
@@ -85,15 +85,15 @@ pub(crate) fn tools(rows: &[tools::Row]) -> String {
 }
 
 /// Formats the comparisons of the tool's numbers with targets and with a second measurement.
-pub(crate) fn agreements(agreements: &[Agreement]) -> String {
-    let cells = agreements.iter().map(|agreement| {
+pub(crate) fn checks(checks: &[Check]) -> String {
+    let cells = checks.iter().map(|check| {
         vec![
-            agreement.what.to_owned(),
-            format!("{:.1}", agreement.tool),
-            format!("{:.1}", agreement.other),
-            format!("{:.4}", agreement.ratio),
-            agreement.required.clone(),
-            if agreement.is_met { "met" } else { "MISSED" }.to_owned(),
+            check.what.to_owned(),
+            format!("{:.1}", check.tool),
+            format!("{:.1}", check.other),
+            format!("{:.4}", check.ratio),
+            check.required.clone(),
+            if check.is_met { "met" } else { "MISSED" }.to_owned(),
         ]
     });
     table(&["first row", "its value", "other value", "ratio", "required", "result"], cells, &[0, 4, 5]).to_string()

@@ -11,7 +11,7 @@ use crate::scenario::{IDLE, RING, Scenario};
 #[derive(Debug)]
 struct Target {
     scenario: &'static str,
-    /// A client as the tables name it: `remcache`, or `remcache+mt` on the multi-threaded runtime.
+    /// The client's name in the tables: `remcache`, or `remcache+mt` on the multi-threaded runtime.
     client: &'static str,
     measure: Measure,
     bound: Bound,
@@ -71,7 +71,7 @@ impl Target {
         let status = match measured {
             None => "not measured",
             Some(value) if self.bound.admits(value) => "reached",
-            Some(value) if self.exceeds_the_servers(value, measurements) => "beyond the servers",
+            Some(value) if self.is_limited_by_servers(value, measurements) => "limited by the servers",
             Some(_) => "missed",
         };
         TargetResult {
@@ -86,8 +86,8 @@ impl Target {
 }
 
 impl Target {
-    /// Returns whether the target is a rate for which the servers of this run have too little CPU time.
-    fn exceeds_the_servers(&self, value: f64, measurements: &Measurements<'_>) -> bool {
+    /// Returns whether the target is a rate that the servers of this run do not have enough CPU time for.
+    fn is_limited_by_servers(&self, value: f64, measurements: &Measurements<'_>) -> bool {
         let (Measure::OpsToBestPeer | Measure::OpsToLockstep, Bound::AtLeast(bound)) = (self.measure, self.bound)
         else {
             return false;
@@ -285,14 +285,14 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_for_which_the_server_has_too_little_cpu_time_is_beyond_the_servers() {
+    fn a_rate_for_which_the_server_has_too_little_cpu_time_is_limited_by_the_servers() {
         let figures = |ops_per_second| Figures { ops_per_second, server_cpu_micros_per_op: 0.8, ..Figures::default() };
         let rows = [("memcache-async", 100_000.0), ("remcache", 1_000_000.0)];
         let rows = rows.map(|(name, ops)| (name.parse().unwrap(), Ok(figures(ops))));
         let results = [ScenarioResult::new(Scenario::by_id("get-512").unwrap(), rows.into())];
         let check = |measure, bound| status(&target("get-512", ONE, measure, bound), &results, &[], &[]);
         assert_eq!(check(Measure::OpsToBestPeer, Bound::AtLeast(12.0)), "missed");
-        assert_eq!(check(Measure::OpsToBestPeer, Bound::AtLeast(13.0)), "beyond the servers");
+        assert_eq!(check(Measure::OpsToBestPeer, Bound::AtLeast(13.0)), "limited by the servers");
         assert_eq!(check(Measure::OpsToBestPeer, Bound::AtLeast(10.0)), "reached");
     }
 

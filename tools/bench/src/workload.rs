@@ -69,7 +69,7 @@ impl Workload {
     }
 
     /// Returns whether a latency or a fault was recorded.
-    pub(crate) fn has_a_result(&self) -> bool {
+    pub(crate) fn has_result(&self) -> bool {
         let timed = !self.latencies.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
         timed || self.faults.lock().unwrap_or_else(PoisonError::into_inner).first.is_some()
     }
@@ -183,8 +183,8 @@ impl Worker {
         }
     }
 
-    /// Returns whether this call is timed, as every n-th is: reading the clock takes a tenth of the time of the fastest
-    /// calls.
+    /// Returns whether this call is timed. Only every n-th is, because reading the clock takes a tenth of the time of
+    /// the fastest calls.
     fn is_timed(&mut self, phase: u32) -> bool {
         if phase == WARM_UP {
             return false;
@@ -222,14 +222,14 @@ mod tests {
     fn only_correct_results_are_counted() {
         let workload = workload("many-100");
         let mut worker = workers(&workload).next().unwrap();
-        let results = [Ok(()), Err(Fault::Wrong), Err(Fault::Failed("gone".into())), Ok(())];
+        let results = [Ok(()), Err(Fault::Wrong), Err(Fault::Failed("disconnected".into())), Ok(())];
         for result in results {
             let call = worker.begin().unwrap();
             assert_eq!(worker.items(&call).len(), 100);
             worker.end(&call, result);
         }
         assert_eq!(workload.ops(), 200);
-        assert!(workload.has_a_result(), "a fault is a result");
+        assert!(workload.has_result(), "a fault is a result");
         let faults = workload.faults();
         assert_eq!((faults.wrong, faults.failed), (1, 1));
         assert_eq!(faults.first.as_deref(), Some("wrong result"));
@@ -247,11 +247,11 @@ mod tests {
         };
         run(10);
         assert_eq!(workload.latencies.lock().unwrap().len(), 0);
-        assert!(!workload.has_a_result());
+        assert!(!workload.has_result());
         workload.measure(5);
         run(10);
         assert_eq!(workload.latencies.lock().unwrap().len(), 2);
-        assert!(workload.has_a_result());
+        assert!(workload.has_result());
     }
 
     #[test]

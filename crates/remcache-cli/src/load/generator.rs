@@ -96,7 +96,7 @@ impl LoadRun {
 
     /// Waits for the last answer.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// Dropping the future does not stop the load; it can be awaited again.
     pub(crate) async fn ended(&mut self) {
         while self.tasks.join_next().await.is_some() {}

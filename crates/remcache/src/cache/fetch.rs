@@ -33,7 +33,7 @@ impl<T, B: ?Sized> Cache<T, B> {
     /// # Errors
     /// Same as [`Client::invalidate`](crate::client::Client::invalidate).
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// The value may have been marked as stale.
     pub fn invalidate(&self, key: impl AsRef<[u8]>, grace: Duration) -> Recipe<'_, UnconditionalOutcome> {
         let (store, key) = (self.store.clone(), key.as_ref().to_vec());
@@ -70,7 +70,7 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
     /// # Errors
     /// Same as [`fetch_optional`](Cache::fetch_optional).
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// Same as [`fetch_optional`](Cache::fetch_optional).
     pub fn fetch<'a, V, E, L, F>(
         &'a self,
@@ -121,7 +121,7 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
     /// Same as [`Client::fetch`](crate::client::Client::fetch), and an error converted from [`ErrorKind::Encode`] or
     /// [`ErrorKind::Decode`] if the value cannot be encoded or decoded.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// The loader is dropped, and the next caller's loader runs immediately. A refresh in a separate task
     /// continues.
     pub fn fetch_optional<'a, V, E, L, F>(
@@ -182,7 +182,7 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
     /// Same as [`Client::fetch_many`](crate::client::Client::fetch_many); a value that cannot be encoded or decoded is
     /// an error of its key.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// Same as [`Client::fetch_many`](crate::client::Client::fetch_many).
     pub fn fetch_many<'a, K, V, I, E, L, F>(
         &'a self,

@@ -105,7 +105,7 @@ impl<T, B: ?Sized> Generation<T, B> {
     /// # Errors
     /// Same as [`Cache::get`].
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// Cancelling has no side effects.
     pub async fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<T>, Error> {
         let key = self.key(key);
@@ -119,7 +119,7 @@ impl<T, B: ?Sized> Generation<T, B> {
     /// # Errors
     /// Same as [`Client::delete`]; the values may then still be valid.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// The values may have been invalidated.
     pub async fn invalidate(&self) -> Result<(), Error> {
         let (this, operation) = self.observe(OperationName::Invalidate, &self.tag);
@@ -131,7 +131,7 @@ impl<T, B: ?Sized> Generation<T, B> {
     /// # Errors
     /// Same as [`Client::delete`].
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// The value may have been removed.
     pub async fn delete(&self, key: impl AsRef<[u8]>) -> Result<UnconditionalOutcome, Error> {
         self.client().delete(self.key(key)).await
@@ -182,7 +182,7 @@ impl<T: 'static, B: ?Sized + 'static> Generation<T, B> {
     /// Same as [`Cache::fetch_optional`], and [`ErrorKind::Conflict`] if the tag was invalidated during each of 64
     /// attempts.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// Same as [`Cache::fetch_optional`].
     pub async fn fetch_optional<V, E, L, F>(
         &self,

@@ -128,7 +128,7 @@ impl<T, B: ?Sized> Cache<T, B> {
     /// # Errors
     /// Same as [`Client::get`], and [`ErrorKind::Decode`] if the value cannot be decoded.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// Cancelling has no side effects.
     pub async fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<T>, Error> {
         let key = key.as_ref();
@@ -141,7 +141,7 @@ impl<T, B: ?Sized> Cache<T, B> {
     /// # Errors
     /// Same as [`Cache::get`].
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// Cancelling has no side effects.
     pub async fn get_with_cas(&self, key: impl AsRef<[u8]>) -> Result<Option<(T, u64)>, Error> {
         let key = key.as_ref();
@@ -168,7 +168,7 @@ impl<T, B: ?Sized> Cache<T, B> {
     /// # Ok(()) }
     /// ```
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// Cancelling has no side effects.
     pub async fn get_many<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> Outcomes<K, Option<T>> {
         let keys: Vec<K> = keys.into_iter().collect();
@@ -185,7 +185,7 @@ impl<T, B: ?Sized> Cache<T, B> {
     /// # Errors
     /// Same as [`Client::set`], and [`ErrorKind::Encode`] if the value cannot be encoded.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// The value may have been stored.
     pub fn set<'v>(&self, key: impl AsRef<[u8]>, value: &'v B) -> CacheWrite<'v, UnconditionalOutcome> {
         self.write(Condition::None, key.as_ref(), value)
@@ -196,7 +196,7 @@ impl<T, B: ?Sized> Cache<T, B> {
     /// # Errors
     /// Same as [`Cache::set`].
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// The value may have been stored.
     pub fn set_with_cas<'v>(&self, key: impl AsRef<[u8]>, value: &'v B, cas: u64) -> CacheWrite<'v> {
         self.write(Condition::Cas(cas), key.as_ref(), value)
@@ -207,7 +207,7 @@ impl<T, B: ?Sized> Cache<T, B> {
     /// # Errors
     /// Same as [`Cache::set`].
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// The value may have been stored.
     pub fn add<'v>(&self, key: impl AsRef<[u8]>, value: &'v B) -> CacheWrite<'v> {
         self.write(Condition::Absent, key.as_ref(), value)
@@ -218,7 +218,7 @@ impl<T, B: ?Sized> Cache<T, B> {
     /// # Errors
     /// Same as [`Cache::set`].
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// The value may have been stored.
     pub fn replace<'v>(&self, key: impl AsRef<[u8]>, value: &'v B) -> CacheWrite<'v> {
         self.write(Condition::Present, key.as_ref(), value)
@@ -230,7 +230,7 @@ impl<T, B: ?Sized> Cache<T, B> {
 
     /// Stores many values, with one result per key.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// Values that were sent may have been stored.
     pub fn set_many<'v, K>(&self, items: impl IntoIterator<Item = (K, &'v B)>) -> CacheWriteMany<'v, K>
     where
@@ -247,7 +247,7 @@ impl<T, B: ?Sized> Cache<T, B> {
     /// # Errors
     /// Same as [`Client::touch`].
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// The value may have been touched.
     pub async fn touch(&self, key: impl AsRef<[u8]>, ttl: impl Into<Ttl>) -> Result<UnconditionalOutcome, Error> {
         let key = key.as_ref();
@@ -260,7 +260,7 @@ impl<T, B: ?Sized> Cache<T, B> {
     /// # Errors
     /// Same as [`Cache::get`].
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// The value may have been touched.
     pub async fn get_and_touch(&self, key: impl AsRef<[u8]>, ttl: impl Into<Ttl>) -> Result<Option<T>, Error> {
         let key = key.as_ref();
@@ -286,7 +286,7 @@ impl<T, B: ?Sized> Cache<T, B> {
     /// # Errors
     /// Those of [`Client::take`] and of [`Cache::get`].
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// The value may have been deleted.
     pub async fn take(&self, key: impl AsRef<[u8]>) -> Result<Option<T>, Error> {
         let key = key.as_ref();
@@ -299,7 +299,7 @@ impl<T, B: ?Sized> Cache<T, B> {
     /// # Errors
     /// Same as [`Client::delete`].
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// The value may have been removed.
     pub async fn delete(&self, key: impl AsRef<[u8]>) -> Result<UnconditionalOutcome, Error> {
         let key = key.as_ref();
@@ -309,7 +309,7 @@ impl<T, B: ?Sized> Cache<T, B> {
 
     /// Removes many values, with one result per key.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// Values whose deletes were sent may have been removed.
     pub async fn delete_many<K: AsRef<[u8]>>(
         &self,

@@ -37,7 +37,7 @@ impl<T: 'static, B: ?Sized + 'static> Cache<T, B> {
     /// # Errors
     /// Those of [`Client::update`](crate::client::Client::update) and of the codec.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// The change may have been executed.
     pub fn update<'a, V>(
         &'a self,

@@ -119,7 +119,7 @@ pub trait CredentialsProvider: Send + Sync + 'static {
     /// # Errors
     /// Fails if no credentials are available at the moment; connecting is retried later.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// Dropping the future aborts the attempt.
     fn credentials<'a>(&'a self, server: &'a Endpoint) -> CredentialsFuture<'a>;
 }

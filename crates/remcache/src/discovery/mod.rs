@@ -143,7 +143,7 @@ pub trait Discover: Send + 'static {
     /// # Errors
     /// Any failure; the lookup is retried with backoff.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// The future is dropped when the subscription ends.
     fn fetch_servers(&mut self) -> impl Future<Output = Result<Option<Vec<String>>, DiscoverError>> + Send;
 }
@@ -156,7 +156,7 @@ pub trait Discover: Send + 'static {
 /// [`ErrorKind::Discovery`] with the last failure if there is no valid list in time, and [`ErrorKind::Config`] if a
 /// setting is invalid.
 ///
-/// # Cancellation
+/// # Cancel safety
 /// The lookup is cancelled, and no task remains.
 pub async fn connect(source: impl Discover, config: Config) -> Result<(Client, Subscription), Error> {
     connect_with_timeout(source, config, FIRST_LIST).await
@@ -169,7 +169,7 @@ pub async fn connect(source: impl Discover, config: Config) -> Result<(Client, S
 /// # Errors
 /// Same as [`connect`].
 ///
-/// # Cancellation
+/// # Cancel safety
 /// Same as [`connect`].
 pub async fn connect_with_timeout(
     mut source: impl Discover,

@@ -100,7 +100,7 @@ pub struct Events(mpsc::Receiver<Event>);
 impl Events {
     /// Returns the next event; `None` if the stream has ended.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// No event is lost.
     pub async fn next(&mut self) -> Option<Event> {
         self.0.recv().await

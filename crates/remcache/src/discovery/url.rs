@@ -126,7 +126,7 @@ impl Discover for UrlSource {
 /// # Errors
 /// Same as [`connect`], and [`ErrorKind::Config`](crate::error::ErrorKind::Config) if the URL names no source.
 ///
-/// # Cancellation
+/// # Cancel safety
 /// Same as [`connect`].
 pub async fn connect_url(url: &str) -> Result<(Client, Subscription), Error> {
     match UrlSource::parse(url, Config::new())? {
@@ -143,7 +143,7 @@ pub async fn connect_url(url: &str) -> Result<(Client, Subscription), Error> {
 /// # Errors
 /// Same as [`connect_url`]; a failed lookup is not retried.
 ///
-/// # Cancellation
+/// # Cancel safety
 /// The lookup is cancelled.
 pub async fn resolve_url(url: &str, config: Config) -> Result<String, Error> {
     let Some((mut source, config)) = UrlSource::parse(url, config)? else { return Ok(url.to_owned()) };

@@ -35,7 +35,7 @@ pub struct ServerEvent {
 
 /// A stream of server events: see [`Client::events`](crate::client::Client::events).
 ///
-/// # Cancellation
+/// # Cancel safety
 /// Dropping it ends the stream and has no other effect.
 #[must_use = "a stream does nothing unless it is polled"]
 pub struct ServerEvents {
@@ -57,7 +57,7 @@ impl ServerEvents {
 
     /// Returns the next event; `None` after the client and its connections have been dropped.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// Dropping the future loses no event.
     pub async fn next(&mut self) -> Option<ServerEvent> {
         std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await

@@ -22,7 +22,7 @@ use crate::result::WriteOutcome;
 /// # Errors
 /// Those of the clients. One deadline applies to all steps.
 ///
-/// # Cancellation
+/// # Cancel safety
 /// An operation that was polled may have been executed, completely or in part.
 #[must_use = "an operation does nothing unless it is awaited"]
 pub struct MigrationCommand<'a, K: Kind> {

@@ -26,7 +26,7 @@ impl Migration {
     ///
     /// Items that only the old placement has are backfilled before this returns.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// Copies that were started are still verified.
     pub async fn get_many<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> Outcomes<K, Option<Item>> {
         let keys: Vec<K> = keys.into_iter().collect();
@@ -122,7 +122,7 @@ impl Migration {
 
     /// Removes many items from both placements.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// Requests that were sent may have been executed.
     pub async fn delete_many<K: AsRef<[u8]>>(
         &self,
@@ -176,7 +176,7 @@ fn indices<T>(results: &[Result<T, Error>], matches: impl Fn(usize, &Result<T, E
 
 /// A `set` of many items: set its options, then await it.
 ///
-/// # Cancellation
+/// # Cancel safety
 /// Requests that were sent may have been executed.
 #[must_use = "an operation does nothing unless it is awaited"]
 pub struct SetMany<'a, K, V> {

@@ -212,7 +212,7 @@ impl Migration {
 /// # Errors
 /// Those of the clients, from the last server involved.
 ///
-/// # Cancellation
+/// # Cancel safety
 /// An operation that was polled may have been executed, completely or in part; copies are still verified.
 impl Migration {
     /// Fetches an item; `None` is a miss in both placements.

@@ -13,7 +13,7 @@ use crate::server::handle::ServerHandle;
 
 /// A flush of all servers: await it to remove all items, optionally after a [delay](FlushAll::after).
 ///
-/// # Cancellation
+/// # Cancel safety
 /// Servers that have received the request still flush.
 #[must_use = "a flush does nothing unless it is awaited"]
 pub struct FlushAll<'a> {

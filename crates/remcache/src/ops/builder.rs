@@ -22,7 +22,7 @@ use crate::server::Server;
 /// # Errors
 /// An [`Error`] if the server made no decision; a decision, such as a miss, is a value.
 ///
-/// # Cancellation
+/// # Cancel safety
 /// Dropping it does not cancel the request: its reply is read and discarded. An operation that
 /// was polled once may have been executed.
 #[must_use = "an operation does nothing unless it is awaited"]

@@ -23,7 +23,7 @@ use crate::time::after;
 
 /// A low-level request: a future that resolves to its [`Reply`], including errors.
 ///
-/// # Cancellation
+/// # Cancel safety
 /// Dropping it does not cancel the request: its reply is read and discarded. A request that was
 /// polled once may have been executed.
 #[must_use = "a call does nothing unless it is awaited"]

@@ -28,7 +28,7 @@ use crate::server::item_limit::stores;
 ///
 /// The timeout is extended by each reply: a call takes as long as replies keep arriving.
 ///
-/// # Cancellation
+/// # Cancel safety
 /// Dropping the future does not cancel the requests. Those that were sent may have been executed.
 #[must_use = "a call does nothing unless it is awaited"]
 pub struct CallMany<'a> {

@@ -56,7 +56,7 @@ impl Client {
     /// [`ErrorKind::Unsupported`](crate::error::ErrorKind::Unsupported) unless the connection uses the meta protocol
     /// (`protocol=meta`, or `auto` with memcached 1.6.18 or newer). See [`ErrorKind`](crate::error::ErrorKind).
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// The request changes nothing.
     pub fn inspect<'a>(&'a self, key: impl IntoCowBytes<'a>) -> Inspect<'a> {
         Command::new(self.call(Request::inspect(key))).named(OperationName::Inspect)

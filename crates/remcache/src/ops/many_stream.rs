@@ -102,7 +102,7 @@ pub type DeleteStream<'a, K> = ManyStream<'a, kind::Unconditional<kind::Delete>,
 ///
 /// Observers see one operation, which ends with the last result; the number of keys is not known when it starts.
 ///
-/// # Cancellation
+/// # Cancel safety
 /// Dropping the future of [`next`](ManyStream::next) loses no result. Dropping the stream abandons the keys without a
 /// result: writes that were sent may have been executed.
 #[must_use = "a stream does nothing unless it is polled"]
@@ -170,7 +170,7 @@ where
 {
     /// Returns the result of the next key that has one; `None` after the last.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// Dropping the future loses no result.
     pub async fn next(&mut self) -> Option<(Q::Key, Result<N::Output, Error>)> {
         std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await

@@ -24,7 +24,7 @@ impl Client {
     /// # Ok(()) }
     /// ```
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// See [`Many`].
     pub fn get_many<K>(&self, keys: impl IntoIterator<Item = K>) -> GetMany<'_, K>
     where
@@ -35,7 +35,7 @@ impl Client {
 
     /// Fetches many items and sets the TTL of each.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// See [`Many`].
     pub fn get_and_touch_many<K>(&self, keys: impl IntoIterator<Item = K>, ttl: impl Into<Ttl>) -> GetMany<'_, K>
     where
@@ -56,7 +56,7 @@ impl Client {
     /// # Ok(()) }
     /// ```
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// See [`Many`].
     pub fn set_many<K, V>(&self, items: impl IntoIterator<Item = (K, V)>) -> SetMany<'_, K, V>
     where
@@ -78,7 +78,7 @@ impl Client {
     /// # Ok(()) }
     /// ```
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// See [`Many`].
     pub fn add_many<K, V>(&self, items: impl IntoIterator<Item = (K, V)>) -> ConditionalSetMany<'_, K, V>
     where
@@ -99,7 +99,7 @@ impl Client {
     /// # Ok(()) }
     /// ```
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// See [`Many`].
     pub fn replace_many<K, V>(&self, items: impl IntoIterator<Item = (K, V)>) -> ConditionalSetMany<'_, K, V>
     where
@@ -120,7 +120,7 @@ impl Client {
     /// # Ok(()) }
     /// ```
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// See [`Many`].
     pub fn append_many<K, V>(&self, items: impl IntoIterator<Item = (K, V)>) -> AppendMany<'_, K, V>
     where
@@ -141,7 +141,7 @@ impl Client {
     /// # Ok(()) }
     /// ```
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// See [`Many`].
     pub fn prepend_many<K, V>(&self, items: impl IntoIterator<Item = (K, V)>) -> AppendMany<'_, K, V>
     where
@@ -163,7 +163,7 @@ impl Client {
     /// # Ok(()) }
     /// ```
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// See [`Many`].
     pub fn delete_many<K>(&self, keys: impl IntoIterator<Item = K>) -> DeleteMany<'_, K>
     where
@@ -183,7 +183,7 @@ impl Client {
     /// # Ok(()) }
     /// ```
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// See [`Many`].
     pub fn increment_many<K>(&self, counters: impl IntoIterator<Item = (K, u64)>) -> IncrementMany<'_, K>
     where
@@ -207,7 +207,7 @@ impl Client {
     /// # Ok(()) }
     /// ```
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// See [`Many`].
     pub fn decrement_many<K>(&self, counters: impl IntoIterator<Item = (K, u64)>) -> IncrementMany<'_, K>
     where
@@ -222,7 +222,7 @@ impl Client {
 
     /// Sets the TTL of many items.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// See [`Many`].
     pub fn touch_many<K>(&self, keys: impl IntoIterator<Item = K>, ttl: impl Into<Ttl>) -> TouchMany<'_, K>
     where

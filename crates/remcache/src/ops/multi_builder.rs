@@ -35,7 +35,7 @@ use crate::server::item_limit::stores;
 /// one replica after the other, and finally, if their servers are down, to their fallbacks; each pass has the same
 /// timeout. Such calls are neither hedged nor retried on the same server.
 ///
-/// # Cancellation
+/// # Cancel safety
 /// Dropping the future does not cancel the requests. Those that were sent may have been executed.
 #[must_use = "an operation does nothing unless it is awaited"]
 pub struct Many<'a, N, Q> {

@@ -33,7 +33,7 @@ impl Client {
     /// # Ok(()) }
     /// ```
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// See [`Call`].
     #[inline]
     pub fn call<'a>(&'a self, request: Request<'a>) -> Call<'a> {
@@ -59,7 +59,7 @@ impl Client {
     /// # Ok(()) }
     /// ```
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// See [`CallMany`].
     pub fn call_many<'a>(&'a self, requests: impl IntoIterator<Item = Request<'a>>) -> CallMany<'a> {
         CallMany::to_cluster(self, requests)

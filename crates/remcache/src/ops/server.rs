@@ -22,7 +22,7 @@ impl ServerHandle {
     /// The key is sent unchanged: neither the ring nor the client's namespace apply. The request is sent once: neither
     /// retries nor failover apply.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// See [`Call`].
     pub fn call<'a>(&self, request: Request<'a>) -> Call<'a> {
         Call::to_server(Arc::clone(self.server()), request, self.parent())
@@ -43,7 +43,7 @@ impl ServerHandle {
     /// # Ok(()) }
     /// ```
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// See [`CallMany`].
     ///
     /// [`Client::call_many`]: crate::client::Client::call_many
@@ -88,7 +88,7 @@ impl ServerHandle {
 
 /// A stream of a server's statistics: names and values.
 ///
-/// # Cancellation
+/// # Cancel safety
 /// Dropping it does not cancel the request: the remaining replies are read and discarded.
 #[derive(Debug)]
 #[must_use = "a stream does nothing unless it is polled"]
@@ -106,7 +106,7 @@ impl Stats {
     /// # Errors
     /// Fails if the server does not know the group or is unavailable; the stream then ends.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// Dropping the future loses no statistic.
     pub async fn next(&mut self) -> Option<Result<Stat, Error>> {
         std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await

@@ -28,7 +28,7 @@ impl Client {
     /// # Errors
     /// See [`ErrorKind`](crate::error::ErrorKind); what the server decides is a value.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// See [`Command`].
     #[doc(alias = "gets")]
     #[inline]
@@ -51,7 +51,7 @@ impl Client {
     /// # Errors
     /// See [`ErrorKind`](crate::error::ErrorKind); what the server decides is a value.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// See [`Command`].
     #[inline]
     pub fn get_and_touch<'a>(&'a self, key: impl IntoCowBytes<'a>, ttl: impl Into<Ttl>) -> Get<'a> {
@@ -73,7 +73,7 @@ impl Client {
     /// # Errors
     /// See [`ErrorKind`](crate::error::ErrorKind); what the server decides is a value.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// See [`Command`].
     #[inline]
     pub fn set<'a>(&'a self, key: impl IntoCowBytes<'a>, value: impl IntoCowBytes<'a>) -> Set<'a> {
@@ -100,7 +100,7 @@ impl Client {
     /// # Errors
     /// See [`ErrorKind`](crate::error::ErrorKind); what the server decides is a value.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// See [`Command`].
     #[doc(alias = "cas")]
     pub fn compare_and_swap<'a>(
@@ -126,7 +126,7 @@ impl Client {
     /// # Errors
     /// See [`ErrorKind`](crate::error::ErrorKind); what the server decides is a value.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// See [`Command`].
     #[inline]
     pub fn add<'a>(&'a self, key: impl IntoCowBytes<'a>, value: impl IntoCowBytes<'a>) -> ConditionalSet<'a> {
@@ -146,7 +146,7 @@ impl Client {
     /// # Errors
     /// See [`ErrorKind`](crate::error::ErrorKind); what the server decides is a value.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// See [`Command`].
     #[inline]
     pub fn replace<'a>(&'a self, key: impl IntoCowBytes<'a>, value: impl IntoCowBytes<'a>) -> ConditionalSet<'a> {
@@ -168,7 +168,7 @@ impl Client {
     /// # Errors
     /// See [`ErrorKind`](crate::error::ErrorKind); what the server decides is a value.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// See [`Command`].
     #[inline]
     pub fn append<'a>(&'a self, key: impl IntoCowBytes<'a>, value: impl IntoCowBytes<'a>) -> Append<'a> {
@@ -189,7 +189,7 @@ impl Client {
     /// # Errors
     /// See [`ErrorKind`](crate::error::ErrorKind); what the server decides is a value.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// See [`Command`].
     #[inline]
     pub fn prepend<'a>(&'a self, key: impl IntoCowBytes<'a>, value: impl IntoCowBytes<'a>) -> Append<'a> {
@@ -209,7 +209,7 @@ impl Client {
     /// # Errors
     /// See [`ErrorKind`](crate::error::ErrorKind); what the server decides is a value.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// See [`Command`].
     #[inline]
     pub fn delete<'a>(&'a self, key: impl IntoCowBytes<'a>) -> Delete<'a> {
@@ -231,7 +231,7 @@ impl Client {
     /// # Errors
     /// See [`ErrorKind`](crate::error::ErrorKind); what the server decides is a value.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// See [`Command`].
     #[inline]
     pub fn increment<'a>(&'a self, key: impl IntoCowBytes<'a>, delta: u64) -> Increment<'a> {
@@ -253,7 +253,7 @@ impl Client {
     /// # Errors
     /// See [`ErrorKind`](crate::error::ErrorKind); what the server decides is a value.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// See [`Command`].
     #[inline]
     pub fn decrement<'a>(&'a self, key: impl IntoCowBytes<'a>, delta: u64) -> Increment<'a> {
@@ -274,7 +274,7 @@ impl Client {
     /// # Errors
     /// See [`ErrorKind`](crate::error::ErrorKind); what the server decides is a value.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// See [`Command`].
     #[inline]
     pub fn touch<'a>(&'a self, key: impl IntoCowBytes<'a>, ttl: impl Into<Ttl>) -> Touch<'a> {
@@ -297,7 +297,7 @@ impl Client {
     /// # Ok(()) }
     /// ```
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// Servers that have received the request still flush.
     pub fn flush(&self) -> FlushAll<'_> {
         FlushAll::new(self)
@@ -305,7 +305,7 @@ impl Client {
 
     /// Fetches the version of each server, with one result per server.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// The request changes nothing.
     #[must_use = "some servers may have failed: check each result"]
     pub async fn version(&self) -> Vec<(ServerHandle, Result<String, Error>)> {
@@ -314,7 +314,7 @@ impl Client {
 
     /// Checks that each server replies, with one result per server.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// The request changes nothing.
     #[must_use = "some servers may have failed: check each result"]
     pub async fn noop(&self) -> Vec<(ServerHandle, Result<(), Error>)> {

@@ -33,7 +33,7 @@ impl Client {
     /// [`ErrorKind::Conflict`] if, on the text protocol, the counter appeared and disappeared during each of 64
     /// attempts. See [`ErrorKind`]: an increment that may have been executed is not retried.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// The counter may have been incremented.
     pub fn increment_or_create(
         &self,

@@ -18,7 +18,7 @@ impl Client {
     /// # Errors
     /// See [`ErrorKind`].
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// The request changes nothing.
     pub fn exists(&self, key: impl AsRef<[u8]>) -> Recipe<'_, bool> {
         let judge: Classify<bool, Error> = |result| match result {

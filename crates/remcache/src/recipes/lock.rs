@@ -47,7 +47,7 @@ impl Client {
     /// # Errors
     /// See [`ErrorKind`]; [`ErrorKind::Unsupported`] if the server has no CAS values.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// A lock that was acquired is released.
     pub fn lock(&self, key: impl AsRef<[u8]>, ttl: Duration) -> LockBuilder<'_> {
         let key = key.as_ref().to_vec();
@@ -205,7 +205,7 @@ impl Lock {
     /// After any other error it may or may not have been renewed, and is held at least until its
     /// previous TTL expires.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// The lock may have been renewed.
     pub async fn renew(&mut self) -> Result<(), Error> {
         let Some(owned) = &mut self.owned else { return Ok(()) };
@@ -227,7 +227,7 @@ impl Lock {
     /// # Errors
     /// See [`ErrorKind`]. The lock then expires with its TTL.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// The lock is still released.
     pub async fn unlock(mut self) -> Result<bool, Error> {
         let Some(owned) = self.owned.take() else { return Ok(false) };

@@ -52,7 +52,7 @@ impl Client {
     /// [`ErrorKind::Unsupported`] if the server has no CAS values (`memcached -C`). See [`ErrorKind`]: a change that
     /// may have been executed is not retried.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// The change may have been executed.
     pub fn update<'a>(
         &self,
@@ -116,7 +116,7 @@ impl Client {
     /// [`ErrorKind::Unsupported`] if the server has no CAS values (`memcached -C`).
     /// After an error that [`may_have_executed`](Error::may_have_executed) the item may have been deleted.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// The item may have been deleted.
     pub fn take(&self, key: impl AsRef<[u8]>) -> Recipe<'_, Option<Item>> {
         Recipe::for_key(self, OperationName::Take, key, observe::found, |client, key, _| async move {
@@ -156,7 +156,7 @@ impl Client {
     /// # Errors
     /// See [`ErrorKind`]. Returns [`WriteOutcome::NotStored`] if the result would be too large.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// The bytes may have been appended.
     pub fn append_or_create(
         &self,

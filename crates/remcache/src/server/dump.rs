@@ -70,7 +70,7 @@ impl<T> ItemStream<T> {
     /// # Errors
     /// Same as [`next`](Self::next); the stream then ends.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// If the future is dropped, the server may or may not have accepted the request.
     pub async fn open(&mut self) -> Result<(), Error> {
         match self.state {
@@ -91,7 +91,7 @@ impl<T> ItemStream<T> {
     /// Fails if the server is unavailable, does not support the text protocol or the request, or closes the connection
     /// before the end of the list; the stream then ends.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// Dropping the future loses no entry.
     pub async fn next(&mut self) -> Option<Result<T, Error>> {
         loop {

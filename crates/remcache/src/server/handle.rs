@@ -165,7 +165,7 @@ impl ServerHandle {
     /// # Errors
     /// Fails if the server is unavailable, refuses the credentials, or does not support the text protocol.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// Dropping the future aborts the attempt.
     pub async fn open_text_connection(&self) -> Result<Box<dyn transport::Stream>, Error> {
         self.server.connect_text().await.map_err(|error| error.at(&self.endpoint.name))

@@ -30,7 +30,7 @@ use crate::time::fixed_deadline;
 /// [`Client::call`](crate::client::Client::call). A request without a key is sent to one server and never repeated once
 /// a reply has arrived, because another server's replies would not continue the first one's.
 ///
-/// # Cancellation
+/// # Cancel safety
 /// Dropping it does not cancel the request: the remaining replies are read and discarded.
 #[must_use = "a stream does nothing unless it is polled"]
 pub struct ReplyStream {
@@ -89,7 +89,7 @@ impl ReplyStream {
 
     /// Returns the next reply; `None` after the last.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// Dropping the future loses no reply.
     pub async fn next(&mut self) -> Option<Reply> {
         std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await

@@ -74,7 +74,7 @@ pub type ConnectFuture<'a> = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stre
 pub trait Connect: fmt::Debug + Send + Sync + 'static {
     /// Opens a connection to a server. The caller applies the connect timeout.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// Dropping the future aborts the attempt.
     fn connect<'a>(&'a self, address: &'a Address, settings: &'a TransportSettings) -> ConnectFuture<'a>;
 }

@@ -22,7 +22,7 @@ pub(crate) struct Footprint {
 }
 
 /// Opens a connection per caller, gets a key on each, and measures the memory after an idle time.
-pub(crate) fn hold(entry: Entry, setup: &Setup, idle: Duration) -> Result<Footprint> {
+pub(crate) fn measure_idle(entry: Entry, setup: &Setup, idle: Duration) -> Result<Footprint> {
     let runtime = tokio_runtime(entry.runtime)?;
     match entry.profile.adapter {
         Adapter::AsyncMemcached => runtime.block_on(footprint(setup, idle, async_memcached::connect)),

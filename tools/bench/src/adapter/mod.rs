@@ -23,7 +23,7 @@ use crate::items::Item;
 use crate::scenario::{Scenario, Verb};
 use crate::workload::{CallResult, Fault};
 
-pub(crate) use idle::{Footprint, hold};
+pub(crate) use idle::{Footprint, measure_idle};
 pub(crate) use runner::start;
 
 use profiles::PROFILES;
@@ -63,15 +63,15 @@ pub(crate) struct Profile {
     pub(crate) adapter: Adapter,
     pub(crate) id: &'static str,
     pub(crate) role: Role,
-    /// The most callers, limited by the number of connections or threads that they need.
+    /// The maximum number of callers, limited by the connections or threads that they need.
     pub(crate) max_callers: usize,
     pub(crate) max_servers: usize,
     /// Whether it runs on tokio, and so also on the multi-threaded runtime.
     pub(crate) on_tokio: bool,
     /// Whether its sets wait for the server's reply; otherwise they are shown, but not ranked.
     pub(crate) confirms_sets: bool,
-    /// Whether it supports TLS, either itself or on a stream of its user.
-    pub(crate) speaks_tls: bool,
+    /// Whether it supports TLS, either itself or on a stream opened by its user.
+    pub(crate) supports_tls: bool,
     /// Whether it can hold a given number of idle connections without a thread for each.
     pub(crate) holds_connections: bool,
     /// The scenarios that it runs in; all if `None`.
@@ -97,7 +97,7 @@ impl Profile {
         if scenario.callers > self.max_callers {
             return Some(format!("at most {} callers", self.max_callers));
         }
-        if scenario.tls && !self.speaks_tls {
+        if scenario.tls && !self.supports_tls {
             return Some("no TLS".to_owned());
         }
         (scenario.servers > self.max_servers).then(|| "one server only".to_owned())

@@ -30,7 +30,7 @@ pub(super) const PROFILES: &[Profile] = &[
     Profile {
         adapter: Adapter::MemcacheClassic,
         id: "memcache-classic",
-        speaks_tls: true,
+        supports_tls: true,
         note: "memcache 0.21, its blocking client with the text protocol (its faster one), one thread and one pooled connection per caller, TLS by OpenSSL",
         ..PEER_ON_THREADS
     },
@@ -39,7 +39,7 @@ pub(super) const PROFILES: &[Profile] = &[
         id: "memcache-async",
         max_servers: 1,
         confirms_sets: false,
-        speaks_tls: true,
+        supports_tls: true,
         holds_connections: true,
         note: "memcache-async 0.10, one connection per caller, TLS by tokio-rustls; its set does not wait for the reply",
         ..PEER_ON_TOKIO
@@ -86,7 +86,7 @@ const SHARED: Profile = Profile {
     max_servers: usize::MAX,
     on_tokio: false,
     confirms_sets: true,
-    speaks_tls: false,
+    supports_tls: false,
     holds_connections: false,
     only: None,
     note: "",
@@ -98,7 +98,7 @@ const OURS: Profile = Profile {
     id: "remcache",
     role: Role::Ours,
     on_tokio: true,
-    speaks_tls: true,
+    supports_tls: true,
     holds_connections: true,
     note: "remcache with the meta protocol and without busy polling, one client for all callers, one connection per server",
     ..SHARED

@@ -25,13 +25,13 @@ impl Connector {
         for certificate in certificates.with_context(|| format!("reading {}", authority.display()))? {
             roots.add(certificate?)?;
         }
-        // By name: with the features of other packages there are two providers.
+        // Named explicitly, because the features of other packages enable two providers.
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
         let config = config.with_safe_default_protocol_versions()?.with_root_certificates(roots).with_no_client_auth();
         Ok(Self(TlsConnector::from(Arc::new(config))))
     }
 
-    /// Makes a TLS handshake on an open connection.
+    /// Performs a TLS handshake on an open connection.
     pub(super) async fn connect(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>> {
         let host = ServerName::try_from(HOST)?;
         self.0.connect(host, stream).await.context("the TLS handshake")

@@ -5,9 +5,9 @@ use serde::Serialize;
 use super::proxy::Proxy;
 use super::tool::{Measured, Tool};
 
-/// A value of the tool, compared with another value.
+/// A value reported by the tool, compared with a required or measured value.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Agreement {
+pub(crate) struct Check {
     pub(crate) what: &'static str,
     pub(crate) tool: f64,
     pub(crate) other: f64,
@@ -17,14 +17,14 @@ pub(crate) struct Agreement {
 }
 
 /// Compares the medians with the targets, and the reported values of each round with the counted ones.
-pub(crate) fn compare(medians: &[(Tool, Measured)], rounds: &[(Tool, Measured)], callers: usize) -> Vec<Agreement> {
+pub(crate) fn compare(medians: &[(Tool, Measured)], rounds: &[(Tool, Measured)], callers: usize) -> Vec<Check> {
     let of = |tool| medians.iter().find(|(other, _)| *other == tool).map(|(_, median)| median);
     let (Some(tool), Some(library)) = (of(Tool::Remcache), of(Tool::Library)) else { return Vec::new() };
     let memcaslap = [Tool::Memcaslap, Tool::MemcaslapBinary].into_iter().filter_map(of);
     let best_memcaslap = memcaslap.map(|median| median.counted_per_second).fold(0.0, f64::max);
     let runs: Vec<&Measured> = rounds.iter().filter(|(it, _)| *it == Tool::Remcache).map(|(_, run)| run).collect();
-    let median = |compare: &dyn Fn(&Measured) -> Agreement| {
-        let mut all: Vec<Agreement> = runs.iter().map(|run| compare(run)).collect();
+    let median = |compare: &dyn Fn(&Measured) -> Check| {
+        let mut all: Vec<Check> = runs.iter().map(|run| compare(run)).collect();
         all.sort_by(|one, other| one.ratio.total_cmp(&other.ratio));
         (!all.is_empty()).then(|| all.swap_remove(all.len() / 2))
     };
@@ -32,7 +32,7 @@ pub(crate) fn compare(medians: &[(Tool, Measured)], rounds: &[(Tool, Measured)],
         at_least("gets/s, x the better memcaslap", tool.counted_per_second, best_memcaslap, 3.0),
         at_least("gets/s, x the library", tool.counted_per_second, library.counted_per_second, 0.8),
     ];
-    let agreements = [
+    let checks = [
         median(&|run| within("gets/s, reported and counted", run.reported_per_second, run.counted_per_second, 5.0)),
         median(&|run| within("gets, reported and counted", run.reported.unwrap_or_default(), run.counted, 0.0)),
         median(&|run| {
@@ -42,11 +42,11 @@ pub(crate) fn compare(medians: &[(Tool, Measured)], rounds: &[(Tool, Measured)],
             within("mean latency in µs, reported and by Little's law", run.mean.unwrap_or_default(), by_law, 5.0)
         }),
     ];
-    targets.into_iter().chain(agreements.into_iter().flatten()).collect()
+    targets.into_iter().chain(checks.into_iter().flatten()).collect()
 }
 
 /// Compares the latencies that the tool reports with those that the proxy measured.
-pub(crate) fn latencies(tool: &Measured, proxy: &Proxy) -> Vec<Agreement> {
+pub(crate) fn latencies(tool: &Measured, proxy: &Proxy) -> Vec<Check> {
     let figures = [
         ("p50 in µs with a slow server, reported and by the proxy", tool.p50, 0.5),
         ("p99 in µs with a slow server, reported and by the proxy", tool.p99, 0.99),
@@ -56,16 +56,16 @@ pub(crate) fn latencies(tool: &Measured, proxy: &Proxy) -> Vec<Agreement> {
         .into()
 }
 
-fn at_least(what: &'static str, tool: f64, other: f64, bound: f64) -> Agreement {
+fn at_least(what: &'static str, tool: f64, other: f64, bound: f64) -> Check {
     let ratio = tool / other;
-    Agreement { what, tool, other, ratio, required: format!("at least {bound}"), is_met: ratio >= bound }
+    Check { what, tool, other, ratio, required: format!("at least {bound}"), is_met: ratio >= bound }
 }
 
-fn within(what: &'static str, tool: f64, other: f64, percent: f64) -> Agreement {
+fn within(what: &'static str, tool: f64, other: f64, percent: f64) -> Check {
     let ratio = tool / other;
     let is_met = (ratio - 1.0).abs() * 100.0 <= percent;
     let required = if percent > 0.0 { format!("1 within {percent} %") } else { "1".to_owned() };
-    Agreement { what, tool, other, ratio, required, is_met }
+    Check { what, tool, other, ratio, required, is_met }
 }
 
 #[cfg(test)]
@@ -80,7 +80,7 @@ mod tests {
             (Tool::MemcaslapBinary, other(20.0)),
             (Tool::Library, other(100.0)),
         ];
-        compare(&medians, &medians, 64).iter().map(|agreement| agreement.is_met).collect()
+        compare(&medians, &medians, 64).iter().map(|check| check.is_met).collect()
     }
 
     #[test]

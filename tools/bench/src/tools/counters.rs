@@ -27,7 +27,7 @@ impl CounterSeries {
     }
 
     /// Returns the gets per second in the longest period with gets and without sets. Its first and last steps, in which
-    /// the load starts and ends, are left out.
+    /// the load starts and ends, are excluded.
     pub(crate) fn steady_rate(&self) -> Result<f64> {
         let is_steady = |pair: &[Sample]| pair[1].gets > pair[0].gets && pair[1].sets == pair[0].sets;
         let steps: Vec<bool> = self.0.windows(2).map(is_steady).collect();

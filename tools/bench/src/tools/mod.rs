@@ -19,7 +19,7 @@ use crate::machine::Machine;
 use crate::scenario::Scenario;
 use crate::server::Servers;
 use crate::table;
-pub(crate) use comparison::Agreement;
+pub(crate) use comparison::Check;
 use proxy::Proxy;
 use tool::{Load, Measured, Tool};
 
@@ -70,9 +70,9 @@ pub(crate) fn run(options: &ToolOptions) -> Result<()> {
     let proxy = Proxy::start(load.server)?;
     let slow = Load { ports: vec![proxy.port()], ..load }.run(Tool::Remcache)?;
     let mut document = Document::new(machine, scenario.callers, &rounds);
-    document.agreements.extend(comparison::latencies(&slow, &proxy));
+    document.checks.extend(comparison::latencies(&slow, &proxy));
     println!("\n{}", table::tools(&document.rows));
-    println!("{}", table::agreements(&document.agreements));
+    println!("{}", table::checks(&document.checks));
     document.write(options)
 }
 
@@ -81,7 +81,7 @@ pub(crate) fn run(options: &ToolOptions) -> Result<()> {
 struct Document {
     machine: Machine,
     rows: Vec<Row>,
-    agreements: Vec<Agreement>,
+    checks: Vec<Check>,
 }
 
 /// The medians of one program.
@@ -108,7 +108,7 @@ impl Document {
         Self {
             machine,
             rows: medians.iter().map(row).collect(),
-            agreements: comparison::compare(&medians, rounds, callers),
+            checks: comparison::compare(&medians, rounds, callers),
         }
     }
 

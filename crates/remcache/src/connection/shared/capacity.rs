@@ -11,7 +11,7 @@ use crate::connection::wait_queue;
 impl ConnectionHandle {
     /// Queues a caller that needs capacity for a value of this length.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// The turn of a caller that leaves passes to the next one.
     pub(crate) fn queue(self: &Arc<Self>, length: usize, waker: &Waker) -> Queued {
         let mut state = self.lock();

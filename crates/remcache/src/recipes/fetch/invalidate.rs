@@ -51,7 +51,7 @@ impl Client {
     /// [`ErrorKind::Conflict`] if other clients changed the item during each of 64 attempts;
     /// [`ErrorKind::Unsupported`] if the server has no CAS values (`memcached -C`). See [`ErrorKind`].
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// The value may have been marked as stale. On the binary and text protocols its TTL may have been set to
     /// `grace` without that.
     pub fn invalidate(&self, key: impl AsRef<[u8]>, grace: Duration) -> Recipe<'_, UnconditionalOutcome> {

@@ -60,7 +60,7 @@ impl Client {
     /// The loader's error. An inconsistent policy, or one with `refresh_ahead` or `stale_for`, is
     /// [`ErrorKind::InvalidArguments`]. Invalid keys and servers without CAS values are errors of their keys.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// The loader is dropped, and other clients can load the keys immediately.
     pub fn fetch_many<'a, K, V, I, E, L, F>(
         &'a self,

@@ -71,7 +71,7 @@ impl Client {
     /// # Errors
     /// Same as [`fetch_optional`](Client::fetch_optional).
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// Same as [`fetch_optional`](Client::fetch_optional).
     ///
     /// # Panics
@@ -126,7 +126,7 @@ impl Client {
     /// ([`InvalidArguments`](crate::error::ErrorKind::InvalidArguments)), or a server that was started without
     /// CAS values ([`Unsupported`](crate::error::ErrorKind::Unsupported)).
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// The loader is dropped, and the next caller's loader runs immediately. A refresh in a separate task
     /// continues.
     ///

@@ -115,7 +115,7 @@ impl Limiter {
     /// server has no CAS values (`memcached -C`); the client's error if the cache is unavailable and the
     /// limiter [fails closed](OnUnavailable::FailClosed). See [`ErrorKind`].
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// The action may have been counted.
     pub async fn acquire(&self, key: impl AsRef<[u8]>) -> Result<Decision, Error> {
         self.acquire_many(key, 1).await
@@ -129,7 +129,7 @@ impl Limiter {
     /// Same as [`Limiter::acquire`], and [`ErrorKind::InvalidArguments`] if `count` is zero or more than the limiter
     /// ever allows at once.
     ///
-    /// # Cancellation
+    /// # Cancel safety
     /// The action may have been counted.
     pub async fn acquire_many(&self, key: impl AsRef<[u8]>, count: u64) -> Result<Decision, Error> {
         let now = now();
