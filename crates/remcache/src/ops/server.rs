@@ -116,6 +116,9 @@ impl Stats {
     ///
     /// # Errors
     /// Same as [`Stats::next`].
+    ///
+    /// # Cancel safety
+    /// The statistics received so far are lost; the request changes nothing.
     pub async fn collect(mut self) -> Result<Vec<Stat>, Error> {
         let mut all = Vec::new();
         while let Some(stat) = self.next().await {
