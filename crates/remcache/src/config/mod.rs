@@ -373,7 +373,7 @@ impl Config {
 
     /// Enables TLS for every connection (default: no TLS).
     ///
-    /// The handshake is part of connecting, and takes about two round trips.
+    /// The handshake is part of connecting, and takes one round trip (two with TLS 1.2).
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn tls(self, tls: Tls) -> Self {

@@ -34,11 +34,11 @@
 //!
 //! # What counts as one operation
 //!
-//! One call by the program: a `get` is one operation, however many servers it is sent to, and so is a `fetch`, an
-//! `update` or a `get_many`. Its requests are [exchanges](ActiveOperation::exchange_started) with one server each. A
-//! multi-key call without keys is not reported. A typed cache and a migration report their operations under the
-//! client's names; a lock reports `lock`, `renew` and `unlock`, and a limiter `acquire`. A reload that continues after
-//! `fetch` has returned is a separate operation, `refresh`.
+//! Each call by the program is one operation: a `get`, however many servers it is sent to, a `fetch`, an `update`, a
+//! `get_many`. Its requests are [exchanges](ActiveOperation::exchange_started) with one server each. A multi-key call
+//! without keys is not reported. A typed cache and a migration report their operations under the client's names; a lock
+//! reports `lock`, `renew` and `unlock`, and a limiter `acquire`. A reload that continues after `fetch` has returned is
+//! a separate operation, `refresh`.
 //!
 //! An operation starts when its future is first polled. A future that is dropped after that ends as
 //! [`Cancelled`](Outcome::Cancelled); one that was never polled is not reported.
