@@ -58,7 +58,7 @@ fn the_defaults_are_those_of_the_code() {
         ("`keepalive`: a no-op", format!("{:?}", limits.keepalive_interval).replace('s', " s")),
         ("`keepalive`: a connection ends", format!("{:?}", limits.keepalive_timeout).replace('s', " s")),
         (
-            "given-up requests",
+            "abandoned requests",
             format!(
                 "{}, {}",
                 thousands(limits.max_abandoned.0),
