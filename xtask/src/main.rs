@@ -14,6 +14,8 @@ mod published;
 mod step;
 mod test;
 mod tools;
+#[cfg(test)]
+mod type_names;
 mod unix_only;
 #[cfg(test)]
 mod workflows;

@@ -28,14 +28,14 @@ pub(crate) struct BinarySession {
     /// The connection number.
     number: u64,
     /// Bytes to discard before the next request.
-    discard: Option<Discard>,
+    discard: Option<BinaryDiscard>,
     /// The number of requests that were executed or refused.
     requests: usize,
 }
 
 /// Bytes to discard, and the reply to send afterwards.
 #[derive(Debug)]
-struct Discard {
+struct BinaryDiscard {
     remaining: u64,
     reply: PendingReply,
 }
@@ -137,7 +137,7 @@ impl BinarySession {
     }
 
     /// Discards the bytes that have arrived. Replies once all of them have.
-    fn discard(&mut self, mut discard: Discard, input: &mut RequestBuffer, replies: &mut ReplyBuffer) -> Step {
+    fn discard(&mut self, mut discard: BinaryDiscard, input: &mut RequestBuffer, replies: &mut ReplyBuffer) -> Step {
         let available = usize::try_from(discard.remaining).unwrap_or(usize::MAX).min(input.len());
         input.skip(available);
         discard.remaining -= available as u64;
@@ -183,13 +183,13 @@ impl BinarySession {
 
 /// Returns the bytes to discard for a rejected request, with its reply, and the number of bytes that it consumes
 /// itself.
-fn reject(rejection: Rejection<'_>, store: &mut Store) -> (Discard, usize) {
+fn reject(rejection: Rejection<'_>, store: &mut Store) -> (BinaryDiscard, usize) {
     let Rejection { opcode, opaque, status, mode, key, consumed, skipped, close } = rejection;
     let reply = match status {
         Status::ValueTooLarge | Status::OutOfMemory => store.refuse(mode, key, status),
         _ => Reply::new(status),
     };
-    (Discard { remaining: skipped, reply: PendingReply { opcode, opaque, reply, close } }, consumed)
+    (BinaryDiscard { remaining: skipped, reply: PendingReply { opcode, opaque, reply, close } }, consumed)
 }
 
 /// Executes a request on the store.

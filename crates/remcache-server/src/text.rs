@@ -36,7 +36,7 @@ pub(crate) struct TextSession {
     number: u64,
     /// The authentication, until it is complete.
     auth: Option<TextAuth>,
-    discard: Option<Discard>,
+    discard: Option<TextDiscard>,
     /// Whether replies may not have been sent yet. Commands that take over the connection are refused then.
     has_unsent_replies: bool,
     /// The length of the input after a dump. memcached does not look at it until more arrives.
@@ -48,7 +48,7 @@ pub(crate) struct TextSession {
 
 /// Bytes to discard, and the line to send afterwards.
 #[derive(Debug)]
-struct Discard {
+struct TextDiscard {
     remaining: usize,
     reply: Option<&'static str>,
 }
@@ -167,7 +167,7 @@ impl TextSession {
         if limits.size(block.key.len(), block.length, block.flags) > limits.item_size {
             let reply = self.refuse_too_large(&command, context.store);
             input.skip(line_length);
-            return self.discard(Discard { remaining: length - line_length, reply }, input, context.replies);
+            return self.discard(TextDiscard { remaining: length - line_length, reply }, input, context.replies);
         }
         if input.len() < length {
             return Step::Incomplete(length);
@@ -273,7 +273,7 @@ impl TextSession {
         match refusal {
             CommandError::Close => Step::Close,
             CommandError::Reply { text, quiet, discard } => {
-                let discard = Discard { remaining: discard, reply: (!quiet).then_some(text) };
+                let discard = TextDiscard { remaining: discard, reply: (!quiet).then_some(text) };
                 self.discard(discard, input, replies)
             }
         }
@@ -297,12 +297,12 @@ impl TextSession {
     }
 
     /// Discards the bytes that have arrived. Replies once all of them have.
-    fn discard(&mut self, discard: Discard, input: &mut RequestBuffer, replies: &mut ReplyBuffer) -> Step {
-        let Discard { remaining, reply } = discard;
+    fn discard(&mut self, discard: TextDiscard, input: &mut RequestBuffer, replies: &mut ReplyBuffer) -> Step {
+        let TextDiscard { remaining, reply } = discard;
         let available = remaining.min(input.len());
         input.skip(available);
         if available < remaining {
-            self.discard = Some(Discard { remaining: remaining - available, reply });
+            self.discard = Some(TextDiscard { remaining: remaining - available, reply });
             return Step::Incomplete(0);
         }
         if let Some(line) = reply {
@@ -317,7 +317,7 @@ fn data_block<'a>(command: &'a Command<'_>) -> Option<DataBlock<'a>> {
     match command {
         Command::Store(store) => Some(DataBlock { key: store.key, flags: store.flags, length: store.length }),
         Command::Meta(command) => match command.operation {
-            meta_server::Operation::Set { length } => {
+            meta_server::MetaOperation::Set { length } => {
                 Some(DataBlock { key: &command.key, flags: command.options.client_flags, length })
             }
             _ => None,
@@ -326,8 +326,8 @@ fn data_block<'a>(command: &'a Command<'_>) -> Option<DataBlock<'a>> {
     }
 }
 
-fn is_restricted(command: &meta_server::Command<'_>, restrictions: &Restrictions) -> bool {
-    restrictions.no_meta_debug && command.operation == meta_server::Operation::Debug
+fn is_restricted(command: &meta_server::MetaCommand<'_>, restrictions: &Restrictions) -> bool {
+    restrictions.no_meta_debug && command.operation == meta_server::MetaOperation::Debug
 }
 
 /// Closes the connection if the input, which has no line end, is too long for a line.

@@ -6,7 +6,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::adapter::{Role, Runtime};
-use crate::results::{Row, ScenarioResult};
+use crate::results::{ClientRow, ScenarioResult};
 use crate::table::thousands;
 
 /// Draws the chart. The multi-threaded runtime is shown in the tables only.
@@ -128,7 +128,7 @@ fn names(results: &[&ScenarioResult]) -> Vec<String> {
 }
 
 /// Returns the rows that are drawn, with their operations per second.
-fn drawn_rows(result: &ScenarioResult) -> impl Iterator<Item = (&Row, f64)> {
+fn drawn_rows(result: &ScenarioResult) -> impl Iterator<Item = (&ClientRow, f64)> {
     let rows = result.rows.iter().filter(|row| row.runtime != Runtime::MultiThread && row.role != Role::Variant);
     rows.filter_map(|row| Some((row, row.figures.as_ref()?.ops_per_second)))
 }

@@ -82,7 +82,7 @@ fn compare(options: &Options) -> Result<()> {
     println!("{}", table::targets(&targets));
 
     let pinning = comparison.cores().describe();
-    let document = Document {
+    let document = ResultDocument {
         machine,
         pinning,
         rounds: options.rounds(),
@@ -99,7 +99,7 @@ fn compare(options: &Options) -> Result<()> {
 
 /// The JSON document with all results.
 #[derive(Serialize)]
-struct Document {
+struct ResultDocument {
     machine: Machine,
     pinning: String,
     rounds: u32,
@@ -124,7 +124,7 @@ fn clients(comparison: &Comparison) -> Vec<ClientInfo> {
     comparison.entries().iter().map(info).collect()
 }
 
-impl Document {
+impl ResultDocument {
     /// Writes the files that the options name.
     fn write(&self, options: &Options) -> Result<()> {
         if let Some(path) = &options.json {

@@ -13,7 +13,7 @@ use crate::scenario::Scenario;
 
 /// Stores every item with quiet sets, which are answered only if they fail, followed by a no-op.
 pub(crate) fn store(port: u16, scenario: &Scenario) -> Result<()> {
-    let mut connection = Connection::open(port)?;
+    let mut connection = PreloadConnection::open(port)?;
     for chunk in chunks(scenario) {
         let requests = chunk.clone().map(|index| {
             let key = items::key(index);
@@ -31,7 +31,7 @@ pub(crate) fn store(port: u16, scenario: &Scenario) -> Result<()> {
 
 /// Returns the number of keys without their value, using quiet gets, which are not answered if a key is missing.
 pub(crate) fn count_lost_values(port: u16, scenario: &Scenario) -> Result<u64> {
-    let mut connection = Connection::open(port)?;
+    let mut connection = PreloadConnection::open(port)?;
     let mut correct = 0;
     for chunk in chunks(scenario) {
         let requests = chunk.map(|index| {
@@ -51,9 +51,9 @@ fn chunks(scenario: &Scenario) -> impl Iterator<Item = std::ops::Range<usize>> {
     (0..keys).step_by(CHUNK).map(move |start| start..keys.min(start + CHUNK))
 }
 
-struct Connection(BufReader<TcpStream>);
+struct PreloadConnection(BufReader<TcpStream>);
 
-impl Connection {
+impl PreloadConnection {
     fn open(port: u16) -> Result<Self> {
         let stream = TcpStream::connect((HOST, port)).context("connecting to store items")?;
         stream.set_read_timeout(Some(TIMEOUT))?;

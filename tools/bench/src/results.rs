@@ -55,7 +55,7 @@ impl Figures {
 
 /// A row: a client with its figures, or the reason why it has none.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Row {
+pub(crate) struct ClientRow {
     pub(crate) client: String,
     pub(crate) role: Role,
     pub(crate) runtime: Runtime,
@@ -78,7 +78,7 @@ pub(crate) struct ScenarioResult {
     pub(crate) id: &'static str,
     pub(crate) title: &'static str,
     pub(crate) callers: usize,
-    pub(crate) rows: Vec<Row>,
+    pub(crate) rows: Vec<ClientRow>,
 }
 
 impl ScenarioResult {
@@ -96,7 +96,7 @@ impl ScenarioResult {
     }
 
     /// Returns the row of a client.
-    pub(crate) fn row(&self, client: &str) -> Option<&Row> {
+    pub(crate) fn row(&self, client: &str) -> Option<&ClientRow> {
         self.rows.iter().find(|row| row.client == client)
     }
 
@@ -113,13 +113,13 @@ impl ScenarioResult {
         figures.max_by(|a, b| a.ops_per_second.total_cmp(&b.ops_per_second))
     }
 
-    fn ranked(&self, role: Role) -> impl Iterator<Item = &Row> {
+    fn ranked(&self, role: Role) -> impl Iterator<Item = &ClientRow> {
         self.rows.iter().filter(move |row| row.role == role && row.unranked.is_none())
     }
 
     fn compute_ratios(&mut self) {
         let lockstep = self.lockstep().map(|figures| figures.ops_per_second);
-        let best_peer = |row: &Row| self.best_peer(row.runtime).map(|figures| figures.ops_per_second);
+        let best_peer = |row: &ClientRow| self.best_peer(row.runtime).map(|figures| figures.ops_per_second);
         let best_peers: Vec<_> = self.rows.iter().map(best_peer).collect();
         let binary = self.row(BINARY).and_then(|row| row.figures.as_ref()).map(|figures| figures.ops_per_second);
         for (row, best_peer) in self.rows.iter_mut().zip(best_peers) {
@@ -132,12 +132,12 @@ impl ScenarioResult {
     }
 }
 
-fn row(scenario: &Scenario, entry: Entry, result: Result<Figures, String>) -> Row {
+fn row(scenario: &Scenario, entry: Entry, result: Result<Figures, String>) -> ClientRow {
     let (figures, absent) = match result {
         Ok(figures) => (Some(figures), None),
         Err(reason) => (None, Some(reason)),
     };
-    Row {
+    ClientRow {
         client: entry.to_string(),
         role: entry.profile.role,
         runtime: entry.runtime,

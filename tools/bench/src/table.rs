@@ -4,7 +4,7 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 
 use crate::placement::{RingRow, SERVERS};
-use crate::results::{Figures, IdleFigures, IdleRow, Row, ScenarioResult};
+use crate::results::{ClientRow, Figures, IdleFigures, IdleRow, ScenarioResult};
 use crate::scenario::{IDLE, RING};
 use crate::targets::TargetResult;
 use crate::tools::{self, Check};
@@ -66,7 +66,7 @@ pub(crate) fn targets(results: &[TargetResult]) -> String {
 }
 
 /// Formats the comparison of load generators: a row per program.
-pub(crate) fn tools(rows: &[tools::Row]) -> String {
+pub(crate) fn tools(rows: &[tools::ToolRow]) -> String {
     let cells = rows.iter().map(|row| {
         let median = &row.median;
         vec![
@@ -115,7 +115,7 @@ fn table<const N: usize>(
     table
 }
 
-fn cells(row: &Row) -> Vec<String> {
+fn cells(row: &ClientRow) -> Vec<String> {
     let of = |format: fn(&Figures) -> String| optional(row.figures.as_ref(), format);
     vec![
         row.client.clone(),
@@ -134,7 +134,7 @@ fn cells(row: &Row) -> Vec<String> {
     ]
 }
 
-fn remark(row: &Row) -> String {
+fn remark(row: &ClientRow) -> String {
     match (&row.absent, &row.figures) {
         (Some(reason), _) => reason.clone(),
         (None, Some(figures)) if figures.wrong + figures.failed > 0 => {

@@ -19,12 +19,12 @@ struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Draw the tool's screens with real servers
-    Screenshots(screenshots::Options),
+    Screenshots(screenshots::ScreenshotOptions),
     /// Compare the tool with others: each cell of the table is a command that is run
-    CompareTools(comparison::Options),
+    CompareTools(comparison::ComparisonOptions),
     /// Print the screen of a program after some seconds
     #[command(hide = true)]
-    Screen(terminal::Options),
+    Screen(terminal::ScreenOptions),
 }
 
 fn main() -> Result<()> {

@@ -15,7 +15,7 @@ use crate::terminal::Terminal;
 
 /// The options of `screenshots`.
 #[derive(Args, Debug)]
-pub(crate) struct Options {
+pub(crate) struct ScreenshotOptions {
     /// Draw only these screenshots
     names: Vec<String>,
     /// The command-line tool
@@ -31,14 +31,14 @@ struct Screenshot {
     name: &'static str,
     /// The arguments of `remcache`.
     arguments: &'static str,
-    servers: Servers,
+    servers: ScreenshotServers,
     columns: u16,
     rows: u16,
     mode: Mode,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Servers {
+enum ScreenshotServers {
     /// The arguments name the servers, or the command needs none.
     None,
     All,
@@ -56,11 +56,18 @@ enum Mode {
 }
 
 const SCREENSHOTS: &[Screenshot] = &[
-    Screenshot { name: "demo", arguments: "demo", servers: Servers::None, columns: 118, rows: 110, mode: Mode::Exits },
+    Screenshot {
+        name: "demo",
+        arguments: "demo",
+        servers: ScreenshotServers::None,
+        columns: 118,
+        rows: 110,
+        mode: Mode::Exits,
+    },
     Screenshot {
         name: "stats",
         arguments: "stats --delta 3s",
-        servers: Servers::AllAndOneDown,
+        servers: ScreenshotServers::AllAndOneDown,
         columns: 118,
         rows: 12,
         mode: Mode::Exits,
@@ -68,7 +75,7 @@ const SCREENSHOTS: &[Screenshot] = &[
     Screenshot {
         name: "ping",
         arguments: "ping -n 20",
-        servers: Servers::AllAndOneDown,
+        servers: ScreenshotServers::AllAndOneDown,
         columns: 100,
         rows: 12,
         mode: Mode::Exits,
@@ -76,7 +83,7 @@ const SCREENSHOTS: &[Screenshot] = &[
     Screenshot {
         name: "locate",
         arguments: "locate user:42 user:43 --like pylibmc --explain -s cache1,cache2,cache3",
-        servers: Servers::None,
+        servers: ScreenshotServers::None,
         columns: 118,
         rows: 12,
         mode: Mode::Exits,
@@ -84,7 +91,7 @@ const SCREENSHOTS: &[Screenshot] = &[
     Screenshot {
         name: "ring",
         arguments: "ring balance --sample 1m --remove cache3 -s cache1,cache2,cache3",
-        servers: Servers::None,
+        servers: ScreenshotServers::None,
         columns: 110,
         rows: 12,
         mode: Mode::Exits,
@@ -92,7 +99,7 @@ const SCREENSHOTS: &[Screenshot] = &[
     Screenshot {
         name: "keys",
         arguments: "keys --tree :",
-        servers: Servers::All,
+        servers: ScreenshotServers::All,
         columns: 110,
         rows: 14,
         mode: Mode::Exits,
@@ -100,7 +107,7 @@ const SCREENSHOTS: &[Screenshot] = &[
     Screenshot {
         name: "hotkeys",
         arguments: "hotkeys --for 5s --top 8",
-        servers: Servers::All,
+        servers: ScreenshotServers::All,
         columns: 110,
         rows: 14,
         mode: Mode::Exits,
@@ -108,7 +115,7 @@ const SCREENSHOTS: &[Screenshot] = &[
     Screenshot {
         name: "bench",
         arguments: "bench --time 5s --rate 20k --keys 20k --dist zipf:1.0 --size 100..1k",
-        servers: Servers::All,
+        servers: ScreenshotServers::All,
         columns: 118,
         rows: 12,
         mode: Mode::Exits,
@@ -116,7 +123,7 @@ const SCREENSHOTS: &[Screenshot] = &[
     Screenshot {
         name: "bench-curve",
         arguments: "bench --time 5s --rate 20k --keys 20k --dist zipf:1.0 --size 100..1k --svg {}",
-        servers: Servers::All,
+        servers: ScreenshotServers::All,
         columns: 118,
         rows: 12,
         mode: Mode::WritesSvg,
@@ -124,7 +131,7 @@ const SCREENSHOTS: &[Screenshot] = &[
     Screenshot {
         name: "top",
         arguments: "top",
-        servers: Servers::AllAndOneDown,
+        servers: ScreenshotServers::AllAndOneDown,
         columns: 150,
         rows: 9,
         mode: Mode::Live { steps: &[("j", SECONDS_12)], shows: "3/4 up" },
@@ -132,7 +139,7 @@ const SCREENSHOTS: &[Screenshot] = &[
     Screenshot {
         name: "top-slabs",
         arguments: "top",
-        servers: Servers::AllAndOneDown,
+        servers: ScreenshotServers::AllAndOneDown,
         columns: 100,
         rows: 22,
         mode: Mode::Live { steps: &[("2", SECONDS_3)], shows: "CHUNK" },
@@ -140,7 +147,7 @@ const SCREENSHOTS: &[Screenshot] = &[
     Screenshot {
         name: "top-prefixes",
         arguments: "top",
-        servers: Servers::AllAndOneDown,
+        servers: ScreenshotServers::AllAndOneDown,
         columns: 100,
         rows: 10,
         mode: Mode::Live { steps: &[("4", SECONDS_3), ("dy", SECONDS_6)], shows: "session" },
@@ -152,7 +159,7 @@ const SECONDS_6: Duration = Duration::from_secs(6);
 const SECONDS_12: Duration = Duration::from_secs(12);
 
 /// Draws the selected screenshots.
-pub(crate) fn run(options: &Options) -> Result<()> {
+pub(crate) fn run(options: &ScreenshotOptions) -> Result<()> {
     for name in &options.names {
         ensure!(SCREENSHOTS.iter().any(|screenshot| screenshot.name == name), "unknown screenshot {name:?}");
     }
@@ -163,7 +170,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         |screenshot: &&Screenshot| options.names.is_empty() || options.names.iter().any(|name| name == screenshot.name);
     let mut servers = None;
     for screenshot in SCREENSHOTS.iter().filter(is_selected) {
-        if screenshot.servers != Servers::None && servers.is_none() {
+        if screenshot.servers != ScreenshotServers::None && servers.is_none() {
             servers = Some(ExampleServers::start()?);
         }
         let svg =
@@ -184,8 +191,8 @@ impl Screenshot {
             .args(self.arguments.split(' ').map(|word| if word == "{}" { drawn.as_os_str() } else { word.as_ref() }));
         // Without the environment, which could name contexts and servers.
         command.env_clear().env("LANG", "C.UTF-8").current_dir(scratch.path());
-        if let (Some(servers), Servers::All | Servers::AllAndOneDown) = (servers, self.servers) {
-            let is_all = self.servers == Servers::All;
+        if let (Some(servers), ScreenshotServers::All | ScreenshotServers::AllAndOneDown) = (servers, self.servers) {
+            let is_all = self.servers == ScreenshotServers::All;
             command
                 .env("REMCACHE_SERVERS", if is_all { servers.addresses() } else { servers.addresses_with_one_down() });
         }

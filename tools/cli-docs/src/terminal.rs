@@ -14,7 +14,7 @@ use rustix::termios::{Winsize, tcsetwinsize};
 
 /// The options of `screen`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Options {
+pub(crate) struct ScreenOptions {
     /// A shell command
     command: String,
     /// The keys that end the command
@@ -26,7 +26,7 @@ pub(crate) struct Options {
 }
 
 /// Runs a program for some time, prints its screen, and then presses the keys that end it.
-pub(crate) fn show(options: &Options) -> Result<()> {
+pub(crate) fn show(options: &ScreenOptions) -> Result<()> {
     let mut command = Command::new("sh");
     command.args(["-c", &format!("exec {}", options.command)]);
     let mut terminal = Terminal::start(command, 30, 120)?;

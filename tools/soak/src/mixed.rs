@@ -1,7 +1,7 @@
 //! A mixed load of all operations on real servers that are killed, stopped and restarted.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -88,7 +88,8 @@ fn print_totals(shared: &Shared, elapsed: Duration, short_runtimes: bool) {
     println!("operations:    {operations} in {seconds:.0} s, {:.0} per second", operations as f64 / seconds);
     println!("wrong values:  0");
     println!("errors:        {}", count(&shared.errors));
-    println!("late:          at most {} ms after the deadline", count(&shared.lateness));
+    let latest = shared.latest.lock().unwrap_or_else(PoisonError::into_inner);
+    println!("late:          at most {} ms after the deadline {}", latest.by.as_millis(), latest.name);
     if short_runtimes {
         println!("runtimes:      {}", count(&shared.runtimes));
         println!("dropped calls: {}", count(&shared.dropped));

@@ -2,8 +2,8 @@
 
 use std::future::IntoFuture;
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -24,8 +24,15 @@ pub(crate) struct Shared {
     pub(crate) errors: AtomicU64,
     pub(crate) dropped: AtomicU64,
     pub(crate) runtimes: AtomicU64,
-    /// The longest time between the deadline of a call for one key and its end, in milliseconds.
-    pub(crate) lateness: AtomicU64,
+    /// The call that ended last after its deadline.
+    pub(crate) latest: Mutex<LateCall>,
+}
+
+/// A call for one key, or for none, that ended after its deadline.
+#[derive(Debug, Default)]
+pub(crate) struct LateCall {
+    pub(crate) by: Duration,
+    pub(crate) name: String,
 }
 
 impl Shared {
@@ -39,7 +46,17 @@ impl Shared {
             errors: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             runtimes: AtomicU64::new(0),
-            lateness: AtomicU64::new(0),
+            latest: Mutex::default(),
+        }
+    }
+
+    fn record_lateness(&self, name: &str, by: Duration) {
+        if by.is_zero() {
+            return;
+        }
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        if by > latest.by {
+            *latest = LateCall { by, name: name.to_owned() };
         }
     }
 }
@@ -162,8 +179,7 @@ impl Worker {
         let start = Instant::now();
         let result = timeout(patience, call.into_future()).await;
         if operations == 1 {
-            let late = start.elapsed().saturating_sub(self.shared.timeout);
-            self.shared.lateness.fetch_max(u64::try_from(late.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+            self.shared.record_lateness(what, start.elapsed().saturating_sub(self.shared.timeout));
         }
         result.map_err(|_| format!("{what} did not return within {patience:?}"))
     }

@@ -29,7 +29,7 @@ pub(crate) struct KeyScope {
 
 /// Some items of a server.
 #[derive(Debug)]
-pub(crate) struct Batch {
+pub(crate) struct ListedBatch {
     /// The index of the server.
     pub(crate) server: usize,
     /// The selected items.
@@ -41,7 +41,7 @@ pub(crate) struct Batch {
 /// An event of listing.
 #[derive(Debug)]
 pub(crate) enum ListEvent {
-    Batch(Batch),
+    Batch(ListedBatch),
     /// A server, given by its index, failed to list its items, or all of them.
     Failed(usize, Error),
     /// The batches that wait cannot be stored.
@@ -50,7 +50,7 @@ pub(crate) enum ListEvent {
 
 impl ListEvent {
     /// Returns the batch, if it is one. The failure of a server is passed on, and is not the end of the others.
-    pub(crate) fn batch(self, listing_failed: impl FnOnce(&Error)) -> Result<Option<Batch>, Failure> {
+    pub(crate) fn batch(self, listing_failed: impl FnOnce(&Error)) -> Result<Option<ListedBatch>, Failure> {
         match self {
             Self::Batch(batch) => Ok(Some(batch)),
             Self::Failed(_, error) => {
@@ -136,7 +136,7 @@ struct Queue {
 
 impl Queue {
     /// Queues a batch without waiting; returns false if the receiver is gone.
-    fn push(&self, batch: Batch) -> bool {
+    fn push(&self, batch: ListedBatch) -> bool {
         let mut spool = self.spool.lock().unwrap_or_else(PoisonError::into_inner);
         let permit =
             if spool.is_empty() { self.sender.try_reserve() } else { Err(mpsc::error::TrySendError::Full(())) };
@@ -172,7 +172,7 @@ impl Queue {
 
 async fn list_server(index: usize, server: ServerHandle, scope: KeyScope, size: usize, queue: Arc<Queue>) {
     let mut listing = server.metadump();
-    let empty = || Batch { server: index, items: Vec::with_capacity(size), seen: 0 };
+    let empty = || ListedBatch { server: index, items: Vec::with_capacity(size), seen: 0 };
     let (mut batch, mut bytes, mut now) = (empty(), 0, selection::now());
     while let Some(item) = listing.next().await {
         let item = match item {

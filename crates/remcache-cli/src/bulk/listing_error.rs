@@ -3,14 +3,14 @@
 use remcache::Error;
 
 use crate::exit::{Exit, words};
-use crate::tally::Tally;
+use crate::outcome_counts::OutcomeCounts;
 
 /// Counts the error of a server whose list failed.
-pub(crate) fn count_listing_error(error: &Error, tally: &mut Tally) {
+pub(crate) fn count_listing_error(error: &Error, counts: &mut OutcomeCounts) {
     match Exit::of(error) {
         // The request has no arguments of the user, so it is the server that cannot follow it.
-        Exit::Usage | Exit::Server => tally.failures(&explained(error), Exit::Server, 1),
-        _ => tally.error(error),
+        Exit::Usage | Exit::Server => counts.failures(&explained(error), Exit::Server, 1),
+        _ => counts.error(error),
     }
 }
 

@@ -6,6 +6,7 @@
 //! ```
 
 mod dump_format;
+mod dump_writer;
 mod fetch;
 mod list;
 mod listing_error;
@@ -21,9 +22,9 @@ mod skip_reason;
 mod spool;
 mod store;
 mod summary;
-mod writer;
 
 pub(crate) use dump_format::{DumpItem, DumpReader, InputError, InvalidItem, write as write_item};
+pub(crate) use dump_writer::DumpWriter;
 pub(crate) use fetch::{FetchedItem, Fetcher, SourceState};
 pub(crate) use list::{KeyScope, ListEvent, is_expired, list};
 pub(crate) use listing_error::count_listing_error;
@@ -38,7 +39,6 @@ pub(crate) use server_watch::{Role, ServerWatch};
 pub(crate) use skip_reason::{SkipReason, Skipped};
 pub(crate) use store::{ItemStore, NewItem, StoreResult};
 pub(crate) use summary::Summary;
-pub(crate) use writer::DumpWriter;
 
 /// The limits of a batch: its items, and their bytes at the server. They bound the memory of the tool.
 pub(crate) const BATCH: usize = 500;

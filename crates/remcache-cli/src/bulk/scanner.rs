@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::Summary;
 use super::fetch::Fetcher;
-use super::list::{Batch, KeyScope, ListEvent, list};
+use super::list::{KeyScope, ListEvent, ListedBatch, list};
 use super::options::{BulkOptions, Misplaced};
 use super::placement::Placement;
 use super::rate_limit::RateLimit;
@@ -86,7 +86,7 @@ impl Scanner {
     /// Skips the misplaced items of a batch; returns the others with the fetcher of their server.
     pub(crate) fn filter_misplaced(
         &self,
-        batch: Batch,
+        batch: ListedBatch,
         summary: &mut Summary,
     ) -> Result<(Arc<Fetcher>, Vec<MetadumpItem>), Failure> {
         let fetcher = Arc::clone(&self.fetchers[batch.server]);

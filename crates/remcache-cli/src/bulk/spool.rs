@@ -7,7 +7,7 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use remcache::proto::text::MetadumpItem;
 use tempfile::SpooledTempFile;
 
-use super::list::Batch;
+use super::list::ListedBatch;
 
 /// A first-in, first-out queue of batches.
 pub(crate) struct Spool {
@@ -54,7 +54,7 @@ impl Spool {
     }
 
     /// Appends a batch. If that fails, the error is returned in place of the batch.
-    pub(crate) fn push(&mut self, batch: Batch) {
+    pub(crate) fn push(&mut self, batch: ListedBatch) {
         self.lines.clear();
         for item in &batch.items {
             item.write(&mut self.lines);
@@ -73,14 +73,14 @@ impl Spool {
     }
 
     /// Removes the oldest batch.
-    pub(crate) fn pop(&mut self) -> Option<io::Result<Batch>> {
+    pub(crate) fn pop(&mut self) -> Option<io::Result<ListedBatch>> {
         match self.chunks.pop_front() {
             Some(chunk) => Some(self.read(&chunk)),
             None => self.problem.take().map(Err),
         }
     }
 
-    fn read(&mut self, chunk: &Chunk) -> io::Result<Batch> {
+    fn read(&mut self, chunk: &Chunk) -> io::Result<ListedBatch> {
         self.lines.resize(chunk.length, 0);
         self.file.seek(SeekFrom::Start(self.read_at))?;
         self.file.read_exact(&mut self.lines)?;
@@ -91,7 +91,7 @@ impl Spool {
         }
         let items: Vec<_> = self.lines.split(|&byte| byte == b'\n').filter_map(MetadumpItem::parse).collect();
         match items.len() == chunk.items {
-            true => Ok(Batch { server: chunk.server, items, seen: chunk.seen }),
+            true => Ok(ListedBatch { server: chunk.server, items, seen: chunk.seen }),
             false => Err(io::Error::new(io::ErrorKind::InvalidData, "the temporary file was changed")),
         }
     }
@@ -110,10 +110,10 @@ const IN_MEMORY: usize = 8 << 20;
 mod tests {
     use super::*;
 
-    fn batch(server: usize, keys: std::ops::Range<u32>) -> Batch {
+    fn batch(server: usize, keys: std::ops::Range<u32>) -> ListedBatch {
         let line = |key| format!("key=k%20{key}%FF exp=1800000000 la=1 cas={key} fetch=no cls=1 size=99");
         let items: Vec<_> = keys.map(|key| MetadumpItem::parse(line(key).as_bytes()).unwrap()).collect();
-        Batch { server, seen: items.len() as u64 + 7, items }
+        ListedBatch { server, seen: items.len() as u64 + 7, items }
     }
 
     #[test]

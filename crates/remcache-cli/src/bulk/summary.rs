@@ -8,14 +8,14 @@ use std::time::Instant;
 use remcache::Error;
 
 use super::dump_format::InvalidItem;
-use super::list::{Batch, ListEvent};
+use super::list::{ListEvent, ListedBatch};
 use super::listing_error::count_listing_error;
 use super::server_watch::ServerWatch;
 use super::skip_reason::{SKIP_REASONS, SkipReason, Skipped};
 use crate::exit::{Exit, Failure, words};
-use crate::load::per_second;
+use crate::load_generator::per_second;
+use crate::outcome_counts::OutcomeCounts;
 use crate::output::{Output, Record, number};
-use crate::tally::Tally;
 
 /// The results so far.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub(crate) struct Summary {
     done: u64,
     bytes: u64,
     skips: [u64; SKIP_REASONS.len()],
-    tally: Tally,
+    counts: OutcomeCounts,
     /// Whether a server listed its items, or some of them.
     has_listed: bool,
     list: Option<SkipLog>,
@@ -57,7 +57,7 @@ impl Summary {
             done: 0,
             bytes: 0,
             skips: [0; SKIP_REASONS.len()],
-            tally: Tally::default(),
+            counts: OutcomeCounts::default(),
             has_listed: false,
             list: list.transpose()?,
             accepted: Vec::new(),
@@ -72,7 +72,7 @@ impl Summary {
 
     /// Adds the failed servers of another summary.
     pub(crate) fn with_failures_of(self, other: Self) -> Self {
-        Self { tally: other.tally, has_listed: other.has_listed, ..self }
+        Self { counts: other.counts, has_listed: other.has_listed, ..self }
     }
 
     /// Counts items that were done, and the bytes of their values.
@@ -86,7 +86,7 @@ impl Summary {
         self.skips[skipped.reason.index()] += 1;
         let server = skipped.server.as_deref().or(server);
         if let (SkipReason::Failed, Some(error)) = (skipped.reason, &skipped.error) {
-            self.tally.failures(&with_server(error, server), Exit::of(error), 1);
+            self.counts.failures(&with_server(error, server), Exit::of(error), 1);
         }
         let record = Record::new()
             .with_bytes("key", key)
@@ -110,8 +110,8 @@ impl Summary {
     }
 
     /// Returns the batch that a server listed; `None` if it failed, which is counted.
-    pub(crate) fn listed(&mut self, event: ListEvent) -> Result<Option<Batch>, Failure> {
-        let batch = event.batch(|error| count_listing_error(error, &mut self.tally))?;
+    pub(crate) fn listed(&mut self, event: ListEvent) -> Result<Option<ListedBatch>, Failure> {
+        let batch = event.batch(|error| count_listing_error(error, &mut self.counts))?;
         self.has_listed |= batch.is_some();
         Ok(batch)
     }
@@ -119,7 +119,7 @@ impl Summary {
     /// Counts the servers that restarted, evicted items or went away during the run as failures.
     pub(crate) async fn compare_servers(&mut self, watch: ServerWatch) {
         for change in watch.changes().await {
-            self.tally.failures(&change.message, change.exit, 1);
+            self.counts.failures(&change.message, change.exit, 1);
         }
     }
 
@@ -140,7 +140,7 @@ impl Summary {
 
     /// Returns whether no server and no item failed.
     pub(crate) fn is_complete(&self) -> bool {
-        self.tally.failed() == 0
+        self.counts.failed() == 0
             && self.skipped_count(SkipReason::InvalidKey) == 0
             && self.skipped_count(SkipReason::TooLarge) == 0
     }
@@ -170,7 +170,7 @@ impl Summary {
 
     /// Prints the failures on stderr.
     pub(crate) fn report_failures(&self, output: &mut Output) -> Result<(), Failure> {
-        Ok(self.tally.report_failures("items", output)?)
+        Ok(self.counts.report_failures("items", output)?)
     }
 
     /// Prints the summary as a record on standard output, in the structured layouts.
@@ -201,11 +201,11 @@ impl Summary {
         };
         let missing: u64 =
             self.skips.iter().enumerate().filter(|&(index, _)| is_failure(index)).map(|(_, count)| count).sum();
-        // The tally has the failed items by their errors.
-        self.tally.no = missing - self.skipped_count(SkipReason::Failed).min(missing);
+        // The counts have the failed items by their errors.
+        self.counts.no = missing - self.skipped_count(SkipReason::Failed).min(missing);
         // A server that has no items answered nevertheless.
-        self.tally.yes = self.done + u64::from(self.has_listed);
-        self.tally.exit()
+        self.counts.yes = self.done + u64::from(self.has_listed);
+        self.counts.exit()
     }
 }
 

@@ -3,8 +3,8 @@
 //! This is the top module of the tool: it alone knows the list of commands.
 
 mod help;
-mod line;
 mod run;
+mod shell_line;
 mod usage_error;
 
 pub(crate) use run::run;

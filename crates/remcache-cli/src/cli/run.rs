@@ -7,7 +7,7 @@ use tokio::runtime::{Builder, Runtime};
 use remcache::config::ProtocolSetting;
 
 use super::help;
-use super::line::run_line;
+use super::shell_line::run_line;
 use super::{Command, Invocation};
 use crate::commands::{
     bench, check, completions, context, copy, count, delete, delete_matching, demo, doctor, dump, exists, extend, fill,

@@ -20,12 +20,12 @@ use crate::session::Session;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
-    verb: Verb,
+    verb: ContextAction,
 }
 
 /// What to do with contexts.
 #[derive(Debug, Subcommand)]
-enum Verb {
+enum ContextAction {
     /// List the contexts; the current one is marked
     #[command(alias = "list")]
     Ls,
@@ -62,16 +62,16 @@ enum Verb {
 pub(crate) fn run(args: &Args, session: &mut Session) -> Outcome {
     let mut contexts = Contexts::read()?;
     match &args.verb {
-        Verb::Ls => list(&contexts, session),
-        Verb::Add { name, production } => add(name, *production, &mut contexts, session),
-        Verb::Use { name } => {
+        ContextAction::Ls => list(&contexts, session),
+        ContextAction::Add { name, production } => add(name, *production, &mut contexts, session),
+        ContextAction::Use { name } => {
             contexts.set_current(name)?;
             contexts.write()?;
             session.output.notes().say(format_args!("{name} is in use from now on"));
             Ok(Exit::Yes)
         }
-        Verb::Rm { name } => remove(name, &mut contexts, session),
-        Verb::Show { name } => show(name.as_deref(), &contexts, session),
+        ContextAction::Rm { name } => remove(name, &mut contexts, session),
+        ContextAction::Show { name } => show(name.as_deref(), &contexts, session),
     }
 }
 

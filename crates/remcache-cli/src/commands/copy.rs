@@ -111,7 +111,7 @@ struct Copy {
 }
 
 /// A batch that was copied.
-struct Done {
+struct CopiedBatch {
     server: String,
     /// Each key with the size of its value, or why it was not copied.
     items: Vec<(Bytes, Result<u64, Skipped>)>,
@@ -120,23 +120,23 @@ struct Done {
 
 impl BatchJob for Copy {
     type Batch = ListEvent;
-    type Done = Done;
+    type Done = CopiedBatch;
 
     fn size(&self, listed: &ListEvent) -> usize {
         listed.items()
     }
 
-    fn start(&mut self, listed: ListEvent, jobs: &mut JoinSet<Done>) -> Result<(), Failure> {
+    fn start(&mut self, listed: ListEvent, jobs: &mut JoinSet<CopiedBatch>) -> Result<(), Failure> {
         let Some(batch) = self.summary.listed(listed)? else { return Ok(()) };
         let seen = batch.seen;
         let (fetcher, items) = self.scanner.filter_misplaced(batch, &mut self.summary)?;
         let server = fetcher.server().name().to_owned();
         let copier = Copier { fetcher, store: Arc::clone(&self.store), scope: self.scanner.scope().clone() };
-        jobs.spawn(async move { Done { server, items: copier.copy(items).await, seen } });
+        jobs.spawn(async move { CopiedBatch { server, items: copier.copy(items).await, seen } });
         Ok(())
     }
 
-    fn finish(&mut self, done: Done) -> Result<ControlFlow<()>, Failure> {
+    fn finish(&mut self, done: CopiedBatch) -> Result<ControlFlow<()>, Failure> {
         self.summary.seen += done.seen;
         for (key, outcome) in &done.items {
             match outcome {

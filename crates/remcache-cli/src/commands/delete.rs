@@ -1,6 +1,6 @@
 //! `delete`: removes items.
 
-use super::write_report::WriteReport;
+use super::write_results::WriteResults;
 use crate::exit::{Failure, Outcome};
 use crate::input::Keys;
 use crate::item_limit;
@@ -21,7 +21,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let mut blocks = args.keys.blocks()?;
     let client = session.client()?;
     let interrupt = session.interrupt.handled();
-    let mut report = WriteReport::begin(blocks.all().map(<[_]>::len), "deleted", &mut session.output)?;
+    let mut report = WriteResults::begin(blocks.all().map(<[_]>::len), "deleted", &mut session.output)?;
     match (args.cas, blocks.all()) {
         (Some(cas), Some([key])) => {
             item_limit::require_cas_for(&client, key).await?;
@@ -36,10 +36,10 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
             }
         }
     }
-    let tally = report.end()?;
-    tally.report_failures("keys", &mut session.output)?;
-    if tally.no > 0 {
+    let counts = report.end()?;
+    counts.report_failures("keys", &mut session.output)?;
+    if counts.no > 0 {
         args.keys.suggest_patterns("delete-matching", session.output.notes());
     }
-    Ok(interrupt.unless_raised(tally.exit()))
+    Ok(interrupt.unless_raised(counts.exit()))
 }

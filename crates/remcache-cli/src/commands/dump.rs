@@ -77,7 +77,7 @@ struct Dump<'o> {
 }
 
 /// A batch that was read.
-struct Done {
+struct FetchedBatch {
     server: String,
     items: Vec<(MetadumpItem, Result<FetchedItem, Skipped>)>,
     seen: u64,
@@ -85,24 +85,28 @@ struct Done {
 
 impl BatchJob for Dump<'_> {
     type Batch = ListEvent;
-    type Done = Done;
+    type Done = FetchedBatch;
 
     fn size(&self, listed: &ListEvent) -> usize {
         listed.items()
     }
 
-    fn start(&mut self, listed: ListEvent, jobs: &mut JoinSet<Done>) -> Result<(), Failure> {
+    fn start(&mut self, listed: ListEvent, jobs: &mut JoinSet<FetchedBatch>) -> Result<(), Failure> {
         let Some(batch) = self.summary.listed(listed)? else { return Ok(()) };
         let seen = batch.seen;
         let (fetcher, items) = self.scanner.filter_misplaced(batch, &mut self.summary)?;
         jobs.spawn(async move {
             let outcomes = fetcher.fetch(&items).await;
-            Done { server: fetcher.server().name().to_owned(), items: items.into_iter().zip(outcomes).collect(), seen }
+            FetchedBatch {
+                server: fetcher.server().name().to_owned(),
+                items: items.into_iter().zip(outcomes).collect(),
+                seen,
+            }
         });
         Ok(())
     }
 
-    fn finish(&mut self, done: Done) -> Result<ControlFlow<()>, Failure> {
+    fn finish(&mut self, done: FetchedBatch) -> Result<ControlFlow<()>, Failure> {
         self.lines.clear();
         self.summary.seen += done.seen;
         for (item, outcome) in &done.items {

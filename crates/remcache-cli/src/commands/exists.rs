@@ -6,9 +6,9 @@ use remcache::{Client, Reply, Status};
 use super::server_error::ServerError;
 use crate::exit::Outcome;
 use crate::input::Keys;
+use crate::outcome_counts::OutcomeCounts;
 use crate::output::{Output, Record, TextStyle, text};
 use crate::session::Session;
-use crate::tally::Tally;
 
 /// Check whether keys exist; exit code 0 if all do, 1 if one does not
 ///
@@ -29,14 +29,14 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let client = session.client()?;
     let interrupt = session.interrupt.handled();
     let output = &mut session.output;
-    let mut tally = Tally::default();
+    let mut counts = OutcomeCounts::default();
     let mut list = output.list(COLUMNS)?;
     while let Some(keys) = blocks.next(&interrupt).await? {
         for chunk in keys.chunks(CHUNK).take_while(|_| !interrupt.is_raised()) {
             for (key, exists) in chunk.iter().zip(exist(chunk, &client).await) {
                 match &exists {
-                    Ok(exists) => tally.answer(*exists),
-                    Err(error) => error.count(&mut tally),
+                    Ok(exists) => counts.answer(*exists),
+                    Err(error) => error.count(&mut counts),
                 }
                 list.push(|output| line(key, word(&exists), output), || record(key, &exists))?;
             }
@@ -44,8 +44,8 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     }
     list.end()?;
     let output = &mut session.output;
-    tally.report_failures("keys", output)?;
-    Ok(interrupt.unless_raised(tally.exit()))
+    counts.report_failures("keys", output)?;
+    Ok(interrupt.unless_raised(counts.exit()))
 }
 
 /// Requests the properties of the items; from a server that has no such command, the items.

@@ -9,12 +9,12 @@ use remcache::{Client, Error, ErrorKind, Status, Ttl, WriteOutcome};
 
 use crate::exit::{Exit, Failure, Outcome, words};
 use crate::interrupt::Interrupt;
-use crate::load::{KeyText, per_second};
+use crate::load_generator::{KeyText, per_second};
 use crate::options::value;
+use crate::outcome_counts::OutcomeCounts;
 use crate::output::{Cell, Column, Output, Progress, Record, Table, TextStyle, number};
 use crate::session::Session;
 use crate::stats::{self, Snapshot, Stats, reason};
-use crate::tally::Tally;
 
 /// Find out how many items fit, by adding items until the servers evict
 ///
@@ -84,7 +84,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     count_fit(&client, &mut servers, numbers, &progress).await?;
     drop(progress);
     print(args, &servers, elapsed, &mut session.output)?;
-    Ok(interrupt.unless_raised(tally(&servers).exit()))
+    Ok(interrupt.unless_raised(counts(&servers).exit()))
 }
 
 async fn inspect(client: &Client) -> Vec<ServerFill> {
@@ -326,15 +326,15 @@ fn summary(size: usize, servers: &[ServerFill], elapsed: Duration) -> String {
 }
 
 /// Returns the outcomes of the servers; the output has the reasons of failures.
-fn tally(servers: &[ServerFill]) -> Tally {
-    let mut tally = Tally::default();
+fn counts(servers: &[ServerFill]) -> OutcomeCounts {
+    let mut counts = OutcomeCounts::default();
     for server in servers {
         match &server.state {
-            FillState::Failed(reason, exit) => tally.failures(&format!("{}: {reason}", server.name), *exit, 1),
-            _ => tally.answer(true),
+            FillState::Failed(reason, exit) => counts.failures(&format!("{}: {reason}", server.name), *exit, 1),
+            _ => counts.answer(true),
         }
     }
-    tally
+    counts
 }
 
 /// Returns the number of items that are added between two requests for statistics.

@@ -15,9 +15,9 @@ use crate::atomic_file;
 use crate::exit::{Exit, Failure, Outcome, words};
 use crate::input::{Blocks, Keys};
 use crate::interrupt::Interrupt;
+use crate::outcome_counts::OutcomeCounts;
 use crate::output::{Layout, Output, Record, TextStyle, number, text};
 use crate::session::Session;
-use crate::tally::Tally;
 
 /// Fetch values
 ///
@@ -210,12 +210,12 @@ const SHOWN_BYTES: usize = 256;
 /// Fetches the keys in chunks, which bounds the memory.
 async fn many(args: &Args, mut blocks: Blocks, client: &Client, interrupt: &Interrupt, output: &mut Output) -> Outcome {
     interrupt.handled();
-    let mut tally = Tally::default();
+    let mut counts = OutcomeCounts::default();
     let mut list = output.list(COLUMNS)?;
     while let Some(keys) = blocks.next(interrupt).await? {
         for chunk in keys.chunks(CHUNK).take_while(|_| !interrupt.is_raised()) {
             for (key, fetched) in chunk.iter().zip(fetch(args, chunk, client).await) {
-                count(&fetched, &mut tally);
+                count(&fetched, &mut counts);
                 let saved = save(args, key, &fetched)?;
                 let saved = saved.as_deref();
                 list.push(
@@ -227,11 +227,11 @@ async fn many(args: &Args, mut blocks: Blocks, client: &Client, interrupt: &Inte
         }
     }
     list.end()?;
-    tally.report_failures("keys", output)?;
-    if tally.no > 0 {
+    counts.report_failures("keys", output)?;
+    if counts.no > 0 {
         args.keys.suggest_patterns("keys", output.notes());
     }
-    Ok(interrupt.unless_raised(tally.exit()))
+    Ok(interrupt.unless_raised(counts.exit()))
 }
 
 fn line(key: &[u8], fetched: &Fetched, saved: Option<&Path>, output: &Output) -> Option<String> {
@@ -288,10 +288,10 @@ fn record(key: &[u8], fetched: &Fetched, saved: Option<&Path>) -> Record {
         .with_some("fetched", properties.fetched)
 }
 
-fn count(fetched: &Fetched, tally: &mut Tally) {
+fn count(fetched: &Fetched, counts: &mut OutcomeCounts) {
     match fetched {
-        Ok(item) => tally.answer(item.is_some()),
-        Err(error) => tally.error(error),
+        Ok(item) => counts.answer(item.is_some()),
+        Err(error) => counts.error(error),
     }
 }
 

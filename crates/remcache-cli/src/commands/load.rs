@@ -62,7 +62,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     };
     let batches = reading.start(input)?;
     let progress = BulkProgress::new(session.output.notes(), None);
-    let lines = Lines { last: args.from_line.get() - 1, unfinished: BTreeSet::new() };
+    let lines = StoredLines { last: args.from_line.get() - 1, unfinished: BTreeSet::new() };
     let mut load = Load { store, summary, progress, lines, problem: None };
     run_pipeline(&mut load, batches, limit, &interrupt).await?;
     let Load { store, mut summary, progress, lines, problem } = load;
@@ -101,7 +101,7 @@ fn open(path: &Path) -> Result<Input, Failure> {
 }
 
 /// Consecutive items of the input.
-struct Batch {
+struct InputBatch {
     items: Vec<DumpItem>,
     /// Lines that do not describe an item, if they are listed.
     invalid: Vec<InvalidItem>,
@@ -121,7 +121,7 @@ struct Reading {
 
 impl Reading {
     /// Reads batches on a separate thread, because reading may block. An error of the input comes last.
-    fn start(self, input: Input) -> Result<mpsc::Receiver<Result<Batch, InputError>>, Failure> {
+    fn start(self, input: Input) -> Result<mpsc::Receiver<Result<InputBatch, InputError>>, Failure> {
         let (sender, receiver) = mpsc::channel(WAITING);
         let reading = move || {
             let mut reader = DumpReader::new(input);
@@ -129,7 +129,7 @@ impl Reading {
             while next.is_ok() {
                 let line = reader.number;
                 let items = Vec::with_capacity(self.size);
-                let mut batch = Batch { items, invalid: Vec::new(), first_line: line + 1, last_line: line };
+                let mut batch = InputBatch { items, invalid: Vec::new(), first_line: line + 1, last_line: line };
                 next = self.fill(&mut batch, &mut reader);
                 let is_last = batch.items.is_empty() && batch.invalid.is_empty();
                 // If the receiver is gone, the command has ended.
@@ -145,7 +145,7 @@ impl Reading {
         thread.map(|_| receiver).map_err(|error| Failure::Io("a thread for the input".into(), error))
     }
 
-    fn fill(&self, batch: &mut Batch, reader: &mut DumpReader<Input>) -> Result<(), InputError> {
+    fn fill(&self, batch: &mut InputBatch, reader: &mut DumpReader<Input>) -> Result<(), InputError> {
         let mut bytes = 0;
         while batch.items.len() + batch.invalid.len() < self.size && bytes < BATCH_BYTES {
             match reader.next() {
@@ -164,14 +164,14 @@ impl Reading {
 }
 
 /// The lines that are loaded.
-struct Lines {
+struct StoredLines {
     /// The last line of the batches that were started.
     last: u64,
     /// The first lines of batches that are being stored, or that a server did not answer.
     unfinished: BTreeSet<u64>,
 }
 
-impl Lines {
+impl StoredLines {
     /// Returns the line to continue at: every item before it was processed.
     fn next(&self) -> u64 {
         self.unfinished.first().copied().unwrap_or(self.last + 1)
@@ -183,27 +183,27 @@ struct Load {
     store: Arc<ItemStore>,
     summary: Summary,
     progress: BulkProgress,
-    lines: Lines,
+    lines: StoredLines,
     /// The error of the input.
     problem: Option<InputError>,
 }
 
 /// A batch that was stored.
-struct Done {
+struct StoredBatch {
     first_line: u64,
     invalid: Vec<InvalidItem>,
     items: Vec<(DumpItem, StoreResult)>,
 }
 
 impl BatchJob for Load {
-    type Batch = Result<Batch, InputError>;
-    type Done = Done;
+    type Batch = Result<InputBatch, InputError>;
+    type Done = StoredBatch;
 
     fn size(&self, batch: &Self::Batch) -> usize {
         batch.as_ref().map_or(0, |batch| batch.items.len())
     }
 
-    fn start(&mut self, batch: Self::Batch, tasks: &mut JoinSet<Done>) -> Result<(), Failure> {
+    fn start(&mut self, batch: Self::Batch, tasks: &mut JoinSet<StoredBatch>) -> Result<(), Failure> {
         let batch = match batch {
             Ok(batch) => batch,
             Err(problem) => {
@@ -217,12 +217,12 @@ impl BatchJob for Load {
         tasks.spawn(async move {
             let results = load(&store, &batch.items).await;
             let items = batch.items.into_iter().zip(results).collect();
-            Done { first_line: batch.first_line, invalid: batch.invalid, items }
+            StoredBatch { first_line: batch.first_line, invalid: batch.invalid, items }
         });
         Ok(())
     }
 
-    fn finish(&mut self, done: Done) -> Result<ControlFlow<()>, Failure> {
+    fn finish(&mut self, done: StoredBatch) -> Result<ControlFlow<()>, Failure> {
         self.summary.seen += (done.items.len() + done.invalid.len()) as u64;
         done.invalid.iter().try_for_each(|item| self.summary.invalid(item))?;
         for (item, result) in &done.items {
@@ -268,7 +268,7 @@ mod tests {
 
     #[test]
     fn a_load_continues_at_the_first_unfinished_batch() {
-        let mut lines = Lines { last: 0, unfinished: BTreeSet::new() };
+        let mut lines = StoredLines { last: 0, unfinished: BTreeSet::new() };
         assert_eq!(lines.next(), 1);
         lines.unfinished.extend([1, 501, 1001]);
         lines.last = 1500;

@@ -8,9 +8,9 @@ use tokio::task::JoinSet;
 use super::server_error::ServerError;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::input::{Blocks, Keys};
+use crate::outcome_counts::OutcomeCounts;
 use crate::output::{Layout, Output, Record, TextStyle, text};
 use crate::session::Session;
-use crate::tally::Tally;
 
 /// Show which server a key belongs to, and with --ask which servers have it
 #[derive(Debug, clap::Args)]
@@ -83,15 +83,15 @@ struct KeyLocation<'k> {
 async fn ask(mut blocks: Blocks, session: &mut Session) -> Outcome {
     let interrupt = session.interrupt.handled();
     let client = session.client()?;
-    let mut tally = Tally::default();
+    let mut counts = OutcomeCounts::default();
     let mut list = session.output.list(ASKED)?;
     while let Some(keys) = blocks.next(&interrupt).await? {
         for key in &keys {
             let location = KeyLocation::ask(key, &client).await?;
-            location.failures.iter().for_each(|(_, error)| error.count(&mut tally));
+            location.failures.iter().for_each(|(_, error)| error.count(&mut counts));
             if location.has_answers {
                 // If the place is unknown, the failure of its server decides the exit code.
-                tally.answer(location.is_found().unwrap_or(true));
+                counts.answer(location.is_found().unwrap_or(true));
             }
             list.push(|output| location.print(output), || location.record())?;
             if interrupt.is_raised() {
@@ -100,8 +100,8 @@ async fn ask(mut blocks: Blocks, session: &mut Session) -> Outcome {
         }
     }
     list.end()?;
-    tally.report_failures("keys", &mut session.output)?;
-    Ok(interrupt.unless_raised(tally.exit()))
+    counts.report_failures("keys", &mut session.output)?;
+    Ok(interrupt.unless_raised(counts.exit()))
 }
 
 impl<'k> KeyLocation<'k> {

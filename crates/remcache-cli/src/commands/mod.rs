@@ -12,7 +12,6 @@ pub(crate) mod delete_matching;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod dump;
-mod event_log;
 pub(crate) mod exists;
 pub(crate) mod extend;
 pub(crate) mod fill;
@@ -32,6 +31,7 @@ pub(crate) mod serve;
 #[cfg(feature = "serve-metrics")]
 pub(crate) mod serve_metrics;
 mod server_error;
+mod server_log;
 mod server_results;
 pub(crate) mod shell;
 pub(crate) mod stats;
@@ -41,7 +41,7 @@ pub(crate) mod top;
 pub(crate) mod touch;
 pub(crate) mod version;
 pub(crate) mod watch;
-mod write_report;
+mod write_results;
 
 #[cfg(not(feature = "serve-metrics"))]
 pub(crate) use missing::serve_metrics;

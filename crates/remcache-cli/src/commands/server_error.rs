@@ -3,7 +3,7 @@
 use remcache::{Error, Reply};
 
 use crate::exit::{Exit, words};
-use crate::tally::Tally;
+use crate::outcome_counts::OutcomeCounts;
 
 /// The error of a reply, with the name of its server.
 #[derive(Clone, Debug)]
@@ -23,7 +23,7 @@ impl ServerError {
         Self { message, exit: Exit::of(&error) }
     }
 
-    pub(super) fn count(&self, tally: &mut Tally) {
-        tally.failures(&self.message, self.exit, 1);
+    pub(super) fn count(&self, counts: &mut OutcomeCounts) {
+        counts.failures(&self.message, self.exit, 1);
     }
 }

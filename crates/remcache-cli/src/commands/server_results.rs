@@ -3,19 +3,23 @@
 use remcache::Error;
 
 use crate::exit::{Exit, Failure, words};
+use crate::outcome_counts::OutcomeCounts;
 use crate::output::{Cell, Column, Output, Record, Table, TextStyle};
-use crate::tally::Tally;
 
 /// The results so far.
 pub(super) struct ServerResults {
-    tally: Tally,
+    counts: OutcomeCounts,
     table: Table,
     records: Vec<Record>,
 }
 
 impl ServerResults {
     pub(super) fn new() -> Self {
-        Self { tally: Tally::default(), table: Table::new([Column::left(""), Column::left("")]), records: Vec::new() }
+        Self {
+            counts: OutcomeCounts::default(),
+            table: Table::new([Column::left(""), Column::left("")]),
+            records: Vec::new(),
+        }
     }
 
     /// Adds the result of a server, as a word for the table and as a record.
@@ -24,12 +28,12 @@ impl ServerResults {
         self.table.row([Cell::new(server), Cell::new(word).style(style)]);
         match result {
             Ok(()) => {
-                self.tally.answer(true);
+                self.counts.answer(true);
                 self.records.push(record);
             }
             Err(error) => {
                 self.records.push(record.with("error", words(&error)));
-                self.tally.error(&error);
+                self.counts.error(&error);
             }
         }
     }
@@ -43,7 +47,7 @@ impl ServerResults {
             self.records.into_iter().try_for_each(|record| records.push(record))?;
             records.end()?;
         }
-        self.tally.report_failures("servers", output)?;
-        Ok(self.tally.exit_of_servers())
+        self.counts.report_failures("servers", output)?;
+        Ok(self.counts.exit_of_servers())
     }
 }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use remcache::{Ttl, WriteOutcome};
 
-use super::write_report;
+use super::write_results;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::input;
 use crate::item_limit;
@@ -80,7 +80,7 @@ pub(super) fn report_outcome(key: &[u8], change: WriteOutcome, output: &mut Outp
         (Layout::Raw, None) => {}
         (Layout::Text, None) => print_stored(change, output)?,
         (Layout::Raw | Layout::Text, Some(reason)) => output.notes().say(format_args!("not stored: {reason}")),
-        _ => output.record(write_report::COLUMNS, write_report::record(key, &Ok(change), "stored"))?,
+        _ => output.record(write_results::COLUMNS, write_results::record(key, &Ok(change), "stored"))?,
     }
     Ok(Exit::answer(change.is_applied()))
 }

@@ -2,7 +2,7 @@
 
 use remcache::Ttl;
 
-use super::write_report::WriteReport;
+use super::write_results::WriteResults;
 use crate::exit::Outcome;
 use crate::input::Keys;
 use crate::options::value;
@@ -23,13 +23,13 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let mut blocks = args.keys.blocks()?;
     let client = session.client()?;
     let interrupt = session.interrupt.handled();
-    let mut report = WriteReport::begin(blocks.all().map(<[_]>::len), "touched", &mut session.output)?;
+    let mut report = WriteResults::begin(blocks.all().map(<[_]>::len), "touched", &mut session.output)?;
     while let Some(keys) = blocks.next(&interrupt).await? {
         for (key, changed) in client.touch_many(&keys, args.ttl).await {
             report.push(key, &changed.map(Into::into))?;
         }
     }
-    let tally = report.end()?;
-    tally.report_failures("keys", &mut session.output)?;
-    Ok(interrupt.unless_raised(tally.exit()))
+    let counts = report.end()?;
+    counts.report_failures("keys", &mut session.output)?;
+    Ok(interrupt.unless_raised(counts.exit()))
 }

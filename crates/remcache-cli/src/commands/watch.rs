@@ -10,13 +10,13 @@ use remcache::proto::text::LogLine;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::event_log::{self, LogFailure};
+use super::server_log::{self, LogFailure};
 use crate::exit::{Exit, Failure, Outcome, print_error};
 use crate::options::value;
+use crate::outcome_counts::OutcomeCounts;
 use crate::output::{Layout, Output, Record, TextStyle, text};
 use crate::session::Session;
 use crate::stats::dropped_events;
-use crate::tally::Tally;
 
 /// Show the servers' events as they happen, until interrupted
 ///
@@ -97,7 +97,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let client = session.client()?;
     let servers = client.servers();
     let before = dropped_events(&client).await;
-    let messages = follow_all(&servers, &args.streams, event_log::start_timeout(session));
+    let messages = follow_all(&servers, &args.streams, server_log::start_timeout(session));
     let output = &mut session.output;
     if output.layout() == Layout::Csv {
         output.records(COLUMNS)?.end()?;
@@ -123,14 +123,14 @@ struct LogPrinter<'s> {
     servers: &'s [ServerHandle],
     /// The number of logs that have neither started nor failed.
     starting: usize,
-    tally: Tally,
+    counts: OutcomeCounts,
     /// The number of events that the servers skipped, as their logs say.
     skipped: u64,
 }
 
 impl<'s> LogPrinter<'s> {
     fn new(servers: &'s [ServerHandle]) -> Self {
-        Self { servers, starting: servers.len(), tally: Tally::default(), skipped: 0 }
+        Self { servers, starting: servers.len(), counts: OutcomeCounts::default(), skipped: 0 }
     }
 
     /// Prints messages until all logs have ended, or until this time after all of them have started or failed.
@@ -165,7 +165,7 @@ impl<'s> LogPrinter<'s> {
                     // Reported at once: the other logs may go on for hours.
                     output.flush()?;
                     print_error(&failure.message);
-                    failure.count(&mut self.tally);
+                    failure.count(&mut self.counts);
                 }
                 None => return Ok(()),
             }
@@ -173,10 +173,10 @@ impl<'s> LogPrinter<'s> {
     }
 
     fn exit(mut self) -> Exit {
-        if self.tally.failed() < self.servers.len() as u64 {
-            self.tally.answer(true);
+        if self.counts.failed() < self.servers.len() as u64 {
+            self.counts.answer(true);
         }
-        self.tally.exit_of_servers()
+        self.counts.exit_of_servers()
     }
 }
 
@@ -197,7 +197,7 @@ async fn follow(
     sender: mpsc::Sender<(usize, Message)>,
 ) -> Option<()> {
     let names: Vec<&str> = streams.iter().map(|stream| stream.name()).collect();
-    let started = event_log::start(&server, &names.join(" "), limit).await;
+    let started = server_log::start(&server, &names.join(" "), limit).await;
     sender.send((index, Message::Started)).await.ok()?;
     let mut log = match started {
         Ok(log) => log,

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::escape::escape_line;
 use crate::stats::{self, Stats};
-use names::{COMMANDS, GENERAL, ITEMS, Kind, LRU_HITS, Metric, SETTINGS, SLAB_COMMANDS, SLABS};
+use names::{COMMANDS, GENERAL, ITEMS, LRU_HITS, Metric, MetricKind, SETTINGS, SLAB_COMMANDS, SLABS};
 
 /// The results of one server at a scrape.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ struct Families(BTreeMap<&'static str, Family>);
 
 #[derive(Debug)]
 struct Family {
-    kind: Kind,
+    kind: MetricKind,
     help: &'static str,
     lines: Vec<(String, String)>,
 }
@@ -79,11 +79,11 @@ impl Scrape {
     fn add_to(&self, families: &mut Families) {
         let server = format!("server=\"{}\"", escaped(&self.server));
         let up = if self.groups.is_some() { "1" } else { "0" };
-        families.push("up", Kind::Gauge, "Whether the server answered.", &server, up);
+        families.push("up", MetricKind::Gauge, "Whether the server answered.", &server, up);
         let Some(groups) = &self.groups else { return };
         if let Some(version) = groups.general.text("version") {
             let labels = format!("{server},version=\"{}\"", escaped(version));
-            families.push("version", Kind::Gauge, "The version of the server, as a label.", &labels, "1");
+            families.push("version", MetricKind::Gauge, "The version of the server, as a label.", &labels, "1");
         }
         families.push_all(GENERAL, &groups.general, "", &server);
         families.push_all(GENERAL, &groups.slabs, "", &server);
@@ -106,7 +106,7 @@ impl Scrape {
 }
 
 impl Families {
-    fn push(&mut self, name: &'static str, kind: Kind, help: &'static str, labels: &str, value: &str) {
+    fn push(&mut self, name: &'static str, kind: MetricKind, help: &'static str, labels: &str, value: &str) {
         let family = self.0.entry(name).or_insert_with(|| Family { kind, help, lines: Vec::new() });
         family.lines.push((labels.to_owned(), value.to_owned()));
     }
@@ -131,7 +131,7 @@ impl Families {
         for (stat, command, status) in commands {
             if let Some(value) = stats.text(&format!("{prefix}{stat}")).and_then(number) {
                 let labels = format!("{labels},command=\"{command}\",status=\"{status}\"");
-                self.push(name, Kind::Counter, "Requests by command and status.", &labels, &value);
+                self.push(name, MetricKind::Counter, "Requests by command and status.", &labels, &value);
             }
         }
     }
@@ -145,7 +145,7 @@ impl Families {
         });
         if let Some(sets) = sets {
             let labels = format!("{labels},command=\"set\",status=\"hit\"");
-            self.push(name, Kind::Counter, "Requests by command and status.", &labels, &sets.to_string());
+            self.push(name, MetricKind::Counter, "Requests by command and status.", &labels, &sets.to_string());
         }
     }
 
@@ -155,7 +155,7 @@ impl Families {
                 let labels = format!("{labels},lru=\"{lru}\"");
                 self.push(
                     "slab_lru_hits_total",
-                    Kind::Counter,
+                    MetricKind::Counter,
                     "Gets that found their item in this LRU.",
                     &labels,
                     &value,
@@ -168,9 +168,9 @@ impl Families {
         let mut text = String::new();
         for (name, family) in &self.0 {
             let kind = match family.kind {
-                Kind::Counter => "counter",
-                Kind::Gauge => "gauge",
-                Kind::Untyped => "untyped",
+                MetricKind::Counter => "counter",
+                MetricKind::Gauge => "gauge",
+                MetricKind::Untyped => "untyped",
             };
             // Writing to a String does not fail.
             let _ = write!(text, "# HELP memcached_{name} {}\n# TYPE memcached_{name} {kind}\n", family.help);

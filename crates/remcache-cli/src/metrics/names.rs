@@ -2,7 +2,7 @@
 
 /// The kind of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum MetricKind {
     /// Only increases, until the server restarts.
     Counter,
     /// Increases and decreases.
@@ -11,7 +11,7 @@ pub(super) enum Kind {
     Untyped,
 }
 
-use Kind::{Counter, Gauge, Untyped};
+use MetricKind::{Counter, Gauge, Untyped};
 
 /// A metric made of one statistic.
 #[derive(Clone, Copy, Debug)]
@@ -20,11 +20,11 @@ pub(super) struct Metric {
     pub(super) stat: &'static str,
     /// The name of the metric without `memcached_`.
     pub(super) name: &'static str,
-    pub(super) kind: Kind,
+    pub(super) kind: MetricKind,
     pub(super) help: &'static str,
 }
 
-const fn metric(stat: &'static str, name: &'static str, kind: Kind, help: &'static str) -> Metric {
+const fn metric(stat: &'static str, name: &'static str, kind: MetricKind, help: &'static str) -> Metric {
     Metric { stat, name, kind, help }
 }
 

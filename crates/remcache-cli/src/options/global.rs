@@ -7,7 +7,7 @@ use clap::{ArgAction, Args, ValueEnum};
 use remcache::config::ProtocolSetting;
 use remcache::distribution::{Distribution, Hash};
 
-use super::named::Named;
+use super::named_value::NamedValue;
 use super::security::Security;
 use super::value;
 
@@ -52,7 +52,7 @@ pub(crate) struct Global {
     pub(crate) like: Option<Distribution>,
 
     /// The hash function, if the other client was configured with one: md5, crc32, fnv1a_64, …
-    #[arg(long, value_name = "HASH", env = "REMCACHE_HASH", global = true, value_parser = Named::<Hash>::new(hashes), hide_possible_values = true)]
+    #[arg(long, value_name = "HASH", env = "REMCACHE_HASH", global = true, value_parser = NamedValue::<Hash>::new(hashes), hide_possible_values = true)]
     pub(crate) hash: Option<Hash>,
 
     /// Hash only the part of a key between these two characters, as twemproxy does: {}
@@ -64,7 +64,7 @@ pub(crate) struct Global {
     pub(crate) namespace: Option<String>,
 
     /// The protocol: auto (negotiated with each server), binary, meta, or text
-    #[arg(long, value_name = "PROTOCOL", env = "REMCACHE_PROTOCOL", global = true, default_value = "auto", value_parser = Named::<ProtocolSetting>::new(protocols), hide_possible_values = true)]
+    #[arg(long, value_name = "PROTOCOL", env = "REMCACHE_PROTOCOL", global = true, default_value = "auto", value_parser = NamedValue::<ProtocolSetting>::new(protocols), hide_possible_values = true)]
     pub(crate) protocol: ProtocolSetting,
 
     #[command(flatten)]
@@ -118,8 +118,8 @@ impl Global {
 }
 
 /// Returns a parser of the name of a distribution.
-pub(crate) fn distribution() -> Named<Distribution> {
-    Named::new(distributions)
+pub(crate) fn distribution() -> NamedValue<Distribution> {
+    NamedValue::new(distributions)
 }
 
 fn distributions() -> Vec<String> {

@@ -1,7 +1,7 @@
 //! The options that every command has, and the parsers of option values.
 
 mod global;
-mod named;
+mod named_value;
 mod security;
 pub(crate) mod value;
 

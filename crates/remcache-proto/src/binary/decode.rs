@@ -13,7 +13,7 @@ use crate::types::status::Status;
 /// A decoded reply, and the fields that identify its request.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Frame {
+pub struct BinaryReply {
     /// The opcode, which repeats the request's.
     pub opcode: Opcode,
     /// The opaque, which repeats the request's.
@@ -28,10 +28,10 @@ pub struct Frame {
 ///
 /// # Errors
 /// [`ProtocolError`] if the bytes are not a reply, or announce a body of more than `max_body` bytes.
-pub fn decode(input: &mut InputBuffer, max_body: usize) -> Result<Option<Frame>, ProtocolError> {
+pub fn decode(input: &mut InputBuffer, max_body: usize) -> Result<Option<BinaryReply>, ProtocolError> {
     let Some(header) = peek(input, max_body)? else { return Ok(None) };
     let (reply, last) = take(input, &header)?;
-    Ok(Some(Frame { opcode: Opcode(header.opcode), opaque: header.opaque, last, reply }))
+    Ok(Some(BinaryReply { opcode: Opcode(header.opcode), opaque: header.opaque, last, reply }))
 }
 
 /// Returns the header of the reply at the front of the input, if the reply is complete.

@@ -10,7 +10,7 @@ mod header;
 mod opcode;
 mod packet;
 
-pub use crate::binary::decode::{Frame, decode, encode_reply};
+pub use crate::binary::decode::{BinaryReply, decode, encode_reply};
 pub(crate) use crate::binary::decode::{peek, take};
 pub use crate::binary::encode::{decode_request, encode};
 pub use header::{Header, Magic};

@@ -18,7 +18,7 @@ use crate::types::operation::Operation;
 pub struct Opcode(pub u8);
 
 /// The opcodes of one operation.
-struct Row {
+struct OpcodeRow {
     operation: Operation,
     name: &'static str,
     plain: u8,
@@ -27,17 +27,24 @@ struct Row {
     quiet_with_key: Option<u8>,
 }
 
-const fn row(operation: Operation, name: &'static str, plain: u8, quiet: Option<u8>) -> Row {
-    Row { operation, name, plain, quiet, with_key: None, quiet_with_key: None }
+const fn row(operation: Operation, name: &'static str, plain: u8, quiet: Option<u8>) -> OpcodeRow {
+    OpcodeRow { operation, name, plain, quiet, with_key: None, quiet_with_key: None }
 }
 
-const fn fetch(operation: Operation, name: &'static str, codes: [u8; 4]) -> Row {
+const fn fetch(operation: Operation, name: &'static str, codes: [u8; 4]) -> OpcodeRow {
     let [plain, quiet, with_key, quiet_with_key] = codes;
-    Row { operation, name, plain, quiet: Some(quiet), with_key: Some(with_key), quiet_with_key: Some(quiet_with_key) }
+    OpcodeRow {
+        operation,
+        name,
+        plain,
+        quiet: Some(quiet),
+        with_key: Some(with_key),
+        quiet_with_key: Some(quiet_with_key),
+    }
 }
 
 /// The opcodes of every operation, in the order of [`Operation`], as in memcached's `protocol_binary.h`.
-const ROWS: [Row; 20] = [
+const ROWS: [OpcodeRow; 20] = [
     fetch(Operation::Get, "Get", [0x00, 0x09, 0x0c, 0x0d]),
     fetch(Operation::GetAndTouch, "GAT", [0x1d, 0x1e, 0x23, 0x24]),
     row(Operation::Set, "Set", 0x01, Some(0x11)),
@@ -82,7 +89,7 @@ impl Opcode {
         Self(code.unwrap_or(row.plain))
     }
 
-    fn row(self) -> Option<&'static Row> {
+    fn row(self) -> Option<&'static OpcodeRow> {
         ROWS.iter().find(|row| row.codes().contains(&Some(self.0)))
     }
 
@@ -120,7 +127,7 @@ impl Opcode {
     }
 }
 
-impl Row {
+impl OpcodeRow {
     fn codes(&self) -> [Option<u8>; 4] {
         [Some(self.plain), self.quiet, self.with_key, self.quiet_with_key]
     }
@@ -149,7 +156,7 @@ mod tests {
 
     #[test]
     fn no_two_opcodes_share_a_byte() {
-        let mut codes: Vec<u8> = ROWS.iter().flat_map(Row::codes).flatten().collect();
+        let mut codes: Vec<u8> = ROWS.iter().flat_map(OpcodeRow::codes).flatten().collect();
         codes.sort_unstable();
         let all = codes.len();
         codes.dedup();
@@ -162,7 +169,7 @@ mod tests {
     fn quick_questions_agree_with_the_table() {
         for code in 0..=u8::MAX {
             let opcode = Opcode(code);
-            let is = |form: fn(&Row) -> [Option<u8>; 2]| ROWS.iter().any(|row| form(row).contains(&Some(code)));
+            let is = |form: fn(&OpcodeRow) -> [Option<u8>; 2]| ROWS.iter().any(|row| form(row).contains(&Some(code)));
             assert_eq!(opcode.is_quiet(), is(|row| [row.quiet, row.quiet_with_key]), "{code:#04x} quiet");
             assert_eq!(opcode.returns_key(), is(|row| [row.with_key, row.quiet_with_key]), "{code:#04x} key");
             let operation = opcode.operation();

@@ -13,7 +13,7 @@ use crate::types::version::ServerVersion;
 use crate::{meta, text};
 
 /// The parts of a pending entry that result from encoding its request.
-pub(crate) struct Encoded {
+pub(crate) struct EncodedRequest {
     pub(crate) opcode: Opcode,
     pub(crate) expected: ReplyShape,
     /// The offset of its first byte in the stream of all submitted bytes.
@@ -21,7 +21,7 @@ pub(crate) struct Encoded {
     pub(crate) key_tracking: KeyTracking,
 }
 
-impl Encoded {
+impl EncodedRequest {
     /// Updates the entry of a request that was encoded again.
     pub(crate) fn replace(self, entry: Entry) -> Entry {
         let Self { opcode, expected, start, key_tracking } = self;
@@ -38,19 +38,19 @@ impl Encoded {
 
 impl Connection {
     #[inline]
-    pub(crate) fn encode(&mut self, request: &Request<'_>, opaque: u32) -> Result<Encoded, InvalidRequest> {
+    pub(crate) fn encode(&mut self, request: &Request<'_>, opaque: u32) -> Result<EncodedRequest, InvalidRequest> {
         let start = self.submitted;
         match self.protocol {
             Some(Protocol::Binary) => {
                 let (opcode, expected) = encode_packet(request, opaque, &mut self.output)?;
-                Ok(Encoded { opcode, expected, start, key_tracking: KeyTracking::Nothing })
+                Ok(EncodedRequest { opcode, expected, start, key_tracking: KeyTracking::Nothing })
             }
             Some(protocol) => self.encode_line(protocol, request, opaque),
             None => {
                 self.backlog.push(request)?;
                 // Replaced when the request is encoded.
                 let expected = ReplyShape::new(request.operation());
-                Ok(Encoded { opcode: Opcode::NOOP, expected, start, key_tracking: KeyTracking::Nothing })
+                Ok(EncodedRequest { opcode: Opcode::NOOP, expected, start, key_tracking: KeyTracking::Nothing })
             }
         }
     }
@@ -62,7 +62,7 @@ impl Connection {
         protocol: Protocol,
         request: &Request<'_>,
         opaque: u32,
-    ) -> Result<Encoded, InvalidRequest> {
+    ) -> Result<EncodedRequest, InvalidRequest> {
         if let Some(key) = self.coalescible_key(request) {
             return Ok(self.append_key(key));
         }
@@ -74,7 +74,7 @@ impl Connection {
             _ => encode_lines(protocol, request, opaque, self.server_version, &mut self.output)?,
         };
         self.open_multiget = None;
-        Ok(Encoded { opcode, expected, start, key_tracking: self.keep_key(request) })
+        Ok(EncodedRequest { opcode, expected, start, key_tracking: self.keep_key(request) })
     }
 
     /// Stores the key of a get if the reply does not identify the request or its key.

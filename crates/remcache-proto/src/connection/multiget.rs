@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::encode::Encoded;
+use super::encode::EncodedRequest;
 use super::{Connection, Deadline, Event, RequestId};
 use crate::binary::Opcode;
 use crate::buffer::input::InputBuffer;
@@ -96,7 +96,7 @@ impl Connection {
 
     /// Adds a key to the open line, or to a new one.
     #[inline]
-    pub(crate) fn append_key(&mut self, key: &[u8]) -> Encoded {
+    pub(crate) fn append_key(&mut self, key: &[u8]) -> EncodedRequest {
         let line = match self.open_multiget {
             Some(line) if self.fits(line, key) => {
                 self.output.put_word(key);
@@ -112,7 +112,7 @@ impl Connection {
         };
         self.open_multiget = Some(line);
         self.in_flight.remember_key(key);
-        Encoded {
+        EncodedRequest {
             opcode: Opcode::NOOP,
             expected: ReplyShape::GET,
             start: line.start,

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::encode::Encoded;
+use super::encode::EncodedRequest;
 use super::{Connection, Event};
 use crate::binary::Opcode;
 use crate::buffer::output::Output;
@@ -157,7 +157,7 @@ impl Connection {
                 key.into_iter().for_each(|key| self.in_flight.remember_key(key));
                 let start = self.submitted;
                 old.output.copy_range(offset(entry.start, old.begin)..offset(end, old.begin), &mut self.output);
-                Encoded { opcode: entry.opcode, expected: entry.expected, start, key_tracking }
+                EncodedRequest { opcode: entry.opcode, expected: entry.expected, start, key_tracking }
             }
         };
         self.push(encoded.replace(entry));

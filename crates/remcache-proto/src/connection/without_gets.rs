@@ -6,7 +6,7 @@
 use crate::binary::Opcode;
 use crate::buffer::input::InputBuffer;
 use crate::connection::Connection;
-use crate::connection::encode::Encoded;
+use crate::connection::encode::EncodedRequest;
 use crate::connection::pending::{Entry, KeyTracking, Owner};
 use crate::line;
 use crate::types::error::ProtocolError;
@@ -106,7 +106,7 @@ impl Connection {
                 let start = self.submitted;
                 self.output.put_line(self.without_gets.command(), key);
                 self.in_flight.remember_key(key);
-                Encoded { opcode: Opcode::NOOP, expected: entry.expected, start, key_tracking }
+                EncodedRequest { opcode: Opcode::NOOP, expected: entry.expected, start, key_tracking }
             }
         };
         self.push(encoded.replace(entry));

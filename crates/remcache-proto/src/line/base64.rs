@@ -9,12 +9,12 @@ const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 const PADDING: u8 = b'=';
 
 /// A base64-encoded key, on the stack.
-pub(crate) struct Encoded {
+pub(crate) struct EncodedKey {
     bytes: [u8; MAX_LEN],
     length: usize,
 }
 
-impl Encoded {
+impl EncodedKey {
     /// Encodes a key; `None` if it is too long.
     pub(crate) fn of(key: &[u8]) -> Option<Self> {
         if key.len() > MAX_BYTES {
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     fn text(bytes: &[u8]) -> String {
-        String::from_utf8(Encoded::of(bytes).unwrap().as_slice().to_vec()).unwrap()
+        String::from_utf8(EncodedKey::of(bytes).unwrap().as_slice().to_vec()).unwrap()
     }
 
     #[test]
@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn the_longest_key_fits() {
         assert_eq!(text(&[0xff; MAX_BYTES]).len(), MAX_LEN);
-        assert!(Encoded::of(&[0xff; MAX_BYTES + 1]).is_none());
+        assert!(EncodedKey::of(&[0xff; MAX_BYTES + 1]).is_none());
     }
 
     #[test]

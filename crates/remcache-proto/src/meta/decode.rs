@@ -23,7 +23,7 @@ use crate::{line, text};
 /// A decoded reply, and the opaque that identifies its request.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Frame {
+pub struct MetaReply {
     /// The opaque of the request; `None` for errors and for replies to requests without a key.
     pub opaque: Option<u32>,
     /// Whether this is the last reply to the request: false for all but the last line of a Stat.
@@ -37,17 +37,21 @@ pub struct Frame {
 /// # Errors
 /// [`ProtocolError`] if the bytes are not a valid reply to the request, or announce a value of more than `max_value`
 /// bytes.
-pub fn decode(input: &mut InputBuffer, expected: ReplyShape, max_value: usize) -> Result<Option<Frame>, ProtocolError> {
+pub fn decode(
+    input: &mut InputBuffer,
+    expected: ReplyShape,
+    max_value: usize,
+) -> Result<Option<MetaReply>, ProtocolError> {
     match peek(input, max_value)? {
         None => Ok(None),
         Some(Peeked::Item(head)) if has_meta_reply(expected.operation) => {
             let status = check(input, &head, expected)?;
             let reply = take(input, &head, status, expected)?;
-            Ok(Some(Frame { opaque: head.opaque, last: true, reply }))
+            Ok(Some(MetaReply { opaque: head.opaque, last: true, reply }))
         }
         Some(_) => {
             let answer = text::take(input, expected, None, max_value)?;
-            Ok(answer.map(|answer| Frame { opaque: None, last: answer.last, reply: answer.reply }))
+            Ok(answer.map(|answer| MetaReply { opaque: None, last: answer.last, reply: answer.reply }))
         }
     }
 }

@@ -86,7 +86,7 @@ fn encode_item(
     }
     let expected = put_flags(request, opaque, &mut words, encoded.is_some())?;
     output.put(verb.name);
-    output.put(encoded.as_ref().map_or(key, base64::Encoded::as_slice));
+    output.put(encoded.as_ref().map_or(key, base64::EncodedKey::as_slice));
     output.put(words.as_slice());
     if operation.has_value() {
         line::put_value(&request.value, output);
@@ -106,11 +106,11 @@ pub(crate) fn cannot_return_key(request: &Request<'_>) -> bool {
 
 /// Encodes the key in base64, if necessary.
 #[inline]
-fn encoded_key(key: &[u8]) -> Result<Option<base64::Encoded>, InvalidRequest> {
+fn encoded_key(key: &[u8]) -> Result<Option<base64::EncodedKey>, InvalidRequest> {
     if line::is_printable(key) {
         return Ok(None);
     }
-    match base64::Encoded::of(key) {
+    match base64::EncodedKey::of(key) {
         Some(encoded) => Ok(Some(encoded)),
         None => Err(InvalidKey::TooLongEncoded(key.len()).into()),
     }

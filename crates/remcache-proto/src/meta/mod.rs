@@ -8,7 +8,7 @@ pub(crate) mod decode;
 pub(crate) mod encode;
 pub mod server;
 
-pub use crate::meta::decode::{Frame, decode};
+pub use crate::meta::decode::{MetaReply, decode};
 pub(crate) use crate::meta::decode::{Peeked, check, has_meta_reply, is_miss, peek, take, take_miss};
 pub(crate) use crate::meta::encode::cannot_return_key;
 pub use crate::meta::encode::encode;

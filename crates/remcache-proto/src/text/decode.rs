@@ -18,7 +18,7 @@ use crate::types::status_table::{Word, status_text};
 /// A reply, and whether it is the last of its request.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Frame {
+pub struct TextReply {
     /// Whether this is the last reply to the request: false for all but the last line of a list.
     pub last: bool,
     /// The reply.
@@ -30,9 +30,13 @@ pub struct Frame {
 /// # Errors
 /// [`ProtocolError`] if the bytes are not a valid reply to the request, or announce a value of more than `max_value`
 /// bytes.
-pub fn decode(input: &mut InputBuffer, expected: ReplyShape, max_value: usize) -> Result<Option<Frame>, ProtocolError> {
+pub fn decode(
+    input: &mut InputBuffer,
+    expected: ReplyShape,
+    max_value: usize,
+) -> Result<Option<TextReply>, ProtocolError> {
     let answer = take(input, expected, None, max_value)?;
-    Ok(answer.map(|answer| Frame { last: answer.last, reply: answer.reply }))
+    Ok(answer.map(|answer| TextReply { last: answer.last, reply: answer.reply }))
 }
 
 /// A reply, and its consequences for the connection.

@@ -12,7 +12,7 @@ mod item;
 mod log_line;
 
 pub(crate) use crate::text::decode::{DecodedReply, check, take};
-pub use crate::text::decode::{Frame, decode};
+pub use crate::text::decode::{TextReply, decode};
 pub use crate::text::encode::encode;
 pub(crate) use crate::text::encode::{encode_command, encode_without_gets, name_unknown_command};
 pub use dump::MetadumpItem;

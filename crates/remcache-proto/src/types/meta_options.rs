@@ -137,15 +137,15 @@ pub struct ItemInfo {
 type Group = fn(Operation) -> bool;
 
 /// An option: whether it is set, the operations that support it, and since which version.
-struct Row {
+struct OptionRow {
     is_set: fn(&MetaOptions) -> bool,
     supports: Group,
     since: Feature,
     refusal: &'static str,
 }
 
-const fn row(is_set: fn(&MetaOptions) -> bool, supports: Group, since: Feature, refusal: &'static str) -> Row {
-    Row { is_set, supports, since, refusal }
+const fn row(is_set: fn(&MetaOptions) -> bool, supports: Group, since: Feature, refusal: &'static str) -> OptionRow {
+    OptionRow { is_set, supports, since, refusal }
 }
 
 fn fetches(operation: Operation) -> bool {
@@ -168,7 +168,7 @@ fn counts(operation: Operation) -> bool {
     matches!(operation, Operation::Increment | Operation::Decrement)
 }
 
-const OPTIONS: &[Row] = &[
+const OPTIONS: &[OptionRow] = &[
     row(|it| it.without_value, fetches, Feature::CleanMeta, "only a fetch can leave the value out"),
     row(|it| it.no_bump, fetches_or_touches, Feature::CleanMeta, "only a fetch can leave an item unbumped"),
     row(

@@ -75,7 +75,7 @@ mod tests {
     #[test]
     fn rare_reply_fields_cost_one_word() {
         #[expect(dead_code, reason = "only its size matters")]
-        struct Common(Status, u32, u64, Option<u64>, Bytes, Bytes);
-        assert!(size_of::<Reply>() <= size_of::<Common>() + size_of::<usize>());
+        struct CommonReply(Status, u32, u64, Option<u64>, Bytes, Bytes);
+        assert!(size_of::<Reply>() <= size_of::<CommonReply>() + size_of::<usize>());
     }
 }

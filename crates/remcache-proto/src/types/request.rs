@@ -398,7 +398,7 @@ mod tests {
     #[test]
     fn rare_request_options_cost_one_word() {
         #[expect(dead_code, reason = "only its size matters")]
-        struct Common<'a>(
+        struct CommonRequest<'a>(
             Operation,
             Result<Key<'a>, InvalidKey>,
             CowBytes<'a>,
@@ -409,6 +409,6 @@ mod tests {
             Option<u64>,
             [bool; 2],
         );
-        assert!(size_of::<Request<'_>>() <= size_of::<Common<'_>>() + size_of::<usize>());
+        assert!(size_of::<Request<'_>>() <= size_of::<CommonRequest<'_>>() + size_of::<usize>());
     }
 }

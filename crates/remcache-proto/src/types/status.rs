@@ -86,7 +86,7 @@ impl Status {
         match self {
             Self::Unknown(code) => code,
             Self::InvalidKey => Self::InvalidArguments.code(),
-            _ => words::Row::of(self).and_then(words::Row::code).unwrap_or(DISCONNECTED),
+            _ => words::StatusRow::of(self).and_then(words::StatusRow::code).unwrap_or(DISCONNECTED),
         }
     }
 

@@ -1,7 +1,9 @@
 //! The meta commands.
 
 use bytes::Bytes;
-use remcache_proto::meta::server::{BAD_COUNT_MODE, Command, LONG_OPAQUE, Operation, ReplyLine, is_long_opaque};
+use remcache_proto::meta::server::{
+    BAD_COUNT_MODE, LONG_OPAQUE, MetaCommand, MetaOperation, ReplyLine, is_long_opaque,
+};
 use remcache_proto::{CowBytes, Feature, Reply, Status};
 
 use super::messages::{NO_MEMORY, NOT_NUMERIC, TOO_LARGE};
@@ -19,19 +21,19 @@ type MetaResult = Result<Option<(ReplyLine, Option<Bytes>)>, &'static str>;
 
 /// Executes a command. Returns whether it was a no-op.
 pub(super) fn execute(
-    command: &Command<'_>,
+    command: &MetaCommand<'_>,
     value: Option<CowBytes<'_>>,
     version: &Version,
     store: &mut Store,
     replies: &mut ReplyBuffer,
 ) -> bool {
     let result = match command.operation {
-        Operation::NoOp => Ok(Some((ReplyLine::code("MN"), None))),
-        Operation::Get => get(command, version, store),
-        Operation::Set { .. } => set(command, value, version, store),
-        Operation::Delete => delete(command, store),
-        Operation::Arithmetic => arithmetic(command, version, store),
-        Operation::Debug => debug(command, version, store),
+        MetaOperation::NoOp => Ok(Some((ReplyLine::code("MN"), None))),
+        MetaOperation::Get => get(command, version, store),
+        MetaOperation::Set { .. } => set(command, value, version, store),
+        MetaOperation::Delete => delete(command, store),
+        MetaOperation::Arithmetic => arithmetic(command, version, store),
+        MetaOperation::Debug => debug(command, version, store),
     };
     match result {
         Ok(None) => {}
@@ -45,10 +47,10 @@ pub(super) fn execute(
         }
         Err(line) => replies.push_line(line),
     }
-    command.operation == Operation::NoOp
+    command.operation == MetaOperation::NoOp
 }
 
-fn get(command: &Command<'_>, version: &Version, store: &mut Store) -> MetaResult {
+fn get(command: &MetaCommand<'_>, version: &Version, store: &mut Store) -> MetaResult {
     let (options, key) = (&command.options, &command.key[..]);
     let now = store.now();
     let [ttl, vivify, recache] =
@@ -96,7 +98,7 @@ fn expires_before(expiry: Expiry, threshold: Option<Expiry>) -> bool {
     matches!(times, (Some(at), Some(threshold)) if at < threshold)
 }
 
-fn miss(command: &Command<'_>) -> MetaResult {
+fn miss(command: &MetaCommand<'_>) -> MetaResult {
     let mut answer = ReplyLine::code("EN");
     push_reflected_flags(command, &mut answer)?;
     Ok((!command.options.quiet).then_some((answer, None)))
@@ -138,7 +140,7 @@ fn push_recache_flags(answer: &mut ReplyLine, item: &mut Item, mut wins: bool) {
 }
 
 /// Appends the opaque and the key as the client sent them, in their order.
-fn push_reflected_flags(command: &Command<'_>, answer: &mut ReplyLine) -> Result<(), &'static str> {
+fn push_reflected_flags(command: &MetaCommand<'_>, answer: &mut ReplyLine) -> Result<(), &'static str> {
     for (flag, token) in command.flags() {
         match flag {
             b'O' if is_long_opaque(token) => return Err(LONG_OPAQUE),
@@ -150,7 +152,7 @@ fn push_reflected_flags(command: &Command<'_>, answer: &mut ReplyLine) -> Result
     Ok(())
 }
 
-fn set(command: &Command<'_>, value: Option<CowBytes<'_>>, version: &Version, store: &mut Store) -> MetaResult {
+fn set(command: &MetaCommand<'_>, value: Option<CowBytes<'_>>, version: &Version, store: &mut Store) -> MetaResult {
     let append_creates = version.has_feature(Feature::VivifyingAppend);
     let mut reply = store_value(command, value.unwrap_or_else(|| CowBytes::from(&b""[..])), append_creates, store);
     if let (true, Some(cas), Some(item)) = (reply.is_ok(), command.options.new_cas, store.item(&command.key)) {
@@ -186,7 +188,7 @@ fn set(command: &Command<'_>, value: Option<CowBytes<'_>>, version: &Version, st
     Ok(Some((answer, None)))
 }
 
-fn store_value(command: &Command<'_>, value: CowBytes<'_>, append_creates: bool, store: &mut Store) -> Reply {
+fn store_value(command: &MetaCommand<'_>, value: CowBytes<'_>, append_creates: bool, store: &mut Store) -> Reply {
     let (options, key) = (&command.options, &command.key[..]);
     let vivify = options.vivify.filter(|_| append_creates);
     let cas = options.cas.unwrap_or_default();
@@ -208,7 +210,7 @@ fn store_value(command: &Command<'_>, value: CowBytes<'_>, append_creates: bool,
     store.store(mode, item, cas)
 }
 
-fn delete(command: &Command<'_>, store: &mut Store) -> MetaResult {
+fn delete(command: &MetaCommand<'_>, store: &mut Store) -> MetaResult {
     let options = &command.options;
     // An opaque that is too long must be refused before anything is deleted.
     push_reflected_flags(command, &mut ReplyLine::code(""))?;
@@ -230,7 +232,7 @@ fn delete(command: &Command<'_>, store: &mut Store) -> MetaResult {
     Ok(Some((answer, None)))
 }
 
-fn arithmetic(command: &Command<'_>, version: &Version, store: &mut Store) -> MetaResult {
+fn arithmetic(command: &MetaCommand<'_>, version: &Version, store: &mut Store) -> MetaResult {
     let (options, key) = (&command.options, &command.key[..]);
     let direction = match options.mode {
         None | Some(b'I' | b'+') => Direction::Increment,
@@ -282,7 +284,7 @@ impl CounterUpdate {
 }
 
 fn arithmetic_answer(
-    command: &Command<'_>,
+    command: &MetaCommand<'_>,
     reply: &Reply,
     update: CounterUpdate,
     [ttl, vivify]: [Option<Expiry>; 2],
@@ -312,7 +314,7 @@ fn arithmetic_answer(
     Ok(Some((answer, options.value.then(|| number.into()))))
 }
 
-fn debug(command: &Command<'_>, version: &Version, store: &mut Store) -> MetaResult {
+fn debug(command: &MetaCommand<'_>, version: &Version, store: &mut Store) -> MetaResult {
     store.counters.metas += 1;
     // Logs the fetch for watchers.
     let _ = store.find(&command.key);

@@ -55,7 +55,7 @@ impl Condition {
     }
 }
 
-type Fetched = Result<Option<Item>, Error>;
+type FoundItem = Result<Option<Item>, Error>;
 type Changed<O = UnconditionalOutcome> = Result<O, Error>;
 
 impl Store {
@@ -97,7 +97,7 @@ impl Store {
     }
 
     /// Returns the item of a key, from the in-process cache if allowed.
-    pub(crate) async fn get(&self, key: &[u8]) -> Fetched {
+    pub(crate) async fn get(&self, key: &[u8]) -> FoundItem {
         #[cfg(feature = "local-cache")]
         if let Some(local) = &self.local {
             return local.get(key, || self.fetch_fresh(key)).await;
@@ -106,14 +106,14 @@ impl Store {
     }
 
     /// Fetches the item of a key from the servers.
-    pub(crate) async fn fetch(&self, key: &[u8]) -> Fetched {
+    pub(crate) async fn fetch(&self, key: &[u8]) -> FoundItem {
         let key = self.key(key);
         let item = self.client.get(&key).await?;
         self.assemble(&key, item).await
     }
 
     /// Reassembles an item if it is chunked; `None` if a chunk is missing.
-    pub(crate) async fn assemble(&self, key: &[u8], item: Option<Item>) -> Fetched {
+    pub(crate) async fn assemble(&self, key: &[u8], item: Option<Item>) -> FoundItem {
         match item.as_ref().and_then(|item| self.manifest(item)) {
             Some(manifest) => self.reassemble(key, item, manifest).await,
             None => Ok(item),
@@ -149,7 +149,7 @@ impl Store {
         self.chunking.and_then(|_| Manifest::of(item))
     }
 
-    pub(crate) async fn reassemble(&self, key: &[u8], item: Option<Item>, manifest: Manifest) -> Fetched {
+    pub(crate) async fn reassemble(&self, key: &[u8], item: Option<Item>, manifest: Manifest) -> FoundItem {
         let Some(item) = item else { return Ok(None) };
         manifest.check_length(key)?;
         let chunks = self.client.get_many(manifest.keys(key)).await;
@@ -157,7 +157,7 @@ impl Store {
     }
 
     /// Returns the items of many keys, in their order.
-    pub(crate) async fn get_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Vec<Fetched> {
+    pub(crate) async fn get_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Vec<FoundItem> {
         #[cfg(feature = "local-cache")]
         if let Some(local) = &self.local {
             let keys: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
@@ -166,7 +166,7 @@ impl Store {
         self.fetch_many(keys.iter().map(AsRef::as_ref).collect()).await
     }
 
-    async fn fetch_many(&self, keys: Vec<&[u8]>) -> Vec<Fetched> {
+    async fn fetch_many(&self, keys: Vec<&[u8]>) -> Vec<FoundItem> {
         let keys = keys.into_iter().map(|key| self.key(key));
         let mut results = Vec::new();
         for (key, result) in self.client.get_many(keys).await {
@@ -347,7 +347,7 @@ impl Store {
     }
 
     /// Fetches an item, and sets the TTL of it and of its chunks.
-    pub(crate) async fn get_and_touch(&self, key: &[u8], ttl: Ttl) -> Fetched {
+    pub(crate) async fn get_and_touch(&self, key: &[u8], ttl: Ttl) -> FoundItem {
         let full_key = self.key(key);
         self.forget(key);
         let item = self.client.get_and_touch(&full_key, ttl).await?;
@@ -363,7 +363,7 @@ impl Store {
     }
 
     /// Fetches an item and deletes it, with its chunks.
-    pub(crate) async fn take(&self, key: &[u8]) -> Fetched {
+    pub(crate) async fn take(&self, key: &[u8]) -> FoundItem {
         let full_key = self.key(key);
         self.forget(key);
         let result = self.client.take(&full_key).await;

@@ -136,12 +136,12 @@ where
 
 /// The configured source of credentials.
 #[derive(Clone)]
-pub(crate) enum Source {
+pub(crate) enum CredentialsSource {
     Fixed(Credentials),
     Provider(Arc<dyn CredentialsProvider>),
 }
 
-impl Source {
+impl CredentialsSource {
     /// Returns the current credentials for a server.
     pub(crate) async fn get(&self, server: &Endpoint) -> Result<Credentials, Failure> {
         let credentials = match self {
@@ -156,7 +156,7 @@ impl Source {
     }
 }
 
-impl fmt::Debug for Source {
+impl fmt::Debug for CredentialsSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Fixed(_) => "Fixed(..)",
@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn neither_user_nor_password_is_shown() {
         let credentials = Credentials::new("canary", "canary").optional();
-        let shown = [format!("{credentials:?}"), format!("{:?}", Source::Fixed(credentials))];
+        let shown = [format!("{credentials:?}"), format!("{:?}", CredentialsSource::Fixed(credentials))];
         assert!(shown.iter().all(|shown| !shown.contains("canary")), "{shown:?}");
     }
 }

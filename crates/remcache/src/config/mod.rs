@@ -20,11 +20,11 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use crate::config::credentials::Source;
+use crate::config::credentials::CredentialsSource;
 use crate::config::journal::JournalSettings;
 use crate::config::preferred_servers::Preference;
 use crate::config::runtime::ConnectionRuntime;
-use crate::config::url::Target;
+use crate::config::url::ParsedUrl;
 use crate::distribution::Distribution;
 use crate::error::Error;
 use crate::observe::{Observer, Observers};
@@ -61,7 +61,7 @@ pub struct Config {
     pub(crate) reconnect: Backoff,
     pub(crate) transport: TransportSettings,
     pub(crate) tls: Option<Tls>,
-    pub(crate) credentials: Option<Source>,
+    pub(crate) credentials: Option<CredentialsSource>,
     pub(crate) connector: Arc<dyn Connect>,
     /// Whether the connector opens sockets, which need a runtime with I/O.
     pub(crate) has_sockets: bool,
@@ -159,10 +159,10 @@ impl Config {
     /// # Errors
     /// Same as [`Config::from_url`], and if an address is malformed.
     pub fn server(mut self, text: &str) -> Result<Self, Error> {
-        let Target { servers, namespace, options, tls, credentials } = Target::parse(text)?;
+        let ParsedUrl { servers, namespace, options, tls, credentials } = ParsedUrl::parse(text)?;
         self.servers.extend(servers);
         self.tls = self.tls.or(tls);
-        self.credentials = credentials.map(Source::Fixed).or(self.credentials);
+        self.credentials = credentials.map(CredentialsSource::Fixed).or(self.credentials);
         if let Some(namespace) = namespace {
             self.namespace = namespace;
         }
@@ -386,7 +386,7 @@ impl Config {
     /// [`ErrorKind::Auth`](crate::error::ErrorKind::Auth). Without TLS the password is sent unencrypted.
     #[must_use]
     pub fn credentials(self, credentials: Credentials) -> Self {
-        Self { credentials: Some(Source::Fixed(credentials)), ..self }
+        Self { credentials: Some(CredentialsSource::Fixed(credentials)), ..self }
     }
 
     /// Sets the credentials provider, which is called on every connect and is subject to the connect timeout (default:
@@ -395,7 +395,7 @@ impl Config {
     /// After a refusal, connecting is retried when the provider returns other credentials.
     #[must_use]
     pub fn credentials_provider(self, provider: impl CredentialsProvider) -> Self {
-        Self { credentials: Some(Source::Provider(Arc::new(provider))), ..self }
+        Self { credentials: Some(CredentialsSource::Provider(Arc::new(provider))), ..self }
     }
 
     /// Sets the connector (default: TCP and Unix sockets); for tests and unusual networks.
@@ -471,8 +471,8 @@ impl Config {
             return Err(Error::config("TLS cannot be turned on in a running client: make another client"));
         }
         match (&self.credentials, &running.credentials) {
-            (Some(Source::Fixed(new)), Some(Source::Fixed(old))) if new == old => Ok(()),
-            (Some(Source::Provider(_)), Some(Source::Provider(_))) | (None, None) => Ok(()),
+            (Some(CredentialsSource::Fixed(new)), Some(CredentialsSource::Fixed(old))) if new == old => Ok(()),
+            (Some(CredentialsSource::Provider(_)), Some(CredentialsSource::Provider(_))) | (None, None) => Ok(()),
             _ => Err(Error::config(
                 "credentials cannot be changed in a running client: make another client, or use Config::credentials_provider",
             )),

@@ -8,7 +8,7 @@ use crate::transport::tls::Tls;
 
 /// The parts of a URL, or of a list of addresses.
 #[derive(Debug, Default)]
-pub(crate) struct Target {
+pub(crate) struct ParsedUrl {
     pub(crate) servers: Vec<Endpoint>,
     pub(crate) namespace: Option<Vec<u8>>,
     pub(crate) options: Vec<(String, String)>,
@@ -16,7 +16,7 @@ pub(crate) struct Target {
     pub(crate) credentials: Option<Credentials>,
 }
 
-impl Target {
+impl ParsedUrl {
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
         let text = text.trim();
         let Some((scheme, rest)) = text.split_once("://") else { return Self::parse_list(text) };
@@ -139,7 +139,7 @@ mod tests {
             ("memcached://bob:with:colon,and%00@[::1]:7/?timeout=1s", "bob", "with:colon,and\0", "[::1]:7"),
             ("memcached://bob:@a", "bob", "", "a:11211"),
         ] {
-            let target = Target::parse(text).unwrap();
+            let target = ParsedUrl::parse(text).unwrap();
             assert!(target.credentials == Some(Credentials::new(user, password)), "{text}");
             assert_eq!(&*target.servers[0].name, host, "{text}");
         }
@@ -196,20 +196,20 @@ mod tests {
             ("memcached://bob:100%@a", "%25"),
             ("memcached://bob:%+1@a", "%25"),
         ] {
-            let error = Target::parse(text).unwrap_err().to_string();
+            let error = ParsedUrl::parse(text).unwrap_err().to_string();
             assert!(error.contains(word) && !error.contains("ret"), "{text}: {error}");
         }
     }
 
     #[test]
     fn an_unknown_scheme_is_named() {
-        let error = Target::parse("http://cache1").unwrap_err();
+        let error = ParsedUrl::parse("http://cache1").unwrap_err();
         assert!(error.to_string().contains("scheme"), "{error}");
     }
 
     #[test]
     fn tls_is_on_or_the_feature_is_named() {
-        match Target::parse("memcacheds://a,b") {
+        match ParsedUrl::parse("memcacheds://a,b") {
             Ok(target) => assert!(cfg!(feature = "tls") && target.tls.is_some() && target.servers.len() == 2),
             Err(error) => assert!(!cfg!(feature = "tls") && error.to_string().contains("feature `tls`"), "{error}"),
         }

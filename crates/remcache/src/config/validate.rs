@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Config;
-use crate::config::credentials::Source;
+use crate::config::credentials::CredentialsSource;
 use crate::error::Error;
 use crate::policy::Failover;
 use crate::transport::tls::Tls;
@@ -69,7 +69,7 @@ impl Config {
         if let Some(Err(what)) = self.tls.as_ref().map(Tls::check) {
             return Err(Error::config(what));
         }
-        if let Some(Source::Fixed(credentials)) = &self.credentials {
+        if let Some(CredentialsSource::Fixed(credentials)) = &self.credentials {
             credentials.check().map_err(Error::config)?;
         }
         if self.namespace.len() >= crate::proto::Key::MAX_LEN {

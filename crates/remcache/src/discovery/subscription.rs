@@ -17,7 +17,7 @@ use crate::error::Error;
 /// It holds a clone of the client.
 #[must_use = "the client's server list is no longer updated when this is dropped"]
 pub struct Subscription {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<SharedSubscription>,
     pub(crate) task: AbortHandle,
 }
 
@@ -117,26 +117,26 @@ impl Stream for Events {
 
 /// State shared by the task and its handle.
 #[derive(Debug, Default)]
-pub(crate) struct Shared(Mutex<Inner>);
+pub(crate) struct SharedSubscription(Mutex<SubscriptionState>);
 
 #[derive(Debug, Default)]
-pub(crate) struct Inner {
+pub(crate) struct SubscriptionState {
     pub(crate) state: State,
     listeners: Vec<mpsc::Sender<Event>>,
 }
 
-impl Shared {
+impl SharedSubscription {
     pub(crate) fn new(state: State) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(Inner { state, listeners: Vec::new() })))
+        Arc::new(Self(Mutex::new(SubscriptionState { state, listeners: Vec::new() })))
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, SubscriptionState> {
         // Fields are replaced one at a time, so the state stays valid even after a panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Inner {
+impl SubscriptionState {
     /// Publishes an event to all listeners, and removes closed ones.
     pub(crate) fn publish(&mut self, event: &Event) {
         self.listeners.retain(|listener| {

@@ -9,14 +9,14 @@ use super::list::List;
 use super::{Discover, failed};
 use crate::client::Client;
 use crate::discovery::poll_backoff::Pace;
-use crate::discovery::subscription::{Event, Shared, State, Subscription};
+use crate::discovery::subscription::{Event, SharedSubscription, State, Subscription};
 use crate::error::Error;
 
 pub(crate) struct Watcher<S> {
     client: Client,
     source: S,
     pace: Pace,
-    shared: Arc<Shared>,
+    shared: Arc<SharedSubscription>,
     /// The list that the client uses: initially its own, then the source's.
     list: List,
 }
@@ -34,7 +34,7 @@ impl<S: Discover> Watcher<S> {
     /// Starts the task. If the client already has the first list, the next lookup is delayed by this
     /// duration.
     pub(crate) fn start(client: Client, source: S, pace: Pace, first: Option<(List, Duration)>) -> Subscription {
-        let shared = Shared::new(State { source: source.name(), ..State::default() });
+        let shared = SharedSubscription::new(State { source: source.name(), ..State::default() });
         let (list, wait) = match first {
             Some((list, wait)) => (list, Some(wait)),
             None => (List::of(&client), None),

@@ -10,14 +10,14 @@ use crate::proto::{Delivery, Operation, Request};
 use crate::result::{Counter, Item, WriteOutcome};
 
 /// Result of an operation on an item.
-pub(crate) trait Outcome {
+pub(crate) trait ItemResult {
     /// Returns whether the item does not exist.
     fn is_absent(&self) -> bool;
     /// Returns whether the item was changed.
     fn is_applied(&self) -> bool;
 }
 
-impl Outcome for WriteOutcome {
+impl ItemResult for WriteOutcome {
     fn is_absent(&self) -> bool {
         // `NotStored` may also mean that the result is too large; the extra lookup in the old placement is harmless.
         matches!(self, Self::NotFound | Self::NotStored)
@@ -27,7 +27,7 @@ impl Outcome for WriteOutcome {
     }
 }
 
-impl<T> Outcome for Option<T> {
+impl<T> ItemResult for Option<T> {
     fn is_absent(&self) -> bool {
         self.is_none()
     }
@@ -49,7 +49,7 @@ impl Migration {
     }
 
     /// Runs an operation on a key that does not move.
-    pub(crate) async fn run_unmoved<K: Kind<Output: Outcome>>(
+    pub(crate) async fn run_unmoved<K: Kind<Output: ItemResult>>(
         &self,
         request: &Request<'_>,
         limit: Limit,
@@ -206,7 +206,7 @@ impl Migration {
     /// Changes an existing item in the new placement, backfilling it if necessary.
     ///
     /// `cautious` is the same change, but never creates an item.
-    async fn change<K: Kind<Output: Outcome>>(
+    async fn change<K: Kind<Output: ItemResult>>(
         &self,
         cautious: &Request<'_>,
         request: &Request<'_>,

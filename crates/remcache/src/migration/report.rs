@@ -13,7 +13,7 @@ macro_rules! tallies {
 
         /// Live counters of a report.
         #[derive(Debug, Default)]
-        pub(crate) struct LiveReport { $(pub(crate) $name: Counter,)* }
+        pub(crate) struct LiveReport { $(pub(crate) $name: AtomicCounter,)* }
 
         impl LiveReport {
             pub(crate) fn report(&self) -> Report {
@@ -64,9 +64,9 @@ impl Report {
 
 /// A monotonic counter.
 #[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
+pub(crate) struct AtomicCounter(AtomicU64);
 
-impl Counter {
+impl AtomicCounter {
     pub(crate) fn add(&self, count: usize) {
         self.0.fetch_add(count as u64, Ordering::Relaxed);
     }

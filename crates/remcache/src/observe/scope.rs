@@ -77,12 +77,14 @@ pub(crate) struct Started {
 
 impl Started {
     /// Reports the start of an operation.
+    #[inline]
     pub(crate) fn begin(observers: &Observers, event: &OperationStarted<'_>, now: Instant) -> Self {
         let active = observers.operation_started(event);
         Self { operation: event.operation, at: now, queued: Duration::ZERO, active }
     }
 
     /// Reports its end.
+    #[inline]
     pub(crate) fn finish(self, observers: &Observers, event: &OperationFinished<'_>) {
         observers.operation_finished(self.active, event);
     }
@@ -285,6 +287,7 @@ impl Exchange {
     }
 
     /// Reports its end.
+    #[inline]
     pub(crate) fn finish(mut self, outcome: Outcome, established: Established, status: Option<Status>) {
         self.end(outcome, established, status);
     }

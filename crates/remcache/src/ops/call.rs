@@ -28,7 +28,7 @@ use crate::time::after;
 /// polled once may have been executed.
 #[must_use = "a call does nothing unless it is awaited"]
 pub struct Call<'a> {
-    target: Target<'a>,
+    target: Destination<'a>,
     /// The request to one server; with `routed` it only holds the request and the reply.
     call: ServerCall<'a>,
     /// The request to several servers, if the client's settings allow that.
@@ -36,7 +36,7 @@ pub struct Call<'a> {
 }
 
 /// The destination of a request.
-enum Target<'a> {
+enum Destination<'a> {
     /// To the server of its key.
     Cluster(&'a Client),
     /// To a server other than that of its key.
@@ -75,13 +75,13 @@ impl RouteOverride<'_> {
     }
 }
 
-impl<'a> Target<'a> {
+impl<'a> Destination<'a> {
     #[inline]
     fn client(&self) -> Option<&'a Client> {
         match self {
-            Target::Cluster(client) => Some(client),
-            Target::Override(route) => Some(route.client),
-            Target::Server(_) => None,
+            Destination::Cluster(client) => Some(client),
+            Destination::Override(route) => Some(route.client),
+            Destination::Server(_) => None,
         }
     }
 
@@ -96,9 +96,9 @@ impl<'a> Target<'a> {
     #[inline(always)]
     fn server(&self, request: &Request<'_>) -> Result<Arc<Server>, Reply> {
         match self {
-            Target::Server(server) => Ok(Arc::clone(server)),
-            Target::Cluster(client) => client.cluster().server_of(request),
-            Target::Override(route) => route.server(),
+            Destination::Server(server) => Ok(Arc::clone(server)),
+            Destination::Cluster(client) => client.cluster().server_of(request),
+            Destination::Override(route) => route.server(),
         }
     }
 
@@ -106,7 +106,7 @@ impl<'a> Target<'a> {
     fn route(&self, client: &Client, request: &Request<'_>) -> Result<Route, Reply> {
         let (cluster, copies) = (client.cluster(), client.config().replicas);
         match (self, request.key()) {
-            (Target::Override(route), _) => Ok(route.route()),
+            (Destination::Override(route), _) => Ok(route.route()),
             (_, Ok(key)) if request.operation().has_key() => Ok(cluster.route(key.as_bytes(), copies)),
             _ => Ok(Route::to(cluster.server_of(request)?)),
         }
@@ -116,25 +116,25 @@ impl<'a> Target<'a> {
 impl<'a> Call<'a> {
     #[inline]
     pub(crate) fn to_cluster(client: &'a Client, request: Request<'a>) -> Self {
-        Self::new(Target::Cluster(client), request, client.timeout())
+        Self::new(Destination::Cluster(client), request, client.timeout())
     }
 
     /// Sends the request along a route determined earlier.
     pub(crate) fn on_route(client: &'a Client, request: Request<'a>, route: Route) -> Self {
         let request = request_on_route(request, &route, client.config());
-        let target = Target::Override(Box::new(RouteOverride { client, source: RouteSource::Route(route) }));
+        let target = Destination::Override(Box::new(RouteOverride { client, source: RouteSource::Route(route) }));
         Self::new(target, request, client.timeout())
     }
 
     pub(crate) fn to_server(server: Arc<Server>, request: Request<'a>, parent: Parent) -> Self {
         let timeout = server.timeout();
-        let mut call = Self::new(Target::Server(server), request, timeout);
+        let mut call = Self::new(Destination::Server(server), request, timeout);
         call.call.parent = parent;
         call
     }
 
     #[inline]
-    fn new(target: Target<'a>, request: Request<'a>, timeout: Duration) -> Self {
+    fn new(target: Destination<'a>, request: Request<'a>, timeout: Duration) -> Self {
         Self { target, call: ServerCall::new(request, timeout), routed: None }
     }
 
@@ -169,8 +169,10 @@ impl<'a> Call<'a> {
     /// ```
     pub fn routing_key(mut self, key: impl IntoCowBytes<'a>) -> Self {
         if let Some(client) = self.target.client() {
-            self.target =
-                Target::Override(Box::new(RouteOverride { client, source: RouteSource::Key(key.into_cow_bytes()) }));
+            self.target = Destination::Override(Box::new(RouteOverride {
+                client,
+                source: RouteSource::Key(key.into_cow_bytes()),
+            }));
         }
         self
     }

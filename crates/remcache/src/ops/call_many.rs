@@ -32,13 +32,13 @@ use crate::server::item_limit::stores;
 /// Dropping the future does not cancel the requests. Those that were sent may have been executed.
 #[must_use = "a call does nothing unless it is awaited"]
 pub struct CallMany<'a> {
-    target: Target<'a>,
+    target: Destinations<'a>,
     requests: Vec<Request<'a>>,
     timeout: Duration,
 }
 
 /// The destination of the requests.
-enum Target<'a> {
+enum Destinations<'a> {
     /// Each request to the server of its key.
     Cluster(&'a Client),
     /// Each request to the server at its index, if there is one.
@@ -55,7 +55,7 @@ impl<'a> CallMany<'a> {
             false => resolved(request.prefix_key(namespace)),
         };
         let requests = requests.into_iter().map(placed).collect();
-        Self { target: Target::Cluster(client), requests, timeout: client.timeout() }
+        Self { target: Destinations::Cluster(client), requests, timeout: client.timeout() }
     }
 
     /// Sends each request to the server that it is pinned to, the first of its route.
@@ -67,7 +67,7 @@ impl<'a> CallMany<'a> {
             (request_on_route(request, route, client.config()), route.copies.first().map(Arc::clone))
         };
         let (requests, servers): (Vec<_>, Vec<_>) = requests.into_iter().map(on_route).unzip();
-        Self { target: Target::Servers(client, servers), ..Self::to_cluster(client, requests) }
+        Self { target: Destinations::Servers(client, servers), ..Self::to_cluster(client, requests) }
     }
 
     pub(crate) fn to_server(
@@ -76,7 +76,11 @@ impl<'a> CallMany<'a> {
         parent: Parent,
     ) -> Self {
         let timeout = server.timeout();
-        Self { target: Target::Server(server, parent), requests: requests.into_iter().map(resolved).collect(), timeout }
+        Self {
+            target: Destinations::Server(server, parent),
+            requests: requests.into_iter().map(resolved).collect(),
+            timeout,
+        }
     }
 
     /// Sets how long to wait for the next reply, instead of the client's [`timeout`](crate::config::Config::timeout).
@@ -86,8 +90,10 @@ impl<'a> CallMany<'a> {
 
     async fn run(self) -> Vec<Reply> {
         let (config, parent) = match &self.target {
-            Target::Cluster(client) | Target::Servers(client, _) => (client.config(), Parent::of(client.scope())),
-            Target::Server(server, parent) => (server.config(), parent.clone()),
+            Destinations::Cluster(client) | Destinations::Servers(client, _) => {
+                (client.config(), Parent::of(client.scope()))
+            }
+            Destinations::Server(server, parent) => (server.config(), parent.clone()),
         };
         let event = OperationStarted::new(OperationName::CallMany, self.requests.len(), &config.namespace);
         let operation = OperationGuard::begin(&config.observers, parent, &event);
@@ -103,14 +109,14 @@ impl<'a> CallMany<'a> {
         let requests = Namespaced { requests, may_store };
         let reply = |reply: Reply, _: &Arc<Server>| reply;
         let replies = match target {
-            Target::Cluster(client) => {
+            Destinations::Cluster(client) => {
                 let cluster = Arc::clone(&client.cluster());
                 multi_router::send(client.shared(), &cluster, &requests, timeout, scope, reply).await
             }
-            Target::Servers(_, servers) => {
+            Destinations::Servers(_, servers) => {
                 send_batches(assign_to_servers(servers, timeout).await, &requests, scope, reply).await
             }
-            Target::Server(server, _) => {
+            Destinations::Server(server, _) => {
                 let mut batch = ServerBatch::new(server, timeout);
                 (0..requests.len()).for_each(|index| batch.assign(index));
                 send_batches(vec![batch], &requests, scope, reply).await

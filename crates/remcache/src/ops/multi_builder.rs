@@ -212,7 +212,7 @@ impl<N: Kind, Q: Entry> Many<'_, N, Q> {
         decode: impl Fn(Reply, &Arc<Server>) -> Result<T, Error>,
     ) -> Outcomes<Q::Key, T> {
         let Self { client, items, options, timeout, .. } = self;
-        let source = Source { items, options, namespace: &client.config().namespace };
+        let source = ManyRequests { items, options, namespace: &client.config().namespace };
         if let Err(refusal) = check_timeout(timeout) {
             let refused = |_| Some(Err(Error::from(&refusal)));
             return outcomes((0..source.len()).map(refused).collect(), source);
@@ -224,20 +224,20 @@ impl<N: Kind, Q: Entry> Many<'_, N, Q> {
 }
 
 /// Pairs each key with its result; a key without one has no server.
-fn outcomes<Q: Entry, T>(results: Vec<Option<Result<T, Error>>>, source: Source<'_, Q>) -> Outcomes<Q::Key, T> {
+fn outcomes<Q: Entry, T>(results: Vec<Option<Result<T, Error>>>, source: ManyRequests<'_, Q>) -> Outcomes<Q::Key, T> {
     let keys = source.items.into_iter().map(Entry::into_key);
     let results = results.into_iter().map(|result| result.unwrap_or_else(|| Err(no_server_for_key())));
     keys.zip(results).collect()
 }
 
 /// The requests of a call.
-pub(crate) struct Source<'a, Q> {
+pub(crate) struct ManyRequests<'a, Q> {
     items: Vec<Q>,
     options: Options,
     namespace: &'a [u8],
 }
 
-impl<Q: Entry> Requests for Source<'_, Q> {
+impl<Q: Entry> Requests for ManyRequests<'_, Q> {
     fn len(&self) -> usize {
         self.items.len()
     }

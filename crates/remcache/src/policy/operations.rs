@@ -29,7 +29,7 @@ pub(crate) enum ReplicaPolicy {
 }
 
 /// One operation.
-struct Row {
+struct OperationRow {
     operation: Operation,
     repeat: Repeat,
     replica_policy: ReplicaPolicy,
@@ -37,13 +37,13 @@ struct Row {
     has_ttl: bool,
 }
 
-const fn row(operation: Operation, repeat: Repeat, replica_policy: ReplicaPolicy, has_ttl: bool) -> Row {
-    Row { operation, repeat, replica_policy, has_ttl }
+const fn row(operation: Operation, repeat: Repeat, replica_policy: ReplicaPolicy, has_ttl: bool) -> OperationRow {
+    OperationRow { operation, repeat, replica_policy, has_ttl }
 }
 
 /// The operations that may be repeated or concern several replicas; any other is never repeated and uses
 /// [`ReplicaPolicy::WriteFirst`].
-const ROWS: &[Row] = &[
+const ROWS: &[OperationRow] = &[
     row(Operation::Get, Repeat::Idempotent, ReplicaPolicy::Read, false),
     row(Operation::Version, Repeat::Idempotent, ReplicaPolicy::WriteFirst, false),
     row(Operation::NoOp, Repeat::Idempotent, ReplicaPolicy::WriteFirst, false),
@@ -59,7 +59,7 @@ const ROWS: &[Row] = &[
     row(Operation::Decrement, Repeat::Never, ReplicaPolicy::WriteFirst, true),
 ];
 
-fn find(operation: Operation) -> Option<&'static Row> {
+fn find(operation: Operation) -> Option<&'static OperationRow> {
     ROWS.iter().find(|row| row.operation == operation)
 }
 
@@ -112,7 +112,7 @@ mod tests {
 
     /// Returns the table as printed in docs/guarantees.md.
     fn printed() -> String {
-        let row = |(row, name): (&Row, &str)| {
+        let row = |(row, name): (&OperationRow, &str)| {
             let repeat = match row.repeat {
                 Repeat::Idempotent => "yes",
                 Repeat::OptIn => "if opted in",

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::address::{Address, Endpoint};
 use crate::config::Config;
-use crate::connection::handshake::{Established, ProtocolCache, ReconnectState, Refused, establish};
+use crate::connection::handshake::{ProtocolCache, ReadyConnection, ReconnectState, Refused, establish};
 use crate::connection::io::{CloseReason, IoLoop};
 use crate::connection::shared::{NO_CREDENTIALS, TaskAction, TaskHandle};
 use crate::connection::watchdog;
@@ -23,7 +23,7 @@ use crate::time::after;
 use crate::transport::tls;
 
 /// The task of one connection.
-pub(crate) struct Task {
+pub(crate) struct ConnectionTask {
     endpoint: Endpoint,
     handle: TaskHandle,
     config: Arc<Config>,
@@ -51,7 +51,7 @@ pub(crate) struct Attempts {
 }
 
 /// The result of one connection, or of an attempt to connect.
-enum Outcome {
+enum ConnectionResult {
     /// The connection was idle when it closed: the next request connects again.
     Idle,
     /// The server is down.
@@ -60,7 +60,7 @@ enum Outcome {
     Finished,
 }
 
-impl Task {
+impl ConnectionTask {
     pub(crate) fn new(
         endpoint: Endpoint,
         handle: TaskHandle,
@@ -93,13 +93,13 @@ impl Task {
             }
             self.handle.set_state(ConnectionState::Connecting);
             let mut outcome = self.connect_and_run(false).await;
-            while let Outcome::Failed = outcome {
+            while let ConnectionResult::Failed = outcome {
                 if self.wait_for_backoff().await {
                     return;
                 }
                 outcome = self.connect_and_run(true).await;
             }
-            if matches!(outcome, Outcome::Finished) {
+            if matches!(outcome, ConnectionResult::Finished) {
                 return;
             }
         }
@@ -108,7 +108,7 @@ impl Task {
     /// Opens a connection and runs its I/O loop until it closes.
     ///
     /// With `probe`, requests are let through only once the server has answered a no-op.
-    async fn connect_and_run(&mut self, probe: bool) -> Outcome {
+    async fn connect_and_run(&mut self, probe: bool) -> ConnectionResult {
         self.retry_from = Instant::now();
         if probe {
             self.register_takeover_deadline(after(self.retry_from, self.config.transport.connect_timeout));
@@ -120,7 +120,7 @@ impl Task {
             Ok(established)
         };
         let established = run_while_expiring(handle, connecting).await;
-        let Established { stream, credentials, negotiated } = match established {
+        let ReadyConnection { stream, credentials, negotiated } = match established {
             Ok(established) => established,
             Err(failure) => {
                 // A failure before the timeout shows that the host responds, so the server's other
@@ -148,7 +148,7 @@ impl Task {
         let (name, handle) = (Arc::clone(&self.endpoint.name), self.handle.clone());
         let reason = IoLoop::new(name, stream, handle, probe_deadline, &self.config).await;
         if !self.handle.is_current() {
-            return Outcome::Finished;
+            return ConnectionResult::Finished;
         }
         if self.handle.has_replied() && !self.handle.is_auth_required() {
             // A server may answer only probes: the backoff grows until it answers a caller.
@@ -165,9 +165,9 @@ impl Task {
         self.ended(reason, credentials.is_some())
     }
 
-    fn ended(&mut self, reason: CloseReason, authenticated: bool) -> Outcome {
+    fn ended(&mut self, reason: CloseReason, authenticated: bool) -> ConnectionResult {
         match reason {
-            CloseReason::Finished => Outcome::Finished,
+            CloseReason::Finished => ConnectionResult::Finished,
             _ if self.handle.is_auth_required() && !authenticated => {
                 let failure = Failure::Refused(NO_CREDENTIALS.into());
                 self.reconnect.refused = Refused::from_failure(&failure, None);
@@ -175,7 +175,7 @@ impl Task {
             }
             CloseReason::Closed if self.handle.has_replied() && !self.handle.has_waiters() => {
                 self.handle.disconnect("the server closed the idle connection");
-                Outcome::Idle
+                ConnectionResult::Idle
             }
             reason => {
                 let failure = self.failure(reason);
@@ -216,7 +216,7 @@ impl Task {
     }
 
     /// Marks the server as down: fails the requests in flight, and later ones until it is back.
-    fn failed(&mut self, failure: Failure) -> Outcome {
+    fn failed(&mut self, failure: Failure) -> ConnectionResult {
         let reason = failure.reason();
         self.handle.record_failure(&failure);
         let is_change = match failure.status() {
@@ -236,8 +236,8 @@ impl Task {
         }
         self.attempts.last_reported = Some(failure);
         match self.handle.is_closed() {
-            true => Outcome::Finished,
-            false => Outcome::Failed,
+            true => ConnectionResult::Finished,
+            false => ConnectionResult::Failed,
         }
     }
 
@@ -295,7 +295,7 @@ async fn run_while_expiring<T>(handle: &TaskHandle, future: impl Future<Output =
     .await
 }
 
-impl Drop for Task {
+impl Drop for ConnectionTask {
     /// Ends the task in any case: after the client was closed, after a panic, or at the end of the runtime.
     fn drop(&mut self) {
         if !self.handle.is_current() {

@@ -12,7 +12,7 @@ use crate::address::Address;
 use crate::error::{Error, ErrorKind};
 use crate::observe::OperationGuard;
 use crate::observe::{Counts, OperationName, OperationStarted, Outcome, Parent};
-use crate::proto::text::{self, Frame, MetadumpItem};
+use crate::proto::text::{self, MetadumpItem, TextReply};
 use crate::proto::{Delivery, InputBuffer, Output, Reply, ReplyShape, Request, Status};
 use crate::server::Server;
 use crate::transport::Stream;
@@ -54,7 +54,7 @@ enum StreamState {
 
 /// The result of a read.
 enum ReadResult {
-    Reply(Frame),
+    Reply(TextReply),
     /// Another client's dump is in progress.
     Busy(Error),
 }
@@ -103,7 +103,7 @@ impl<T> ItemStream<T> {
             match next {
                 Ok(None) => {}
                 Ok(Some(ReadResult::Busy(error))) => return Some(self.fail(error)),
-                Ok(Some(ReadResult::Reply(Frame { last: true, .. }))) => {
+                Ok(Some(ReadResult::Reply(TextReply { last: true, .. }))) => {
                     self.state = StreamState::Ended;
                     std::mem::take(&mut self.operation).end(Outcome::Ok, Counts::default());
                     return None;

@@ -35,7 +35,7 @@ use crate::health::metrics::{ErrorCounts, ServerMetrics};
 use crate::health::state::{ConnectionState, ServerStatus, representative};
 use crate::observe::ServerId;
 use crate::proto::{Deadline, Delivery, Reply, Request, Status};
-use crate::server::connection_task::{Attempts, Task};
+use crate::server::connection_task::{Attempts, ConnectionTask};
 use crate::server::item_limit::ItemLimit;
 use crate::server::journal::Journal;
 use crate::time::after;
@@ -162,7 +162,7 @@ impl Server {
     fn start(&self, conn: usize, runtime: &Handle, task: TaskHandle) -> Result<(), Reply> {
         check_drivers(runtime, self.config.has_sockets)?;
         let (protocols, attempts) = (Arc::clone(&self.protocols), Arc::clone(&self.attempts[conn]));
-        let task = Task::new(
+        let task = ConnectionTask::new(
             self.endpoint.clone(),
             task,
             Arc::clone(&self.config),

@@ -17,13 +17,13 @@ use crate::workload::Fault;
 /// One connection per server.
 pub(super) struct Lockstep {
     verb: Verb,
-    servers: Vec<Connection>,
+    servers: Vec<LockstepConnection>,
 }
 
 impl Lockstep {
     pub(super) fn connect(setup: &Setup) -> Result<Self> {
         let addresses = setup.addresses();
-        let servers = addresses.iter().map(|address| Connection::open(address));
+        let servers = addresses.iter().map(|address| LockstepConnection::open(address));
         Ok(Self { verb: setup.scenario.verb, servers: servers.collect::<Result<_>>()? })
     }
 
@@ -63,7 +63,7 @@ fn server_of(item: &Item, servers: usize) -> usize {
     }
 }
 
-struct Connection {
+struct LockstepConnection {
     stream: TcpStream,
     output: Vec<u8>,
     input: Vec<u8>,
@@ -71,7 +71,7 @@ struct Connection {
     requested: Vec<usize>,
 }
 
-impl Connection {
+impl LockstepConnection {
     fn open(address: &str) -> Result<Self> {
         let stream = TcpStream::connect(address).with_context(|| format!("connecting to {address}"))?;
         stream.set_nodelay(true)?;

@@ -69,7 +69,7 @@ pub(crate) fn run(options: &ToolOptions) -> Result<()> {
     eprintln!("with a slow proxy: {}", Tool::Remcache.name());
     let proxy = Proxy::start(load.server)?;
     let slow = Load { ports: vec![proxy.port()], ..load }.run(Tool::Remcache)?;
-    let mut document = Document::new(machine, scenario.callers, &rounds);
+    let mut document = ToolDocument::new(machine, scenario.callers, &rounds);
     document.checks.extend(comparison::latencies(&slow, &proxy));
     println!("\n{}", table::tools(&document.rows));
     println!("{}", table::checks(&document.checks));
@@ -78,29 +78,29 @@ pub(crate) fn run(options: &ToolOptions) -> Result<()> {
 
 /// The JSON document with all results.
 #[derive(Debug, Serialize)]
-struct Document {
+struct ToolDocument {
     machine: Machine,
-    rows: Vec<Row>,
+    rows: Vec<ToolRow>,
     checks: Vec<Check>,
 }
 
 /// The medians of one program.
 #[derive(Debug, Serialize)]
-pub(crate) struct Row {
+pub(crate) struct ToolRow {
     pub(crate) tool: &'static str,
     pub(crate) median: Measured,
     /// The gets per second of the first program, divided by those of this one, both counted by the server.
     pub(crate) first_to_this: f64,
 }
 
-impl Document {
+impl ToolDocument {
     fn new(machine: Machine, callers: usize, rounds: &[(Tool, Measured)]) -> Self {
         let medians = Tool::ALL.map(|tool| {
             let own: Vec<_> = rounds.iter().filter(|(other, _)| *other == tool).map(|(_, run)| run).collect();
             (tool, Measured::median(&own))
         });
         let first = medians[0].1.counted_per_second;
-        let row = |(tool, median): &(Tool, Measured)| Row {
+        let row = |(tool, median): &(Tool, Measured)| ToolRow {
             tool: tool.name(),
             first_to_this: first / median.counted_per_second,
             median: median.clone(),

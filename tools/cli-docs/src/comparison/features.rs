@@ -5,7 +5,7 @@ use super::Tool::{self, Exporter, Libmemcached, Mc, Mtop, Remcache, Script};
 /// A feature.
 pub(crate) struct Feature {
     pub(crate) title: &'static str,
-    pub(crate) servers: Servers,
+    pub(crate) servers: CheckServers,
     /// The tools that have a command for it.
     pub(crate) cells: &'static [Cell],
 }
@@ -21,7 +21,7 @@ pub(crate) struct Cell {
 
 /// The servers of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Servers {
+pub(crate) enum CheckServers {
     /// Two empty servers, and an address without a server.
     Empty,
     /// Like `Empty`, with 200,001 keys on the first server.
@@ -46,7 +46,7 @@ const fn lib(program: &'static str, script: &'static str) -> Cell {
 pub(crate) const FEATURES: &[Feature] = &[
     Feature {
         title: "binary values are printed unchanged",
-        servers: Servers::Empty,
+        servers: CheckServers::Empty,
         cells: &[
             cell(Remcache, r#"printf 'a\0\377' > in; remcache set k @in && remcache get k | cmp - in"#),
             lib("memccat", r#"printf 'a\0\377' > in; remcache set k @in; memccat --servers=$LIVE k | cmp - in"#),
@@ -55,7 +55,7 @@ pub(crate) const FEATURES: &[Feature] = &[
     },
     Feature {
         title: "values are read from standard input",
-        servers: Servers::Empty,
+        servers: CheckServers::Empty,
         cells: &[
             cell(Remcache, "printf v | remcache set k - && test \"$(remcache get k)\" = v"),
             lib(
@@ -67,7 +67,7 @@ pub(crate) const FEATURES: &[Feature] = &[
     },
     Feature {
         title: "the exit code shows a miss",
-        servers: Servers::Empty,
+        servers: CheckServers::Empty,
         cells: &[
             cell(Remcache, "remcache get absent; test $? -eq 1"),
             lib("memccat", "! memccat --servers=$LIVE absent"),
@@ -76,7 +76,7 @@ pub(crate) const FEATURES: &[Feature] = &[
     },
     Feature {
         title: "increments print the new number",
-        servers: Servers::Empty,
+        servers: CheckServers::Empty,
         cells: &[
             cell(Remcache, "remcache set n 41 && test \"$(remcache incr n)\" = 42"),
             cell(Mc, "remcache set n 41; mc --host $LIVE incr n 1 | grep -q 42"),
@@ -84,7 +84,7 @@ pub(crate) const FEATURES: &[Feature] = &[
     },
     Feature {
         title: "the flags of an item are printed",
-        servers: Servers::Empty,
+        servers: CheckServers::Empty,
         cells: &[
             cell(Remcache, "remcache set k v --flags 77; remcache get k --meta -f json | grep -q 77"),
             lib("memccat", "remcache set k v --flags 77; memccat --servers=$LIVE --flags k | grep -q 77"),
@@ -93,7 +93,7 @@ pub(crate) const FEATURES: &[Feature] = &[
     },
     Feature {
         title: "the expiry of an item is printed",
-        servers: Servers::Empty,
+        servers: CheckServers::Empty,
         cells: &[
             cell(Remcache, "remcache set k v --ttl 1h; remcache keys -f ndjson | grep -q '\"expires\"'"),
             cell(Script, "remcache set k v --ttl 1h; memcached-tool $LIVE dump | grep -Eq '^add k 0 [0-9]{10} '"),
@@ -102,7 +102,7 @@ pub(crate) const FEATURES: &[Feature] = &[
     },
     Feature {
         title: "all of 200,001 keys are listed, five times after they were stored",
-        servers: Servers::Many,
+        servers: CheckServers::Many,
         cells: &[
             cell(Remcache, "for i in 1 2 3 4 5; do test $(remcache keys -f ndjson | wc -l) -eq 200001 || exit 1; done"),
             lib(
@@ -118,7 +118,7 @@ pub(crate) const FEATURES: &[Feature] = &[
     },
     Feature {
         title: "listed keys are not encoded (`a%b`)",
-        servers: Servers::Empty,
+        servers: CheckServers::Empty,
         cells: &[
             cell(Remcache, "remcache set a%b v; remcache keys -f ndjson | grep -q 'a%b'"),
             lib("memcdump", "remcache set a%b v; memcdump --servers=$LIVE | grep -q 'a%b'"),
@@ -128,7 +128,7 @@ pub(crate) const FEATURES: &[Feature] = &[
     },
     Feature {
         title: "statistics of the other servers if one is down",
-        servers: Servers::Empty,
+        servers: CheckServers::Empty,
         cells: &[
             cell(
                 Remcache,
@@ -139,7 +139,7 @@ pub(crate) const FEATURES: &[Feature] = &[
     },
     Feature {
         title: "the exit code shows that one of several servers is down",
-        servers: Servers::Empty,
+        servers: CheckServers::Empty,
         cells: &[
             cell(Remcache, "remcache -s $LIST ping -n 2; test $? -eq 3"),
             lib("memcping", "! memcping --servers=$LIST"),
@@ -147,7 +147,7 @@ pub(crate) const FEATURES: &[Feature] = &[
     },
     Feature {
         title: "connect and response times are measured",
-        servers: Servers::Empty,
+        servers: CheckServers::Empty,
         cells: &[
             cell(Remcache, "remcache ping -n 5 | grep -q P50"),
             lib("memcping", "memcping --servers=$LIVE --verbose 2>&1 | grep -Eq '[0-9]+(ms|us|µs)'"),
@@ -156,7 +156,7 @@ pub(crate) const FEATURES: &[Feature] = &[
     },
     Feature {
         title: "removing all items needs a confirmation",
-        servers: Servers::Empty,
+        servers: CheckServers::Empty,
         cells: &[
             cell(Remcache, "remcache set k v; remcache flush < /dev/null; remcache exists k"),
             lib("memcflush", "remcache set k v; memcflush --servers=$LIVE < /dev/null; remcache exists k"),
@@ -165,7 +165,7 @@ pub(crate) const FEATURES: &[Feature] = &[
     },
     Feature {
         title: "no colour codes in a pipe",
-        servers: Servers::Empty,
+        servers: CheckServers::Empty,
         cells: &[
             cell(
                 Remcache,
@@ -181,22 +181,22 @@ pub(crate) const FEATURES: &[Feature] = &[
     },
     Feature {
         title: "output as JSON",
-        servers: Servers::Empty,
+        servers: CheckServers::Empty,
         cells: &[cell(Remcache, "remcache stats -f json | python3 -m json.tool > /dev/null")],
     },
     Feature {
         title: "the server of a key, with other clients' placement",
-        servers: Servers::Empty,
+        servers: CheckServers::Empty,
         cells: &[cell(Remcache, "remcache -s a,b,c locate k --like dalli | grep -q 11211")],
     },
     Feature {
         title: "the keys that move if the list of servers changes",
-        servers: Servers::Empty,
+        servers: CheckServers::Empty,
         cells: &[cell(Remcache, "remcache -s a,b,c ring balance --remove c --sample 10k | grep -q 'keys move'")],
     },
     Feature {
         title: "items are dumped and restored with flags",
-        servers: Servers::Empty,
+        servers: CheckServers::Empty,
         cells: &[
             cell(
                 Remcache,
@@ -210,7 +210,7 @@ pub(crate) const FEATURES: &[Feature] = &[
     },
     Feature {
         title: "items are copied between servers without overwriting newer ones",
-        servers: Servers::Empty,
+        servers: CheckServers::Empty,
         cells: &[cell(
             Remcache,
             "for k in a b c; do remcache set $k old --ttl 1h; done; remcache -s $OTHER set b new; remcache copy --from $LIVE --to $OTHER; test \"$(remcache -s $OTHER get a)$(remcache -s $OTHER get b)\" = oldnew",
@@ -218,7 +218,7 @@ pub(crate) const FEATURES: &[Feature] = &[
     },
     Feature {
         title: "keys that match a pattern are counted and removed",
-        servers: Servers::Empty,
+        servers: CheckServers::Empty,
         cells: &[cell(
             Remcache,
             "remcache set user:1 v; remcache set other v; remcache delete-matching 'user:*' --dry-run && remcache exists user:1 && remcache delete-matching 'user:*' --yes && remcache exists other && ! remcache exists user:1",
@@ -226,12 +226,12 @@ pub(crate) const FEATURES: &[Feature] = &[
     },
     Feature {
         title: "keys, bytes and ages are summed by prefix",
-        servers: Servers::Empty,
+        servers: CheckServers::Empty,
         cells: &[cell(Remcache, "remcache set user:1 v; remcache keys --tree : | grep -q 'user:'")],
     },
     Feature {
         title: "a load of gets with latencies up to p99.99",
-        servers: Servers::Empty,
+        servers: CheckServers::Empty,
         cells: &[
             cell(Remcache, "remcache bench --time 1s --keys 1k | grep -q p99.99"),
             lib(
@@ -244,7 +244,7 @@ pub(crate) const FEATURES: &[Feature] = &[
     },
     Feature {
         title: "a load at a given rate",
-        servers: Servers::Empty,
+        servers: CheckServers::Empty,
         cells: &[
             cell(
                 Remcache,
@@ -259,7 +259,7 @@ pub(crate) const FEATURES: &[Feature] = &[
     },
     Feature {
         title: "latencies include the waiting time during a server stall",
-        servers: Servers::Empty,
+        servers: CheckServers::Empty,
         cells: &[cell(
             Remcache,
             "remcache bench --time 4s --keys 10 --rate 500 --timeout 30s -f json > out & sleep 2; kill -STOP $PID; sleep 1; kill -CONT $PID; wait; grep -Eq '\"p99\":[0-9]{6}' out",
@@ -267,7 +267,7 @@ pub(crate) const FEATURES: &[Feature] = &[
     },
     Feature {
         title: "a live screen of several servers",
-        servers: Servers::Empty,
+        servers: CheckServers::Empty,
         cells: &[
             cell(Remcache, "screen \"remcache -s $LIVE,$OTHER top\" q; grep -q 2/2 out"),
             cell(Mtop, "screen \"mtop $LIVE $OTHER\" q; grep -aqi memory out"),
@@ -275,7 +275,7 @@ pub(crate) const FEATURES: &[Feature] = &[
     },
     Feature {
         title: "the live screen starts if a server is down",
-        servers: Servers::Empty,
+        servers: CheckServers::Empty,
         cells: &[
             cell(Remcache, "screen \"remcache -s $LIST top\" q; grep -q 2/3 out"),
             cell(Mtop, "screen \"mtop $LIVE $DEAD\" q; grep -aqi memory out || { cat out; false; }"),
@@ -283,7 +283,7 @@ pub(crate) const FEATURES: &[Feature] = &[
     },
     Feature {
         title: "events of a server",
-        servers: Servers::Empty,
+        servers: CheckServers::Empty,
         cells: &[cell(
             Remcache,
             "remcache watch mutations --for 2s > out & sleep 1; remcache set seen v; wait; grep -q seen out",
@@ -291,7 +291,7 @@ pub(crate) const FEATURES: &[Feature] = &[
     },
     Feature {
         title: "the most fetched keys",
-        servers: Servers::Empty,
+        servers: CheckServers::Empty,
         cells: &[cell(
             Remcache,
             "remcache set hot v; remcache hotkeys --for 3s > out & sleep 1; for i in 1 2 3; do remcache get hot; done; wait; grep -q hot out",
@@ -299,7 +299,7 @@ pub(crate) const FEATURES: &[Feature] = &[
     },
     Feature {
         title: "metrics for Prometheus",
-        servers: Servers::Empty,
+        servers: CheckServers::Empty,
         cells: &[
             cell(Remcache, "remcache stats -f prometheus | grep -q '^memcached_up'"),
             cell(
@@ -310,12 +310,12 @@ pub(crate) const FEATURES: &[Feature] = &[
     },
     Feature {
         title: "thresholds for monitoring plugins",
-        servers: Servers::Empty,
+        servers: CheckServers::Empty,
         cells: &[cell(Remcache, "remcache check -f nagios --fail-if 'uptime<1d'; test $? -eq 2")],
     },
     Feature {
         title: "authentication with user and password",
-        servers: Servers::Sasl,
+        servers: CheckServers::Sasl,
         cells: &[
             cell(
                 Remcache,
@@ -326,7 +326,7 @@ pub(crate) const FEATURES: &[Feature] = &[
     },
     Feature {
         title: "TLS",
-        servers: Servers::Tls,
+        servers: CheckServers::Tls,
         cells: &[
             cell(Remcache, "remcache --tls --tls-ca $CA set k v"),
             cell(Mc, "printf v | mc --tls-enabled --tls-ca $CA --host $LIVE set k 60"),
@@ -335,7 +335,7 @@ pub(crate) const FEATURES: &[Feature] = &[
     },
     Feature {
         title: "Unix sockets",
-        servers: Servers::Socket,
+        servers: CheckServers::Socket,
         cells: &[
             cell(Remcache, "remcache set k v"),
             lib("memccp", "echo v > k; memccp --servers=$LIVE k"),

@@ -15,7 +15,7 @@ use runner::{CheckResult, Runner};
 
 /// The options of `compare-tools`.
 #[derive(Args, Debug)]
-pub(crate) struct Options {
+pub(crate) struct ComparisonOptions {
     /// Check only features whose title contains this text, and print the table instead of writing it
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
@@ -67,7 +67,7 @@ impl Cell {
 type Row = (&'static Feature, Vec<(&'static Cell, CheckResult)>);
 
 /// Runs all checks, and writes the table.
-pub(crate) fn run(options: &Options) -> Result<()> {
+pub(crate) fn run(options: &ComparisonOptions) -> Result<()> {
     let runner = Runner::prepare(&absolute(&options.program)?, &options.programs)?;
     let is_selected =
         |feature: &&Feature| options.only.as_ref().is_none_or(|text| feature.title.contains(text.as_str()));

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 use remcache_testkit::{Authority, Certificate, Dates, Memcached, SASL_PASSWORD, SASL_USER, unused_port};
 use tempfile::TempDir;
 
-use super::features::{Cell, Feature, Servers};
+use super::features::{Cell, CheckServers, Feature};
 
 /// The result of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,27 +133,27 @@ struct RunningServers {
 }
 
 impl RunningServers {
-    fn start(servers: Servers) -> Result<Self> {
+    fn start(servers: CheckServers) -> Result<Self> {
         let second = Memcached::start(&[]);
         let scratch = remcache_testkit::scratch();
         let mut authority = None;
         let server = match servers {
-            Servers::Empty => Memcached::start(&[]),
-            Servers::Many => Memcached::start(&["-m", "256"]),
-            Servers::Sasl => Memcached::start_sasl(&[]),
-            Servers::Tls => {
+            CheckServers::Empty => Memcached::start(&[]),
+            CheckServers::Many => Memcached::start(&["-m", "256"]),
+            CheckServers::Sasl => Memcached::start_sasl(&[]),
+            CheckServers::Tls => {
                 let issuer = Authority::new("tools");
                 let certificate = issuer.certify(&["localhost", "127.0.0.1"], Dates::Now);
                 let server = Memcached::start_tls(&certificate, &[]);
                 authority = Some((issuer, certificate));
                 server
             }
-            Servers::Socket => Memcached::start_unix(scratch.path().join("tools.sock"), &[]),
+            CheckServers::Socket => Memcached::start_unix(scratch.path().join("tools.sock"), &[]),
         };
-        if servers == Servers::Many {
+        if servers == CheckServers::Many {
             fill(server.port())?;
         }
-        let live = if servers == Servers::Socket { server.addr() } else { format!("localhost:{}", server.port()) };
+        let live = if servers == CheckServers::Socket { server.addr() } else { format!("localhost:{}", server.port()) };
         let other = format!("localhost:{}", second.port());
         Ok(Self { live, other, server, authority, _second: second, _scratch: scratch })
     }
@@ -224,7 +224,7 @@ mod tests {
         let tool = scratch.path().join("tool");
         fs::write(&tool, "").unwrap();
         let runner = Runner::prepare(&tool, scratch.path()).unwrap();
-        let feature = Feature { title: "", servers: Servers::Empty, cells: &[] };
+        let feature = Feature { title: "", servers: CheckServers::Empty, cells: &[] };
         runner.check(&feature, &Cell { tool: Tool::Libmemcached, program: "sh", script }).unwrap()
     }
 
@@ -245,7 +245,7 @@ mod tests {
     fn a_missing_program_is_absent() {
         let scratch = tempfile::tempdir().unwrap();
         let runner = Runner::prepare(Path::new("/bin/true"), scratch.path()).unwrap();
-        let feature = Feature { title: "", servers: Servers::Empty, cells: &[] };
+        let feature = Feature { title: "", servers: CheckServers::Empty, cells: &[] };
         let cell = Cell { tool: Tool::Libmemcached, program: "no-such-program", script: "true" };
         assert_eq!(runner.check(&feature, &cell).unwrap(), CheckResult::Absent);
     }

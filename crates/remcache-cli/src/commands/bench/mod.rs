@@ -12,12 +12,12 @@ use std::time::Duration;
 use remcache::{Client, Ttl};
 
 use crate::exit::{Exit, Failure, Outcome, print_error};
-use crate::load::{LoadModel, LoadRun, Mix, Popularity, Sizes, Threshold, Workload, per_second};
+use crate::load_generator::{LoadModel, LoadRun, Mix, Popularity, Sizes, Threshold, Workload, per_second};
 use crate::options::value;
+use crate::outcome_counts::OutcomeCounts;
 use crate::output::{Notes, Progress, number};
 use crate::session::Session;
-use crate::tally::Tally;
-use report::Report;
+use report::LoadReport;
 
 /// Measure throughput and latency under load
 ///
@@ -133,19 +133,19 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
         }
     }
     let (recorder, elapsed) = load.result();
-    let report = Report::new(args, &client, recorder, elapsed);
+    let report = LoadReport::new(args, &client, recorder, elapsed);
     report.print(&mut session.output)?;
     report.save(args)?;
     let saved: Vec<String> = args.files().map(|path| path.display().to_string()).collect();
     if !saved.is_empty() {
         notes.say(format_args!("saved: {}", saved.join(", ")));
     }
-    let tally = report.tally();
-    tally.report_failures("operations", &mut session.output)?;
+    let counts = report.counts();
+    counts.report_failures("operations", &mut session.output)?;
     report.broken.iter().for_each(print_error);
     Ok(match interrupt.is_raised() {
         true => Exit::Interrupted,
-        false if report.broken.is_empty() => tally.exit(),
+        false if report.broken.is_empty() => counts.exit(),
         false => Exit::Threshold,
     })
 }
@@ -170,16 +170,16 @@ impl Args {
 }
 
 /// Stores all keys, so that fetches hit.
-async fn store(client: &Client, workload: &Workload, notes: Notes) -> Tally {
+async fn store(client: &Client, workload: &Workload, notes: Notes) -> OutcomeCounts {
     let progress = Progress::new(notes, workload.keys);
-    let mut tally = Tally::default();
+    let mut counts = OutcomeCounts::default();
     let count = |stored: &Result<remcache::WriteOutcome, remcache::Error>| match stored {
-        Ok(change) => tally.answer(change.is_applied()),
-        Err(error) => tally.error(error),
+        Ok(change) => counts.answer(change.is_applied()),
+        Err(error) => counts.error(error),
     };
     let show = |done| progress.set(done, format!("storing {} keys", number::exact(workload.keys)));
     workload.store_all(client, count, show).await;
-    tally
+    counts
 }
 
 /// Waits until the load has ended, and shows its progress.

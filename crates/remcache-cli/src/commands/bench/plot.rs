@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use plotters::prelude::*;
 
-use crate::load::{OpStats, Operation, Recorder};
+use crate::load_generator::{OpStats, Operation, Recorder};
 use crate::output::number;
 
 /// Draws a curve for each operation. The axis of the percentiles is logarithmic, so that each further nine has

@@ -13,13 +13,13 @@ use super::plot;
 use super::{Args, curve, file_error};
 use crate::atomic_file;
 use crate::exit::Failure;
-use crate::load::{LoadModel, OpStats, Operation, Recorder, per_second};
+use crate::load_generator::{LoadModel, OpStats, Operation, Recorder, per_second};
+use crate::outcome_counts::OutcomeCounts;
 use crate::output::{Cell, Column, Layout, Output, Record, Table, TextStyle, number};
-use crate::tally::Tally;
 
 /// Report of a load.
 #[derive(Debug)]
-pub(super) struct Report {
+pub(super) struct LoadReport {
     recorder: Recorder,
     elapsed: Duration,
     pace: LoadModel,
@@ -31,15 +31,15 @@ pub(super) struct Report {
 /// Percentiles of the table.
 const PERCENTILES: [(f64, &str); 5] = [(50.0, "p50"), (90.0, "p90"), (99.0, "p99"), (99.9, "p99.9"), (99.99, "p99.99")];
 
-impl Report {
+impl LoadReport {
     pub(super) fn new(args: &Args, client: &Client, recorder: Recorder, elapsed: Duration) -> Self {
         let broken = args.fail_if.iter().filter_map(|threshold| threshold.broken(&recorder, elapsed)).collect();
         Self { recorder, elapsed, pace: args.pace(), settings: settings(args, client), broken }
     }
 
     /// Returns the counts that determine the exit code.
-    pub(super) fn tally(&self) -> Tally {
-        self.recorder.tally()
+    pub(super) fn counts(&self) -> OutcomeCounts {
+        self.recorder.counts()
     }
 
     /// Prints the report.
@@ -125,10 +125,9 @@ impl Report {
         let operations: Vec<Value> = self
             .recorder
             .operations()
-            .map(|(verb, tallied)| {
-                let latency: Map<_, _> =
-                    latencies(tallied).map(|(name, micros)| (name.into(), micros.into())).collect();
-                self.counts(verb, tallied).with("latency_us", latency).into()
+            .map(|(verb, stats)| {
+                let latency: Map<_, _> = latencies(stats).map(|(name, micros)| (name.into(), micros.into())).collect();
+                self.operation_record(verb, stats).with("latency_us", latency).into()
             })
             .collect();
         self.settings
@@ -139,19 +138,20 @@ impl Report {
             .with("broken", self.broken.clone())
     }
 
-    fn flat(&self, verb: Operation, tallied: &OpStats) -> Record {
-        latencies(tallied)
-            .fold(self.counts(verb, tallied), |record, (name, micros)| record.with(&format!("{name}_us"), micros))
+    fn flat(&self, verb: Operation, stats: &OpStats) -> Record {
+        latencies(stats).fold(self.operation_record(verb, stats), |record, (name, micros)| {
+            record.with(&format!("{name}_us"), micros)
+        })
     }
 
-    fn counts(&self, verb: Operation, tallied: &OpStats) -> Record {
+    fn operation_record(&self, verb: Operation, stats: &OpStats) -> Record {
         let (hits, answers) = self.recorder.hits(Some(verb));
         let hit_percent = (answers > 0).then(|| 100.0 * hits as f64 / answers as f64);
         Record::new()
             .with("operation", verb.name())
-            .with("answers", tallied.answers)
-            .with("answers_per_second", per_second(tallied.answers, self.elapsed))
-            .with("errors", tallied.errors)
+            .with("answers", stats.answers)
+            .with("answers_per_second", per_second(stats.answers, self.elapsed))
+            .with("errors", stats.errors)
             .with_some("hit_percent", hit_percent)
     }
 
@@ -193,8 +193,8 @@ impl Report {
             .with_max_value_divisor(1e6)
             .with_start_time(started)
             .begin_log_with(&mut text, &mut serializer)?;
-        for (verb, tallied) in self.recorder.operations() {
-            let written = log.write_histogram(&tallied.latency, Duration::ZERO, self.elapsed, Tag::new(verb.name()));
+        for (verb, stats) in self.recorder.operations() {
+            let written = log.write_histogram(&stats.latency, Duration::ZERO, self.elapsed, Tag::new(verb.name()));
             written.map_err(|error| io::Error::other(format!("{error:?}")))?;
         }
         Ok(text)
@@ -236,9 +236,9 @@ fn settings(args: &Args, client: &Client) -> Record {
 }
 
 /// Returns the latencies of the records, in microseconds.
-fn latencies(tallied: &OpStats) -> impl Iterator<Item = (&'static str, f64)> {
+fn latencies(stats: &OpStats) -> impl Iterator<Item = (&'static str, f64)> {
     let micros = |time: Duration| time.as_nanos() as f64 / 1000.0;
-    let percentiles = PERCENTILES.iter().map(move |(percent, name)| (*name, micros(tallied.percentile(*percent))));
-    let all = [("mean", tallied.latency.mean() / 1000.0)].into_iter().chain(percentiles);
-    all.chain([("max", micros(tallied.longest()))]).filter(|_| tallied.answers > 0)
+    let percentiles = PERCENTILES.iter().map(move |(percent, name)| (*name, micros(stats.percentile(*percent))));
+    let all = [("mean", stats.latency.mean() / 1000.0)].into_iter().chain(percentiles);
+    all.chain([("max", micros(stats.longest()))]).filter(|_| stats.answers > 0)
 }

@@ -6,7 +6,7 @@ use remcache::{Client, Ttl};
 
 use super::output::DemoOutput;
 use crate::exit::Failure;
-use crate::load::{LoadModel, LoadRun, Mix, OpStats, Operation, Popularity, Sizes, Workload, per_second};
+use crate::load_generator::{LoadModel, LoadRun, Mix, OpStats, Operation, Popularity, Sizes, Workload, per_second};
 use crate::output::{Cell, Column, Table, TextStyle, chart, number};
 
 /// Throughput and latency with a number of callers.

@@ -14,11 +14,11 @@ use tokio::task::JoinSet;
 use super::availability::{Availability, PROXY_HINT};
 use crate::context::Contexts;
 use crate::exit::{Exit, Outcome};
+use crate::outcome_counts::OutcomeCounts;
 use crate::output::{Cell, Column, Output, Record, Table, TextStyle};
 use crate::same_server::{self, SameServer};
 use crate::session::Session;
 use crate::stats::{self, Stats, reason};
-use crate::tally::Tally;
 use checks::CHECKS;
 
 /// Look for known problems of the servers and of the connection to them
@@ -50,7 +50,7 @@ impl Finding {
 
 /// A finding with the server, or the file, that it is about, and the name of the check.
 #[derive(Debug)]
-struct Report {
+struct ReportedFinding {
     subject: String,
     check: &'static str,
     finding: Finding,
@@ -73,7 +73,7 @@ struct ServerInfo {
 /// Result of examining a server.
 #[derive(Debug)]
 struct Examination {
-    reports: Vec<Report>,
+    reports: Vec<ReportedFinding>,
     /// General statistics, if it reports any.
     general: Option<Stats>,
     /// Why the server could not be examined.
@@ -95,23 +95,23 @@ pub(crate) async fn run(_: &Args, session: &mut Session) -> Outcome {
     let servers = examined.len();
     report_same_servers(&client, &mut examined).await;
     let affected = examined.iter().filter(|(_, examination)| !examination.reports.is_empty()).count();
-    let mut tally = Tally::default();
+    let mut counts = OutcomeCounts::default();
     for (_, examination) in examined {
         reports.extend(examination.reports);
         match examination.failure {
-            Some(error) => tally.error(&error),
-            None => tally.answer(true),
+            Some(error) => counts.error(&error),
+            None => counts.answer(true),
         }
     }
     print(&reports, affected, servers, &mut session.output)?;
-    Ok(match tally.exit_of_servers() {
+    Ok(match counts.exit_of_servers() {
         Exit::Yes if !reports.is_empty() => Exit::Threshold,
         exit => exit,
     })
 }
 
 /// Checks the contexts file, and the context in use.
-fn context_problems(name: Option<&str>, definition: &Command) -> Vec<Report> {
+fn context_problems(name: Option<&str>, definition: &Command) -> Vec<ReportedFinding> {
     let problems = match Contexts::read_if_any() {
         Ok(contexts) => contexts.map(|contexts| contexts.problems(name, definition)).unwrap_or_default(),
         // The parser's message is drawn over several lines.
@@ -120,13 +120,14 @@ fn context_problems(name: Option<&str>, definition: &Command) -> Vec<Report> {
         }
     };
     let advice = "fix the contexts file; until then doctor ignores the context, and other commands fail in it";
-    let report = |problem| Report { subject: "contexts".into(), check: "file", finding: Finding::new(problem, advice) };
+    let report =
+        |problem| ReportedFinding { subject: "contexts".into(), check: "file", finding: Finding::new(problem, advice) };
     problems.into_iter().map(report).collect()
 }
 
 /// Runs all checks on a server.
 async fn examine(server: &ServerHandle, limit: Duration) -> Examination {
-    let report = |check, finding| Report { subject: server.name().to_owned(), check, finding };
+    let report = |check, finding| ReportedFinding { subject: server.name().to_owned(), check, finding };
     match fetch(server, limit).await {
         Ok(Some(info)) => {
             let reports = CHECKS.iter().filter_map(|check| Some(report(check.name, (check.run)(&info)?))).collect();
@@ -161,7 +162,7 @@ async fn report_same_servers(client: &Client, examined: &mut [(usize, Examinatio
         let Some((_, (_, examination))) = examined else { continue };
         let advice = "give each server once: its items are counted twice, and keys are placed as on two servers";
         let finding = Finding::new(format!("it is the same server as {first}"), advice);
-        examination.reports.push(Report { subject: name, check: "address", finding });
+        examination.reports.push(ReportedFinding { subject: name, check: "address", finding });
     }
 }
 
@@ -191,10 +192,10 @@ async fn fetch(server: &ServerHandle, limit: Duration) -> Result<Option<ServerIn
 }
 
 /// Returns the reports without those that repeat a finding, each with all its subjects.
-fn grouped(reports: &[Report]) -> Vec<(Vec<&str>, &Report)> {
-    let mut groups: Vec<(Vec<&str>, &Report)> = Vec::new();
+fn grouped(reports: &[ReportedFinding]) -> Vec<(Vec<&str>, &ReportedFinding)> {
+    let mut groups: Vec<(Vec<&str>, &ReportedFinding)> = Vec::new();
     for report in reports {
-        let is_same = |other: &Report| other.check == report.check && other.finding == report.finding;
+        let is_same = |other: &ReportedFinding| other.check == report.check && other.finding == report.finding;
         match groups.iter_mut().find(|(_, known)| is_same(known)) {
             Some((subjects, _)) => subjects.push(&report.subject),
             None => groups.push((vec![&report.subject], report)),
@@ -211,10 +212,10 @@ fn summarized(names: &[&str]) -> String {
     }
 }
 
-fn print(reports: &[Report], affected: usize, servers: usize, output: &mut Output) -> std::io::Result<()> {
+fn print(reports: &[ReportedFinding], affected: usize, servers: usize, output: &mut Output) -> std::io::Result<()> {
     if !output.is_text() {
         let mut records = output.records(&["server", "check", "finding", "advice"])?;
-        for Report { subject, check, finding } in reports {
+        for ReportedFinding { subject, check, finding } in reports {
             let record = Record::new().with("server", &**subject).with("check", *check);
             records.push(record.with("finding", &*finding.problem).with("advice", &*finding.advice))?;
         }
@@ -222,7 +223,7 @@ fn print(reports: &[Report], affected: usize, servers: usize, output: &mut Outpu
     }
     let columns = [Column::left("SERVER").shrinkable(), Column::left("ABOUT"), Column::left("FINDING")];
     let mut table = Table::new(columns);
-    for (subjects, Report { check, finding, .. }) in grouped(reports) {
+    for (subjects, ReportedFinding { check, finding, .. }) in grouped(reports) {
         table.row([
             Cell::new(summarized(&subjects)),
             Cell::new(check).style(TextStyle::Warning),

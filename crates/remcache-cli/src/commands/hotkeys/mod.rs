@@ -12,15 +12,15 @@ use remcache::proto::Request;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::event_log::{self, LogFailure};
 use super::prefix::PrefixRule;
+use super::server_log::{self, LogFailure};
 use crate::exit::Outcome;
 use crate::options::value;
+use crate::outcome_counts::OutcomeCounts;
 use crate::output::{Notes, Progress, number};
 use crate::selection::KeyPattern;
 use crate::session::Session;
 use crate::stats::dropped_events;
-use crate::tally::Tally;
 use aggregator::Aggregator;
 use report::{HotKey, HotKeyReport};
 
@@ -97,10 +97,10 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let servers = client.servers();
     let before = dropped_events(&client).await;
     let started = Instant::now();
-    let mut collector = Collector::start(&servers, args, event_log::start_timeout(session));
-    let mut tally = Tally::default();
+    let mut collector = Collector::start(&servers, args, server_log::start_timeout(session));
+    let mut counts = OutcomeCounts::default();
     tokio::select! {
-        () = collector.collect(args.time, session.output.notes(), &mut tally) => {}
+        () = collector.collect(args.time, session.output.notes(), &mut counts) => {}
         () = interrupt.raised() => {}
     }
     let elapsed = started.elapsed();
@@ -109,11 +109,11 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     for (server, (before, after)) in before.into_iter().zip(after).enumerate() {
         aggregator.add_skipped(server, after.saturating_sub(before));
     }
-    for _ in tally.failed()..servers.len() as u64 {
-        tally.answer(true);
+    for _ in counts.failed()..servers.len() as u64 {
+        counts.answer(true);
     }
     // If no log started there is nothing to report but the failures; machine formats stay complete documents.
-    let has_watched = tally.yes > 0 || aggregator.events() > 0 || !session.output.is_text();
+    let has_watched = counts.yes > 0 || aggregator.events() > 0 || !session.output.is_text();
     let report = match args.by_prefix {
         Some(_) => HotKeyReport::by_prefix(aggregator, elapsed, args.top as usize),
         None => {
@@ -125,8 +125,8 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     if has_watched {
         report.print(&mut session.output)?;
     }
-    tally.report_failures("servers", &mut session.output)?;
-    Ok(interrupt.unless_raised(tally.exit_of_servers()))
+    counts.report_failures("servers", &mut session.output)?;
+    Ok(interrupt.unless_raised(counts.exit_of_servers()))
 }
 
 impl Collector {
@@ -138,7 +138,7 @@ impl Collector {
             let (server, aggregator, keys, settle) =
                 (server.clone(), Arc::clone(&aggregator), args.keys.clone(), settle.clone());
             tasks.spawn(async move {
-                let started = event_log::start(&server, "fetchers mutations", limit).await;
+                let started = server_log::start(&server, "fetchers mutations", limit).await;
                 settle.send_modify(|count| *count += 1);
                 let mut log = started?;
                 let mut lines: usize = 0;
@@ -158,7 +158,7 @@ impl Collector {
     }
 
     /// Collects for the given time after the last log has started, or until all logs have ended.
-    async fn collect(&mut self, time: Duration, notes: Notes, tally: &mut Tally) {
+    async fn collect(&mut self, time: Duration, notes: Notes, counts: &mut OutcomeCounts) {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let progress = Progress::new(notes, millis(time));
         let servers = self.tasks.len();
@@ -181,7 +181,7 @@ impl Collector {
                 Ok(()) = self.settled.changed(), if started.is_none() => {}
                 () = tokio::time::sleep(time.saturating_sub(elapsed)), if started.is_some() => return,
                 ended = self.tasks.join_next() => match ended {
-                    Some(Ok(Err(failure))) => failure.count(tally),
+                    Some(Ok(Err(failure))) => failure.count(counts),
                     Some(_) => {}
                     None => return,
                 },

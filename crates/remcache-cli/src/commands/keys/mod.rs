@@ -14,11 +14,11 @@ use crate::bulk::{
     BATCH, BulkProgress, KeyScope, Placement, SkipReason, Summary, count_listing_error, is_expired, list, total,
 };
 use crate::exit::{Exit, Failure, Outcome};
+use crate::outcome_counts::OutcomeCounts;
 use crate::output::{Layout, Output, Record, TextStyle, number, text};
 use crate::same_server;
 use crate::selection::{self, Glob, Selection};
 use crate::session::Session;
-use crate::tally::Tally;
 pub(super) use top::SortKey;
 use top::TopItems;
 use tree::Tree;
@@ -181,15 +181,15 @@ pub(super) async fn show(view: View, items: &Items<'_>, session: &mut Session) -
     let mut summary = Summary::new("keys", None)?;
     let progress = progress(&view, &servers, output).await;
     let mut batches = list(&servers, items.scope, BATCH)?;
-    let mut tally = Tally::default();
-    let mut printer = Printer::new(view, items);
+    let mut counts = OutcomeCounts::default();
+    let mut printer = ItemPrinter::new(view, items);
     loop {
         let event = tokio::select! {
             event = batches.recv() => event,
             () = interrupt.raised() => None,
         };
         let Some(event) = event else { break };
-        let Some(batch) = event.batch(|error| count_listing_error(error, &mut tally))? else { continue };
+        let Some(batch) = event.batch(|error| count_listing_error(error, &mut counts))? else { continue };
         let server = &servers[batch.server];
         let now = selection::now();
         let included = batch.items.iter().filter(|item| items.includes(item, server));
@@ -201,10 +201,10 @@ pub(super) async fn show(view: View, items: &Items<'_>, session: &mut Session) -
         progress.as_ref().inspect(|progress| progress.show(&summary));
     }
     drop(progress);
-    if tally.failed() < servers.len() as u64 {
-        tally.answer(true);
+    if counts.failed() < servers.len() as u64 {
+        counts.answer(true);
     }
-    let unprintable = printer.finish(summary.done_count(), &tally, output)?;
+    let unprintable = printer.finish(summary.done_count(), &counts, output)?;
     let expired = match summary.skipped_count(SkipReason::Expired) {
         0 => String::new(),
         count => format!("; {} skipped: expired while listing", number::exact(count)),
@@ -214,10 +214,10 @@ pub(super) async fn show(view: View, items: &Items<'_>, session: &mut Session) -
     output.notes().say(format_args!("(metadump hash, {lines} lines, {time}{expired})"));
     if unprintable > 0 {
         let message = "a key that a line cannot hold was left out: use -0 or -f ndjson";
-        tally.failures(message, Exit::No, unprintable);
+        counts.failures(message, Exit::No, unprintable);
     }
-    tally.report_failures(if unprintable > 0 { "keys" } else { "servers" }, output)?;
-    Ok((summary.done_count(), interrupt.unless_raised(tally.exit())))
+    counts.report_failures(if unprintable > 0 { "keys" } else { "servers" }, output)?;
+    Ok((summary.done_count(), interrupt.unless_raised(counts.exit())))
 }
 
 /// Creates the progress display, unless the terminal shows the keys themselves.
@@ -230,7 +230,7 @@ async fn progress(view: &View, servers: &[ServerHandle], output: &Output) -> Opt
 }
 
 /// Prints items in a view.
-struct Printer<'s> {
+struct ItemPrinter<'s> {
     view: View,
     items: &'s Items<'s>,
     tree: Tree,
@@ -240,7 +240,7 @@ struct Printer<'s> {
     unprintable: u64,
 }
 
-impl<'s> Printer<'s> {
+impl<'s> ItemPrinter<'s> {
     fn new(view: View, items: &'s Items<'s>) -> Self {
         let top = match view {
             View::Top { sort, limit, .. } => TopItems::new(sort, limit),
@@ -316,12 +316,12 @@ impl<'s> Printer<'s> {
     }
 
     /// Prints what comes after the last batch; returns the number of keys that could not be printed.
-    fn finish(mut self, count: u64, tally: &Tally, output: &mut Output) -> std::io::Result<u64> {
+    fn finish(mut self, count: u64, counts: &OutcomeCounts, output: &mut Output) -> std::io::Result<u64> {
         match self.view {
             View::Tree { limit, .. } => self.tree.print(limit, output)?,
             View::Top { end, .. } => self.unprintable = self.top.print(end, self.items, output)?,
             // Without any list of keys their number is unknown.
-            View::Count if tally.yes == 0 => {}
+            View::Count if counts.yes == 0 => {}
             View::Count if output.is_text() => output.line(count)?,
             View::Count => output.record(&["keys"], Record::new().with("keys", count))?,
             View::Keys { .. } if output.is_text() => {}

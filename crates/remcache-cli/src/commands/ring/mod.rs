@@ -20,12 +20,12 @@ use change::Change;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
-    verb: Verb,
+    verb: RingAction,
 }
 
 /// What to show.
 #[derive(Debug, Subcommand)]
-enum Verb {
+enum RingAction {
     /// Show the share of each server, now and after the change
     #[command(after_help = "\
 Example: remcache ring balance -s cache1,cache2,cache3 --remove cache3
@@ -74,12 +74,12 @@ struct Options {
 
 pub(crate) fn run(args: &Args, session: &mut Session) -> Outcome {
     match &args.verb {
-        Verb::Balance(options) => spread::balance(options, session),
-        Verb::Diff(options) => {
+        RingAction::Balance(options) => spread::balance(options, session),
+        RingAction::Diff(options) => {
             let change = Change::of(options, session)?;
             change.print_diff(options, session)
         }
-        Verb::Profiles => profiles(session),
+        RingAction::Profiles => profiles(session),
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) enum InputEvent {
 
 /// The source of lines.
 #[derive(Debug)]
-pub(super) struct Lines {
+pub(super) struct LineSource {
     requests: mpsc::Sender<InputRequest>,
 }
 
@@ -43,7 +43,7 @@ enum InputRequest {
     Remember(String),
 }
 
-impl Lines {
+impl LineSource {
     /// Lines that are typed on a terminal.
     pub(super) fn from_editor(LineEditor(mut editor): LineEditor, completion: Completion) -> Result<Self, Failure> {
         Self::start(move || {

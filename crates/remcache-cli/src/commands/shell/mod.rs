@@ -20,7 +20,7 @@ use crate::output::{Cell, Column, Output, Table, TextStyle};
 use crate::session::Session;
 use completion::{Completion, KnownKeys, OWN};
 pub(crate) use lines::LineEditor;
-use lines::{InputEvent, Lines};
+use lines::{InputEvent, LineSource};
 use protocol::{COMMANDS, ProtocolLine};
 use raw::TextConnections;
 use terminal::Modes;
@@ -66,9 +66,9 @@ pub(crate) async fn run(editor: Option<LineEditor>, run_tool: impl RunTool, sess
     let lines = match editor {
         Some(editor) => {
             let namespace = String::from_utf8_lossy(client.namespace()).into_owned();
-            Lines::from_editor(editor, Completion::new(session.definition(), keys.clone(), namespace))?
+            LineSource::from_editor(editor, Completion::new(session.definition(), keys.clone(), namespace))?
         }
-        None => Lines::from_pipe()?,
+        None => LineSource::from_pipe()?,
     };
     session.share(client.clone(), is_interactive.then(|| lines.prompter()));
     let prompt = match &session.context {
@@ -93,7 +93,7 @@ impl<F: AsyncFn(Vec<OsString>, &Session) -> Result<Outcome, clap::Error>> RunToo
 
 /// A running shell.
 struct Shell<R> {
-    lines: Lines,
+    lines: LineSource,
     prompt: String,
     is_interactive: bool,
     client: Client,

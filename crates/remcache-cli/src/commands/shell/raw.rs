@@ -16,9 +16,9 @@ use super::protocol::{Next, ProtocolLine, ReplyKind};
 use crate::commands::get;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::item_limit::MAX_VALUE_SIZE;
+use crate::outcome_counts::OutcomeCounts;
 use crate::output::{TextStyle, text};
 use crate::session::Session;
-use crate::tally::Tally;
 
 /// Connections that use the text protocol, kept from one line to the next unless an exchange failed.
 #[derive(Default)]
@@ -42,7 +42,7 @@ impl TextConnections {
             Some(key) => vec![server_of_key(key, parsed, &client)?],
             None => client.servers(),
         };
-        let (mut tally, mut is_refused) = (Tally::default(), false);
+        let (mut counts, mut is_refused) = (OutcomeCounts::default(), false);
         for server in &servers {
             if servers.len() > 1 {
                 let name = session.output.paint().apply(TextStyle::Title, server.name());
@@ -50,16 +50,16 @@ impl TextConnections {
             }
             match self.ask(server, parsed, request, session).await {
                 Ok(ReplyKind::Error) => is_refused = true,
-                Ok(kind) => tally.answer(kind == ReplyKind::Success),
-                Err(Failure::Library(error)) => tally.error(&error),
+                Ok(kind) => counts.answer(kind == ReplyKind::Success),
+                Err(Failure::Library(error)) => counts.error(&error),
                 Err(Failure::Io(_, error)) => {
-                    tally.failures(&format!("{}: {error}", server.name()), Exit::Unreachable, 1);
+                    counts.failures(&format!("{}: {error}", server.name()), Exit::Unreachable, 1);
                 }
                 Err(failure) => return Err(failure),
             }
         }
-        tally.report_failures("servers", &mut session.output)?;
-        Ok(if is_refused && tally.failed() == 0 { Exit::Server } else { tally.exit_of_servers() })
+        counts.report_failures("servers", &mut session.output)?;
+        Ok(if is_refused && counts.failed() == 0 { Exit::Server } else { counts.exit_of_servers() })
     }
 
     async fn ask(

@@ -20,14 +20,14 @@ pub(super) struct ClassTable {
 struct ClassColumn {
     title: &'static str,
     stat: &'static str,
-    kind: Kind,
+    kind: StatisticKind,
     format: fn(u64) -> String,
     optional: u8,
 }
 
 /// The kind of a statistic, which determines how it is summed up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum StatisticKind {
     /// A number that is added up over classes.
     Amount,
     /// A counter, which is shown as a rate between two rounds.
@@ -38,7 +38,12 @@ enum Kind {
     Property,
 }
 
-const fn column(title: &'static str, stat: &'static str, kind: Kind, format: fn(u64) -> String) -> ClassColumn {
+const fn column(
+    title: &'static str,
+    stat: &'static str,
+    kind: StatisticKind,
+    format: fn(u64) -> String,
+) -> ClassColumn {
     ClassColumn { title, stat, kind, format, optional: 0 }
 }
 
@@ -51,30 +56,30 @@ impl ClassColumn {
 pub(super) const ITEMS: ClassTable = ClassTable {
     prefix: "items:",
     columns: &[
-        column("ITEMS", "number", Kind::Amount, number::count),
-        column("BYTES", "mem_requested", Kind::Amount, number::bytes),
-        column("AGE", "age", Kind::Age, number::age),
-        column("EVICTED", "evicted", Kind::Counter, number::count),
-        column("UNREAD", "evicted_unfetched", Kind::Counter, number::count),
-        column("NOMEM", "outofmemory", Kind::Counter, number::count).optional(1),
-        column("EXPIRED", "reclaimed", Kind::Counter, number::count).optional(2),
+        column("ITEMS", "number", StatisticKind::Amount, number::count),
+        column("BYTES", "mem_requested", StatisticKind::Amount, number::bytes),
+        column("AGE", "age", StatisticKind::Age, number::age),
+        column("EVICTED", "evicted", StatisticKind::Counter, number::count),
+        column("UNREAD", "evicted_unfetched", StatisticKind::Counter, number::count),
+        column("NOMEM", "outofmemory", StatisticKind::Counter, number::count).optional(1),
+        column("EXPIRED", "reclaimed", StatisticKind::Counter, number::count).optional(2),
     ],
 };
 
 pub(super) const SLABS: ClassTable = ClassTable {
     prefix: "",
     columns: &[
-        column("CHUNK", "chunk_size", Kind::Property, number::bytes),
-        column("PAGES", "total_pages", Kind::Amount, number::count),
-        column("USED", "used_chunks", Kind::Amount, number::count),
-        column("FREE", "free_chunks", Kind::Amount, number::count),
-        column("HITS", "get_hits", Kind::Counter, number::count),
-        column("SETS", "cmd_set", Kind::Counter, number::count),
+        column("CHUNK", "chunk_size", StatisticKind::Property, number::bytes),
+        column("PAGES", "total_pages", StatisticKind::Amount, number::count),
+        column("USED", "used_chunks", StatisticKind::Amount, number::count),
+        column("FREE", "free_chunks", StatisticKind::Amount, number::count),
+        column("HITS", "get_hits", StatisticKind::Counter, number::count),
+        column("SETS", "cmd_set", StatisticKind::Counter, number::count),
     ],
 };
 
 /// The values of a row, in the order of the columns.
-type Values = Vec<Option<u64>>;
+type ClassValues = Vec<Option<u64>>;
 
 impl ClassTable {
     /// Returns the table of a round; with an earlier round, counters are shown as rates.
@@ -88,7 +93,7 @@ impl ClassTable {
                 continue;
             };
             let earlier = previous.and_then(|previous| previous.before(index, round));
-            let rows: Vec<(&str, Values)> =
+            let rows: Vec<(&str, ClassValues)> =
                 now.ids(self.prefix).into_iter().map(|class| (class, self.values(class, now, earlier))).collect();
             let total = self.total(rows.iter().map(|(_, values)| values));
             let elapsed = earlier.map(|(_, elapsed)| elapsed);
@@ -110,7 +115,7 @@ impl ClassTable {
     /// Returns the statistics of each class of a server, then the totals and the statistics that have no class.
     pub(super) fn entries(&self, now: &Stats, earlier: Option<(&Stats, Duration)>) -> Vec<Entry> {
         let classes = now.ids(self.prefix);
-        let rates = |values: &Values| earlier.map(|(_, elapsed)| self.rates(values, elapsed));
+        let rates = |values: &ClassValues| earlier.map(|(_, elapsed)| self.rates(values, elapsed));
         let mut entries = Vec::with_capacity(classes.len() + 1);
         let (mut counts, mut growths) = (Vec::new(), Vec::new());
         for class in classes {
@@ -131,9 +136,9 @@ impl ClassTable {
     }
 
     /// Returns the growth of the counters per second.
-    fn rates(&self, growths: &Values, elapsed: Duration) -> Record {
+    fn rates(&self, growths: &ClassValues, elapsed: Duration) -> Record {
         let seconds = elapsed.as_secs_f64().max(f64::MIN_POSITIVE);
-        let counters = self.columns.iter().zip(growths).filter(|(column, _)| column.kind == Kind::Counter);
+        let counters = self.columns.iter().zip(growths).filter(|(column, _)| column.kind == StatisticKind::Counter);
         counters.fold(Record::new(), |record, (column, growth)| {
             record.with_some(&format!("{}_per_second", column.stat), growth.map(|growth| growth as f64 / seconds))
         })
@@ -141,19 +146,19 @@ impl ClassTable {
 
     fn titles(&self, has_rates: bool) -> Vec<Column> {
         let title = |column: &ClassColumn| match (column.kind, column.title) {
-            (Kind::Counter, "EVICTED") if has_rates => "EVICT/s",
-            (Kind::Counter, "UNREAD") if has_rates => "UNREAD/s",
-            (Kind::Counter, "NOMEM") if has_rates => "NOMEM/s",
-            (Kind::Counter, "EXPIRED") if has_rates => "EXPIRE/s",
-            (Kind::Counter, "HITS") if has_rates => "HIT/s",
-            (Kind::Counter, "SETS") if has_rates => "SET/s",
+            (StatisticKind::Counter, "EVICTED") if has_rates => "EVICT/s",
+            (StatisticKind::Counter, "UNREAD") if has_rates => "UNREAD/s",
+            (StatisticKind::Counter, "NOMEM") if has_rates => "NOMEM/s",
+            (StatisticKind::Counter, "EXPIRED") if has_rates => "EXPIRE/s",
+            (StatisticKind::Counter, "HITS") if has_rates => "HIT/s",
+            (StatisticKind::Counter, "SETS") if has_rates => "SET/s",
             (_, title) => title,
         };
         let columns = self.columns.iter().map(|column| Column::right(title(column)).optional(column.optional));
         [Column::left("SERVER").shrinkable(), Column::right("CLASS")].into_iter().chain(columns).collect()
     }
 
-    fn values(&self, class: &str, now: &Stats, earlier: Option<(&Stats, Duration)>) -> Values {
+    fn values(&self, class: &str, now: &Stats, earlier: Option<(&Stats, Duration)>) -> ClassValues {
         self.columns.iter().map(|column| self.value(class, column, now, earlier)).collect()
     }
 
@@ -167,29 +172,29 @@ impl ClassTable {
     ) -> Option<u64> {
         let name = format!("{}{class}:{}", self.prefix, column.stat);
         let value = now.number(&name)?;
-        match earlier.filter(|_| column.kind == Kind::Counter) {
+        match earlier.filter(|_| column.kind == StatisticKind::Counter) {
             Some((earlier, _)) => Some(value.saturating_sub(earlier.number(&name).unwrap_or_default())),
             None => Some(value),
         }
     }
 
-    fn total<'v>(&self, rows: impl Iterator<Item = &'v Values> + Clone) -> Values {
+    fn total<'v>(&self, rows: impl Iterator<Item = &'v ClassValues> + Clone) -> ClassValues {
         let total = |(index, column): (usize, &ClassColumn)| {
             let values = rows.clone().filter_map(|values| values[index]);
             match column.kind {
-                Kind::Amount | Kind::Counter => Some(values.sum()),
-                Kind::Age => values.max(),
-                Kind::Property => None,
+                StatisticKind::Amount | StatisticKind::Counter => Some(values.sum()),
+                StatisticKind::Age => values.max(),
+                StatisticKind::Property => None,
             }
         };
         self.columns.iter().enumerate().map(total).collect()
     }
 
-    fn row(&self, server: Cell, class: Cell, values: &Values, elapsed: Option<Duration>) -> Vec<Cell> {
+    fn row(&self, server: Cell, class: Cell, values: &ClassValues, elapsed: Option<Duration>) -> Vec<Cell> {
         let cell = |(column, value): (&ClassColumn, &Option<u64>)| match (value, column.kind, elapsed) {
-            (None, Kind::Property, _) => Cell::default(),
+            (None, StatisticKind::Property, _) => Cell::default(),
             (None, ..) => Cell::unknown(),
-            (Some(value), Kind::Counter, Some(elapsed)) => {
+            (Some(value), StatisticKind::Counter, Some(elapsed)) => {
                 Cell::new(number::rate(*value as f64 / elapsed.as_secs_f64().max(f64::MIN_POSITIVE)))
             }
             (Some(value), ..) => Cell::new((column.format)(*value)),
@@ -226,7 +231,7 @@ mod tests {
     #[test]
     fn totals_add_up_amounts_and_take_the_greatest_age() {
         let rows = [vec![Some(1), Some(10), Some(5), Some(1)], vec![Some(2), None, Some(9), Some(3)]];
-        let rows: Vec<Values> = rows.into_iter().map(|row| [row, vec![None; 3]].concat()).collect();
+        let rows: Vec<ClassValues> = rows.into_iter().map(|row| [row, vec![None; 3]].concat()).collect();
         assert_eq!(ITEMS.total(rows.iter())[..4], [Some(3), Some(10), Some(9), Some(4)]);
         let slabs = [vec![Some(96), Some(1), Some(2), Some(3), Some(4), Some(5)]];
         assert_eq!(SLABS.total(slabs.iter())[..2], [None, Some(1)]);

@@ -176,7 +176,7 @@ impl Args {
 }
 
 /// The data that a run needs to request and print rounds.
-struct Printer<'s> {
+struct RoundPrinter<'s> {
     args: &'s Args,
     client: Client,
     interrupt: Interrupt,
@@ -198,7 +198,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
         return Err(Failure::usage("--watch never ends a JSON document; use -f ndjson"));
     }
     let interval = args.interval(output);
-    let mut printer = Printer { args, client, interrupt, limit, output };
+    let mut printer = RoundPrinter { args, client, interrupt, limit, output };
     match (args.watch, interval) {
         (Some(interval), _) => printer.watch(interval).await,
         (None, Some(delta)) => printer.print_twice(delta).await,
@@ -220,7 +220,7 @@ async fn print_metrics(args: &Args, client: &Client, output: &mut Output) -> Out
     })
 }
 
-impl Printer<'_> {
+impl RoundPrinter<'_> {
     /// Requests a round; `None` if the user interrupts it.
     async fn fetch(&self) -> Option<Round> {
         self.unless_interrupted(Round::fetch(&self.client, self.args.group, self.limit)).await

@@ -9,8 +9,8 @@ use super::Group;
 use super::general::GeneralRow;
 use crate::commands::availability::Availability;
 use crate::exit::Exit;
+use crate::outcome_counts::OutcomeCounts;
 use crate::stats::{self, Snapshot, Stats};
-use crate::tally::Tally;
 
 /// Statistics of all servers, requested at the same time.
 #[derive(Debug)]
@@ -42,15 +42,15 @@ impl Round {
     }
 
     pub(super) fn exit(&self) -> Exit {
-        let mut tally = Tally::default();
+        let mut counts = OutcomeCounts::default();
         for (snapshot, availability) in self.snapshots.iter().zip(&self.availability) {
             match (&snapshot.stats, availability) {
-                (Ok(_), _) => tally.answer(true),
-                (Err(_), Availability::WithoutStats) => tally.answer(false),
-                (Err(error), _) => tally.error(error),
+                (Ok(_), _) => counts.answer(true),
+                (Err(_), Availability::WithoutStats) => counts.answer(false),
+                (Err(error), _) => counts.error(error),
             }
         }
-        tally.exit_of_servers()
+        counts.exit_of_servers()
     }
 
     /// Returns the statistics of a server in this round, and the time until its snapshot in a later one.

@@ -1,11 +1,11 @@
 //! Refusals for lack of authentication on the meta and text protocols.
 
-use super::text::Harness;
+use super::text::TextHarness;
 use crate::*;
 
 /// Sends requests and answers them with a line; returns whether the connection then requires authentication.
 fn is_auth_required(protocol: Protocol, requests: &[Request<'_>], line: &str) -> bool {
-    let mut harness = Harness::new(protocol);
+    let mut harness = TextHarness::new(protocol);
     harness.connection.set_max_keys_per_multiget(100);
     for (tag, request) in requests.iter().enumerate() {
         harness.submit(request, tag as u64).unwrap();

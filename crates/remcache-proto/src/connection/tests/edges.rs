@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::text::Harness;
+use super::text::TextHarness;
 use crate::*;
 
-fn harness(protocol: Protocol, max_keys_per_multiget: usize) -> Harness {
-    let mut harness = Harness::new(protocol);
+fn harness(protocol: Protocol, max_keys_per_multiget: usize) -> TextHarness {
+    let mut harness = TextHarness::new(protocol);
     harness.connection.set_max_keys_per_multiget(max_keys_per_multiget);
     harness
 }
 
-fn close(harness: &mut Harness) {
+fn close(harness: &mut TextHarness) {
     harness.connection.close(&Bytes::from_static(b"gone"), harness.at(0));
     harness.input = InputBuffer::new();
     // As the I/O loop does: only local events, without decoding input.
@@ -21,7 +21,7 @@ fn close(harness: &mut Harness) {
 }
 
 fn submit_until(
-    harness: &mut Harness,
+    harness: &mut TextHarness,
     request: &Request<'_>,
     tag: Option<u64>,
     deadline: Deadline,
@@ -211,7 +211,7 @@ fn a_request_is_not_overdue_after_a_stall_of_the_client() {
 
 #[test]
 fn no_keepalive_is_sent_before_the_negotiation() {
-    let mut harness = Harness::detecting(Limits::default());
+    let mut harness = TextHarness::detecting(Limits::default());
     let keepalive = Limits::default().keepalive_interval;
     harness.connection.handle_timeout(harness.at(0) + keepalive).unwrap();
     assert_eq!(harness.connection.in_flight(), 0, "no no-op is sent");
@@ -325,7 +325,7 @@ fn keys_are_stored_only_for_fetches_on_the_text_protocol() {
 
 #[test]
 fn requests_submitted_before_the_negotiation_are_answered_on_the_binary_protocol() {
-    let mut harness = Harness::detecting(Limits::default());
+    let mut harness = TextHarness::detecting(Limits::default());
     harness.submit(&Request::get("k"), 1).unwrap();
     harness.connection.set_protocol(Protocol::Binary, ServerVersion::default());
     harness.sent();

@@ -1,20 +1,20 @@
 //! Multigets: coalescing, attribution of items, and wrong replies.
 
 use super::wrong_replies::{Corruption, Random, expected_value, receive};
-use crate::connection::tests::text::{Harness, below, take_events};
+use crate::connection::tests::text::{TextHarness, below, take_events};
 
 use bytes::Bytes;
 
 use crate::*;
 
-fn harness(protocol: Protocol, max_keys_per_multiget: usize) -> Harness {
-    let mut harness = Harness::new(protocol);
+fn harness(protocol: Protocol, max_keys_per_multiget: usize) -> TextHarness {
+    let mut harness = TextHarness::new(protocol);
     harness.connection.set_max_keys_per_multiget(max_keys_per_multiget);
     harness
 }
 
 /// Submits a request per letter: a to z are gets of that key, S a set, s a quiet set, N a no-op.
-fn submit(harness: &mut Harness, requests: &str) {
+fn submit(harness: &mut TextHarness, requests: &str) {
     for (tag, kind) in requests.chars().enumerate() {
         let request = match kind {
             'S' => Request::set("k", "v"),
@@ -170,7 +170,7 @@ fn check(requests: &str, reply: &str, expected: &str) {
     }
 }
 
-fn record_events(harness: &mut Harness, found: &mut String) {
+fn record_events(harness: &mut TextHarness, found: &mut String) {
     loop {
         match harness.connection.poll_event(&mut harness.input) {
             Ok(None) => return,
@@ -427,7 +427,7 @@ fn conversation(protocol: Protocol, seed: u64) {
     // A missing item is undetectable, a wrong item is not.
     let is_undetectable = !matches!(chosen, Corruption::None | Corruption::Truncate);
     let mut completions = vec![0; count];
-    let Harness { connection, input, .. } = &mut harness;
+    let TextHarness { connection, input, .. } = &mut harness;
     let is_rejected = receive(connection, input, bytes, &mut random, |connection, input| {
         take_events(connection, input, &mut completions, is_undetectable, seed, chosen)
     });

@@ -7,13 +7,13 @@ use bytes::{Buf, Bytes};
 
 use crate::*;
 
-pub(crate) struct Harness {
+pub(crate) struct TextHarness {
     pub(crate) connection: Connection,
     pub(crate) input: InputBuffer,
     start: Instant,
 }
 
-impl Harness {
+impl TextHarness {
     pub(crate) fn new(protocol: Protocol) -> Self {
         let start = Instant::now();
         let connection = Connection::with_protocol(protocol, ServerVersion::default(), Limits::default(), 7, start);
@@ -61,7 +61,7 @@ impl Harness {
 #[track_caller]
 fn check(protocol: Protocol, requests: &str, reply: &str, expected: &str) {
     for pieces in [1, 2, usize::MAX] {
-        let mut harness = Harness::new(protocol);
+        let mut harness = TextHarness::new(protocol);
         for (tag, kind) in requests.chars().enumerate() {
             let request = match kind {
                 'G' | 'g' => Request::get("k"),
@@ -120,7 +120,7 @@ fn meta_replies_are_attributed_to_their_requests() {
 
 #[test]
 fn requested_keys_are_returned_although_the_server_does_not_send_them() {
-    let mut harness = Harness::new(Protocol::Meta);
+    let mut harness = TextHarness::new(Protocol::Meta);
     harness.submit(&Request::get("a b").with_key().quiet(), 0).unwrap();
     harness.submit(&Request::get("plain").with_key().quiet(), 1).unwrap();
     harness.submit(&Request::get("c\nd").with_key().quiet(), 2).unwrap();
@@ -210,7 +210,7 @@ fn text_replies_are_attributed_in_order() {
 
 #[test]
 fn text_replies_are_matched_by_key() {
-    let mut harness = Harness::new(Protocol::Text);
+    let mut harness = TextHarness::new(Protocol::Text);
     for round in 0..100 {
         for tag in 0..5 {
             let key = format!("key-{round}-{tag}");
@@ -238,7 +238,7 @@ fn abandoned_requests_become_noops() {
     for (protocol, noop, answer) in
         [(Protocol::Meta, "mn\r\n", "MN\r\n"), (Protocol::Text, "version\r\n", "VERSION 1\r\n")]
     {
-        let mut harness = Harness::new(protocol);
+        let mut harness = TextHarness::new(protocol);
         harness.submit(&Request::get("a"), 1).unwrap();
         harness.connection.expire_due(harness.at(1000));
         assert_eq!(harness.events(), Ok(vec![(1, Status::TimedOut(Delivery::NotSent))]));
@@ -252,7 +252,7 @@ fn abandoned_requests_become_noops() {
 
 #[test]
 fn dumps_and_logs_are_exclusive() {
-    let mut harness = Harness::new(Protocol::Meta);
+    let mut harness = TextHarness::new(Protocol::Meta);
     harness.submit(&Request::get("a"), 1).unwrap();
     assert!(matches!(harness.submit(&Request::metadump("all"), 2), Err(Rejected::Invalid(_))));
     harness.sent();
@@ -284,7 +284,7 @@ fn dumps_and_logs_are_exclusive() {
 #[test]
 fn debug_lines_are_attributed_in_order() {
     let run = |reply: &str| {
-        let mut harness = Harness::new(Protocol::Meta);
+        let mut harness = TextHarness::new(Protocol::Meta);
         harness.submit(&Request::debug("k"), 1).unwrap();
         harness.submit(&Request::get("k"), 2).unwrap();
         harness.sent();
@@ -300,11 +300,11 @@ fn debug_lines_are_attributed_in_order() {
 #[test]
 fn requests_wait_for_the_negotiation() {
     for (protocol, first) in [(Protocol::Meta, "mg a v f c Offffffff"), (Protocol::Text, "gets a")] {
-        let mut harness = Harness::detecting(Limits::default());
+        let mut harness = TextHarness::detecting(Limits::default());
         harness.submit(&Request::get("a"), 1).unwrap();
         harness.submit(&Request::increment("b", 1).initial(5), 2).unwrap();
         harness.submit(&Request::delete("c"), 3).unwrap();
-        let Harness { connection, .. } = &harness;
+        let TextHarness { connection, .. } = &harness;
         assert_eq!((connection.protocol(), connection.has_output(), connection.in_flight()), (None, false, 3));
         assert!(connection.unwritten_bytes() > 0);
         assert_eq!(harness.sent(), "");
@@ -321,7 +321,7 @@ fn requests_wait_for_the_negotiation() {
 
 #[test]
 fn requests_that_no_protocol_supports_are_refused_immediately() {
-    let mut harness = Harness::detecting(Limits { max_value_size: 10, ..Limits::default() });
+    let mut harness = TextHarness::detecting(Limits { max_value_size: 10, ..Limits::default() });
     for request in [Request::get(""), Request::set("k", "v").ttl(Duration::ZERO), Request::set("k", vec![0; 11])] {
         assert!(matches!(harness.submit(&request, 1), Err(Rejected::Invalid(_))), "{request:?}");
     }
@@ -330,7 +330,7 @@ fn requests_that_no_protocol_supports_are_refused_immediately() {
 
 #[test]
 fn limits_and_deadlines_apply_during_the_negotiation() {
-    let mut harness = Harness::detecting(Limits { max_in_flight: 3, max_output: 2000, ..Limits::default() });
+    let mut harness = TextHarness::detecting(Limits { max_in_flight: 3, max_output: 2000, ..Limits::default() });
     harness.submit(&Request::set("a", vec![0; 1900]), 1).unwrap();
     assert_eq!(harness.submit(&Request::set("b", vec![0; 900]), 2), Err(Rejected::Full));
     let request_id = harness.submit(&Request::get("b"), 2).unwrap();
@@ -353,7 +353,7 @@ fn limits_and_deadlines_apply_during_the_negotiation() {
 
 #[test]
 fn each_connection_negotiates_again() {
-    let mut harness = Harness::detecting(Limits::default());
+    let mut harness = TextHarness::detecting(Limits::default());
     for protocol in Protocol::ALL {
         harness.submit(&Request::get("a"), 1).unwrap();
         harness.connection.close(&Bytes::from("refused"), harness.start);
@@ -370,7 +370,7 @@ fn each_connection_negotiates_again() {
 
 #[test]
 fn a_configured_protocol_is_kept() {
-    let mut harness = Harness::new(Protocol::Meta);
+    let mut harness = TextHarness::new(Protocol::Meta);
     harness.connection.close(&Bytes::new(), harness.start);
     assert_eq!(harness.connection.protocol(), Some(Protocol::Meta));
 }
@@ -403,7 +403,7 @@ pub(crate) fn below(random: &mut Random, bound: usize) -> usize {
 
 fn conversation(protocol: Protocol, seed: u64) {
     let mut random = Random(seed);
-    let mut harness = Harness::new(protocol);
+    let mut harness = TextHarness::new(protocol);
     let corruptions = [
         Corruption::None,
         Corruption::Swap,
@@ -442,7 +442,7 @@ fn conversation(protocol: Protocol, seed: u64) {
         bytes.truncate(below(&mut random, bytes.len() + 1));
     }
     let mut completions = vec![0; count];
-    let Harness { connection, input, .. } = &mut harness;
+    let TextHarness { connection, input, .. } = &mut harness;
     receive(connection, input, bytes, &mut random, |connection, input| {
         take_events(connection, input, &mut completions, is_undetectable, seed, chosen)
     });

@@ -2,12 +2,12 @@
 //! does, and builds reply lines.
 //!
 //! ```
-//! use remcache_proto::meta::server::{ReplyLine, Operation};
-//! use remcache_proto::text::server::{self, Command};
+//! use remcache_proto::meta::server::{ReplyLine, MetaOperation};
+//! use remcache_proto::text::server::{self, MetaCommand};
 //!
 //! let (line, _) = server::split_line(b"mg Hello v t O7\r\n").unwrap();
 //! let Ok(Command::Meta(command)) = server::parse(line) else { panic!() };
-//! assert_eq!((command.operation, &command.key[..]), (Operation::Get, &b"Hello"[..]));
+//! assert_eq!((command.operation, &command.key[..]), (MetaOperation::Get, &b"Hello"[..]));
 //!
 //! let mut answer = ReplyLine::value(5);
 //! for (flag, token) in command.flags() {
@@ -34,7 +34,7 @@ pub use reply_line::ReplyLine;
 /// The operation of a meta command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "the protocol has no others")]
-pub enum Operation {
+pub enum MetaOperation {
     /// `mg`.
     Get,
     /// `ms`; a data block follows.
@@ -55,9 +55,9 @@ pub enum Operation {
 /// A meta command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Command<'a> {
+pub struct MetaCommand<'a> {
     /// The operation.
-    pub operation: Operation,
+    pub operation: MetaOperation,
     /// The key, decoded if it was in base64.
     pub key: Cow<'a, [u8]>,
     /// The flags that affect execution.
@@ -126,13 +126,13 @@ const MAX_WORDS: usize = 19;
 /// The longest opaque, without its letter.
 const MAX_OPAQUE: usize = 31;
 
-impl<'a> Command<'a> {
+impl<'a> MetaCommand<'a> {
     /// Returns the flags in order, each with its token.
     pub fn flags(&self) -> impl Iterator<Item = (u8, &'a [u8])> + use<'a> {
         self.flags.clone().filter_map(|word| word.split_first()).map(|(letter, token)| (*letter, token))
     }
 
-    fn without_flags(operation: Operation, key: &'a [u8]) -> Self {
+    fn without_flags(operation: MetaOperation, key: &'a [u8]) -> Self {
         Self { operation, key: key.into(), options: CommandOptions::default(), flags: Words::new(b"") }
     }
 }
@@ -148,10 +148,10 @@ pub(crate) fn parse<'a>(
     mut words: Words<'a>,
     count: usize,
     server_version: ServerVersion,
-) -> Result<Command<'a>, CommandError> {
+) -> Result<MetaCommand<'a>, CommandError> {
     let strict = server_version.has(Feature::StrictLines);
     match letter {
-        b'n' => return Ok(Command::without_flags(Operation::NoOp, b"")),
+        b'n' => return Ok(MetaCommand::without_flags(MetaOperation::NoOp, b"")),
         b'e' => return debug(words, strict),
         b'g' | b's' | b'd' | b'a' => {}
         _ => return Err(CommandError::reply(UNKNOWN)),
@@ -169,23 +169,29 @@ pub(crate) fn parse<'a>(
         b'g' if count > MAX_WORDS => Err(CommandError::reply(MANY_FLAGS_OF_GET)),
         b's' if count == 2 => Err(CommandError::reply(BAD_FORMAT)),
         _ if count > MAX_WORDS => Err(CommandError::reply(MANY_FLAGS)),
-        b'g' => command(Operation::Get, key, words, server_version).map_err(CommandError::reply),
+        b'g' => command(MetaOperation::Get, key, words, server_version).map_err(CommandError::reply),
         b's' => set(key, words, server_version),
         // The errors of these two are not specific, except for newer deletes.
-        b'd' if strict => command(Operation::Delete, key, words, server_version).map_err(CommandError::reply),
-        b'd' => command(Operation::Delete, key, words, server_version).map_err(|_| CommandError::reply(WRONG_FLAG)),
-        _ => command(Operation::Arithmetic, key, words, server_version).map_err(|_| CommandError::reply(WRONG_FLAG)),
+        b'd' if strict => command(MetaOperation::Delete, key, words, server_version).map_err(CommandError::reply),
+        b'd' => command(MetaOperation::Delete, key, words, server_version).map_err(|_| CommandError::reply(WRONG_FLAG)),
+        _ => {
+            command(MetaOperation::Arithmetic, key, words, server_version).map_err(|_| CommandError::reply(WRONG_FLAG))
+        }
     }
 }
 
-fn set<'a>(key: &'a [u8], mut words: Words<'a>, server_version: ServerVersion) -> Result<Command<'a>, CommandError> {
+fn set<'a>(
+    key: &'a [u8],
+    mut words: Words<'a>,
+    server_version: ServerVersion,
+) -> Result<MetaCommand<'a>, CommandError> {
     let bad = CommandError::reply(BAD_FORMAT);
     let length = words.next().and_then(number::signed).filter(|length| *length <= MAX_LENGTH).ok_or(bad)?;
     let length = usize::try_from(length).map_err(|_| bad)?;
     // From here on the length of the value is known, so it is discarded if the command is refused.
     let discard = length.saturating_add(LINE_END.len());
     let refused = |text| CommandError::Reply { text, quiet: false, discard };
-    let command = command(Operation::Set { length }, key, words, server_version).map_err(refused)?;
+    let command = command(MetaOperation::Set { length }, key, words, server_version).map_err(refused)?;
     let known_mode = command.options.mode.is_none_or(|mode| b"EAPRS".contains(&mode));
     let long_opaque = command.flags().any(|(flag, token)| flag == b'O' && is_long_opaque(token));
     match (known_mode, long_opaque) {
@@ -197,10 +203,10 @@ fn set<'a>(key: &'a [u8], mut words: Words<'a>, server_version: ServerVersion) -
 
 /// Parses a Debug. Its only flag is `b`, right after the key; newer servers recognise it only if it is given twice
 /// (docs/protocol.md 4.4).
-fn debug(mut words: Words<'_>, twice: bool) -> Result<Command<'_>, CommandError> {
+fn debug(mut words: Words<'_>, twice: bool) -> Result<MetaCommand<'_>, CommandError> {
     let bad = CommandError::reply(BAD_FORMAT);
     let key = words.next().filter(|key| key.len() <= Key::MAX_LEN).ok_or(bad)?;
-    let mut command = Command::without_flags(Operation::Debug, key);
+    let mut command = MetaCommand::without_flags(MetaOperation::Debug, key);
     if words.next() == Some(b"b") && (!twice || words.next() == Some(b"b")) {
         command.key = base64::decode(key).ok_or(bad)?.into();
         command.options.base64 = true;
@@ -209,12 +215,12 @@ fn debug(mut words: Words<'_>, twice: bool) -> Result<Command<'_>, CommandError>
 }
 
 fn command<'a>(
-    operation: Operation,
+    operation: MetaOperation,
     key: &'a [u8],
     flags: Words<'a>,
     server_version: ServerVersion,
-) -> Result<Command<'a>, &'static str> {
-    let mut command = Command { operation, key: key.into(), options: CommandOptions::default(), flags };
+) -> Result<MetaCommand<'a>, &'static str> {
+    let mut command = MetaCommand { operation, key: key.into(), options: CommandOptions::default(), flags };
     let mut seen = [false; 127];
     let mut problem = None;
     for (flag, token) in command.flags() {
@@ -248,7 +254,7 @@ impl CommandOptions {
         &mut self,
         flag: u8,
         token: &[u8],
-        operation: Operation,
+        operation: MetaOperation,
         server_version: ServerVersion,
     ) -> Result<(), Problem> {
         let time = || number::signed(token).ok_or(Problem::Token(Some(BAD_TOKEN)));
@@ -266,7 +272,7 @@ impl CommandOptions {
             b'R' => self.recache = Some(time()?),
             b'C' => self.cas = Some(long(BAD_TOKEN)?),
             b'E' if server_version.has(Feature::NewCas) => self.new_cas = Some(long(BAD_TOKEN)?),
-            b'x' if operation == Operation::Delete && server_version.has(Feature::RemoveValue) => {
+            b'x' if operation == MetaOperation::Delete && server_version.has(Feature::RemoveValue) => {
                 self.remove_value = true
             }
             b'F' if server_version.has(Feature::StrictLines)

@@ -1,6 +1,6 @@
 //! Builder for the reply line of a meta command.
 
-use crate::line::base64::Encoded;
+use crate::line::base64::EncodedKey;
 use crate::line::command::LINE_END;
 
 /// The reply line of a meta command, built flag by flag.
@@ -48,7 +48,7 @@ impl ReplyLine {
     /// Appends the key of a debug line, which has no flags.
     pub fn bare_key(&mut self, key: &[u8], base64: bool) {
         // A key that was received in base64 is short enough to be sent so.
-        match Encoded::of(key).filter(|_| base64) {
+        match EncodedKey::of(key).filter(|_| base64) {
             Some(encoded) => self.line.extend_from_slice(encoded.as_slice()),
             None => self.line.extend_from_slice(key),
         }

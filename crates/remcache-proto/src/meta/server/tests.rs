@@ -3,7 +3,7 @@
 use super::*;
 use crate::text::server;
 
-fn parsed(line: &str) -> Command<'_> {
+fn parsed(line: &str) -> MetaCommand<'_> {
     match server::parse(line.as_bytes()) {
         Ok(server::Command::Meta(command)) => command,
         other => panic!("{line}: {other:?}"),
@@ -20,7 +20,7 @@ fn refused(line: &str) -> (&'static str, usize) {
 #[test]
 fn flags_are_parsed_in_order() {
     let command = parsed("mg AAHHIGJpbg== b v k T30 N-1 R5 Oabc q h");
-    assert_eq!((command.operation, &command.key[..]), (Operation::Get, &b"\x00\x01\xc7 bin"[..]));
+    assert_eq!((command.operation, &command.key[..]), (MetaOperation::Get, &b"\x00\x01\xc7 bin"[..]));
     let expected = CommandOptions {
         base64: true,
         quiet: true,
@@ -40,7 +40,7 @@ fn flags_are_parsed_in_order() {
 #[test]
 fn a_store_has_a_length_and_conditions() {
     let command = parsed("ms k 3 MA C7 F9 I");
-    assert_eq!(command.operation, Operation::Set { length: 3 });
+    assert_eq!(command.operation, MetaOperation::Set { length: 3 });
     let expected =
         CommandOptions { mode: Some(b'A'), cas: Some(7), client_flags: 9, stale: true, ..CommandOptions::default() };
     assert_eq!(command.options, expected);

@@ -38,7 +38,7 @@ pub enum Command<'a> {
     /// `delete`.
     Delete(Delete<'a>),
     /// A meta command.
-    Meta(meta::Command<'a>),
+    Meta(meta::MetaCommand<'a>),
     /// `flush_all`.
     FlushAll(FlushAll),
     /// `version`.

@@ -9,7 +9,7 @@ use crate::types::operation::Operation;
 use crate::types::status::Status;
 
 /// A status and its representations in each protocol.
-pub(crate) struct Row {
+pub(crate) struct StatusRow {
     pub(crate) status: Status,
     /// The codes of the binary protocol; the first one is sent.
     codes: &'static [u16],
@@ -103,7 +103,7 @@ impl Word {
 
 /// The table. The same outcome has the same status on each protocol (docs/protocol.md 1.5, 4.2, 4.8, 4.9).
 #[rustfmt::skip]
-pub(crate) const ROWS: &[Row] = {
+pub(crate) const ROWS: &[StatusRow] = {
     use Operation::{
         Add, Append, Authenticate, Debug, Decrement, Delete, Flush, Get, GetAndTouch, Increment, Lru, LruCrawler,
         MemoryLimit, NoOp, Prepend, Replace, Set, Slabs, Stat, Touch, Verbosity,
@@ -175,11 +175,11 @@ const fn row(
     text: &'static str,
     answers: &'static [(Word, &'static [Operation])],
     refusals: &'static [&'static str],
-) -> Row {
-    Row { status, codes, text, answers, refusals }
+) -> StatusRow {
+    StatusRow { status, codes, text, answers, refusals }
 }
 
-impl Row {
+impl StatusRow {
     /// Returns the row of a status; `None` if servers do not send it.
     pub(crate) fn of(status: Status) -> Option<&'static Self> {
         ROWS.iter().find(|row| row.status == status)
@@ -199,7 +199,7 @@ impl Row {
 /// Returns the text of a status that line protocols report as a single word: that of the binary protocol, so that
 /// replies have the same text on each protocol.
 pub(crate) fn status_text(status: Status) -> Bytes {
-    Bytes::from_static(Row::of(status).map_or("", Row::text).as_bytes())
+    Bytes::from_static(StatusRow::of(status).map_or("", StatusRow::text).as_bytes())
 }
 
 /// Returns the status of a code of the binary protocol.
@@ -210,7 +210,7 @@ pub(crate) fn of_code(code: u16) -> Status {
 
 /// Returns the status of an error line; `None` if the line is not an error.
 pub(crate) fn of_error_line(line: &[u8]) -> Option<Status> {
-    let of_row = |row: &'static Row| row.refusals.iter().map(|text| (text.len(), *text, row.status));
+    let of_row = |row: &'static StatusRow| row.refusals.iter().map(|text| (text.len(), *text, row.status));
     let known = ROWS.iter().flat_map(of_row).filter(|(_, text, _)| begins_with(line, text.as_bytes()));
     known.max_by_key(|(length, ..)| *length).map(|(.., status)| status)
 }

@@ -128,7 +128,7 @@ fn in_code<T: std::fmt::Display>(texts: impl Iterator<Item = T>) -> String {
 }
 
 /// Returns the tokens of a row on a protocol, each with the operations that it answers.
-fn words_of(row: &Row, is_of_protocol: fn(Word) -> bool) -> String {
+fn words_of(row: &StatusRow, is_of_protocol: fn(Word) -> bool) -> String {
     let said = row.answers.iter().filter(|(word, _)| is_of_protocol(*word)).map(|(word, operations)| {
         let operations: Vec<String> = operations.iter().map(|operation| format!("{operation:?}")).collect();
         format!("`{}` to {}", LETTERS[*word as usize], operations.join(", "))

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 use super::messages::{read_line, read_packet, send, unexpected_line, unexpected_reply};
 use crate::config::credentials::Credentials;
 use crate::connection_failure::Failure;
-use crate::proto::binary::{Frame, Header, Opcode};
+use crate::proto::binary::{BinaryReply, Header, Opcode};
 use crate::proto::{InputBuffer, Operation, Status};
 
 /// How a connection is authenticated.
@@ -65,7 +65,7 @@ pub(super) fn sasl_request(credentials: &Credentials) -> Zeroizing<Vec<u8>> {
 
 /// Interprets the reply to the authentication (docs/protocol.md). Its text is not included in errors: a server that has
 /// received a password might repeat it.
-pub(super) fn check_sasl_reply(frame: &Frame, credentials: &Credentials) -> Result<(), Failure> {
+pub(super) fn check_sasl_reply(frame: &BinaryReply, credentials: &Credentials) -> Result<(), Failure> {
     if frame.opcode != sasl_auth_opcode() || frame.opaque != 0 {
         return Err(unexpected_reply());
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::connection_failure::Failure;
-use crate::proto::binary::{self, Frame};
+use crate::proto::binary::{self, BinaryReply};
 use crate::proto::{InputBuffer, ProtocolError};
 use crate::reason::Reason;
 
@@ -42,7 +42,7 @@ impl From<PacketError> for Failure {
 pub(super) async fn read_packet<S: AsyncRead + Unpin + ?Sized>(
     stream: &mut S,
     input: &mut InputBuffer,
-) -> Result<Frame, PacketError> {
+) -> Result<BinaryReply, PacketError> {
     loop {
         if let Some(frame) = binary::decode(input, MAX_REPLY_LEN).map_err(PacketError::Protocol)? {
             return Ok(frame);

@@ -25,7 +25,7 @@ pub(crate) use negotiation::ProtocolCache;
 pub(crate) use probe::Negotiated;
 
 /// A connection that is ready for requests.
-pub(crate) struct Established {
+pub(crate) struct ReadyConnection {
     pub(crate) stream: Box<dyn Stream>,
     /// The credentials it was authenticated with, if any were configured.
     pub(crate) credentials: Option<Credentials>,
@@ -48,7 +48,7 @@ pub(crate) async fn establish(
     endpoint: &Endpoint,
     config: &Config,
     state: &mut ReconnectState,
-) -> Result<Established, Failure> {
+) -> Result<ReadyConnection, Failure> {
     establish_with_protocol(endpoint, config, config.protocol, state).await
 }
 
@@ -58,7 +58,7 @@ pub(crate) async fn establish_with_protocol(
     config: &Config,
     protocol: ProtocolSetting,
     state: &mut ReconnectState,
-) -> Result<Established, Failure> {
+) -> Result<ReadyConnection, Failure> {
     let limit = config.transport.connect_timeout;
     let until = after(Instant::now(), limit);
     let credentials = match &config.credentials {
@@ -77,7 +77,7 @@ pub(crate) async fn establish_with_protocol(
     };
     let (stream, negotiated) =
         opened.inspect_err(|failure| state.refused = Refused::from_failure(failure, credentials.as_ref()))?;
-    Ok(Established { stream, credentials, negotiated })
+    Ok(ReadyConnection { stream, credentials, negotiated })
 }
 
 /// Opens the socket, and performs the TLS handshake if TLS is configured.

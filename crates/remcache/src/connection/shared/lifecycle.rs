@@ -10,7 +10,7 @@ use tokio::runtime;
 use tokio::time::{Instant, timeout_at};
 
 use super::task_side::TaskHandle;
-use super::{ConnectionHandle, ConnectionState, Inner, WatchdogTimeouts, Watched, slot_and_index};
+use super::{ConnectionHandle, ConnectionState, Inner, WatchdogTimeouts, WatchedDeadline, slot_and_index};
 use crate::connection::sync::MutexGuard;
 use crate::connection::watchdog;
 use crate::proto::{Event, Status};
@@ -161,7 +161,7 @@ impl ConnectionHandle {
         if is_known {
             return None;
         }
-        state.watched = Some(Watched::at(due));
+        state.watched = Some(WatchedDeadline::at(due));
         Some(due)
     }
 
@@ -192,7 +192,7 @@ impl ConnectionHandle {
             }
         }
         let next = state.next_watch();
-        state.watched = next.map(Watched::at);
+        state.watched = next.map(WatchedDeadline::at);
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
         next
@@ -213,7 +213,7 @@ impl watchdog::Watched for ConnectionHandle {
     }
 }
 
-impl Watched {
+impl WatchedDeadline {
     fn at(due: std::time::Instant) -> Self {
         Self { due, stale: due.checked_add(STALE).unwrap_or(due) }
     }

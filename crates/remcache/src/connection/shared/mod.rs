@@ -100,7 +100,7 @@ pub(crate) struct Inner {
     /// The epoch: how many tasks have ended.
     epoch: u32,
     /// The deadline registered with the watchdog; `None` if nothing is in flight.
-    watched: Option<Watched>,
+    watched: Option<WatchedDeadline>,
     /// Timeouts that the watchdog enforced because the task was late.
     watchdog_timeouts: Option<WatchdogTimeouts>,
     /// Callers that wait for capacity.
@@ -121,7 +121,7 @@ pub(crate) struct Inner {
 
 /// A deadline that is registered with the watchdog.
 #[derive(Clone, Copy, Debug)]
-struct Watched {
+struct WatchedDeadline {
     due: std::time::Instant,
     /// If the watchdog has not acted by then it does not run, as in a forked process.
     stale: std::time::Instant,

@@ -5,7 +5,7 @@ use ::metrics::{
     histogram,
 };
 
-use super::instruments::{self, Instrument, Kind, Unit};
+use super::instruments::{self, Instrument, InstrumentKind, Unit};
 use super::{Backend, Count, Labels, Metering, Record};
 use crate::observe::{ConnectionChanged, Observer, OperationFinished, Outcome, ServerChanged};
 
@@ -63,9 +63,9 @@ fn describe(instrument: &Instrument) {
     };
     let (name, description) = (instrument.prometheus_name, instrument.description);
     match instrument.kind {
-        Kind::Counter => describe_counter!(name, unit, description),
-        Kind::Gauge => describe_gauge!(name, unit, description),
-        Kind::Histogram => describe_histogram!(name, unit, description),
+        InstrumentKind::Counter => describe_counter!(name, unit, description),
+        InstrumentKind::Gauge => describe_gauge!(name, unit, description),
+        InstrumentKind::Histogram => describe_histogram!(name, unit, description),
     }
 }
 

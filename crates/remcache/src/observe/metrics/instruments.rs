@@ -9,7 +9,7 @@ use Unit::{Bytes, Count, Seconds};
     expect(dead_code, reason = "each kind of metrics uses a part")
 )]
 pub(super) struct Instrument {
-    pub(super) kind: Kind,
+    pub(super) kind: InstrumentKind,
     /// The name in OpenTelemetry.
     pub(super) name: &'static str,
     /// The name in Prometheus: with the unit, and with `_total` if it is a counter.
@@ -22,7 +22,7 @@ pub(super) struct Instrument {
 
 /// The kind of a metric.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Kind {
+pub(super) enum InstrumentKind {
     Counter,
     /// A value that rises and falls, which is adjusted or set.
     Gauge,
@@ -64,7 +64,7 @@ const ROW_BUCKETS: [f64; 13] =
 
 impl Instrument {
     const fn new(
-        kind: Kind,
+        kind: InstrumentKind,
         name: &'static str,
         prometheus_name: &'static str,
         unit: Unit,
@@ -79,7 +79,7 @@ impl Instrument {
 }
 
 pub(super) static DURATION: Instrument = Instrument::new(
-    Kind::Histogram,
+    InstrumentKind::Histogram,
     "db.client.operation.duration",
     "db_client_operation_duration_seconds",
     Seconds,
@@ -87,7 +87,7 @@ pub(super) static DURATION: Instrument = Instrument::new(
 );
 
 pub(super) static ROWS: Instrument = Instrument::new(
-    Kind::Histogram,
+    InstrumentKind::Histogram,
     "db.client.response.returned_rows",
     "db_client_response_returned_rows",
     Count("{row}"),
@@ -96,7 +96,7 @@ pub(super) static ROWS: Instrument = Instrument::new(
 
 // Prometheus reserves the suffix `_count`.
 pub(super) static CONNECTIONS: Instrument = Instrument::new(
-    Kind::Gauge,
+    InstrumentKind::Gauge,
     "db.client.connection.count",
     "db_client_connections",
     Count("{connection}"),
@@ -104,7 +104,7 @@ pub(super) static CONNECTIONS: Instrument = Instrument::new(
 );
 
 pub(super) static CREATE_TIME: Instrument = Instrument::new(
-    Kind::Histogram,
+    InstrumentKind::Histogram,
     "db.client.connection.create_time",
     "db_client_connection_create_time_seconds",
     Seconds,
@@ -112,7 +112,7 @@ pub(super) static CREATE_TIME: Instrument = Instrument::new(
 );
 
 pub(super) static WAIT_TIME: Instrument = Instrument::new(
-    Kind::Histogram,
+    InstrumentKind::Histogram,
     "db.client.connection.wait_time",
     "db_client_connection_wait_time_seconds",
     Seconds,
@@ -120,7 +120,7 @@ pub(super) static WAIT_TIME: Instrument = Instrument::new(
 );
 
 pub(super) static TIMEOUTS: Instrument = Instrument::new(
-    Kind::Counter,
+    InstrumentKind::Counter,
     "db.client.connection.timeouts",
     "db_client_connection_timeouts_total",
     Count("{timeout}"),
@@ -128,7 +128,7 @@ pub(super) static TIMEOUTS: Instrument = Instrument::new(
 );
 
 pub(super) static HITS: Instrument = Instrument::new(
-    Kind::Counter,
+    InstrumentKind::Counter,
     "memcached.client.hits",
     "memcached_client_hits_total",
     Count("{key}"),
@@ -136,7 +136,7 @@ pub(super) static HITS: Instrument = Instrument::new(
 );
 
 pub(super) static MISSES: Instrument = Instrument::new(
-    Kind::Counter,
+    InstrumentKind::Counter,
     "memcached.client.misses",
     "memcached_client_misses_total",
     Count("{key}"),
@@ -144,7 +144,7 @@ pub(super) static MISSES: Instrument = Instrument::new(
 );
 
 pub(super) static RETRIES: Instrument = Instrument::new(
-    Kind::Counter,
+    InstrumentKind::Counter,
     "memcached.client.retries",
     "memcached_client_retries_total",
     Count("{attempt}"),
@@ -152,7 +152,7 @@ pub(super) static RETRIES: Instrument = Instrument::new(
 );
 
 pub(super) static HEDGES: Instrument = Instrument::new(
-    Kind::Counter,
+    InstrumentKind::Counter,
     "memcached.client.hedges",
     "memcached_client_hedges_total",
     Count("{attempt}"),
@@ -160,7 +160,7 @@ pub(super) static HEDGES: Instrument = Instrument::new(
 );
 
 pub(super) static FAILOVERS: Instrument = Instrument::new(
-    Kind::Counter,
+    InstrumentKind::Counter,
     "memcached.client.failovers",
     "memcached_client_failovers_total",
     Count("{attempt}"),
@@ -168,7 +168,7 @@ pub(super) static FAILOVERS: Instrument = Instrument::new(
 );
 
 pub(super) static BYTES: Instrument = Instrument::new(
-    Kind::Counter,
+    InstrumentKind::Counter,
     "memcached.client.bytes",
     "memcached_client_bytes_total",
     Bytes,
@@ -176,7 +176,7 @@ pub(super) static BYTES: Instrument = Instrument::new(
 );
 
 pub(super) static SERVER_STATE: Instrument = Instrument::new(
-    Kind::Gauge,
+    InstrumentKind::Gauge,
     "memcached.client.server.state",
     "memcached_client_server_state",
     Count("{server}"),
@@ -247,7 +247,7 @@ mod tests {
             if matches!(unit, Seconds) {
                 translated.push_str("_seconds");
             }
-            if matches!(kind, Kind::Counter) {
+            if matches!(kind, InstrumentKind::Counter) {
                 translated.push_str("_total");
             }
             assert!(*prometheus_name == translated || *name == CONNECTIONS.name, "{prometheus_name}, {translated}");

@@ -9,7 +9,7 @@ pub(super) mod otel;
 mod table;
 
 use instruments::{self as all, Instrument};
-use table::{Row, Table};
+use table::{ServerRow, Table};
 
 use super::{ConnectionChanged, Observer, OperationFinished, OperationName, Outcome, ServerChanged, ServerId};
 use crate::health::state::ConnectionState;
@@ -122,7 +122,7 @@ impl<B: Backend> Metering<B> {
         Self { backend, table: Table::new() }
     }
 
-    fn row(&self, server: Option<&ServerId>) -> &Row<ServerHandles<B>, OperationHandles<B>> {
+    fn row(&self, server: Option<&ServerId>) -> &ServerRow<ServerHandles<B>, OperationHandles<B>> {
         self.table.row(server, |server| ServerHandles::new(&self.backend, server))
     }
 

@@ -12,10 +12,10 @@ pub(super) struct Table<S, O> {
 }
 
 /// A row that is created on first use.
-type LazyRow<S, O> = OnceLock<Box<Row<S, O>>>;
+type LazyRow<S, O> = OnceLock<Box<ServerRow<S, O>>>;
 
 /// A server's part of a [`Table`].
-pub(super) struct Row<S, O> {
+pub(super) struct ServerRow<S, O> {
     /// The server; `None` for operations without one.
     name: Option<ServerId>,
     pub(super) server: S,
@@ -29,13 +29,13 @@ impl<S, O> Table<S, O> {
 
     /// Returns the row of a server.
     #[inline]
-    pub(super) fn row(&self, server: Option<&ServerId>, make: impl FnOnce(Option<&ServerId>) -> S) -> &Row<S, O> {
+    pub(super) fn row(&self, server: Option<&ServerId>, make: impl FnOnce(Option<&ServerId>) -> S) -> &ServerRow<S, O> {
         let index = server.map_or(ServerId::MAX_INDEX + 1, ServerId::index);
-        self.rows[index].get_or_init(|| Box::new(Row::new(server, make)))
+        self.rows[index].get_or_init(|| Box::new(ServerRow::new(server, make)))
     }
 }
 
-impl<S, O> Row<S, O> {
+impl<S, O> ServerRow<S, O> {
     fn new(name: Option<&ServerId>, make: impl FnOnce(Option<&ServerId>) -> S) -> Self {
         let operations = (0..OperationName::ALL.len() * Outcome::LABELS.len()).map(|_| OnceLock::new());
         Self { name: name.cloned(), server: make(name), operations: operations.collect() }

@@ -20,11 +20,11 @@ use crate::sentinel;
 #[derive(Debug)]
 pub(crate) struct Lease {
     owned: OwnedItem,
-    kind: Kind,
+    kind: LeaseKind,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Kind {
+enum LeaseKind {
     /// The key has no value, but a placeholder item.
     Nothing,
     /// The key has a value, and the server assigned its refresh to this caller.
@@ -35,11 +35,11 @@ enum Kind {
 
 impl Lease {
     pub(crate) fn for_absent(owned: OwnedItem) -> Self {
-        Self { owned, kind: Kind::Nothing }
+        Self { owned, kind: LeaseKind::Nothing }
     }
 
     pub(crate) fn won(ctx: FetchContext<'_>, version: ItemVersion) -> Self {
-        Self { owned: ctx.owned(version), kind: Kind::Won }
+        Self { owned: ctx.owned(version), kind: LeaseKind::Won }
     }
 
     /// Stores the value by another handle of its client.
@@ -74,7 +74,7 @@ impl Lease {
                 let request = later.request(&refresh_key, ctx.policy.stored_ttl()).cas(refresh_cas);
                 let changed = ctx.pinned(&version).ask::<Store>(request).await?;
                 let owned = changed.is_applied().then(|| ctx.owned(version));
-                let kind = Kind::RefreshItem(hash, ctx.policy.stored_ttl());
+                let kind = LeaseKind::RefreshItem(hash, ctx.policy.stored_ttl());
                 Ok(owned.map(|owned| Self { owned, kind }))
             }
         }
@@ -159,9 +159,9 @@ impl Drop for Lease {
         }
         match self.kind {
             // Dropping the owned item removes the placeholder.
-            Kind::Nothing => return,
-            Kind::Won => self.owned.send_no_reply(stale(&self.owned.key, self.owned.cas)),
-            Kind::RefreshItem(hash, ttl) => self.send_refresh_item(RefreshItem::due(hash), ttl),
+            LeaseKind::Nothing => return,
+            LeaseKind::Won => self.owned.send_no_reply(stale(&self.owned.key, self.owned.cas)),
+            LeaseKind::RefreshItem(hash, ttl) => self.send_refresh_item(RefreshItem::due(hash), ttl),
         }
         self.owned.disarm();
     }

@@ -92,7 +92,7 @@ impl Client {
 
 /// The result of one key.
 #[derive(Clone, Debug)]
-pub(crate) struct Fetched {
+pub(crate) struct FetchedKey {
     pub(crate) result: Result<Found, Error>,
     /// Whether the cache had a value when it was asked first.
     pub(crate) is_hit: bool,
@@ -116,7 +116,7 @@ pub(crate) async fn fetch_batch<K, V, I, E, L, F, G>(
     timeout: Option<Duration>,
     mut loader: L,
     encode: impl Fn(Vec<u8>, V) -> G,
-) -> Result<Vec<Fetched>, E>
+) -> Result<Vec<FetchedKey>, E>
 where
     K: AsRef<[u8]> + Clone,
     L: FnMut(Vec<K>) -> F,
@@ -328,10 +328,10 @@ impl<'a> Batch<'a> {
         true
     }
 
-    fn into_results(self) -> Vec<Fetched> {
+    fn into_results(self) -> Vec<FetchedKey> {
         let Self { keys, results, hits, first, .. } = self;
         let result = |index: usize| results[index].clone().unwrap_or_else(|| Err(no_value(&keys[index])));
-        first.iter().map(|&index| Fetched { result: result(index), is_hit: hits[index] }).collect()
+        first.iter().map(|&index| FetchedKey { result: result(index), is_hit: hits[index] }).collect()
     }
 }
 

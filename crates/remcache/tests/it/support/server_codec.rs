@@ -2,7 +2,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 use remcache::proto::binary::{Opcode, Packet, decode_request, encode_reply};
-use remcache::proto::meta::server::{Operation as Verb, ReplyLine};
+use remcache::proto::meta::server::{MetaOperation as Verb, ReplyLine};
 use remcache::proto::text::server::{self as text_server, Command};
 use remcache::proto::{InputBuffer, Operation, Output, Protocol, Reply, Status};
 

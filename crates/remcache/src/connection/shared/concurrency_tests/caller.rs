@@ -8,7 +8,7 @@ use std::time::Duration;
 use shuttle::future::JoinHandle;
 use tokio::time::Instant;
 
-use super::task::{LINES, Task, value};
+use super::task::{LINES, ModelTask, value};
 use super::{Scene, pause, random};
 use crate::connection::shared::{Flight, Queued, Submitted};
 use crate::connection::slot::Slot;
@@ -188,7 +188,7 @@ impl Caller {
             self.scene.connection.give_up_stalled_task(None, Instant::now() + LONG);
         }
         if let Some(task) = self.scene.connection.claim_task(0, None) {
-            Task::begin(&self.scene, task);
+            ModelTask::begin(&self.scene, task);
         }
         if let Some(due) = self.scene.connection.claim_watch(Instant::now()) {
             self.scene.watch(due);

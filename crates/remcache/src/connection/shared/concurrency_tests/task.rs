@@ -24,7 +24,7 @@ pub(crate) fn value(key: &str) -> String {
     format!("the value of {key}")
 }
 
-pub(crate) struct Task {
+pub(crate) struct ModelTask {
     scene: Scene,
     handle: TaskHandle,
     random: fastrand::Rng,
@@ -34,13 +34,13 @@ pub(crate) struct Task {
 
 /// The result of one connection.
 #[derive(Debug, PartialEq)]
-enum Outcome {
+enum ModelResult {
     Idle,
     Failed,
     Finished,
 }
 
-impl Task {
+impl ModelTask {
     pub(crate) fn begin(scene: &Scene, handle: TaskHandle) {
         let scene = scene.clone();
         shuttle::future::spawn(async move { Self { scene, handle, random: random(), faults: 2 }.run().await });
@@ -81,14 +81,14 @@ impl Task {
             }
             handle.set_state(ConnectionState::Connecting);
             let mut outcome = self.connect_and_run(handle, false).await;
-            while outcome == Outcome::Failed {
+            while outcome == ModelResult::Failed {
                 pause(&mut self.random, 3).await;
                 if handle.is_closed() {
                     return;
                 }
                 outcome = self.connect_and_run(handle, true).await;
             }
-            if outcome == Outcome::Finished {
+            if outcome == ModelResult::Finished {
                 return;
             }
         }
@@ -100,7 +100,7 @@ impl Task {
         is_fault
     }
 
-    async fn connect_and_run(&mut self, handle: &TaskHandle, probe: bool) -> Outcome {
+    async fn connect_and_run(&mut self, handle: &TaskHandle, probe: bool) -> ModelResult {
         pause(&mut self.random, 2).await;
         let mut wakers = Vec::new();
         if self.is_fault() {
@@ -113,7 +113,7 @@ impl Task {
                 true => _ = handle.refuse(Status::AuthError, "wrong password"),
                 false => fail(handle),
             }
-            return Outcome::Failed;
+            return ModelResult::Failed;
         }
         let now = Instant::now();
         handle.connected(
@@ -127,7 +127,7 @@ impl Task {
             false => _ = handle.set_state(ConnectionState::Connected),
         }
         let outcome = Connection::new(self, probe).await;
-        if outcome == Outcome::Failed {
+        if outcome == ModelResult::Failed {
             fail(handle);
         }
         outcome
@@ -141,7 +141,7 @@ fn fail(handle: &TaskHandle) {
 
 /// One connection with both of its ends.
 struct Connection<'a> {
-    task: &'a mut Task,
+    task: &'a mut ModelTask,
     handle: TaskHandle,
     probe: bool,
     output: Output,
@@ -152,7 +152,7 @@ struct Connection<'a> {
 }
 
 impl<'a> Connection<'a> {
-    fn new(task: &'a mut Task, probe: bool) -> Self {
+    fn new(task: &'a mut ModelTask, probe: bool) -> Self {
         let handle = task.handle.clone();
         Self {
             task,
@@ -224,12 +224,12 @@ impl<'a> Connection<'a> {
     }
 
     /// Closes the connection or lets time pass; returns the result if the connection ends.
-    fn inject_fault(&mut self) -> Option<Outcome> {
+    fn inject_fault(&mut self) -> Option<ModelResult> {
         match self.task.random.u8(..4) {
-            0 => return Some(Outcome::Failed),
+            0 => return Some(ModelResult::Failed),
             1 if self.handle.has_replied() && !self.handle.has_waiters() => {
                 self.handle.disconnect("the server closed the idle connection");
-                return Some(Outcome::Idle);
+                return Some(ModelResult::Idle);
             }
             2 => _ = self.handle.shrink(),
             _ => {}
@@ -237,14 +237,14 @@ impl<'a> Connection<'a> {
         let overdue = if self.task.random.bool() { LATE } else { 3 * TIMEOUT };
         let outcome = self.handle.handle_timeout(Instant::now() + TIMEOUT + overdue, &mut self.wakers);
         self.wakers.drain(..).for_each(Waker::wake);
-        if matches!(outcome, Ok(None)) { None } else { Some(Outcome::Failed) }
+        if matches!(outcome, Ok(None)) { None } else { Some(ModelResult::Failed) }
     }
 }
 
 impl Future for Connection<'_> {
-    type Output = Outcome;
+    type Output = ModelResult;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<ModelResult> {
         let this = &mut *self;
         loop {
             this.write();
@@ -261,7 +261,7 @@ impl Future for Connection<'_> {
             let can_write = !this.output.has_remaining();
             match this.handle.park(cx.waker(), can_write) {
                 ParkResult::HasOutput => {}
-                ParkResult::Finished => return Poll::Ready(Outcome::Finished),
+                ParkResult::Finished => return Poll::Ready(ModelResult::Finished),
                 // The socket accepts the rest later.
                 ParkResult::Until(_) if !can_write => {
                     cx.waker().wake_by_ref();

@@ -10,13 +10,13 @@ use crate::output::Output;
 
 /// The outcomes so far.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct OutcomeCounts {
     pub(crate) yes: u64,
     pub(crate) no: u64,
     failures: BTreeMap<String, (Exit, u64)>,
 }
 
-impl Tally {
+impl OutcomeCounts {
     /// Counts an answer.
     pub(crate) fn answer(&mut self, yes: bool) {
         if yes { self.yes += 1 } else { self.no += 1 }
@@ -94,11 +94,11 @@ mod tests {
             (1, 0, &[Server, Usage], Server),
         ];
         for (yes, no, failures, expected) in cases {
-            let mut tally = Tally { yes, no, ..Tally::default() };
+            let mut counts = OutcomeCounts { yes, no, ..OutcomeCounts::default() };
             for &exit in failures {
-                tally.failures(&format!("{exit:?}"), exit, 1);
+                counts.failures(&format!("{exit:?}"), exit, 1);
             }
-            assert_eq!(tally.exit(), expected, "{yes} {no} {failures:?}");
+            assert_eq!(counts.exit(), expected, "{yes} {no} {failures:?}");
         }
     }
 
@@ -114,19 +114,19 @@ mod tests {
             (0, &[Auth, Server], Auth),
         ];
         for (yes, failures, expected) in cases {
-            let mut tally = Tally { yes, ..Tally::default() };
+            let mut counts = OutcomeCounts { yes, ..OutcomeCounts::default() };
             for &exit in failures {
-                tally.failures(&format!("{exit:?}"), exit, 1);
+                counts.failures(&format!("{exit:?}"), exit, 1);
             }
-            assert_eq!(tally.exit_of_servers(), expected, "{yes} {failures:?}");
+            assert_eq!(counts.exit_of_servers(), expected, "{yes} {failures:?}");
         }
     }
 
     #[test]
     fn failures_with_the_same_message_are_one() {
-        let mut tally = Tally::default();
-        tally.failures("unreachable", Exit::Unreachable, 1);
-        tally.failures("unreachable", Exit::Unreachable, 1);
-        assert_eq!((tally.failures.len(), tally.failed()), (1, 2));
+        let mut counts = OutcomeCounts::default();
+        counts.failures("unreachable", Exit::Unreachable, 1);
+        counts.failures("unreachable", Exit::Unreachable, 1);
+        assert_eq!((counts.failures.len(), counts.failed()), (1, 2));
     }
 }

@@ -3,8 +3,8 @@
 use remcache::{Error, WriteOutcome};
 
 use crate::exit::{Failure, words};
+use crate::outcome_counts::OutcomeCounts;
 use crate::output::{Layout, Output, Record, Records, TextStyle, number, text};
-use crate::tally::Tally;
 
 /// The fields of a write's record.
 pub(super) const COLUMNS: &[&str] = &["key", "key_b64", "status", "cas", "error"];
@@ -32,9 +32,9 @@ pub(super) fn record(key: &[u8], result: &Result<WriteOutcome, Error>, applied: 
 }
 
 /// The report of many writes.
-pub(super) struct WriteReport<'o> {
+pub(super) struct WriteResults<'o> {
     applied: &'static str,
-    pub(super) tally: Tally,
+    pub(super) counts: OutcomeCounts,
     sink: Sink<'o>,
 }
 
@@ -46,7 +46,7 @@ enum Sink<'o> {
     Records(Records<'o>),
 }
 
-impl<'o> WriteReport<'o> {
+impl<'o> WriteResults<'o> {
     /// Begins the report of `count` writes; `None` if their number is unknown.
     pub(super) fn begin(count: Option<usize>, applied: &'static str, output: &'o mut Output) -> Result<Self, Failure> {
         let sink = match output.layout() {
@@ -54,14 +54,14 @@ impl<'o> WriteReport<'o> {
             Layout::Text | Layout::Raw => Sink::Summary(output),
             _ => Sink::Records(output.records(COLUMNS)?),
         };
-        Ok(Self { applied, tally: Tally::default(), sink })
+        Ok(Self { applied, counts: OutcomeCounts::default(), sink })
     }
 
     /// Adds the result of one write.
     pub(super) fn push(&mut self, key: &[u8], result: &Result<WriteOutcome, Error>) -> Result<(), Failure> {
         match result {
-            Ok(outcome) => self.tally.answer(outcome.is_applied()),
-            Err(error) => self.tally.error(error),
+            Ok(outcome) => self.counts.answer(outcome.is_applied()),
+            Err(error) => self.counts.error(error),
         }
         match (&mut self.sink, result) {
             (Sink::Records(records), _) => records.push(record(key, result, self.applied))?,
@@ -76,18 +76,18 @@ impl<'o> WriteReport<'o> {
     }
 
     /// Ends the report, with a summary for people, and returns the counted outcomes.
-    pub(super) fn end(self) -> Result<Tally, Failure> {
-        let Self { applied, tally, sink } = self;
+    pub(super) fn end(self) -> Result<OutcomeCounts, Failure> {
+        let Self { applied, counts, sink } = self;
         match sink {
             Sink::Records(records) => records.end()?,
             Sink::Lines(output) | Sink::Summary(output) => {
                 output.flush()?;
-                let numbers = [tally.yes, tally.no, tally.failed()].map(number::exact);
+                let numbers = [counts.yes, counts.no, counts.failed()].map(number::exact);
                 let [yes, no, failed] = numbers;
                 output.notes().say(format_args!("{yes} {applied}, {no} not, {failed} failed"));
             }
         }
-        Ok(tally)
+        Ok(counts)
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use super::pacer::Pacer;
 use super::popularity::KeyPicker;
 use super::recorder::Recorder;
-use super::workload::{Step, Values, Workload};
+use super::workload::{Step, ValueBuffer, Workload};
 
 /// The model of a load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ struct RunState {
     client: Client,
     workload: Workload,
     keys: KeyPicker,
-    values: Values,
+    values: ValueBuffer,
     /// One for each thread, so that callers rarely compete for a lock.
     recorders: Vec<Mutex<Recorder>>,
     done: AtomicU64,
@@ -59,7 +59,7 @@ impl LoadRun {
             client: client.clone(),
             workload: workload.clone(),
             keys: KeyPicker::new(workload.popularity, workload.keys),
-            values: Values::new(workload.sizes),
+            values: ValueBuffer::new(workload.sizes),
             recorders: std::iter::repeat_with(Mutex::default).take(threads.max(1)).collect(),
             done: AtomicU64::new(0),
             ends: started + time,

@@ -11,19 +11,19 @@ use crate::exit::words;
 
 /// Parses a type by its own `FromStr`, whose errors say more than a list of names.
 #[derive(Clone, Debug)]
-pub(crate) struct Named<T> {
+pub(crate) struct NamedValue<T> {
     names: fn() -> Vec<String>,
     parse: fn(&str) -> Result<T, String>,
 }
 
-impl<T: FromStr<Err: Display>> Named<T> {
+impl<T: FromStr<Err: Display>> NamedValue<T> {
     /// Creates a parser that lists these names.
     pub(super) fn new(names: fn() -> Vec<String>) -> Self {
         Self { names, parse: |text| text.parse().map_err(words) }
     }
 }
 
-impl<T: Clone + Send + Sync + 'static> TypedValueParser for Named<T> {
+impl<T: Clone + Send + Sync + 'static> TypedValueParser for NamedValue<T> {
     type Value = T;
 
     fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<T, Error> {

@@ -9,9 +9,9 @@ use remcache::server::ItemStream;
 use tokio::time::timeout;
 
 use crate::exit::{Exit, words};
+use crate::outcome_counts::OutcomeCounts;
 use crate::output::number;
 use crate::session::Session;
-use crate::tally::Tally;
 
 /// Why the log of a server did not start, or ended.
 #[derive(Debug)]
@@ -21,8 +21,8 @@ pub(super) struct LogFailure {
 }
 
 impl LogFailure {
-    pub(super) fn count(&self, tally: &mut Tally) {
-        tally.failures(&self.message, self.exit, 1);
+    pub(super) fn count(&self, counts: &mut OutcomeCounts) {
+        counts.failures(&self.message, self.exit, 1);
     }
 }
 

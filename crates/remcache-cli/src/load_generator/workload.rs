@@ -32,9 +32,9 @@ pub(crate) struct Step {
 
 /// The values that a load stores: prefixes of one buffer.
 #[derive(Clone, Debug)]
-pub(crate) struct Values(Bytes);
+pub(crate) struct ValueBuffer(Bytes);
 
-impl Values {
+impl ValueBuffer {
     /// Values of these sizes.
     pub(crate) fn new(sizes: Sizes) -> Self {
         Self(vec![b'x'; sizes.largest()].into())
@@ -51,7 +51,7 @@ impl Values {
 
 impl Workload {
     /// Executes one operation; returns whether it was not a miss.
-    pub(crate) async fn execute(&self, client: &Client, values: &Values, step: Step) -> Result<bool, Error> {
+    pub(crate) async fn execute(&self, client: &Client, values: &ValueBuffer, step: Step) -> Result<bool, Error> {
         let is_counter = step.operation == Operation::Incr;
         let key = KeyText::new(if is_counter { COUNTERS } else { ITEMS }, step.key);
         let key = key.as_bytes();
@@ -72,7 +72,7 @@ impl Workload {
         mut outcome: impl FnMut(&Result<WriteOutcome, Error>),
         mut progress: impl FnMut(u64),
     ) {
-        let values = Values::new(self.sizes);
+        let values = ValueBuffer::new(self.sizes);
         let mut random = fastrand::Rng::new();
         let per_call = (BYTES_A_CALL / self.sizes.largest().max(1)).clamp(1, KEYS_A_CALL) as u64;
         let mut first = 0;

@@ -13,18 +13,18 @@ use tokio::io::unix::AsyncFd;
 
 /// A timer that is a file descriptor, readable after it fired.
 #[derive(Debug)]
-pub(in crate::load) struct PreciseTimer(AsyncFd<OwnedFd>);
+pub(in crate::load_generator) struct PreciseTimer(AsyncFd<OwnedFd>);
 
 impl PreciseTimer {
     /// Creates the timer in the current runtime.
     #[expect(deprecated, reason = "its replacement is unsafe, for the sake of types other than an OwnedFd")]
-    pub(in crate::load) fn new() -> io::Result<Self> {
+    pub(in crate::load_generator) fn new() -> io::Result<Self> {
         let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
         AsyncFd::with_interest(timer, Interest::READABLE).map(Self)
     }
 
     /// Waits until this time.
-    pub(in crate::load) async fn wait_until(&self, time: Instant) -> io::Result<()> {
+    pub(in crate::load_generator) async fn wait_until(&self, time: Instant) -> io::Result<()> {
         // A time of zero would stop the timer.
         let left = time.saturating_duration_since(Instant::now()).max(Duration::from_nanos(1));
         let value = Timespec::try_from(left).map_err(io::Error::other)?;

@@ -8,7 +8,7 @@ use remcache::Error;
 
 use super::mix::{Mix, Operation};
 use crate::exit::Exit;
-use crate::tally::Tally;
+use crate::outcome_counts::OutcomeCounts;
 
 /// The results of a load.
 #[derive(Clone, Debug, Default)]
@@ -120,12 +120,12 @@ impl Recorder {
     }
 
     /// Returns the outcomes for the exit code, for which a miss is a success.
-    pub(crate) fn tally(&self) -> Tally {
-        let mut tally = Tally::default();
-        tally.yes = self.operations().map(|(_, stats)| stats.answers).sum();
+    pub(crate) fn counts(&self) -> OutcomeCounts {
+        let mut counts = OutcomeCounts::default();
+        counts.yes = self.operations().map(|(_, stats)| stats.answers).sum();
         for (message, (exit, count)) in &self.errors {
-            tally.failures(message, *exit, *count);
+            counts.failures(message, *exit, *count);
         }
-        tally
+        counts
     }
 }

@@ -10,14 +10,14 @@ use tokio::sync::Notify;
 
 /// A thread that sleeps in place of a task, and wakes it.
 #[derive(Debug)]
-pub(in crate::load) struct PreciseTimer {
+pub(in crate::load_generator) struct PreciseTimer {
     times: Sender<Instant>,
     fired: Arc<Notify>,
 }
 
 impl PreciseTimer {
     /// Starts the thread, which ends when the value is dropped.
-    pub(in crate::load) fn new() -> io::Result<Self> {
+    pub(in crate::load_generator) fn new() -> io::Result<Self> {
         let (times, received) = mpsc::channel();
         let fired = Arc::new(Notify::new());
         let notify = Arc::clone(&fired);
@@ -26,7 +26,7 @@ impl PreciseTimer {
     }
 
     /// Waits until this time.
-    pub(in crate::load) async fn wait_until(&self, time: Instant) -> io::Result<()> {
+    pub(in crate::load_generator) async fn wait_until(&self, time: Instant) -> io::Result<()> {
         self.times.send(time).map_err(io::Error::other)?;
         self.fired.notified().await;
         Ok(())
