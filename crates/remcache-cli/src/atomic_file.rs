@@ -196,8 +196,8 @@ mod tests {
         assert_eq!(names(directory.path()), ["a"]);
         let mut file = AtomicFile::create(&path).unwrap();
         file.write_all(b"half").unwrap();
-        let kept = file.keep_partial().unwrap().unwrap();
-        assert_eq!((fs::read(&kept).unwrap(), fs::read(&path).unwrap()), (b"half".to_vec(), b"old".to_vec()));
+        let partial = file.keep_partial().unwrap().unwrap();
+        assert_eq!((fs::read(&partial).unwrap(), fs::read(&path).unwrap()), (b"half".to_vec(), b"old".to_vec()));
         assert_eq!(names(directory.path()), ["a", "a.partial"]);
         assert!(write(directory.path(), b"x").is_err());
         let long = directory.path().join("x".repeat(255));

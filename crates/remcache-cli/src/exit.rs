@@ -141,10 +141,10 @@ impl fmt::Display for Failure {
         match self {
             Self::Usage(message) | Self::Unsupported(message) | Self::Unreachable(message) => f.write_str(message),
             Self::Library(error) => f.write_str(&words(error)),
-            Self::Io(place, error) if is_file_limit(error) => {
-                write!(f, "{place}: {error}: raise the limit of open files (ulimit -n)")
+            Self::Io(subject, error) if is_file_limit(error) => {
+                write!(f, "{subject}: {error}: raise the limit of open files (ulimit -n)")
             }
-            Self::Io(place, error) => write!(f, "{place}: {error}"),
+            Self::Io(subject, error) => write!(f, "{subject}: {error}"),
             Self::ClosedPipe => f.write_str("standard output is closed"),
         }
     }

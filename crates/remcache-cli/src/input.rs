@@ -200,10 +200,11 @@ impl KeyReader {
                 if let Some(line) = lines.next() {
                     let line = line.map_err(|error| Failure::Io("standard input".into(), error))?;
                     *number += 1;
-                    let place = format!("{} {number}: ", if self.format == KeyFormat::Null { "key" } else { "line" });
-                    let key = self.format.parse(line).map_err(|error| Failure::usage(format!("{place}{error}")))?;
+                    let position =
+                        format!("{} {number}: ", if self.format == KeyFormat::Null { "key" } else { "line" });
+                    let key = self.format.parse(line).map_err(|error| Failure::usage(format!("{position}{error}")))?;
                     match key {
-                        Some(key) => return checked(key, &place).map(Some),
+                        Some(key) => return checked(key, &position).map(Some),
                         None => continue,
                     }
                 }
@@ -221,10 +222,10 @@ impl KeyReader {
 /// The maximum number of keys in a block.
 const BLOCK: usize = 10_000;
 
-fn checked(key: Vec<u8>, place: &str) -> Result<Vec<u8>, Failure> {
+fn checked(key: Vec<u8>, position: &str) -> Result<Vec<u8>, Failure> {
     match Key::new(key.as_slice()) {
         Ok(_) => Ok(key),
-        Err(invalid) => Err(Failure::usage(format!("{place}{invalid}"))),
+        Err(invalid) => Err(Failure::usage(format!("{position}{invalid}"))),
     }
 }
 

@@ -111,7 +111,7 @@ impl Selection {
         self.keys.fits(name)
             && self.pattern.as_ref().is_none_or(|glob| glob.regex.is_match(name))
             && self.min_size.is_none_or(|least| item.size >= least as u64)
-            && self.ttl_below.is_none_or(|most| seconds_left(item, now).is_some_and(|left| left < most.as_secs()))
+            && self.ttl_below.is_none_or(|most| seconds_left(item, now).is_some_and(|seconds| seconds < most.as_secs()))
             && self.idle_above.is_none_or(|least| now.saturating_sub(item.last_access) > least.as_secs())
     }
 }

@@ -182,7 +182,7 @@ fn split_host(text: &str) -> Result<(&str, Vec<&str>), String> {
         return match rest.strip_prefix(':') {
             Some(rest) => Ok((host, rest.split(':').collect())),
             None if rest.is_empty() => Ok((host, Vec::new())),
-            None => Err(format!("{rest:?} behind the bracket; expected :port")),
+            None => Err(format!("{rest:?} after the bracket; expected :port")),
         };
     }
     // An IPv6 address cannot be mistaken for a host with a port and a weight.

@@ -89,7 +89,7 @@ fn fetched(item: &MetadumpItem, reply: Reply) -> Result<FetchedItem, Skipped> {
     }
     match info.remaining_ttl.unwrap_or(item.expires) {
         Ttl::Expired => Err(SkipReason::Expired.into()),
-        Ttl::After(left) if left.is_zero() => Err(SkipReason::Expired.into()),
+        Ttl::After(ttl) if ttl.is_zero() => Err(SkipReason::Expired.into()),
         ttl => Ok(FetchedItem { key: item.key.clone(), value: reply.value, flags: reply.flags, ttl, cas: reply.cas }),
     }
 }
@@ -99,7 +99,7 @@ impl FetchedItem {
     pub(crate) fn expires(&self) -> Option<u64> {
         let at = match self.ttl {
             Ttl::At(at) => at,
-            Ttl::After(left) => SystemTime::now() + left,
+            Ttl::After(ttl) => SystemTime::now() + ttl,
             _ => return None,
         };
         at.duration_since(UNIX_EPOCH).ok().as_ref().map(Duration::as_secs)

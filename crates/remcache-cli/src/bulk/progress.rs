@@ -39,8 +39,8 @@ fn message(summary: &Summary, total: Option<u64>) -> String {
         None => vec![number::count(summary.seen), format!("{}/s", number::rate(rate))],
     };
     if let Some(total) = total.filter(|_| rate > 0.0) {
-        let left = total.saturating_sub(summary.seen) as f64 / rate;
-        parts.push(format!("ETA {}", number::age(left.ceil() as u64)));
+        let remaining = total.saturating_sub(summary.seen) as f64 / rate;
+        parts.push(format!("ETA {}", number::age(remaining.ceil() as u64)));
     }
     parts.push(summary.skip_counts());
     parts.join("  ").trim_end().to_owned()

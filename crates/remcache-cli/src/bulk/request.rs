@@ -142,13 +142,13 @@ impl Requester {
     /// Waits before a repetition; returns false if there is no repetition left.
     async fn pause(&self, attempt: usize, since: Instant) -> bool {
         let OutageWait { limit, interrupt, .. } = &self.wait;
-        let left = limit.saturating_sub(since.elapsed());
-        if left.is_zero() || self.has_given_up() || interrupt.is_raised() {
+        let remaining = limit.saturating_sub(since.elapsed());
+        if remaining.is_zero() || self.has_given_up() || interrupt.is_raised() {
             return false;
         }
         let delay = RETRY_DELAYS.get(attempt).copied().unwrap_or(LONGEST_DELAY);
         tokio::select! {
-            () = sleep(delay.min(left)) => true,
+            () = sleep(delay.min(remaining)) => true,
             () = interrupt.raised() => false,
         }
     }

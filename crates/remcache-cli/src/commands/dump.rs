@@ -51,17 +51,17 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     drop(progress);
     summary.compare_servers(watch).await;
     let is_whole = summary.is_complete() && !interrupt.is_raised();
-    let kept = match summary.done_count() {
+    let partial = match summary.done_count() {
         // An empty file is not kept.
         0 if !is_whole => None,
         _ => writer.end(is_whole)?,
     };
     let exit = summary.finish(&mut session.output)?;
-    if interrupt.is_raised() && kept.is_none() {
+    if interrupt.is_raised() && partial.is_none() {
         notes.print("interrupted: the dump is not complete; run the same command again");
     }
-    if let Some(kept) = kept {
-        notes.print(format_args!("not whole: what there is stays in {}; dump again for all", kept.display()));
+    if let Some(partial) = partial {
+        notes.print(format_args!("not whole: what there is stays in {}; dump again for all", partial.display()));
     }
     Ok(interrupt.unless_raised(exit))
 }

@@ -111,7 +111,7 @@ impl Properties {
     fn ttl(&self) -> Option<Value> {
         match self.ttl? {
             Ttl::Never => Some("never".into()),
-            Ttl::After(left) => Some(left.as_secs().into()),
+            Ttl::After(remaining) => Some(remaining.as_secs().into()),
             _ => None,
         }
     }
@@ -254,7 +254,7 @@ fn properties(found: &Found) -> String {
     let mut line = format!("flags={} cas={} size={}", found.flags, found.cas, found.size);
     let Some(properties) = &found.properties else { return line };
     match properties.ttl() {
-        Some(Value::Number(left)) => line += &format!(" ttl={left}s"),
+        Some(Value::Number(ttl)) => line += &format!(" ttl={ttl}s"),
         Some(_) => line += " ttl=never",
         None => {}
     }

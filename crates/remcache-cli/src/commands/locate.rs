@@ -162,8 +162,8 @@ impl<'k> KeyLocation<'k> {
             text += &format!("{separator}unknown: {} did not answer", self.unknown_on().join(", "));
             style = TextStyle::Warning;
         }
-        let place = (TextStyle::Name, format!("→ {server}"));
-        output.parts(&[(TextStyle::Plain, key.into_owned()), place, (style, text)])
+        let target = (TextStyle::Name, format!("→ {server}"));
+        output.parts(&[(TextStyle::Plain, key.into_owned()), target, (style, text)])
     }
 
     fn record(&self) -> Record {

@@ -56,10 +56,10 @@ async fn start(args: &Args) -> Result<Server, Failure> {
         Some(path) => builder.unix_path(path),
         None => builder,
     };
-    builder.start().await.map_err(|error| Failure::Io(place(args), error))
+    builder.start().await.map_err(|error| Failure::Io(listen_address(args), error))
 }
 
-fn place(args: &Args) -> String {
+fn listen_address(args: &Args) -> String {
     #[cfg(unix)]
     if let Some(path) = &args.unix {
         return path.display().to_string();

@@ -37,8 +37,8 @@ pub(crate) struct Args {
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
-    let whole = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
-    whole.parse().map_err(|_| "expected an address such as :9150 or 127.0.0.1:9150".into())
+    let address = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
+    address.parse().map_err(|_| "expected an address such as :9150 or 127.0.0.1:9150".into())
 }
 
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {

@@ -73,10 +73,10 @@ fn scaled(text: &str, base: u64) -> Option<u64> {
     match number.split_once('.') {
         None => number.parse::<u64>().ok()?.checked_mul(scale),
         Some(_) if power == 0 => None,
-        Some((whole, fraction)) => {
+        Some((integer, fraction)) => {
             let digits = u32::try_from(fraction.len()).ok()?;
             let part = fraction.parse::<u64>().ok()?.checked_mul(scale)? / 10_u64.checked_pow(digits)?;
-            whole.parse::<u64>().ok()?.checked_mul(scale)?.checked_add(part)
+            integer.parse::<u64>().ok()?.checked_mul(scale)?.checked_add(part)
         }
     }
 }

@@ -69,8 +69,8 @@ pub(crate) fn age(seconds: u64) -> String {
 }
 
 /// Returns a percentage with one decimal; `None` if the whole is zero.
-pub(crate) fn percent(part: u64, whole: u64) -> Option<String> {
-    (whole > 0).then(|| format!("{:.1}", 100.0 * part as f64 / whole as f64))
+pub(crate) fn percent(part: u64, total: u64) -> Option<String> {
+    (total > 0).then(|| format!("{:.1}", 100.0 * part as f64 / total as f64))
 }
 
 fn scaled(number: f64, base: f64, units: &[&str]) -> String {

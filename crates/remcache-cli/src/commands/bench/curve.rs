@@ -45,10 +45,10 @@ fn marks(digits: &[u64], low: u64, high: u64) -> Vec<u64> {
 /// Counts the latencies in each step between two marks.
 fn heights(latency: &Histogram<u64>, from: u64, to: u64, steps: usize) -> Vec<u64> {
     let mut heights = vec![0; steps];
-    let whole = (to as f64 / from as f64).ln();
+    let log_range = (to as f64 / from as f64).ln();
     let recorded = latency.iter_recorded().map(|step| (step.value_iterated_to(), step.count_since_last_iteration()));
     for (nanos, count) in recorded.filter(|(nanos, _)| (from..to).contains(nanos)) {
-        let share = (nanos as f64 / from as f64).ln() / whole;
+        let share = (nanos as f64 / from as f64).ln() / log_range;
         heights[((share * steps as f64) as usize).min(steps - 1)] += count;
     }
     heights

@@ -37,15 +37,15 @@ pub(super) enum CheckMetric {
 pub(super) struct Ratio {
     name: &'static str,
     part: &'static str,
-    whole: &'static [&'static str],
+    total: &'static [&'static str],
     /// Whether its statistics are counters, of which only the growth over the interval counts.
     has_counters: bool,
 }
 
 const RATIOS: [Ratio; 3] = [
-    Ratio { name: "hit%", part: "get_hits", whole: &["get_hits", "get_misses"], has_counters: true },
-    Ratio { name: "memory%", part: "bytes", whole: &["limit_maxbytes"], has_counters: false },
-    Ratio { name: "connections%", part: "curr_connections", whole: &["max_connections"], has_counters: false },
+    Ratio { name: "hit%", part: "get_hits", total: &["get_hits", "get_misses"], has_counters: true },
+    Ratio { name: "memory%", part: "bytes", total: &["limit_maxbytes"], has_counters: false },
+    Ratio { name: "connections%", part: "curr_connections", total: &["max_connections"], has_counters: false },
 ];
 
 /// Rates that have a name of their own in the tool.
@@ -128,9 +128,9 @@ impl CheckMetric {
         let value = match self {
             Self::Ratio(ratio) => {
                 let of = |name: &str| if ratio.has_counters { growth(name) } else { number(name) };
-                let whole = ratio.whole.iter().map(|name| of(name)).sum::<Option<f64>>()?;
+                let total = ratio.total.iter().map(|name| of(name)).sum::<Option<f64>>()?;
                 let part = of(ratio.part)?;
-                return Some((whole > 0.0).then_some(100.0 * part / whole));
+                return Some((total > 0.0).then_some(100.0 * part / total));
             }
             Self::Ping => observation.ping.as_secs_f64(),
             Self::Uptime => number("uptime")?,

@@ -94,13 +94,13 @@ async fn shares(client: &Client, keys: &[String]) -> Result<Table, Failure> {
     for sample in stats::fetch_all(client, "").await {
         let figures = sample.stats?;
         let figure = |name| figures.number(name).unwrap_or_default();
-        let held = servers_of_keys.iter().filter(|server| *server == sample.server.name()).count();
+        let count = servers_of_keys.iter().filter(|server| *server == sample.server.name()).count();
 
         let (hits, misses) = (figure("get_hits"), figure("get_misses"));
         table.row([
             Cell::new(sample.server.name()).style(TextStyle::Name),
-            Cell::new(format_args!("{:.1}%", 100.0 * held as f64 / keys.len() as f64)),
-            Cell::new(chart::bar(held as f64 / keys.len() as f64, 30)).style(TextStyle::Good),
+            Cell::new(format_args!("{:.1}%", 100.0 * count as f64 / keys.len() as f64)),
+            Cell::new(chart::bar(count as f64 / keys.len() as f64, 30)).style(TextStyle::Good),
             Cell::new(number::exact(figure("curr_items"))),
             Cell::new(number::bytes(figure("bytes"))),
             Cell::new(number::exact(figure("cmd_get"))),

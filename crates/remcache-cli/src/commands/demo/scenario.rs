@@ -71,8 +71,8 @@ impl<'c> Scenario<'c> {
         let index = |name: &str| servers.iter().position(|server| server.name() == name).unwrap_or_default();
         let server_of = |key: &String| Ok(client.locate(key)?.map_or(0, |server| index(server.name())));
         let servers_of_keys = keys.iter().map(server_of).collect::<Result<Vec<_>, Error>>()?;
-        let held = |server: &usize| servers_of_keys.iter().filter(|holder| *holder == server).count();
-        let stopped_server = (0..servers.len()).max_by_key(held).unwrap_or_default();
+        let keys_held = |server: &usize| servers_of_keys.iter().filter(|holder| *holder == server).count();
+        let stopped_server = (0..servers.len()).max_by_key(keys_held).unwrap_or_default();
         client.set_many(keys.iter().take(STORED).map(|key| (key, key.clone()))).await.into_result()?;
         Ok(Self { client, keys, servers_of_keys, stopped_server })
     }

@@ -16,10 +16,10 @@ pub(super) fn certificate(info: &ServerInfo) -> Option<Finding> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
     let not_after = certificate.tbs_certificate().validity().not_after.to_unix_duration().as_secs();
     // A certificate that has expired is refused by the handshake.
-    let left = not_after.saturating_sub(now);
-    (left < SOON).then(|| {
+    let remaining = not_after.saturating_sub(now);
+    (remaining < SOON).then(|| {
         Finding::new(
-            format!("its certificate expires in {}, on {}", number::age(left), date(not_after)),
+            format!("its certificate expires in {}, on {}", number::age(remaining), date(not_after)),
             "renew it before then; memcached reads changed files after the command refresh_certs",
         )
     })

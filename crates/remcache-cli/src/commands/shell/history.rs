@@ -90,11 +90,11 @@ mod tests {
             "version -s memcached://cache1/?password=secret",
             " set k secret",
         ];
-        let kept = ["get user:1", "version -s memcached://me@cache1", "set mail a:b@c"];
-        for line in secret.iter().chain(&kept) {
+        let harmless = ["get user:1", "version -s memcached://me@cache1", "set mail a:b@c"];
+        for line in secret.iter().chain(&harmless) {
             history.add(line).unwrap();
         }
-        assert_eq!(history.lines(), kept);
+        assert_eq!(history.lines(), harmless);
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt as _;

@@ -73,14 +73,14 @@ pub(crate) async fn run(args: &Args, session: &Session) -> Outcome {
         () = interrupt.raised() => Ok(Exit::Interrupted),
         () = terminal::terminated() => Ok(Exit::Interrupted),
     };
-    let left = terminal::leave();
+    let restored = terminal::leave();
     // The reader thread must have ended, or it takes the next key from the line editor of a shell.
     tokio::time::sleep(terminal::POLL_INTERVAL.saturating_mul(2)).await;
     top.stop_counting().await;
     match outcome {
         // If the terminal is closed, leaving the full screen fails.
         Ok(Exit::Interrupted) => Ok(Exit::Interrupted),
-        outcome => outcome.and_then(|exit| left.map(|()| exit)).map_err(terminal_failed),
+        outcome => outcome.and_then(|exit| restored.map(|()| exit)).map_err(terminal_failed),
     }
 }
 

@@ -92,7 +92,7 @@ impl Prefixes {
         let all: u64 = grown.iter().map(|(_, _, grown)| grown.gets).sum();
         let seconds = self.between().map(|time| time.as_secs_f64());
         let rate = |count: u64| seconds.map_or_else(|| "-".into(), |seconds| number::rate(count as f64 / seconds));
-        let percent = |part, whole| number::percent(part, whole).unwrap_or_else(|| "-".into());
+        let percent = |part, total| number::percent(part, total).unwrap_or_else(|| "-".into());
         let rows = grown.into_iter().map(|(name, now, grown)| {
             vec![
                 name.clone(),

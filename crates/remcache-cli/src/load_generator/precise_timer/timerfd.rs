@@ -26,8 +26,8 @@ impl PreciseTimer {
     /// Waits until this time.
     pub(in crate::load_generator) async fn wait_until(&self, time: Instant) -> io::Result<()> {
         // A time of zero would stop the timer.
-        let left = time.saturating_duration_since(Instant::now()).max(Duration::from_nanos(1));
-        let value = Timespec::try_from(left).map_err(io::Error::other)?;
+        let remaining = time.saturating_duration_since(Instant::now()).max(Duration::from_nanos(1));
+        let value = Timespec::try_from(remaining).map_err(io::Error::other)?;
         let once = Itimerspec { it_interval: Timespec::default(), it_value: value };
         timerfd_settime(self.0.get_ref(), TimerfdTimerFlags::empty(), &once)?;
         // Setting the timer again also resets its readability in the kernel, so nothing has to be read.
