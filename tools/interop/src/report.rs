@@ -33,7 +33,7 @@ pub fn terminal(report: &Report) -> String {
 pub fn markdown(report: &Report, command: &str) -> String {
     let keys = keys_table(&report.keys, ASCII_MARKDOWN);
     let values = values_table(&report.values, ASCII_MARKDOWN);
-    format!("# Interoperability, live\n\nWritten by `{command}`.\n{KEYS}\n{keys}\n{VALUES}\n{values}\n")
+    format!("# Interoperability with other clients\n\nWritten by `{command}`.\n{KEYS}\n{keys}\n{VALUES}\n{values}\n")
 }
 
 /// Describes the misses, and the clients that were not run.
@@ -136,7 +136,7 @@ const KEY_COLUMNS: [&str; 9] = [
     "misses",
     REASON,
 ];
-const VALUE_COLUMNS: [&str; 7] = ["client", "version", "options", "read exactly", "serialised", "written", "misread"];
+const VALUE_COLUMNS: [&str; 7] = ["client", "version", "options", "read exactly", "serialized", "written", "misread"];
 
 const KEYS: &str = "\
 All clients and all servers are the real programs.
@@ -160,6 +160,6 @@ Every client wrote texts, bytes, integers, floating-point numbers and more, some
 
 - *Read exactly*: with the client's encoding, remcache reads the value that was written, or the one that the client
   itself reads.
-- *Serialised*: remcache returns the bytes of the client's serialiser (pickle, Marshal, PHP, Java).
+- *Serialized*: remcache returns the bytes of the client's serializer (pickle, Marshal, PHP, Java).
 - *Written*: values that remcache wrote with the client's encoding, plain and compressed, and the client read.
 ";

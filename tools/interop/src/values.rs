@@ -69,7 +69,7 @@ impl RecordedItem {
 pub enum ReadResult {
     /// The value that was written.
     Exact,
-    /// The bytes of the client's serialiser.
+    /// The bytes of the client's serializer.
     Serialized,
     /// Another value.
     Other(Value),
@@ -88,7 +88,7 @@ pub struct ValueResult {
     pub format: String,
     /// Values of the client that remcache read exactly.
     pub exact: usize,
-    /// Values of the client that remcache returned as the bytes of its serialiser.
+    /// Values of the client that remcache returned as the bytes of its serializer.
     pub serialized: usize,
     /// Values of the client that remcache read as other values.
     pub misread: Misses,
@@ -211,7 +211,7 @@ impl ValueComparison {
         let compressed =
             encoding.readable_compression.map(|compression| Codec::client_format(format).compress(compression, 0));
         for codec in std::iter::once(plain).chain(compressed) {
-            // Some values need the client's serialiser.
+            // Some values need the client's serializer.
             let Ok(encoded) = codec.encode(&value) else { continue };
             let (flags, bytes) = (encoded.flags, encoded.bytes.into_bytes());
             self.runtime.block_on(async { self.client.set(KEY, bytes).flags(flags).await })?;
@@ -227,7 +227,7 @@ impl ValueComparison {
 }
 
 impl Value {
-    /// Returns remcache's value; `None` if it needs the serialiser of a language.
+    /// Returns remcache's value; `None` if it needs the serializer of a language.
     #[must_use]
     pub fn to_remcache(&self) -> Option<RemcacheValue> {
         let content = self.value.repeat(self.times);
@@ -245,7 +245,7 @@ impl Value {
         })
     }
 
-    /// Converts remcache's value; `None` for the bytes of a serialiser.
+    /// Converts remcache's value; `None` for the bytes of a serializer.
     fn from_remcache(value: &RemcacheValue) -> Option<Self> {
         Some(match value {
             RemcacheValue::Text(text) => Self::new("text", 1, text),

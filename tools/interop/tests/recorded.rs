@@ -12,11 +12,11 @@ fn remcache_reads_all_recorded_items() {
     }
 }
 
-/// Only values without a common encoding may be returned as serialised bytes.
+/// Only values without a common encoding may be returned as serialized bytes.
 #[test]
 fn simple_values_are_read_exactly() {
     for item in recorded() {
-        // Dalli serialises everything unless `raw` is set.
+        // Dalli serializes everything unless `raw` is set.
         let is_simple = ["text", "bytes", "int"].contains(&item.value.type_name.as_str()) && item.client != "dalli";
         assert!(!is_simple || item.decode().unwrap() == ReadResult::Exact, "{item:?}");
     }

@@ -42,7 +42,7 @@ impl Layout {
 pub(crate) const PLAIN: Layout = Layout {
     client_format: ClientFormat::Gomemcache,
     name: "gomemcache",
-    otherwise: "a serialiser of the application",
+    otherwise: "a serializer of the application",
     form_mask: 0,
     application: u32::MAX,
     forms: &[(0, Encoding::Octets)],
