@@ -27,7 +27,7 @@ pub struct Node {
     pub port: Option<u16>,
     /// The share of keys relative to the other servers (default: 1); 0 is refused.
     pub weight: u32,
-    /// A text that is hashed in place of name and port.
+    /// A text that is hashed instead of name and port.
     ///
     /// twemproxy's configuration has such a name after a server's address. It also serves servers that other clients
     /// reach by another address: it is the text that those clients hash.

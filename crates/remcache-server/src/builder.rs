@@ -50,7 +50,7 @@ impl Builder {
         Self { ip: ip.into(), ..self }
     }
 
-    /// Listens on a Unix socket in place of a port. A socket that exists at this path is replaced.
+    /// Listens on a Unix socket instead of a port. An existing socket at this path is replaced.
     #[cfg(unix)]
     pub fn unix_path(self, path: impl Into<std::path::PathBuf>) -> Self {
         Self { unix_path: Some(path.into()), ..self }

@@ -40,7 +40,7 @@ pub enum Fault {
         /// The same seed produces the same bytes.
         seed: u64,
     },
-    /// Starts a reply with this byte in place of 0x81, or in place of the first letter of a text reply.
+    /// Starts a reply with this byte instead of 0x81, or instead of the first letter of a text reply.
     WrongMagic(u8),
     /// Puts this opcode into a reply. In a text reply it replaces the second byte.
     WrongOpcode(u8),

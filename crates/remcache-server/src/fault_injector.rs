@@ -51,7 +51,7 @@ struct ActiveFault {
 }
 
 impl FaultInjector {
-    /// Creates the injector of a new connection that has faults of its own.
+    /// Creates the injector of a new connection that has its own faults.
     pub(crate) fn new(own: Vec<Fault>, generation: u64) -> Self {
         let faults = own.into_iter().map(|fault| ActiveFault::new(fault, false)).collect();
         Self { faults, generation, ..Self::default() }
@@ -81,7 +81,7 @@ impl FaultInjector {
         self.has(&Fault::BlackHole)
     }
 
-    /// Returns the bytes to send on a new connection in place of serving it.
+    /// Returns the bytes to send on a new connection instead of serving it.
     pub(crate) fn canned_response(&self) -> Option<Bytes> {
         self.faults.iter().find_map(|active| match &active.fault {
             Fault::SendAndClose(bytes) => Some(bytes.clone()),
@@ -130,7 +130,7 @@ impl ActiveFault {
         self.once && !is_permanent && self.held.is_none()
     }
 
-    /// Returns the replies that are sent in place of this one: none, one or several.
+    /// Returns the replies that are sent instead of this one: none, one or several.
     fn transform(&mut self, reply: Bytes) -> Vec<Bytes> {
         match self.fault {
             Fault::Drop | Fault::BlackHole => vec![],

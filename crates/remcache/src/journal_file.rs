@@ -103,8 +103,8 @@ impl JournalFile {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).push(queued);
     }
 
-    /// Writes what is queued. When it returns, everything that was queued before is in the file: changes that another
-    /// caller took from the queue were written before that caller released the file's lock.
+    /// Writes the queued changes. When it returns, everything that was queued before is in the file: changes that
+    /// another caller took from the queue were written before that caller released the file's lock.
     pub(crate) fn write_queued(&self) {
         let mut state = self.lock();
         let queued = mem::take(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner));

@@ -196,7 +196,7 @@ pub(crate) fn value(reply: &mut Reply) -> Result<Option<Item>, Box<Reply>> {
     }
 }
 
-/// Decodes a plain read that asked for the remaining TTL.
+/// Decodes a plain read that requested the remaining TTL.
 pub(crate) fn value_with_ttl(reply: &mut Reply) -> Result<Option<(Item, Option<Ttl>)>, Box<Reply>> {
     let remaining_ttl = reply.info.take().and_then(|info| info.remaining_ttl);
     Ok(value(reply)?.map(|item| (item, remaining_ttl)))

@@ -49,7 +49,7 @@ enum LoadProgress {
 #[derive(Clone, Debug)]
 pub(crate) struct Completion {
     pub(crate) found: Found,
-    /// Callers that asked before this tick may use the result: it reflects every change they know of.
+    /// Callers whose lookup began before this tick may use the result: it has every change that they can know of.
     pub(crate) valid_from: u64,
 }
 

@@ -70,7 +70,7 @@ impl MemcachedStore {
         Self { on_unavailable, ..self }
     }
 
-    /// Sets what saving a session that is not stored any more does (default: [`OnEvicted::Discard`]).
+    /// Sets what happens when a session to save is no longer stored (default: [`OnEvicted::Discard`]).
     #[must_use]
     pub fn on_evicted(self, on_evicted: OnEvicted) -> Self {
         Self { on_evicted, ..self }

@@ -90,7 +90,7 @@ impl Telemetry {
         Ok(Self { traces, meters, prometheus })
     }
 
-    /// Exports what was not exported yet.
+    /// Exports the spans and metrics that were not exported yet.
     fn shut_down(self) -> Result<(), Box<dyn StdError>> {
         self.traces.shutdown()?;
         Ok(self.meters.shutdown()?)

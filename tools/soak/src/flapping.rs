@@ -1,4 +1,4 @@
-//! Many servers of which three in ten fail and return: requests to the others must not be affected.
+//! Many servers, three in ten of which fail and return: requests to the others must not be affected.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,7 +59,7 @@ fn raise_open_files(wanted: usize) -> Result<(), String> {
     raised.map_err(|error| format!("cannot open {wanted} sockets ({error}); raise the limit with `ulimit -n {wanted}`"))
 }
 
-/// A client and its servers, of which the first ones fail and return.
+/// A client and its servers, the first of which fail and return.
 struct Cluster {
     client: Client,
     servers: Vec<Arc<Server>>,

@@ -21,7 +21,7 @@ struct CommandLine {
     /// Duration in seconds
     #[arg(long)]
     seconds: Option<f64>,
-    /// Use many embedded servers of which some fail and return, instead of a mixed load on real servers
+    /// Use many embedded servers, some of which fail and return, instead of a mixed load on real servers
     #[arg(long)]
     flapping: bool,
     /// With --flapping: the number of servers; three of ten fail and return

@@ -35,7 +35,7 @@ fn of_one_block(input: &[u8]) -> [u32; 4] {
     state
 }
 
-/// A block has 64 bytes, of which the padding takes nine.
+/// A block has 64 bytes, and the padding takes nine of them.
 const MAX_ONE_BLOCK: usize = 55;
 /// The initial state of RFC 1321.
 const START: [u32; 4] = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476];

@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-/// An arena into which small values are copied, so that few of them need an allocation of their own.
+/// An arena for copies of small values, so that few of them need a separate allocation.
 ///
 /// A value keeps its block alive, which has at most [`ValueArena::LENGTH`] bytes.
 #[derive(Debug, Default)]

@@ -214,7 +214,7 @@ impl Buf for Output {
 }
 
 const LINE_END: &[u8] = b"\r\n";
-/// The length from which a buffer is not doubled any more.
+/// The length from which a buffer is no longer doubled.
 const LARGE_BUFFER: usize = 1 << 20;
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ pub(crate) struct Entry {
 pub(crate) enum KeyTracking {
     /// It is not stored.
     Nothing,
-    /// It is stored for a request on a line of its own.
+    /// It is stored for a request on a separate line.
     Key,
     /// It is stored for a get in a multiget.
     MultigetKey,

@@ -40,7 +40,7 @@ impl WithoutGets {
         self.moved.iter().find(|(old, _)| *old == opaque).map_or(opaque, |(_, new)| *new)
     }
 
-    /// Forgets a request that is not pending any more.
+    /// Forgets a request that is no longer pending.
     #[inline]
     pub(crate) fn forget(&mut self, opaque: u32) {
         if !self.moved.is_empty() {

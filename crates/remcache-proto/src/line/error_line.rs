@@ -21,7 +21,7 @@ const TOO_MANY_CONNECTIONS: &[u8] = b"ERROR Too many";
 #[derive(Debug)]
 pub(crate) struct ErrorLine {
     pub(crate) reply: Reply,
-    /// Why the connection cannot be used any more, if so.
+    /// Why the connection can no longer be used, if so.
     pub(crate) fatal: Option<ProtocolError>,
 }
 

@@ -44,7 +44,7 @@ pub fn decode(
 pub(crate) struct DecodedReply {
     pub(crate) reply: Reply,
     pub(crate) last: bool,
-    /// Why the connection cannot be used any more, if so.
+    /// Why the connection can no longer be used, if so.
     pub(crate) fatal: Option<ProtocolError>,
 }
 
@@ -88,7 +88,7 @@ pub(crate) fn take(
                 return Ok(Some(answer));
             }
             Read::Value(key, head) => return take_value(input, key, &head, max_value),
-            // Newer servers begin a dump with a line of its own.
+            // Newer servers begin a dump with a separate line.
             Read::Nothing => input.skip(length),
         }
     }

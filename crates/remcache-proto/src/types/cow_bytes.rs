@@ -123,7 +123,7 @@ impl<'a> IntoCowBytes<'a> for CowBytes<'a> {
 }
 
 /// Implements `From` and [`IntoCowBytes`] for types by one expression.
-// The list of implementations would fill the error message for a wrong type: it is left out.
+// Hidden, because the list of implementations would fill the error message for a wrong type.
 macro_rules! convert {
     ($($source:ty $(, const $n:ident)?: |$value:ident| $bytes:expr;)*) => {$(
         impl<'a $(, const $n: usize)?> From<$source> for $crate::CowBytes<'a> {

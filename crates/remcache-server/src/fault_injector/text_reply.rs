@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-/// The length that is announced in place of the real one.
+/// The length that is announced instead of the real one.
 const HUGE: &[u8] = b"4294967295";
 
 /// Returns whether a reply belongs to the text protocol.

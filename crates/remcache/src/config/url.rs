@@ -32,7 +32,7 @@ impl ParsedUrl {
                 Some((servers, query)) => Ok(Self { options: options(query)?, ..Self::parse_list(servers)? }),
                 None => Self::parse_list(text),
             },
-            // A list of addresses, the first of which has no scheme.
+            // A list of addresses whose first has no scheme.
             _ if scheme.contains([',', '=']) => Self::parse_list(text),
             _ => Err(Error::config(format!(
                 "unknown scheme {scheme:?}: expected memcached, memcacheds, tcp or unix, or an address such as host:11211"

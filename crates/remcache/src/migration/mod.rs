@@ -48,7 +48,7 @@
 //! | `delete`, `delete_many` | deletes from the old, then from the new |
 //! | `add` | fails if the old placement has the item; otherwise adds to the new |
 //! | `touch`, `get_and_touch` | tries the new placement; on a miss, backfills and tries again; then touches the old item too |
-//! | all others, and `set` with a CAS value | tries the new placement; on a miss, backfills and tries again; deletes what was changed from the old |
+//! | all others, and `set` with a CAS value | tries the new placement; on a miss, backfills and tries again; deletes the changed item from the old |
 //!
 //! Backfilling an item means: read it from the old placement, `add` it to the new one, which never overwrites other
 //! clients' writes, then read the old one again. If the item no longer exists or has another CAS value, another client

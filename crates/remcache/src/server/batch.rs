@@ -38,7 +38,7 @@ pub(crate) struct ServerBatch {
     capacity_wait: Option<CapacityWait>,
     /// The pending request for the server's item size limit.
     settings: Option<Pin<Box<dyn Future<Output = ItemSettings> + Send>>>,
-    /// Whether the server was asked for its item size limit.
+    /// Whether the server's item size limit was requested.
     has_asked_limit: bool,
     /// The status of all keys that were not submitted, once the batch has failed.
     given_up: Option<Status>,

@@ -308,7 +308,7 @@ impl<'a> ServerCall<'a> {
     fn submit_again(&mut self, reply: Reply, waker: &Waker) -> Poll<Reply> {
         self.state = CallState::Done;
         let Some(server) = &self.server else { return Poll::Ready(reply) };
-        // Retries that the settings allow are the router's, which knows what may have been executed before.
+        // Retries that the settings allow are made by the router, which records what may have been executed before.
         let is_safe = !reply.status.may_have_executed() || may_repeat(&self.request, &Retries::none());
         let now = Instant::now();
         match self.deadline {

@@ -207,7 +207,7 @@ impl<T, B: ?Sized> Codec<T, B> {
 
     /// Compresses values of at least `threshold` bytes if that makes them smaller (default: off).
     ///
-    /// Values are decoded whatever their compression, so this can be changed at any time. Compression gains nothing
+    /// Values with any compression are decoded, so this can be changed at any time. Compression gains nothing
     /// below about a hundred bytes; start with a threshold of 1,024.
     #[must_use]
     pub fn compress(self, compression: Compression, threshold: usize) -> Self {

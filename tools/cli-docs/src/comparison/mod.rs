@@ -1,4 +1,4 @@
-//! The comparison of command-line tools: a table of features, each cell of which is a command that is run.
+//! The comparison of command-line tools: a table of features whose cells are commands that are run.
 
 mod features;
 mod page;

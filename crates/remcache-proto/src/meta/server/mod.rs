@@ -121,7 +121,7 @@ const BAD_MODE_LENGTH: &str = "CLIENT_ERROR incorrect length for M token";
 const BAD_INITIAL: &str = "CLIENT_ERROR invalid numeric initial value";
 const BAD_DELTA: &str = "CLIENT_ERROR invalid numeric delta value";
 
-/// The most words of a command, including its name.
+/// The maximum number of words in a command, including its name.
 const MAX_WORDS: usize = 19;
 /// The longest opaque, without its letter.
 const MAX_OPAQUE: usize = 31;

@@ -95,7 +95,7 @@ pub(crate) struct Inner {
     process: u32,
     /// The runtime of the task.
     runtime: Option<runtime::Id>,
-    /// The instant by which the task promised to run, while the server is down and there are no deadlines.
+    /// The instant by which the task has promised to run, while the server is down and there are no deadlines.
     acts_by: Option<std::time::Instant>,
     /// The epoch: how many tasks have ended.
     epoch: u32,

@@ -205,7 +205,7 @@ pub(super) static ALL: &[&Instrument] = &[
 mod tests {
     use super::*;
 
-    /// Returns the words of a text that look like names of the client's metrics.
+    /// Returns the words of a text that look like metric names of the client.
     fn metrics_in(text: &str) -> impl Iterator<Item = &str> {
         let words = text.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'));
         words.filter(|word| word.starts_with("db_client_") || word.starts_with("memcached_client_"))

@@ -94,7 +94,7 @@ impl Client {
 #[derive(Clone, Debug)]
 pub(crate) struct FetchedKey {
     pub(crate) result: Result<Found, Error>,
-    /// Whether the cache had a value when it was asked first.
+    /// Whether the first lookup found a value.
     pub(crate) is_hit: bool,
 }
 
@@ -180,7 +180,7 @@ struct Batch<'a> {
     policy: FetchPolicy,
     keys: Vec<Vec<u8>>,
     results: Vec<Option<Result<Found, Error>>>,
-    /// Which keys had a value when they were asked for first.
+    /// Whether the first lookup found a value, for each key.
     hits: Vec<bool>,
     has_waited: bool,
     /// For a key that was given more than once, the index of the first.
