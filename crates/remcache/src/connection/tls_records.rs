@@ -82,3 +82,112 @@ impl RecordWriter {
 const MAX_UNIT: usize = 16_000;
 /// The longest TLS record, in bytes.
 const MAX_RECORD: usize = 16_384;
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use tokio::io::{AsyncRead, ReadBuf};
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::config::protocol::ProtocolSetting;
+    use crate::connection::shared::ConnectionHandle;
+    use crate::proto::{Deadline, Request};
+
+    /// What a stream was asked to do.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Call {
+        Flush,
+        /// A write of this many bytes.
+        Write(usize),
+    }
+
+    /// A stream that accepts a certain number of bytes.
+    struct Recorder {
+        calls: Arc<Mutex<Vec<Call>>>,
+        capacity: usize,
+    }
+
+    impl AsyncWrite for Recorder {
+        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            let count = bytes.len().min(self.capacity);
+            if count == 0 {
+                return Poll::Pending;
+            }
+            self.capacity -= count;
+            self.calls.lock().unwrap().push(Call::Write(count));
+            Poll::Ready(Ok(count))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.calls.lock().unwrap().push(Call::Flush);
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncRead for Recorder {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    /// The bytes of a set without its value.
+    const HEAD: usize = 24 + 8 + 1;
+
+    /// Writes sets of values with these lengths to a stream with this capacity, twice if it is full the first time.
+    fn calls(values: &[usize], capacity: usize) -> Vec<Call> {
+        let connection = ConnectionHandle::for_test(&Config::new().protocol(ProtocolSetting::Binary), 0);
+        let now = Instant::now();
+        let deadline = Deadline { at: now.into_std() + Duration::from_secs(60), extend_by: Duration::ZERO };
+        for length in values {
+            connection.send_no_reply(&Request::set("k", vec![b'x'; *length]), deadline, now);
+        }
+        let task = connection.claim_task(0, None).expect("requests are in flight");
+        let calls = Arc::<Mutex<Vec<Call>>>::default();
+        let (mut writer, mut output) = (RecordWriter::default(), Output::new());
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        for capacity in [capacity, usize::MAX] {
+            let mut stream: Box<dyn Stream> = Box::new(Recorder { calls: Arc::clone(&calls), capacity });
+            let written = writer.write(&mut stream, &mut output, &task, &mut cx).unwrap();
+            assert!(written.any);
+            if written.all {
+                break;
+            }
+        }
+        assert!(!output.has_remaining());
+        let calls = calls.lock().unwrap();
+        calls.clone()
+    }
+
+    #[test]
+    fn a_record_holds_whole_requests() {
+        use Call::{Flush, Write};
+        assert_eq!(calls(&[10, 20], usize::MAX), [Flush, Write(2 * HEAD + 30), Flush]);
+        let large = HEAD + 7_000;
+        assert_eq!(calls(&[7_000; 3], usize::MAX), [Flush, Write(2 * large), Flush, Write(large), Flush]);
+    }
+
+    #[test]
+    fn a_long_request_is_divided_into_full_records() {
+        use Call::{Flush, Write};
+        let writes = calls(&[40_000], usize::MAX);
+        let [Flush, writes @ .., Flush] = &writes[..] else { panic!("{writes:?}") };
+        let total: usize = writes.iter().map(|write| if let Write(count) = write { *count } else { 0 }).sum();
+        assert_eq!(total, HEAD + 40_000);
+        assert_eq!(writes[0], Write(MAX_RECORD));
+    }
+
+    #[test]
+    fn a_record_that_was_written_in_part_is_continued_without_a_flush() {
+        use Call::{Flush, Write};
+        assert_eq!(calls(&[100], 60), [Flush, Write(60), Write(HEAD + 40), Flush]);
+    }
+}

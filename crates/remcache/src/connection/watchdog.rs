@@ -172,3 +172,99 @@ const GRACE: Duration = Duration::from_millis(15);
 
 /// How long the thread waits for another connection before it ends.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    /// A connection that reports each enforced deadline, and then has another one.
+    struct Fake {
+        enforced: Sender<Instant>,
+        next: Option<Instant>,
+    }
+
+    impl Watched for Fake {
+        fn enforce(&self, due: Instant, _: Instant) -> Option<Instant> {
+            self.enforced.send(due).unwrap();
+            self.next
+        }
+    }
+
+    fn fake(next: Option<Instant>) -> (Arc<dyn Watched>, Receiver<Instant>) {
+        let (enforced, reports) = channel();
+        (Arc::new(Fake { enforced, next }), reports)
+    }
+
+    fn watch(watched: &Arc<dyn Watched>, at: Instant, due: Instant) -> Watch {
+        Watch { at, due, clock: None, watched: Arc::downgrade(watched), postponed: false }
+    }
+
+    #[test]
+    fn a_deadline_is_enforced_and_the_next_one_is_watched() {
+        let now = Instant::now();
+        let (watched, reports) = fake(Some(now + HOUR));
+        // The thread is not late, however slow the machine is.
+        let next = watch(&watched, now + HOUR, now - SECOND).check().expect("another deadline");
+        assert_eq!(reports.try_recv(), Ok(now - SECOND));
+        assert_eq!((next.at, next.due, next.postponed), (now + HOUR + GRACE, now + HOUR, false));
+        let (watched, _reports) = fake(None);
+        assert!(watch(&watched, now + HOUR, now - SECOND).check().is_none());
+    }
+
+    #[test]
+    fn a_deadline_that_a_paused_clock_has_not_reached_is_checked_again() {
+        let now = Instant::now();
+        let (watched, reports) = fake(None);
+        let next = watch(&watched, now, now + HOUR).check().expect("the deadline has not passed");
+        assert!(next.at > now + HOUR && next.due == now + HOUR);
+        assert!(reports.try_recv().is_err());
+    }
+
+    #[test]
+    fn a_process_that_was_stopped_gets_time_to_read_replies_once() {
+        let now = Instant::now();
+        let (watched, reports) = fake(None);
+        let next = watch(&watched, now - SECOND, now - SECOND).check().expect("it is postponed");
+        assert!(next.at >= now + GRACE && next.due == now - SECOND && next.postponed);
+        assert!(reports.try_recv().is_err());
+        assert!(Watch { at: now - SECOND, ..next }.check().is_none());
+        assert_eq!(reports.try_recv(), Ok(now - SECOND));
+    }
+
+    #[test]
+    fn the_earliest_check_comes_first() {
+        let now = Instant::now();
+        let (watched, _reports) = fake(None);
+        let mut queue: BinaryHeap<_> =
+            [2, 1, 3].map(|hours| Reverse(watch(&watched, now + hours * HOUR, now))).into_iter().collect();
+        let order = std::iter::from_fn(|| queue.pop().map(|Reverse(watch)| watch.at)).collect::<Vec<_>>();
+        assert_eq!(order, [1, 2, 3].map(|hours| now + hours * HOUR));
+    }
+
+    #[test]
+    fn the_thread_sleeps_until_the_earliest_deadline() {
+        let watchdog: &'static Watchdog = Box::leak(Box::new(Watchdog {
+            state: Mutex::new(WatchdogState { queue: BinaryHeap::new(), process: None }),
+            changed: Condvar::new(),
+        }));
+        let now = Instant::now();
+        let (busy, busy_reports) = fake(Some(now + HOUR));
+        watchdog.add(watch(&busy, now, now - SECOND));
+        let received = |reports: &Receiver<Instant>| reports.recv_timeout(60 * SECOND).is_ok();
+        assert!(received(&busy_reports));
+        while watchdog.lock().queue.is_empty() {
+            thread::yield_now();
+        }
+        for wait in [Duration::ZERO, 3 * GRACE] {
+            let (watched, reports) = fake(None);
+            watchdog.add(watch(&watched, Instant::now() + wait, now - SECOND));
+            assert!(received(&reports), "an earlier deadline, after {wait:?}");
+        }
+    }
+}

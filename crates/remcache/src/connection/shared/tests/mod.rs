@@ -1,6 +1,9 @@
 //! Unit tests of the shared half of a connection, without a socket: bytes and most instants are passed in.
 
+mod caller_side;
 mod lifecycle;
+mod state;
+mod task_side;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
