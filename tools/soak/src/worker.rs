@@ -28,7 +28,7 @@ pub(crate) struct Shared {
     pub(crate) latest: Mutex<LateCall>,
 }
 
-/// A call for one key, or for none, that ended after its deadline.
+/// A call with one reply that ended after its deadline.
 #[derive(Debug, Default)]
 pub(crate) struct LateCall {
     pub(crate) by: Duration,
@@ -172,15 +172,19 @@ impl Worker {
         epoch.map_or(u64::MAX, |(_, epoch)| epoch.current())
     }
 
-    /// Waits for a call, and counts its operations.
-    async fn call<T>(&self, what: &str, operations: u64, call: impl IntoFuture<Output = T>) -> Result<T, String> {
+    /// Waits for a call with one reply, which has to end by its deadline.
+    async fn call<T>(&self, what: &str, call: impl IntoFuture<Output = T>) -> Result<T, String> {
+        let start = Instant::now();
+        let result = self.call_many(what, 1, call).await;
+        self.shared.record_lateness(what, start.elapsed().saturating_sub(self.shared.timeout));
+        result
+    }
+
+    /// Waits for a call with several replies, each of which extends its deadline, and counts its operations.
+    async fn call_many<T>(&self, what: &str, operations: u64, call: impl IntoFuture<Output = T>) -> Result<T, String> {
         self.shared.operations.fetch_add(operations, Ordering::Relaxed);
         let patience = self.shared.timeout * 3 + PATIENCE;
-        let start = Instant::now();
         let result = timeout(patience, call.into_future()).await;
-        if operations == 1 {
-            self.shared.record_lateness(what, start.elapsed().saturating_sub(self.shared.timeout));
-        }
         result.map_err(|_| format!("{what} did not return within {patience:?}"))
     }
 
@@ -203,7 +207,7 @@ impl Worker {
     async fn get(&mut self) -> Result<(), String> {
         let key = self.any_key();
         let baseline = self.shared.history.baseline(&key);
-        match self.call("get", 1, self.client.get(&key)).await? {
+        match self.call("get", self.client.get(&key)).await? {
             Ok(item) => self.check(&key, item.as_ref(), baseline),
             Err(error) => self.status("get", &error).map(drop),
         }
@@ -213,7 +217,7 @@ impl Worker {
         let key = self.any_key();
         let baseline = self.shared.history.baseline(&key);
         let call = self.client.get_and_touch(&key, Duration::from_secs(100_000));
-        match self.call("get_and_touch", 1, call).await? {
+        match self.call("get_and_touch", call).await? {
             Ok(item) => self.check(&key, item.as_ref(), baseline),
             Err(error) => self.status("get_and_touch", &error).map(drop),
         }
@@ -222,7 +226,7 @@ impl Worker {
     async fn get_many(&mut self) -> Result<(), String> {
         let keys: Vec<_> = (0..self.rng.usize(1..40)).map(|_| self.any_key()).collect();
         let baselines: Vec<_> = keys.iter().map(|key| self.shared.history.baseline(key)).collect();
-        let results = self.call("get_many", keys.len() as u64, self.client.get_many(keys)).await?;
+        let results = self.call_many("get_many", keys.len() as u64, self.client.get_many(keys)).await?;
         for (baseline, (key, result)) in baselines.into_iter().zip(results) {
             match result {
                 Ok(item) => self.check(&key, item.as_ref(), baseline)?,
@@ -235,7 +239,7 @@ impl Worker {
     async fn set(&mut self) -> Result<(), String> {
         let key = self.own_key();
         let (n, epoch) = (self.shared.history.begin(&key), self.epoch(&key));
-        let result = self.call("set", 1, self.client.set(&key, value(&key, n))).await?;
+        let result = self.call("set", self.client.set(&key, value(&key, n))).await?;
         let status = result.map_or_else(|error| self.status("set", &error), |_| Ok(WriteStatus::Executed))?;
         self.record(&key, n, status, epoch);
         Ok(())
@@ -246,7 +250,7 @@ impl Worker {
         let keys = (first..first + 5).map(|n| format!("{}:{}", self.name, n % KEYS));
         let written: Vec<_> = keys.map(|key| (self.shared.history.begin(&key), self.epoch(&key), key)).collect();
         let pairs: Vec<_> = written.iter().map(|(n, _, key)| (key.clone(), value(key, *n))).collect();
-        let results = self.call("set_many", 5, self.client.set_many(pairs)).await?;
+        let results = self.call_many("set_many", 5, self.client.set_many(pairs)).await?;
         for ((n, epoch, key), (_, result)) in written.into_iter().zip(results) {
             let status = result.map_or_else(|error| self.status("set_many", &error), |_| Ok(WriteStatus::Executed))?;
             self.record(&key, n, status, epoch);
@@ -266,13 +270,13 @@ impl Worker {
         let key = format!("{}:counter:{}", self.name, self.rng.u64(..));
         let call = self.client.increment(&key, 1);
         let call = if self.can_create_counters { call.initial(1) } else { call };
-        match self.call("increment", 1, call).await? {
+        match self.call("increment", call).await? {
             Ok(Some(counter)) if self.can_create_counters && counter.value == 1 => {}
             Ok(None) if !self.can_create_counters => {}
             Ok(result) => return Err(format!("{key}: {result:?} after the first increment of a counter")),
             Err(error) => drop(self.status("increment", &error)?),
         }
-        match self.call("delete", 1, self.client.delete(&key)).await? {
+        match self.call("delete", self.client.delete(&key)).await? {
             Ok(_) => Ok(()),
             Err(error) => self.status("delete", &error).map(drop),
         }
@@ -282,15 +286,15 @@ impl Worker {
     async fn modify(&mut self) -> Result<(), String> {
         let key = format!("{}:modified", self.name);
         let (what, result) = match self.rng.u8(..6) {
-            0 => ("add", self.call("add", 1, self.client.add(&key, "added")).await?),
-            1 => ("replace", self.call("replace", 1, self.client.replace(&key, "replaced")).await?),
-            2 => ("append", self.call("append", 1, self.client.append(&key, "+")).await?),
-            3 => ("prepend", self.call("prepend", 1, self.client.prepend(&key, "-")).await?),
+            0 => ("add", self.call("add", self.client.add(&key, "added")).await?),
+            1 => ("replace", self.call("replace", self.client.replace(&key, "replaced")).await?),
+            2 => ("append", self.call("append", self.client.append(&key, "+")).await?),
+            3 => ("prepend", self.call("prepend", self.client.prepend(&key, "-")).await?),
             4 => (
                 "touch",
-                self.call("touch", 1, self.client.touch(&key, Duration::from_secs(9))).await?.map(WriteOutcome::from),
+                self.call("touch", self.client.touch(&key, Duration::from_secs(9))).await?.map(WriteOutcome::from),
             ),
-            _ => ("delete", self.call("delete", 1, self.client.delete(&key)).await?.map(WriteOutcome::from)),
+            _ => ("delete", self.call("delete", self.client.delete(&key)).await?.map(WriteOutcome::from)),
         };
         result.map(drop).or_else(|error| self.status(what, &error).map(drop))
     }
@@ -300,9 +304,9 @@ impl Worker {
         let servers = self.client.servers();
         let server = &servers[self.rng.usize(..servers.len())];
         let (what, result) = match self.rng.u8(..3) {
-            0 => ("noop", self.call("noop", 1, server.noop()).await?),
-            1 => ("version", self.call("version", 1, server.version()).await?.map(drop)),
-            _ => ("stats", self.call("stats", 1, server.stats("").collect()).await?.map(drop)),
+            0 => ("noop", self.call("noop", server.noop()).await?),
+            1 => ("version", self.call("version", server.version()).await?.map(drop)),
+            _ => ("stats", self.call_many("stats", 1, server.stats("").collect()).await?.map(drop)),
         };
         result.or_else(|error| self.status(what, &error).map(drop))
     }
