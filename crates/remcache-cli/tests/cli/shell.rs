@@ -91,6 +91,17 @@ get never
 }
 
 #[test]
+fn operators_of_other_shells_are_explained() {
+    let server = Memcached::start(&[]);
+    for (line, operator) in [("get k > file", ">"), ("keys | wc", "|"), ("get a ; get b", ";")] {
+        let run = piped(&server.addr(), &format!("{line}\n")).exits(2);
+        assert_eq!((run.text(), run.stderr.contains(&format!("there is no {operator} here"))), ("", true), "{run:?}");
+    }
+    let quoted = piped(&server.addr(), "set '>' 1\nget '>'\nset k 'a > b'\nget k\n").exits(0);
+    assert_eq!(quoted.text(), "1\na > b\n");
+}
+
+#[test]
 fn the_exit_code_is_that_of_the_last_failure() {
     let server = Memcached::start(&[]);
     let dead = format!("127.0.0.1:{}", unused_port());

@@ -169,6 +169,7 @@ impl<R: RunTool> Shell<R> {
             "help" | "?" => self.help(&words[1..], session).await?,
             "raw" => self.send(line.trim_ascii_start().strip_prefix(b"raw").unwrap_or_default(), session).await?,
             name if self.is_tool_command(name) || ProtocolLine::parse(line).is_none() => {
+                refuse_operators(line, &words)?;
                 self.run_tool_command(words, session).await?
             }
             _ => self.send(line, session).await?,
@@ -319,6 +320,21 @@ impl<R: RunTool> Shell<R> {
         Ok(Exit::Yes)
     }
 }
+
+/// Refuses the operators of other shells, which would be keys here unless they are quoted.
+fn refuse_operators(line: &[u8], words: &[OsString]) -> Result<(), Failure> {
+    let is_unquoted = |operator: &&str| line.split(u8::is_ascii_whitespace).any(|word| word == operator.as_bytes());
+    let operator =
+        OPERATORS.iter().find(|operator| words.iter().any(|word| word == *operator) && is_unquoted(operator));
+    match operator {
+        Some(operator) => Err(Failure::usage(format!(
+            "there is no {operator} here: quote it if it is a key; run remcache COMMAND in your shell for pipes and files"
+        ))),
+        None => Ok(()),
+    }
+}
+
+const OPERATORS: &[&str] = &["|", ">", ">>", "<", "&", "&&", "||", ";"];
 
 /// Returns the words of a line, quoted as in other shells.
 fn words(line: &[u8]) -> Result<Vec<OsString>, Failure> {
