@@ -320,34 +320,254 @@ const DRAIN_TIMEOUT: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+    use std::sync::Mutex;
     use std::sync::atomic::Ordering;
+
+    use tokio::io::{AsyncRead, ReadBuf};
+    use tokio::time::advance;
 
     use super::*;
     use crate::config::protocol::ProtocolSetting;
-    use crate::connection::shared::ConnectionHandle;
+    use crate::connection::handshake::Negotiated;
+    use crate::connection::shared::{ConnectionHandle, Flight, Submitted};
+    use crate::connection::slot::Slot;
     use crate::connection::wait_queue::tests::WakeCounter;
-    use crate::proto::{Deadline, Request};
+    use crate::proto::binary::{Opcode, encode_reply};
+    use crate::proto::{Deadline, Delivery, Operation, Protocol, Reply, Request, ServerVersion, Status};
 
-    /// Returns whether an I/O loop that has sent a get and has no reply yet schedules itself again.
-    fn polls_for_a_reply(config: &Config) -> bool {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let _entered = runtime.enter();
-        let connection = ConnectionHandle::for_test(config, 0);
-        let now = Instant::now();
-        let deadline = Deadline { at: now.into_std() + Duration::from_secs(1), extend_by: Duration::ZERO };
-        connection.send_no_reply(&Request::get("key"), deadline, now);
-        let task = connection.claim_task(0, None).expect("the connection has no task yet");
-        let (client, _server) = tokio::io::duplex(1024);
-        let mut io_loop = pin!(IoLoop::new("server".into(), Box::new(client), task, None, config));
-        let woken = Arc::new(WakeCounter::default());
-        assert!(io_loop.as_mut().poll(&mut Context::from_waker(&Arc::clone(&woken).into())).is_pending());
-        woken.0.load(Ordering::Relaxed) > 0
+    /// The other end of a connection: what reads return, and what becomes of writes.
+    #[derive(Default)]
+    struct Server {
+        reads: VecDeque<io::Result<Vec<u8>>>,
+        /// The number of bytes that the socket accepts.
+        capacity: usize,
+        is_reset: bool,
+        written: usize,
     }
 
-    #[test]
-    fn busy_polling_is_off_unless_configured() {
-        let config = Config::new().protocol(ProtocolSetting::Binary);
-        assert!(!polls_for_a_reply(&config));
-        assert!(polls_for_a_reply(&config.busy_poll(Duration::from_micros(100))));
+    struct Socket(Arc<Mutex<Server>>);
+
+    impl AsyncRead for Socket {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            match self.0.lock().unwrap().reads.pop_front() {
+                Some(read) => Poll::Ready(read.map(|bytes| buffer.put_slice(&bytes))),
+                None => Poll::Pending,
+            }
+        }
+    }
+
+    impl AsyncWrite for Socket {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            let mut server = self.0.lock().unwrap();
+            let count = bytes.len().min(server.capacity);
+            match count {
+                _ if server.is_reset => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+                0 => return Poll::Pending,
+                _ => {}
+            }
+            server.capacity -= count;
+            server.written += count;
+            Poll::Ready(Ok(count))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// The I/O loop of a connection on the binary protocol with a get in flight.
+    struct Fixture {
+        connection: Arc<ConnectionHandle>,
+        server: Arc<Mutex<Server>>,
+        io_loop: IoLoop,
+        woken: Arc<WakeCounter>,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            Self::with(&Config::new())
+        }
+
+        fn with(config: &Config) -> Self {
+            let config = config.clone().protocol(ProtocolSetting::Binary);
+            let connection = ConnectionHandle::for_test(&config, 0);
+            submit(&connection, &Request::get("key"), 60_000);
+            let task = connection.claim_task(0, None).expect("the connection has no task yet");
+            task.connected(negotiated(), None, None, Instant::now());
+            let server = Arc::new(Mutex::new(Server { capacity: usize::MAX, ..Server::default() }));
+            let socket = Box::new(Socket(Arc::clone(&server)));
+            let io_loop = IoLoop::new("server".into(), socket, task, None, &config);
+            Self { connection, server, io_loop, woken: Arc::default() }
+        }
+
+        fn server(&self) -> std::sync::MutexGuard<'_, Server> {
+            self.server.lock().unwrap()
+        }
+
+        fn sends(&self, bytes: Vec<u8>) {
+            self.server().reads.push_back(Ok(bytes));
+        }
+
+        fn poll(&mut self) -> Poll<CloseReason> {
+            Pin::new(&mut self.io_loop).poll(&mut Context::from_waker(&Arc::clone(&self.woken).into()))
+        }
+
+        fn is_pending(&mut self) -> bool {
+            self.poll().is_pending()
+        }
+
+        fn is_woken(&self) -> bool {
+            self.woken.0.swap(0, Ordering::Relaxed) > 0
+        }
+    }
+
+    fn negotiated() -> Negotiated {
+        Negotiated { protocol: Protocol::Binary, server_version: ServerVersion::default(), may_be_proxy: false }
+    }
+
+    fn submit(connection: &ConnectionHandle, request: &Request<'_>, timeout: u64) -> Flight {
+        let now = Instant::now();
+        let at = now.into_std() + Duration::from_millis(timeout);
+        let slot = Slot::Waiting(Waker::noop().clone());
+        match connection.submit(request, Deadline { at, extend_by: Duration::ZERO }, slot, now, None) {
+            Submitted::InFlight { flight, .. } => flight,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn reply(status: Status, opcode: Opcode, opaque: u32) -> Vec<u8> {
+        let mut output = Output::new();
+        encode_reply(&Reply::new(status), opcode, opaque, &mut output);
+        output.small().to_vec()
+    }
+
+    #[tokio::test]
+    async fn busy_polling_is_off_unless_configured() {
+        for (busy_poll, polls_again) in [(Duration::ZERO, false), (Duration::from_micros(100), true)] {
+            let mut fixture = Fixture::with(&Config::new().busy_poll(busy_poll));
+            assert!(fixture.is_pending());
+            tokio::task::yield_now().await;
+            assert_eq!(fixture.is_woken(), polls_again);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_truncated_stream_is_a_closed_connection() {
+        let mut fixture = Fixture::new();
+        fixture.server().reads.push_back(Err(io::ErrorKind::UnexpectedEof.into()));
+        assert!(matches!(fixture.poll(), Poll::Ready(CloseReason::Closed)));
+        let mut fixture = Fixture::new();
+        fixture.server().reads.push_back(Err(io::ErrorKind::ConnectionReset.into()));
+        assert!(matches!(fixture.poll(), Poll::Ready(CloseReason::Io(_))));
+    }
+
+    /// Returns why the connection closed, if its first write fails and the next read returns this.
+    fn reason_after_write_error(read: io::Result<Vec<u8>>) -> String {
+        let mut fixture = Fixture::new();
+        fixture.server().is_reset = true;
+        fixture.server().reads.push_back(read);
+        match fixture.poll() {
+            Poll::Ready(reason) => reason.to_string(),
+            Poll::Pending => panic!("there is data to read"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_error_is_replaced_by_the_servers_reason() {
+        let write_error = io::Error::from(io::ErrorKind::BrokenPipe).to_string();
+        assert_eq!(reason_after_write_error(Ok(Vec::new())), write_error);
+        assert_eq!(reason_after_write_error(Err(io::ErrorKind::ConnectionReset.into())), write_error);
+        let reason = reason_after_write_error(Ok(b"ERROR Too many open connections\r\n".to_vec()));
+        assert!(reason.contains("too many open connections"), "{reason}");
+    }
+
+    #[cfg(feature = "tls")]
+    #[tokio::test(start_paused = true)]
+    async fn a_write_error_is_replaced_by_a_tls_alert() {
+        use tokio_rustls::rustls::{AlertDescription, Error};
+        let alert = Error::AlertReceived(AlertDescription::UnknownCA);
+        let reason = reason_after_write_error(Err(io::Error::new(io::ErrorKind::InvalidData, alert.clone())));
+        assert_eq!(reason, alert.to_string());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_servers_reason_is_awaited_for_a_moment() {
+        let mut fixture = Fixture::new();
+        fixture.server().is_reset = true;
+        assert!(fixture.is_pending());
+        advance(DRAIN_TIMEOUT - Duration::from_millis(1)).await;
+        assert!(fixture.is_pending());
+        advance(Duration::from_millis(2)).await;
+        assert!(fixture.is_woken());
+        assert!(matches!(fixture.poll(), Poll::Ready(CloseReason::Io(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_was_down_is_used_once_it_has_answered_the_probe() {
+        let mut fixture = Fixture::new();
+        let task = fixture.io_loop.handle.clone();
+        task.set_state(ConnectionState::Down("lost".to_owned()));
+        task.disconnect("lost");
+        task.connected(negotiated(), None, None, Instant::now());
+        let until = Instant::now() + Duration::from_secs(1);
+        task.probe(Deadline { at: until.into_std(), extend_by: Duration::ZERO }, Instant::now());
+        fixture.io_loop.probe_deadline = Some(until);
+        assert!(fixture.is_pending());
+        let answer = reply(Status::NoError, Opcode::NOOP, 1);
+        fixture.sends(answer[..20].to_vec());
+        assert!(fixture.is_pending() && !fixture.connection.is_usable());
+        fixture.sends(answer[20..].to_vec());
+        assert!(fixture.is_pending() && fixture.connection.is_usable());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_timer_moves_to_an_earlier_deadline() {
+        let mut fixture = Fixture::new();
+        assert!(fixture.is_pending());
+        let flight = submit(&fixture.connection, &Request::get("key"), 100);
+        assert!(fixture.is_woken() && fixture.is_pending());
+        assert!(!fixture.is_woken());
+        advance(Duration::from_millis(101)).await;
+        assert!(fixture.is_woken() && fixture.is_pending());
+        let polled = fixture.connection.poll_reply(flight, Waker::noop(), &mut None, |reply, _| reply.status);
+        assert_eq!(polled, Poll::Ready(Status::TimedOut(Delivery::MaybeSent)));
+    }
+
+    /// A time after which an idle connection releases its memory.
+    const IDLE: Duration = Duration::from_secs(6);
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_connection_releases_its_memory() {
+        let mut fixture = Fixture::new();
+        fixture.sends(reply(Status::NoError, Opcode::GET, 0));
+        assert!(fixture.is_pending());
+        assert!(fixture.io_loop.wakers.capacity() > 0);
+        assert!(fixture.is_pending());
+        advance(IDLE).await;
+        assert!(fixture.is_pending());
+        assert_eq!(fixture.io_loop.wakers.capacity(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_value_that_is_refused_before_it_was_sent_is_sent_nevertheless() {
+        let mut fixture = Fixture::new();
+        fixture.sends(reply(Status::NoError, Opcode::GET, 0));
+        assert!(fixture.is_pending());
+        (fixture.server().written, fixture.server().capacity) = (0, 100);
+        submit(&fixture.connection, &Request::set("key", vec![b'x'; 5_000]), 60_000);
+        fixture.sends(reply(Status::ValueTooLarge, Opcode::of(Operation::Set, false, false), 1));
+        assert!(fixture.is_pending() && fixture.is_pending());
+        assert_eq!((fixture.server().written, fixture.connection.load().in_flight), (100, 0));
+        advance(IDLE).await;
+        assert!(fixture.is_pending());
+        fixture.server().capacity = usize::MAX;
+        assert!(fixture.is_pending());
+        let (set, noop) = (24 + 8 + 3 + 5_000, 24);
+        assert_eq!(fixture.server().written, set + noop);
     }
 }

@@ -115,3 +115,18 @@ fn io_failure(error: io::Error) -> Failure {
 
 /// The longest reply to an authentication that is read, in bytes.
 const MAX_REPLY_LEN: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut, UnexpectedEof};
+
+    use super::*;
+
+    #[test]
+    fn a_reset_connection_counts_as_closed() {
+        for kind in [UnexpectedEof, ConnectionReset, ConnectionAborted, BrokenPipe] {
+            assert!(matches!(io_failure(kind.into()), Failure::Closed(_)), "{kind:?}");
+        }
+        assert!(matches!(io_failure(TimedOut.into()), Failure::Unreachable(_)));
+    }
+}

@@ -358,7 +358,95 @@ const WITH_LINE_END: u32 = u32::from_be_bytes(*b"\0\0\r\n");
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncWriteExt as _, duplex};
+
     use super::*;
+    use crate::proto::Reply;
+
+    /// Sends a probe to a server that answers with these bytes and closes the connection.
+    async fn probe(probe: Probe, answer: &[u8], credentials: Option<&Credentials>) -> Result<ProbeResult, Failure> {
+        let (mut client, mut server) = duplex(4096);
+        server.write_all(answer).await.unwrap();
+        server.shutdown().await.unwrap();
+        run(&mut client, probe, credentials).await
+    }
+
+    fn supported(result: Result<ProbeResult, Failure>) -> Negotiated {
+        match result {
+            Ok(ProbeResult::Supported { negotiated, .. }) => negotiated,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn negotiated(protocol: Protocol, version: &str, may_be_proxy: bool) -> Negotiated {
+        Negotiated { protocol, server_version: ServerVersion::parse(version), may_be_proxy }
+    }
+
+    fn credentials() -> Credentials {
+        Credentials::new("user", "password")
+    }
+
+    #[tokio::test]
+    async fn meta_is_used_if_the_server_and_any_proxy_support_it() {
+        let memcached = probe(Probe::Text, b"VERSION 1.6.45\r\nMN\r\nMN\r\nVERSION 1.6.45\r\n", None).await;
+        assert_eq!(supported(memcached), negotiated(Protocol::Meta, "1.6.45", false));
+        let proxy = probe(Probe::Text, b"VERSION 1.6.45\r\nERROR\r\nERROR\r\nVERSION 1.6.45\r\n", None).await;
+        assert_eq!(supported(proxy), negotiated(Protocol::Text, "1.6.45", true));
+    }
+
+    #[tokio::test]
+    async fn a_server_without_the_version_command_is_assumed_to_be_a_proxy() {
+        for line in ["ERROR", "CLIENT_ERROR unsupported", "SERVER_ERROR unsupported"] {
+            let result = probe(Probe::Text, format!("{line}\r\n").repeat(4).as_bytes(), None).await;
+            let expected = Negotiated { may_be_proxy: true, ..Negotiated::assumed(Protocol::Text) };
+            assert_eq!(supported(result), expected, "{line}");
+        }
+        let failure = probe(Probe::Text, b"HTTP/1.1 400 Bad Request\r\n", None).await.unwrap_err();
+        assert!(failure.reason().contains("not memcached"), "{failure:?}");
+        assert!(!Negotiated::assumed(Protocol::Binary).may_be_proxy);
+    }
+
+    #[tokio::test]
+    async fn a_proxy_that_closes_at_a_meta_command_receives_only_the_version_command() {
+        let result = probe(Probe::Text, b"VERSION 0.5.0\r\n", None).await;
+        assert!(matches!(result, Ok(ProbeResult::Try(Probe::VersionOnly))), "{result:?}");
+        let result = probe(Probe::VersionOnly, &b"VERSION 0.5.0\r\n".repeat(3), None).await;
+        assert_eq!(supported(result), negotiated(Protocol::Text, "0.5.0", true));
+        let result = probe(Probe::Text, b"VERSION 1.6.45\r\n", None).await;
+        assert!(matches!(result, Ok(ProbeResult::ClosedAfterVersion)), "{result:?}");
+        let result = probe(Probe::VersionOnly, &b"VERSION 1.6.45\r\n".repeat(3), None).await;
+        assert!(matches!(result, Ok(ProbeResult::Try(Probe::Text))), "{result:?}");
+    }
+
+    #[tokio::test]
+    async fn a_server_with_a_password_file_supports_meta_or_text() {
+        for (version, protocol) in [("1.6.45", Protocol::Meta), ("1.5.22", Protocol::Text)] {
+            let answer = format!("STORED\r\nVERSION {version}\r\n");
+            let result = probe(Probe::Password, answer.as_bytes(), Some(&credentials())).await;
+            assert_eq!(supported(result), negotiated(protocol, version, false));
+        }
+    }
+
+    #[tokio::test]
+    async fn text_is_not_assumed_if_a_password_is_required() {
+        let assumed = Negotiated::assumed(Protocol::Text);
+        assert_eq!(supported(probe(Probe::AssumeText, b"", None).await), assumed);
+        assert_eq!(supported(probe(Probe::AssumeText, b"", Some(&credentials().optional())).await), assumed);
+        let result = probe(Probe::AssumeText, b"", Some(&credentials())).await;
+        assert!(matches!(result, Err(Failure::Closed(_))), "{result:?}");
+    }
+
+    #[tokio::test]
+    async fn a_binary_server_reports_its_version() {
+        let mut answer = Output::new();
+        for (operation, opaque, text) in
+            [(Operation::Version, WITH_LINE_END, "1.4.33"), (Operation::NoOp, 0, ""), (Operation::Stat, 0, "")]
+        {
+            binary::encode_reply(&Reply::with_text(Status::NoError, text), opcode(operation), opaque, &mut answer);
+        }
+        let result = probe(Probe::Binary, answer.small(), None).await;
+        assert_eq!(supported(result), negotiated(Protocol::Binary, "1.4.33", false));
+    }
 
     #[test]
     fn a_version_decides() {
