@@ -306,10 +306,12 @@ impl Config {
     /// Sets the maximum number of consecutive gets that are coalesced into one multiget, on the meta and text protocols
     /// (default: 100).
     ///
-    /// memcached answers such a multiget with one write, which makes a get two to three times cheaper for the server.
-    /// With 1 each get is a separate command: on the meta protocol each miss is then a separate reply instead of being
-    /// implied by the end of the multiget. For proxies, whose servers can be down individually, gets are never
-    /// coalesced.
+    /// memcached answers a multiget with one write, but writes after every single `get` of the text protocol and after
+    /// every 20 commands of the meta protocol
+    /// ([docs/protocol.md](https://github.com/remcache/remcache/blob/main/docs/protocol.md), 4.8), so a multiget costs
+    /// the server the least. With 1 each get is a separate command: on the meta protocol each miss is then a separate
+    /// reply instead of being implied by the end of the multiget. For proxies, whose servers can be down individually,
+    /// gets are never coalesced.
     #[must_use]
     pub fn max_keys_per_multiget(self, keys: usize) -> Self {
         Self { max_keys_per_multiget: keys, ..self }
