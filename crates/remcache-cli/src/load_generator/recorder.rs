@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 use remcache::Error;
 
 use super::mix::{Mix, Operation};
-use crate::exit::Exit;
+use crate::exit::{Exit, words};
 use crate::outcome_counts::OutcomeCounts;
 
 /// The results of a load.
@@ -80,7 +80,7 @@ impl Recorder {
             }
             Err(error) => {
                 stats.errors += 1;
-                self.errors.entry(error.to_string()).or_insert_with(|| (Exit::of(error), 0)).1 += 1;
+                self.errors.entry(words(error)).or_insert_with(|| (Exit::of(error), 0)).1 += 1;
             }
         }
     }

@@ -47,6 +47,39 @@ fn ping_shows_a_server_that_is_down_with_the_reason() {
     pair.run_with_server_down(&["ping", "-n", "2", "-i", "1ms"]).exits(4);
 }
 
+/// Each command names the server that is down in the same words, and does what it can on the other one.
+#[test]
+fn every_command_names_a_server_that_is_down() {
+    let pair = Pair::new();
+    for number in 0..20 {
+        remcache(["set", &format!("user:{number}"), "v"]).servers(pair.alive.addr()).run().exits(0);
+    }
+    let users: Vec<String> = (0..20).map(|number| format!("user:{number}")).collect();
+    let with_keys =
+        |command: &[&str]| [command, &users.iter().map(String::as_str).collect::<Vec<_>>()].concat().join(" ");
+    let mut lines = ["get", "get --meta", "exists", "touch --ttl 1h", "locate --ask"]
+        .map(|line| with_keys(&line.split(' ').collect::<Vec<_>>()))
+        .to_vec();
+    let others = "version|ping -n 1|stats --total|stats --delta 10ms|stats items|stats slabs|stats settings|\
+        stats settings --diff|stats sizes|stats conns|stats conns --by-address|keys|keys --count|keys --tree :|\
+        keys --top 3|keys --misplaced|delete-matching user:* --dry-run|hotkeys --for 10ms|check|doctor|\
+        bench --time 10ms --keys 20|fill --yes --size 500k|flush --yes";
+    lines.extend(others.split('|').map(str::to_owned));
+    for line in lines {
+        for format in ["text", "json"] {
+            let args: Vec<&str> = line.split(' ').chain(["-f", format]).collect();
+            let run = pair.run(&args).exits(3);
+            let output = format!("{}{}", run.text(), run.stderr);
+            let named = output.lines().any(|line| line.contains(&pair.dead) && line.contains("connection refused"));
+            let is_answered = output.lines().any(|line| line.contains(&pair.alive.addr()) || line.contains("user:"));
+            assert!(named, "{line}: {run:?}");
+            assert!(!output.contains("os error"), "{line}: {run:?}");
+            let without_names = ["keys --count", "stats settings", "conns --by", "hotkeys", "bench"];
+            assert!(is_answered || without_names.iter().any(|name| line.contains(name)), "{line}: {run:?}");
+        }
+    }
+}
+
 #[test]
 fn ping_prints_records() {
     let pair = Pair::new();

@@ -263,6 +263,10 @@ fn settings_without_differences_are_reported() {
     assert_eq!(records.json(), serde_json::json!([]));
     assert_eq!(diff(&servers[0].addr()).exits(0).text(), "no differences: only one server reports its settings\n");
     let pair = Pair::new();
+    for group in [&["settings", "--diff"][..], &["conns", "--by-address"]] {
+        let run = pair.run(&[&["stats"], group, &["-f", "json"]].concat()).exits(3);
+        assert_eq!(run.stderr, format!("error: {}: connection refused\n", pair.dead));
+    }
     let run = pair.run(&["stats", "settings", "--diff"]).exits(3);
     assert!(run.text().contains("DOWN: connection refused"), "{run:?}");
     assert!(run.text().ends_with("no differences: only one server reports its settings\n"), "{run:?}");

@@ -86,7 +86,8 @@ pub(super) fn print_by_address(round: &Round, output: &mut Output) -> io::Result
                 record.with_some("min_idle_seconds", client.min_idle).with_some("max_idle_seconds", client.max_idle),
             )?;
         }
-        return records.end();
+        records.end()?;
+        return round.report_unavailable(output);
     }
     let mut table = Table::new([
         Column::left("ADDRESS").shrinkable(),

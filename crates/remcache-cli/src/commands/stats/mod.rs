@@ -14,7 +14,7 @@ use clap::ValueEnum;
 use remcache::{Client, ErrorKind};
 
 use super::availability::{Availability, PROXY_HINT};
-use crate::exit::{Exit, Failure, Outcome, words};
+use crate::exit::{Exit, Failure, Outcome, print_error, words};
 use crate::interrupt::Interrupt;
 use crate::metrics;
 use crate::options::value;
@@ -383,6 +383,17 @@ impl Round {
         for (index, snapshot) in self.snapshots.iter().enumerate().filter(|(_, snapshot)| snapshot.stats.is_err()) {
             table.row([Cell::new(snapshot.server.name()), self.unavailable(index)]);
         }
+    }
+
+    /// Reports the servers without statistics, for records that have no place for them.
+    fn report_unavailable(&self, output: &mut Output) -> io::Result<()> {
+        output.flush()?;
+        for (snapshot, availability) in self.snapshots.iter().zip(&self.availability) {
+            if snapshot.stats.is_err() {
+                print_error(format_args!("{}: {}", snapshot.server.name(), problem(snapshot, *availability)));
+            }
+        }
+        Ok(())
     }
 
     /// Returns the error of a server in records.

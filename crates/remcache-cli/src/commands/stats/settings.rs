@@ -55,7 +55,8 @@ pub(super) fn print_differing_records(round: &Round, output: &mut Output) -> io:
             }
         }
     }
-    records.end()
+    records.end()?;
+    round.report_unavailable(output)
 }
 
 fn settings_of(round: &Round, only_differing: bool) -> Vec<Setting<'_>> {
