@@ -72,8 +72,12 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let client = session.client()?;
     let mut servers = inspect(&client).await;
     let items = sum(&servers, "curr_items");
-    let question = || format!("The servers hold {} items, which may be evicted. Continue?", number::exact(items));
-    if items > 0 && !args.yes && !session.is_embedded() && !session.confirm("evict items", &question())? {
+    let question = || match items {
+        0 => "Fill the memory of the servers?".to_owned(),
+        items => format!("The servers hold {}, which may be evicted. Continue?", number::items(items)),
+    };
+    let needs_confirmation = (items > 0 && !session.is_embedded()) || session.is_production();
+    if needs_confirmation && !args.yes && !session.confirm("fill the memory of servers", &question())? {
         return Ok(Exit::No);
     }
     interrupt.handled();

@@ -71,7 +71,24 @@ fn write_pages(command: &Command, name: &str, directory: &Path) -> Result<(), Fa
 }
 
 fn page(command: Command) -> io::Result<Vec<u8>> {
+    // The short help only names the global options; a page describes them.
+    let command = command.mut_args(|option| option.hide_short_help(false));
     let mut page = Vec::new();
     Man::new(command).render(&mut page)?;
-    Ok(page)
+    Ok(with_sections(&String::from_utf8_lossy(&page)).into_bytes())
+}
+
+/// Returns a page with a section for each titled part of the text after the options, in place of one section for all.
+fn with_sections(page: &str) -> String {
+    let Some((before, after)) = page.split_once(".SH EXTRA\n") else { return page.to_owned() };
+    let (extra, rest) = after.find("\n.SH ").map_or((after, ""), |end| after.split_at(end + 1));
+    let line = |line: &str| match line.strip_suffix(':').filter(|title| !title.starts_with([' ', '.'])) {
+        // Names of options are in lower case.
+        Some(title) if title.contains('-') => format!(".SH {title}\n"),
+        Some(title) => format!(".SH {}\n", title.to_uppercase()),
+        None => format!("{line}\n"),
+    };
+    let extra: String = extra.lines().map(line).collect();
+    let heading = if extra.starts_with(".SH ") { "" } else { ".SH NOTES\n" };
+    format!("{before}{heading}{extra}{rest}")
 }

@@ -6,6 +6,8 @@ use crate::tool::remcache;
 fn each_command_has_a_manual_page() {
     let run = remcache(["man"]).run().exits(0);
     assert!(run.text().contains(".TH remcache 1"), "{}", run.text());
+    assert!(run.text().contains("\n.SH EXIT CODES\n") && !run.text().contains("EXTRA"), "{}", run.text());
+    assert!(run.text().contains("Print only the output and errors"), "{}", run.text());
     let page = remcache(["man", "context", "add"]).run().exits(0);
     assert!(page.text().contains(".TH remcache-context-add 1"), "{}", page.text());
     remcache(["man", "got"]).run().exits(2).reports_error("no command \"got\"");

@@ -322,7 +322,7 @@ fn fill_counts_the_items_of_its_own_size() {
 }
 
 #[test]
-fn bench_asks_for_confirmation_in_a_production_context() {
+fn bench_and_fill_ask_for_confirmation_in_a_production_context() {
     let server = Memcached::start(&[]);
     let home = tempfile::tempdir().unwrap();
     let run = |args: &[&str]| patient(args).env("HOME", home.path().to_str().unwrap());
@@ -330,6 +330,8 @@ fn bench_asks_for_confirmation_in_a_production_context() {
     run(&["context", "use", "shop"]).run().exits(0);
     let bench = ["bench", "--time", "10ms", "--keys", "10"];
     run(&bench).run().exits(2).reports_error("--yes");
+    // Items that clients store later would be evicted.
+    run(&["fill"]).run().exits(2).reports_error("refusing to fill the memory of servers without a terminal");
     let asked = run(&bench).run_on_terminal("y\n").exits(1);
     assert!(asked.text().contains("shop") && asked.text().contains("type its name"), "{asked:?}");
     assert_eq!(remcache(["keys", "--count"]).servers(server.addr()).run().exits(0).text(), "0\n");
