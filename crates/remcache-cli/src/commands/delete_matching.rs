@@ -32,7 +32,7 @@ use crate::session::Session;
 Examples:
   remcache keys 'session:*' --count              (how many there are)
   remcache delete-matching 'session:*' --dry-run
-  remcache delete-matching --misplaced -s cache1,cache2,cache3   (after the list of servers has changed)")]
+  remcache delete-matching --misplaced -s a,b,c  (after the list has changed)")]
 pub(crate) struct Args {
     /// The pattern: user:* or session:????; needed unless an option selects the items
     #[arg(value_name = "PATTERN", value_parser = selection::glob, required_unless_present_any = SELECTING)]

@@ -26,8 +26,7 @@ use perfdata::PerfData;
 /// with performance data, and exits with 0 (ok), 1 (warning), 2 (critical) or 3 (unknown).
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Example:
-  remcache check --warn-if 'hit%<90' --fail-if 'evictions/s>100' --fail-if 'ping>50ms'
+Example: remcache check --warn-if 'hit%<90' --fail-if 'ping>50ms'
 
 Columns:
   STATUS  OK, WARNING, CRITICAL or UNKNOWN, followed by the reasons, or by the
