@@ -10,7 +10,7 @@ use remcache::recipes::OnUnavailable;
 use remcache::{Client, Error, ErrorKind, Ttl};
 use sha2::{Digest, Sha256};
 
-/// A [`SessionStore`] on memcached.
+/// A [`SessionStore`] that stores sessions in memcached.
 ///
 /// It is a handle: cloning it is cheap. See the [crate] for what happens while the cache is unavailable.
 #[derive(Clone, Debug)]
@@ -117,7 +117,7 @@ impl MemcachedSessionStore {
             Ok(outcome) if outcome.is_applied() => Ok(None),
             Ok(_) if self.on_evicted == OnEvicted::Recreate => self.create(value, ttl).await.map(Some),
             Ok(_) => {
-                tracing::debug!("a session that is not stored any more was not updated");
+                tracing::debug!("a session that is no longer stored was not updated");
                 Ok(None)
             }
             Err(error) => self.recover(error, None),
@@ -178,5 +178,5 @@ impl SessionStore for MemcachedSessionStore {
 
 /// Number of random keys tried for a new session.
 const MAX_ATTEMPTS: u32 = 8;
-/// Servers reject expiry times after 2038.
+/// The maximum time for which a session is stored.
 const MAX_TTL: Duration = Duration::from_secs(365 * 86_400);

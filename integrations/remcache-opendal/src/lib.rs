@@ -23,7 +23,9 @@
 //! # }
 //! ```
 //!
-//! Unlike OpenDAL's own service of the same name it supports TLS (feature `tls`), several servers, passwords for all of them, a timeout for each operation, and objects above 1 MB, and uses one pipelined connection instead of a pool. Objects are compatible with that service up to the length of a chunk.
+//! Unlike OpenDAL's own service of the same name it supports TLS (feature `tls`), several servers, passwords for all of
+//! them, a timeout for each operation, and objects above 1 MB, and uses one pipelined connection instead of a pool.
+//! Objects are compatible with that service up to the length of a chunk.
 //!
 //! # By URI or by map
 //!

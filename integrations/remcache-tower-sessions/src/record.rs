@@ -49,7 +49,7 @@ pub(crate) fn key(prefix: &str, id: Id) -> String {
     format!("{prefix}{}", hex::encode(Sha256::digest(id.0.to_be_bytes())))
 }
 
-/// Servers reject expiry times after 2038.
+/// The maximum time for which a session is stored.
 const MAX_TTL: Duration = Duration::from_secs(365 * 86_400);
 
 #[cfg(test)]

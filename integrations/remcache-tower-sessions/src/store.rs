@@ -12,7 +12,7 @@ use tower_sessions_core::session_store::{Error, Result};
 
 use crate::record::{decode, encode, key, remaining_time};
 
-/// A [`SessionStore`] on memcached.
+/// A [`SessionStore`] that stores sessions in memcached.
 ///
 /// It is a handle: cloning it is cheap. See the [crate] for what happens while the cache is unavailable.
 #[derive(Clone, Debug)]
@@ -37,7 +37,7 @@ pub enum OnEvicted {
 }
 
 impl MemcachedStore {
-    /// Creates a store on the client's servers.
+    /// Creates a store that uses this client.
     pub fn new(client: &Client) -> Self {
         Self {
             client: client.clone(),
@@ -133,7 +133,7 @@ impl SessionStore for MemcachedStore {
         match saved {
             Ok(true) => Ok(()),
             Ok(false) => {
-                tracing::debug!("a session that is not stored any more was not saved");
+                tracing::debug!("a session that is no longer stored was not saved");
                 Ok(())
             }
             Err(error) => self.recover(&error, ()),

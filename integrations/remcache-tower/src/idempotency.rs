@@ -27,12 +27,12 @@ use crate::stored_response::{ReadBody, StoredResponse, decode, encode, read_body
 /// them. memcached may evict items: the layer prevents accidental repetitions, but does not replace a unique constraint
 /// in a database.
 ///
-/// It applies to `POST` and `PATCH` requests with the field. The first one calls the handler in a separate task, so
+/// It applies to `POST` and `PATCH` requests with this field. The first one calls the handler in a separate task, so
 /// that a client that disconnects does not interrupt it. Another request with the same key gets
 ///
 /// - the same response with `Idempotency-Replayed: true`, if the first has completed;
 /// - `409 Conflict` with `Retry-After: 1` while the first is executed, and if its response could not be stored;
-/// - `422 Unprocessable Content` if it differs in method, URI, content type or body.
+/// - `422 Unprocessable Content` if it differs in method, path, query, content type or body.
 ///
 /// Responses with a status of 500 and above are not stored, so that the client can try again. Keys of different users
 /// are different: see [`scope`](IdempotencyLayer::scope).
@@ -130,7 +130,8 @@ impl IdempotencyLayer {
     }
 
     /// Sets how long requests with the same key are rejected if the process that executes the first one ends
-    /// (default: 60 s). No handler may take longer.
+    /// (default: 60 s). It must exceed the time that any handler takes: after it the next request with the key is
+    /// executed, even if the first one is still running.
     #[must_use]
     pub fn handler_timeout(self, timeout: Duration) -> Self {
         Self { handler_timeout: timeout, ..self }

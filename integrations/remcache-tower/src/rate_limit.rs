@@ -20,13 +20,13 @@ use crate::service::{ResponseFuture, empty, retry_later, take_ready};
 /// While the cache is unavailable, requests pass uncounted after at most the [budget](RateLimitLayer::budget), unless
 /// [`on_unavailable`](RateLimitLayer::on_unavailable) is set to reject them.
 ///
-/// A request above the limit gets `429 Too Many Requests` with `Retry-After`. All counted responses have the fields
-/// `RateLimit-Limit`, `RateLimit-Remaining` and `RateLimit-Reset` (seconds), and the same as structured fields
-/// `RateLimit-Policy` and `RateLimit` of the newer IETF drafts.
+/// A request above the limit gets `429 Too Many Requests` with `Retry-After`. Responses to counted requests have the
+/// fields `RateLimit-Limit`, `RateLimit-Remaining` and `RateLimit-Reset` (seconds), and the structured fields
+/// `RateLimit-Policy` and `RateLimit` of the newer IETF drafts with the same values.
 ///
 /// The rule is that of the [`Limiter`]: a [fixed window](remcache::recipes::FixedWindow) needs one command and allows
-/// exactly its limit; [GCRA](remcache::recipes::Gcra) spreads requests evenly and suits limits per user, because
-/// concurrent requests under one key are serialized.
+/// exactly its limit in each window; [GCRA](remcache::recipes::Gcra) spreads requests evenly and suits limits per user,
+/// because concurrent requests under one key are serialized.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), remcache::Error> {

@@ -31,16 +31,16 @@ use lookup::Lookup;
 ///
 /// - **Only what the handler allows is stored**: responses to `GET` that name their lifetime, by `Cache-Control:
 ///   max-age=…` or `s-maxage=…` or by `Expires`, unless they have `no-store`, `no-cache`, `private`, `Vary: *` or
-///   `Set-Cookie`.
+///   `Set-Cookie`. Their status is 200, 203, 204, 301, 308, 404 or 410.
 /// - **`Vary`**: requests get the response to a request with the same values of the fields that it names.
-/// - **`Authorization`**: requests that have it only get responses to such requests that have `public`, `s-maxage` or
-///   `must-revalidate`, and only these are stored from them. Handlers that read cookies have to send `private` or
+/// - **`Authorization`**: requests with this field share responses only with each other, and only responses that have
+///   `public`, `s-maxage` or `must-revalidate`. Handlers that read cookies have to send `private` or
 ///   `Vary: Cookie`.
 /// - **One call for many misses**: of all requests that miss a response, in all processes, one calls the handler; the
 ///   others wait for its response. A URI whose response was not storable is passed on without waiting for some seconds.
 /// - **`no-store`, `no-cache`, `max-age` and `only-if-cached`** of requests are honoured, and `If-None-Match` is
 ///   answered with `304 Not Modified`.
-/// - **Changes**: a successful `POST`, `PUT`, `PATCH` or `DELETE` of a URI removes its responses.
+/// - **Changes**: a `POST`, `PUT`, `PATCH` or `DELETE` that succeeds or redirects removes the responses of its URI.
 ///
 /// Responses from the cache have `Age` and `Cache-Status: remcache; hit`. Bodies without a known length, such as event
 /// streams, are passed on and not stored. The clocks of all processes must agree to a second.
@@ -92,8 +92,8 @@ impl ResponseCacheLayer {
         Self { prefix: prefix.into(), ..self }
     }
 
-    /// Sets the maximum time that the cache adds to a request (default: 500 ms), waiting for the response of another
-    /// request's handler not included. A single command may take a fifth of it.
+    /// Sets the maximum time that the cache adds to a request (default: 500 ms), without the wait for the
+    /// handler of another request. A single command may take a fifth of it.
     #[must_use]
     pub fn budget(self, budget: Duration) -> Self {
         Self { budget, ..self }
