@@ -94,10 +94,10 @@ fn add(name: &str, is_production: bool, contexts: &mut Contexts, session: &Sessi
         return Err(Failure::usage("--tls-cert needs --tls-key, and the other way round: pass both"));
     }
     let missing = match (has("user"), has("password-file")) {
-        (true, false) => {
-            Some("it has a user without a password: add --password-file FILE, or give a password with each command")
-        }
-        (false, true) => Some("it has a password without a user: add --user NAME, or give one with each command"),
+        (true, false) => Some(
+            "it has a user without a password: add --password-file FILE, or pass --password-stdin with each command",
+        ),
+        (false, true) => Some("it has a password without a user: add --user NAME, or pass --user with each command"),
         _ => None,
     };
     contexts.add(name, &settings, is_production)?;

@@ -47,7 +47,11 @@ fn a_context_without_a_part_of_the_credentials_is_reported() {
     let home = Home::new();
     let add = |options: &[&str]| home.run(&[&["context", "add", "shop", "-s", "a.invalid"], options].concat()).run();
     let user = add(&["--user", "bob"]).exits(0);
-    assert!(user.stderr.contains("shop: it has a user without a password: add --password-file FILE"), "{user:?}");
+    assert!(
+        user.stderr
+            .contains("shop: it has a user without a password: add --password-file FILE, or pass --password-stdin"),
+        "{user:?}"
+    );
     let password = add(&["--password-file", "/run/password"]).exits(0);
     assert!(password.stderr.contains("shop: it has a password without a user: add --user NAME"), "{password:?}");
     assert_eq!(add(&["--user", "bob", "--password-file", "/run/password"]).exits(0).stderr, "");

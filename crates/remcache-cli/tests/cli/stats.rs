@@ -270,4 +270,6 @@ fn settings_without_differences_are_reported() {
     let run = pair.run(&["stats", "settings", "--diff"]).exits(3);
     assert!(run.text().contains("DOWN: connection refused"), "{run:?}");
     assert!(run.text().ends_with("no differences: only one server reports its settings\n"), "{run:?}");
+    let run = diff(&format!("{list},{}", pair.dead)).exits(3);
+    assert!(run.text().contains("\nno differences: the 2 servers that answered have the same settings"), "{run:?}");
 }

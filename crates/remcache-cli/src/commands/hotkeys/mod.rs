@@ -43,9 +43,9 @@ Columns:
   SERVER  server of the key
   PREFIX  with --by-prefix, in place of the key: (none) if it has no SEPARATOR
 
-Records have the gets that were reported as gets, and as uncounted_gets how many
-more the key may have had before it was tracked: 0 unless there were more than
-16,384 keys.")]
+In records, gets is the number of gets that the server's log reported, and
+uncounted_gets an upper bound of those before the key was tracked: 0 unless
+there were more than 16,384 keys.")]
 pub(crate) struct Args {
     /// How long to watch
     #[arg(long = "for", alias = "time", value_name = "TIME", default_value = "10s", value_parser = value::duration)]

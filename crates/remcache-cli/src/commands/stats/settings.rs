@@ -36,9 +36,14 @@ pub(super) fn print_table(round: &Round, only_differing: bool, output: &mut Outp
         output.table(&table)?;
     }
     match alive {
-        2.. if only_differing && settings.is_empty() => output.prose(format_args!(
-            "no differences: all {alive} servers have the same settings, except for ports and addresses"
-        )),
+        2.. if only_differing && settings.is_empty() => {
+            let servers = match alive == round.snapshots.len() {
+                true => format!("all {alive} servers"),
+                false => format!("the {alive} servers that answered"),
+            };
+            output
+                .prose(format_args!("no differences: {servers} have the same settings, except for ports and addresses"))
+        }
         1 if only_differing => output.prose("no differences: only one server reports its settings"),
         _ => Ok(()),
     }

@@ -53,7 +53,7 @@ Columns of the servers:
 The other pages have the columns of remcache stats slabs, items and conns, which
 remcache stats -h explains, and of items also:
   HOT, WARM, COLD   items in each part of the LRU
-  LAST              time since the item evicted last had been read")]
+  LAST              idle time of the last evicted item when it was evicted")]
 pub(crate) struct Args {
     /// Interval between two polls
     #[arg(short = 'i', long, value_name = "TIME", default_value = "1s", value_parser = value::duration)]
