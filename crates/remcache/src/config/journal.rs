@@ -11,7 +11,7 @@ use crate::journal_file::JournalFile;
 pub(crate) struct JournalSettings {
     /// Maximum number of keys per server; 0 turns it off.
     pub(crate) capacity: usize,
-    /// The file that has the keys in addition to memory.
+    /// The path of the file that also stores the keys.
     pub(crate) path: Option<PathBuf>,
     /// The file at that path, once the client is created.
     pub(crate) file: Option<Arc<JournalFile>>,

@@ -240,7 +240,7 @@ macro_rules! options {
         /// [`fetch`](crate::client::Client::fetch) does not store values that were loaded earlier.
         ///
         /// The tombstone is an empty item whose flags [`Item::is_sentinel`](crate::result::Item::is_sentinel)
-        /// recognises, on every protocol. It is stored whether or not there was an item, and a set replaces it. Servers
+        /// recognizes, on every protocol. It is stored whether or not there was an item, and a set replaces it. Servers
         /// count whole seconds, so it may expire up to one second early.
         ///
         /// ```

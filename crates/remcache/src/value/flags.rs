@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn values_of_other_clients_are_not_recognised_as_ours() {
+    fn values_of_other_clients_are_not_recognized_as_ours() {
         let small = 0..=0xffff_u32;
         let users_of_php = (1..=0xffff_u32).map(|user| user << 16).filter(|bits| *bits != MARK);
         for bits in small.chain(users_of_php) {

@@ -66,7 +66,7 @@ fn clock(info: &ServerInfo) -> Option<Finding> {
     (difference > MAX_CLOCK_DIFFERENCE).then(|| {
         Finding::new(
             format!("its clock differs from this machine's by {}", number::age(difference)),
-            "TTLs beyond 30 days are absolute times and will be wrong: synchronise the clocks by NTP",
+            "TTLs beyond 30 days are absolute times and will be wrong: synchronize the clocks by NTP",
         )
     })
 }

@@ -201,7 +201,7 @@ fn set<'a>(
     }
 }
 
-/// Parses a Debug. Its only flag is `b`, right after the key; newer servers recognise it only if it is given twice
+/// Parses a Debug. Its only flag is `b`, right after the key; newer servers recognize it only if it is given twice
 /// (docs/protocol.md 4.4).
 fn debug(mut words: Words<'_>, twice: bool) -> Result<MetaCommand<'_>, CommandError> {
     let bad = CommandError::reply(BAD_FORMAT);

@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plaintext_reply_to_tls_is_recognised() {
+    fn a_plaintext_reply_to_tls_is_recognized() {
         let garbage = || {
             let error = Error::InvalidMessage(InvalidMessage::InvalidContentType);
             io::Error::new(io::ErrorKind::InvalidData, error)

@@ -14,7 +14,7 @@ pub(crate) struct RecordedStart {
     bytes: Vec<u8>,
 }
 
-/// Number of recorded bytes: enough to recognise memcached's error lines.
+/// Number of recorded bytes: enough to recognize memcached's error lines.
 const REMEMBERED: usize = 32;
 
 impl RecordedStart {
