@@ -8,7 +8,7 @@ use crate::cluster::{ClusterConfig, ClusterNode};
 use crate::listener::Address;
 use crate::profile::Profile;
 use crate::settings::{BindingProtocol, Settings, User};
-use crate::version::{Behavior, Version};
+use crate::version::{Behaviour, Version};
 
 /// Configures and starts a [`Server`](crate::Server); created by [`Server::builder`](crate::Server::builder).
 ///
@@ -113,7 +113,7 @@ impl Builder {
     /// ```
     pub fn version(mut self, version: impl Into<String>) -> Self {
         self.settings.version = Version::new(version);
-        self.settings.limits.flush_consumes_cas = !self.settings.version.has(Behavior::FlushWithoutCas);
+        self.settings.limits.flush_consumes_cas = !self.settings.version.has(Behaviour::FlushWithoutCas);
         self
     }
 

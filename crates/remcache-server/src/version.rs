@@ -1,4 +1,4 @@
-//! The emulated version, and the behaviors that newer versions introduced.
+//! The emulated version, and the behaviours that newer versions introduced.
 
 use remcache_proto::{Feature, ServerVersion};
 
@@ -9,10 +9,10 @@ pub(crate) struct Version {
     server_version: ServerVersion,
 }
 
-/// A behavior that a version after 1.6.18 introduced, in addition to those that clients check for, which
+/// A behaviour that a version after 1.6.18 introduced, in addition to those that clients check for, which
 /// [`Feature`] lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Behavior {
+pub(crate) enum Behaviour {
     /// `watch deletions` exists.
     WatchDeletions,
     /// `me` reports the remaining time with the right sign.
@@ -29,16 +29,16 @@ pub(crate) enum Behavior {
     QuietAutovivify,
 }
 
-/// The version that introduced each behavior, or where that is not known, the first one in which it was observed
+/// The version that introduced each behaviour, or where that is not known, the first one in which it was observed
 /// (docs/protocol.md 4.7).
-const SINCE: &[(Behavior, [u16; 3])] = &[
-    (Behavior::WatchDeletions, [1, 6, 20]),
-    (Behavior::SignedDebugExpiry, [1, 6, 24]),
-    (Behavior::FlushWithoutCas, [1, 6, 25]),
-    (Behavior::ShutdownServerError, [1, 6, 40]),
-    (Behavior::WholeLineToken, [1, 6, 42]),
-    (Behavior::ShortLinesClose, [1, 6, 44]),
-    (Behavior::QuietAutovivify, [1, 6, 45]),
+const SINCE: &[(Behaviour, [u16; 3])] = &[
+    (Behaviour::WatchDeletions, [1, 6, 20]),
+    (Behaviour::SignedDebugExpiry, [1, 6, 24]),
+    (Behaviour::FlushWithoutCas, [1, 6, 25]),
+    (Behaviour::ShutdownServerError, [1, 6, 40]),
+    (Behaviour::WholeLineToken, [1, 6, 42]),
+    (Behaviour::ShortLinesClose, [1, 6, 44]),
+    (Behaviour::QuietAutovivify, [1, 6, 45]),
 ];
 
 impl Version {
@@ -61,7 +61,7 @@ impl Version {
         self.server_version.has(feature)
     }
 
-    pub(crate) fn has(&self, behavior: Behavior) -> bool {
-        SINCE.iter().any(|&(known, since)| known == behavior && self.server_version.version() >= since)
+    pub(crate) fn has(&self, behaviour: Behaviour) -> bool {
+        SINCE.iter().any(|&(known, since)| known == behaviour && self.server_version.version() >= since)
     }
 }

@@ -1,4 +1,4 @@
-//! [tower] middleware on memcached. By default no request fails because the cache is unavailable: a
+//! [tower] middleware backed by memcached. By default no request fails because the cache is unavailable: a
 //! [rate limit](RateLimitLayer) lets requests pass uncounted, a [response cache](ResponseCacheLayer) calls the handler,
 //! and [idempotency keys](IdempotencyLayer) are ignored, each after at most its time budget. Rate limits and
 //! idempotency keys can [fail closed](remcache::recipes::OnUnavailable::FailClosed) instead.

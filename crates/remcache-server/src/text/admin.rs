@@ -8,7 +8,7 @@ use super::messages::OK;
 use super::{dump, stats};
 use crate::state::ServerState;
 use crate::store::{CLASS_LIMIT, Store};
-use crate::version::Behavior;
+use crate::version::Behaviour;
 use crate::watch;
 
 /// An administrative command with the state that it works on.
@@ -64,7 +64,7 @@ impl AdminCommand<'_> {
 
     fn shutdown(&self) -> AdminReply {
         if !self.state.settings.permissions.shutdown {
-            let is_new = self.state.settings.version.has(Behavior::ShutdownServerError);
+            let is_new = self.state.settings.version.has(Behaviour::ShutdownServerError);
             return AdminReply::Line(match is_new {
                 true => "SERVER_ERROR: shutdown not enabled",
                 false => "ERROR: shutdown not enabled",
@@ -86,7 +86,7 @@ impl AdminCommand<'_> {
         if self.has_unsent_replies {
             return AdminReply::Line("ERROR cannot pipeline other commands before watch");
         }
-        let has_deletions = self.state.settings.version.has(Behavior::WatchDeletions);
+        let has_deletions = self.state.settings.version.has(Behaviour::WatchDeletions);
         let stream = |name: &[u8]| match name {
             b"deletions" if has_deletions => Some(watch::OTHER),
             _ => log_stream(name),

@@ -8,7 +8,7 @@ use crate::request_buffer::RequestBuffer;
 use crate::settings::Settings;
 use crate::state::{ServerState, add};
 use crate::step::Step;
-use crate::version::{Behavior, Version};
+use crate::version::{Behaviour, Version};
 
 const UNAUTHENTICATED: &str = "CLIENT_ERROR unauthenticated";
 const BAD_END: &str = "CLIENT_ERROR bad command line termination";
@@ -77,7 +77,7 @@ impl TextAuth {
         let Some(end) = input.as_slice().iter().position(|byte| *byte == b'\n') else {
             return Err(if input.len() > MAX_LINE { Step::Close } else { Step::Incomplete(0) });
         };
-        if end < MIN_LINE && version.has(Behavior::ShortLinesClose) {
+        if end < MIN_LINE && version.has(Behaviour::ShortLinesClose) {
             return Err(Step::Close);
         }
         let mut words = Words::new(input.as_slice().get(..end).unwrap_or_default());
@@ -88,7 +88,7 @@ impl TextAuth {
         // memcached adds the line end in 32 bits, so the sum of a length near the limit wraps around. It refuses
         // such lengths.
         let value_len = length.wrapping_add(2) as usize;
-        let max_len = if version.has(Behavior::WholeLineToken) { MAX_TOKEN } else { MAX_VALUE };
+        let max_len = if version.has(Behaviour::WholeLineToken) { MAX_TOKEN } else { MAX_VALUE };
         if length > u32::MAX - 16 || value_len > max_len {
             return Ok(Some(UNAUTHENTICATED));
         }
@@ -117,7 +117,7 @@ impl TextAuth {
 
 fn check_token(value: &[u8], settings: &Settings) -> &'static str {
     let Some(token) = value.strip_suffix(LINE_END) else { return BAD_END };
-    let is_whole_line = settings.version.has(Behavior::WholeLineToken);
+    let is_whole_line = settings.version.has(Behaviour::WholeLineToken);
     let credentials = if is_whole_line { split_at_space(token) } else { first_two_words(token) };
     let Some((name, password)) = credentials else { return BAD_TOKEN };
     if settings.text_users.iter().any(|user| user.has_credentials(name, password)) { STORED } else { FAILURE }

@@ -11,7 +11,7 @@ use crate::arithmetic::Direction;
 use crate::expiry::Expiry;
 use crate::reply_buffer::ReplyBuffer;
 use crate::store::{Arithmetic, DeleteOptions, DeleteResult, Extension, Item, ItemState, Mode, NewItem, Store};
-use crate::version::{Behavior, Version};
+use crate::version::{Behaviour, Version};
 
 const NO_MEMORY_FOR_COUNTER: &str = "SERVER_ERROR Out of memory allocating new item";
 
@@ -252,7 +252,7 @@ fn arithmetic(command: &MetaCommand<'_>, version: &Version, store: &mut Store) -
                 item.cas = cas;
             }
             // Older versions answer even a quiet command that creates the counter.
-            let is_suppressed = options.quiet && (!is_new || version.has(Behavior::QuietAutovivify));
+            let is_suppressed = options.quiet && (!is_new || version.has(Behaviour::QuietAutovivify));
             let answer = arithmetic_answer(command, &reply, update, [ttl, vivify], store)?;
             return Ok(answer.filter(|_| !is_suppressed));
         }
@@ -324,7 +324,7 @@ fn debug(command: &MetaCommand<'_>, version: &Version, store: &mut Store) -> Met
     let mut answer = ReplyLine::code("ME ");
     answer.bare_key(&command.key, item.state.base64_key);
     let signed = |second: u64| i64::try_from(second).unwrap_or(i64::MAX);
-    let sign = if version.has(Behavior::SignedDebugExpiry) { -1 } else { 1 };
+    let sign = if version.has(Behaviour::SignedDebugExpiry) { -1 } else { 1 };
     let exp = item.expiry.at().map_or(-1, |at| sign * (signed(now) - signed(at)));
     let (idle, cas, size, class) = (now.saturating_sub(item.used_at), item.cas, entry.size, entry.class);
     let fetched = if item.state.fetched { "yes" } else { "no" };

@@ -64,7 +64,7 @@ pub struct Vector {
     pub variable: Option<String>,
     /// A comment.
     pub note: String,
-    /// The behavior of 1.6.45, if it differs.
+    /// The behaviour of 1.6.45, if it differs.
     #[serde(rename = "v1_6_45", deserialize_with = "newer")]
     pub newer: Option<Outcome>,
     /// The offset and value of each CAS field in a binary reply that is not 0.
@@ -86,14 +86,14 @@ impl Vector {
         }
     }
 
-    /// Returns the behaviors of all versions, the oldest first.
+    /// Returns the behaviours of all versions, the oldest first.
     fn outcomes(&self) -> impl Iterator<Item = Outcome> {
         let first = Outcome { reply: self.reply.clone(), after: self.after };
         std::iter::once(first).chain(self.newer.clone())
     }
 }
 
-/// The behavior of a server.
+/// The behaviour of a server.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[non_exhaustive]
 pub struct Outcome {

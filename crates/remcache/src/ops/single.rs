@@ -82,7 +82,7 @@ impl Client {
 
     /// Stores an item if it still has this CAS value; otherwise returns
     /// [`Exists`](crate::result::WriteOutcome::Exists), or [`NotFound`](crate::result::WriteOutcome::NotFound) if the
-    /// item does not exist any more.
+    /// item no longer exists.
     ///
     /// It is [`set`](Client::set) with `.cas(…)`. A CAS value of 0 matches no item.
     ///

@@ -225,7 +225,7 @@ fn key(number: usize) -> Vec<u8> {
     }
 }
 
-/// A distribution, and the libmemcached behaviors that select the same one.
+/// A distribution, and the libmemcached behaviours that select the same one.
 struct Configuration {
     distribution: Distribution,
     /// Set in this order before servers are added.

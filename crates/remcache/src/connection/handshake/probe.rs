@@ -203,7 +203,7 @@ async fn password(stream: &mut dyn Stream, credentials: Option<&Credentials>) ->
     send_token(stream, credentials, ExpectedReply::ReplyToNextRequest).await?;
     let answer = request_line(stream, b"version\r\n").await?;
     if answer.starts_with(b"VERSION") {
-        // The server does not require a password any more: the text probe checks whether that is allowed.
+        // The server no longer requires a password: the text probe checks whether that is allowed.
         return Ok(ProbeResult::Try(Probe::Text));
     }
     check_token_reply(&answer)?;

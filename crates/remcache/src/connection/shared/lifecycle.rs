@@ -65,7 +65,7 @@ impl ConnectionHandle {
         true
     }
 
-    /// Ends the task although it does not run. If it runs again, its handle has no effect any more.
+    /// Ends the task although it does not run. If it runs again, its handle no longer has an effect.
     fn give_up_task(&self, mut state: MutexGuard<'_, Inner>) {
         let task = state.task_waker.take();
         // The task may have written the output that it has taken.
@@ -134,7 +134,7 @@ impl ConnectionHandle {
     }
 
     /// Waits until the task of a closed connection has ended, but not beyond the deadlines of the requests in
-    /// flight: the task's runtime may not run any more. Requests without a waiting caller have until `until`.
+    /// flight: the task's runtime may no longer run. Requests without a waiting caller have until `until`.
     pub(crate) async fn wait_for_end(&self, mut until: Instant) {
         while timeout_at(until, self.wait_for_task()).await.is_err() {
             match self.next_deadline() {

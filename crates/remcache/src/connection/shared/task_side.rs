@@ -71,7 +71,7 @@ impl TaskHandle {
         if state.epoch != self.epoch {
             return None;
         }
-        // The task runs, so it is not stalled any more.
+        // The task runs, so it is no longer stalled.
         state.task = TaskState::Running;
         Some(state)
     }

@@ -1,7 +1,7 @@
 //! Concurrency tests with shuttle: callers, the connection's tasks and the watchdog share one connection, and the
 //! scheduler decides at every lock who runs next. In every schedule each request resolves exactly once, with its own
 //! result, and no caller sleeps forever. Runtimes end and drop the task, or stall until all callers have their
-//! results: then other tasks take over, and a task that resumes finds that its handle has no effect any more.
+//! results: then other tasks take over, and a task that resumes finds that its handle no longer has an effect.
 //!
 //! The tests run the real [`ConnectionHandle`], on shuttle's mutex. `REMCACHE_SCHEDULES` is the number of schedules,
 //! half of them for each test; shuttle prints a failing one for `shuttle::replay`.
