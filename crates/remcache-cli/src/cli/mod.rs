@@ -297,7 +297,7 @@ Exit codes:
   4  no server was reachable, or the requests timed out
   5  a server or protocol error
   6  authentication is required or failed, or TLS failed
-  8  a threshold is exceeded (bench --fail-if, check)
+  8  a threshold is exceeded (bench --fail-if, check), or doctor has findings
   130  interrupted, after printing the results so far";
 
 #[cfg(test)]

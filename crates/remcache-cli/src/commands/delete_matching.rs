@@ -75,7 +75,9 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
         item_limit::require_cas(&client, "deleting by more than the key", "delete by patterns of keys alone").await?;
     }
     let plan = match args.yes {
-        true => DeletePlan { servers: client.servers(), summary: Summary::new("deleted", None)?, matching: 0 },
+        true => {
+            DeletePlan { servers: client.servers(), summary: Summary::new("deleted", None)?, matching: 0, selected: 0 }
+        }
         false => match confirm(args, &items, session).await? {
             ControlFlow::Continue(plan) => plan,
             ControlFlow::Break(exit) => return Ok(exit),
@@ -99,7 +101,7 @@ async fn confirm(
     session: &mut Session,
 ) -> Result<ControlFlow<Exit, DeletePlan>, Failure> {
     let plan = count(items).await?;
-    let DeletePlan { servers, summary, matching } = &plan;
+    let DeletePlan { servers, summary, matching, selected } = &plan;
     if *matching == 0 {
         // Items that are stored from now on, or on a server that is down now, were not confirmed: nothing is deleted.
         if summary.is_complete() {
@@ -111,6 +113,13 @@ async fn confirm(
     if !summary.is_complete() {
         summary.report_failures(&mut session.output)?;
         session.output.notes().print("nothing is deleted on servers that failed to list their items");
+    }
+    // One more server than two misplaces a third of the items, a wrong list of two servers a half.
+    if args.misplaced && matching * 5 > selected * 2 {
+        session.output.notes().print(format_args!(
+            "{matching} of {selected} items are misplaced: if that is unexpected, compare the server list and --distribution \
+             with those of the clients (remcache locate --ask KEY shows where an item is)"
+        ));
     }
     let action = format!("delete {}", number::items(*matching));
     let question = format!("{}. Remove {} of {}?", items_match(*matching), args.description(), names(servers));
@@ -185,12 +194,14 @@ struct DeletePlan {
     summary: Summary,
     /// The number of items that match.
     matching: u64,
+    /// The number of items that match all conditions but that of the server.
+    selected: u64,
 }
 
 /// Counts the matching items.
 async fn count(items: &Items<'_>) -> Result<DeletePlan, Failure> {
     let servers = items.client.servers();
-    let (mut summary, mut matching) = (Summary::new("deleted", None)?, 0);
+    let (mut summary, mut matching, mut selected) = (Summary::new("deleted", None)?, 0, 0);
     let mut has_failed = vec![false; servers.len()];
     let mut batches = list(&servers, items.scope, BATCH)?;
     while let Some(event) = batches.recv().await {
@@ -199,11 +210,14 @@ async fn count(items: &Items<'_>) -> Result<DeletePlan, Failure> {
         }
         let Some(batch) = summary.listed(event)? else { continue };
         let now = selection::now();
-        let matches = |item: &&MetadumpItem| items.includes(item, &servers[batch.server]) && !is_expired(item, now);
-        matching += batch.items.iter().filter(matches).count() as u64;
+        let live = batch.items.iter().filter(|item| !is_expired(item, now));
+        for item in live {
+            selected += 1;
+            matching += u64::from(items.includes(item, &servers[batch.server]));
+        }
     }
     let listed = servers.into_iter().zip(has_failed).filter(|(_, has_failed)| !has_failed);
-    Ok(DeletePlan { servers: listed.map(|(server, _)| server).collect(), summary, matching })
+    Ok(DeletePlan { servers: listed.map(|(server, _)| server).collect(), summary, matching, selected })
 }
 
 /// State of a run.

@@ -24,7 +24,8 @@ use crate::session::Session;
 
 /// Store the items of a dump
 ///
-/// Reads the format of dump, from a file or standard input. Existing items are overwritten; --add keeps them.
+/// Reads the format of dump, {"key":…,"value":…,"flags":…,"expires":…} in each line, from a file or standard
+/// input. Existing items are overwritten; --add keeps them.
 /// Items that have expired, and items that the servers refuse, are skipped and counted. While a server does
 /// not answer, load waits for it; then it stops, and names the line to continue at. If a server restarts
 /// during the load, the exit code is 3; if one evicts items, it is 1. Loading the same items again does no

@@ -76,6 +76,15 @@ impl LoadMetric {
         }
     }
 
+    /// Returns what a limit looks like, for an error.
+    fn unit_hint(self) -> &'static str {
+        match self {
+            Self::Percentile(_) | Self::Longest | Self::Mean => ": it needs a unit, as in 2ms",
+            Self::Rate | Self::Errors => ": it is a number",
+            Self::Hits => ": it is a percentage",
+        }
+    }
+
     fn show(self, value: f64) -> String {
         match self {
             Self::Percentile(_) | Self::Longest | Self::Mean => {
@@ -114,9 +123,9 @@ impl FromStr for Threshold {
                 _ => (None, left),
             };
         let metric: LoadMetric = name.parse()?;
-        let limit = metric
-            .limit(right)
-            .ok_or_else(|| format!("{right:?} is not a limit for {name}{}", comparison::hint(right)))?;
+        let limit = metric.limit(right).ok_or_else(|| {
+            format!("{right:?} is not a limit for {name}{}{}", metric.unit_hint(), comparison::hint(right))
+        })?;
         Ok(Self { text: text.to_owned(), operation, metric, comparison, limit })
     }
 }

@@ -236,6 +236,17 @@ fn only_misplaced_items_are_deleted() {
 }
 
 #[test]
+fn many_misplaced_items_are_a_reason_to_check_the_server_list() {
+    let (_servers, list) = filled();
+    let doubt = "compare the server list and --distribution";
+    let wrong = run(&["delete-matching", "*", "--misplaced", "--like", "pylibmc"], &list).exits(2);
+    assert!(wrong.stderr.contains("of 1500 items are misplaced") && wrong.stderr.contains(doubt), "{wrong:?}");
+    let third = Memcached::start(&[]);
+    let grown = run(&["delete-matching", "*", "--misplaced"], &format!("{list},{}", third.addr())).exits(2);
+    assert!(!grown.stderr.contains(doubt), "{grown:?}");
+}
+
+#[test]
 fn a_server_that_recovers_after_the_count_loses_nothing() {
     let (servers, list) = filled();
     let [first, second] = &servers[..] else { unreachable!("two servers are started") };

@@ -26,7 +26,8 @@ use report::LoadReport;
 /// open load); latency counts from the planned time, so a stall counts for every operation that it delays.
 /// The client runs on one thread, and so on one core; --threads adds more.
 ///
-/// All keys begin with remcache:load: and expire after --ttl.
+/// It stores items on the servers, which may evict others: all keys begin with remcache:load:, and expire after
+/// --ttl.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Columns:
