@@ -21,7 +21,7 @@ impl Placement {
         Self { client: client.clone(), has_one_server: client.servers().len() == 1 }
     }
 
-    /// Returns whether clients look for an item of this server on another one.
+    /// Returns whether clients look for an item of this server on another server.
     pub(crate) fn is_misplaced(&self, scope: &KeyScope, item: &MetadumpItem, server: &ServerHandle) -> bool {
         let is_placed_here = || self.server_of(scope.name_of(item)).is_some_and(|placed| placed == server.name());
         !self.has_one_server && !is_placed_here()

@@ -11,8 +11,6 @@ pub(super) enum MetricKind {
     Untyped,
 }
 
-use MetricKind::{Counter, Gauge, Untyped};
-
 /// A metric made of one statistic.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Metric {
@@ -24,247 +22,206 @@ pub(super) struct Metric {
     pub(super) help: &'static str,
 }
 
-const fn metric(stat: &'static str, name: &'static str, kind: MetricKind, help: &'static str) -> Metric {
-    Metric { stat, name, kind, help }
+const fn new_counter(stat: &'static str, name: &'static str, help: &'static str) -> Metric {
+    Metric { stat, name, kind: MetricKind::Counter, help }
+}
+
+const fn new_gauge(stat: &'static str, name: &'static str, help: &'static str) -> Metric {
+    Metric { stat, name, kind: MetricKind::Gauge, help }
+}
+
+const fn new_untyped(stat: &'static str, name: &'static str, help: &'static str) -> Metric {
+    Metric { stat, name, kind: MetricKind::Untyped, help }
 }
 
 /// Of the general statistics.
 pub(super) const GENERAL: &[Metric] = &[
-    metric("uptime", "uptime_seconds", Gauge, "Seconds since the server started."),
-    metric("time", "time_seconds", Gauge, "The server's clock, as seconds since 1970."),
-    metric("rusage_user", "process_user_cpu_seconds_total", Counter, "Processor time of the server in its own code."),
-    metric("rusage_system", "process_system_cpu_seconds_total", Counter, "Processor time of the server in the kernel."),
-    metric("bytes_read", "read_bytes_total", Counter, "Bytes that the server has read from the network."),
-    metric("bytes_written", "written_bytes_total", Counter, "Bytes that the server has sent to the network."),
-    metric("curr_connections", "current_connections", Gauge, "Connections that are open."),
-    metric("max_connections", "max_connections", Gauge, "Connections that may be open at a time."),
-    metric("total_connections", "connections_total", Counter, "Connections opened since the start."),
-    metric(
+    new_gauge("uptime", "uptime_seconds", "Seconds since the server started."),
+    new_gauge("time", "time_seconds", "The server's clock, as seconds since 1970."),
+    new_counter("rusage_user", "process_user_cpu_seconds_total", "Processor time of the server in its own code."),
+    new_counter("rusage_system", "process_system_cpu_seconds_total", "Processor time of the server in the kernel."),
+    new_counter("bytes_read", "read_bytes_total", "Bytes that the server has read from the network."),
+    new_counter("bytes_written", "written_bytes_total", "Bytes that the server has sent to the network."),
+    new_gauge("curr_connections", "current_connections", "Connections that are open."),
+    new_gauge("max_connections", "max_connections", "Connections that may be open at a time."),
+    new_counter("total_connections", "connections_total", "Connections opened since the start."),
+    new_counter(
         "rejected_connections",
         "connections_rejected_total",
-        Counter,
         "Connections refused because there were too many.",
     ),
-    metric("conn_yields", "connections_yielded_total", Counter, "Times a connection had to let others go first (-R)."),
-    metric(
+    new_counter("conn_yields", "connections_yielded_total", "Times a connection had to let others go first (-R)."),
+    new_counter(
         "listen_disabled_num",
         "connections_listener_disabled_total",
-        Counter,
         "Times the server stopped accepting connections.",
     ),
-    metric("bytes", "current_bytes", Gauge, "Bytes that items take."),
-    metric("limit_maxbytes", "limit_bytes", Gauge, "Bytes that items may take."),
-    metric("curr_items", "current_items", Gauge, "Items that are stored."),
-    metric("total_items", "items_total", Counter, "Items stored since the start."),
-    metric("evictions", "items_evicted_total", Counter, "Valid items removed to make room."),
-    metric("reclaimed", "items_reclaimed_total", Counter, "Times the memory of an expired item was used again."),
-    metric("store_too_large", "item_too_large_total", Counter, "Stores refused because the item was too large."),
-    metric("store_no_memory", "item_no_memory_total", Counter, "Stores refused because there was no memory."),
-    metric("direct_reclaims", "direct_reclaims_total", Counter, "Times a worker thread had to make room itself."),
-    metric("accepting_conns", "accepting_connections", Gauge, "Whether the server accepts connections now."),
-    metric("total_malloced", "malloced_bytes", Gauge, "Bytes taken for slab pages."),
-    metric("lru_crawler_starts", "lru_crawler_starts_total", Counter, "Times the LRU crawler was started."),
-    metric("crawler_reclaimed", "lru_crawler_reclaimed_total", Counter, "Items freed by the LRU crawler."),
-    metric("crawler_items_checked", "lru_crawler_items_checked_total", Counter, "Items looked at by the LRU crawler."),
-    metric(
+    new_gauge("bytes", "current_bytes", "Bytes that items take."),
+    new_gauge("limit_maxbytes", "limit_bytes", "Bytes that items may take."),
+    new_gauge("curr_items", "current_items", "Items that are stored."),
+    new_counter("total_items", "items_total", "Items stored since the start."),
+    new_counter("evictions", "items_evicted_total", "Valid items removed to make room."),
+    new_counter("reclaimed", "items_reclaimed_total", "Times the memory of an expired item was used again."),
+    new_counter("store_too_large", "item_too_large_total", "Stores refused because the item was too large."),
+    new_counter("store_no_memory", "item_no_memory_total", "Stores refused because there was no memory."),
+    new_counter("direct_reclaims", "direct_reclaims_total", "Times a worker thread had to make room itself."),
+    new_gauge("accepting_conns", "accepting_connections", "Whether the server accepts connections now."),
+    new_gauge("total_malloced", "malloced_bytes", "Bytes taken for slab pages."),
+    new_counter("lru_crawler_starts", "lru_crawler_starts_total", "Times the LRU crawler was started."),
+    new_counter("crawler_reclaimed", "lru_crawler_reclaimed_total", "Items freed by the LRU crawler."),
+    new_counter("crawler_items_checked", "lru_crawler_items_checked_total", "Items looked at by the LRU crawler."),
+    new_counter(
         "moves_to_cold",
         "lru_crawler_moves_to_cold_total",
-        Counter,
         "Items moved from the hot or warm LRU to the cold one.",
     ),
-    metric(
-        "moves_to_warm",
-        "lru_crawler_moves_to_warm_total",
-        Counter,
-        "Items moved from the cold LRU to the warm one.",
-    ),
-    metric(
+    new_counter("moves_to_warm", "lru_crawler_moves_to_warm_total", "Items moved from the cold LRU to the warm one."),
+    new_counter(
         "moves_within_lru",
         "lru_crawler_moves_within_lru_total",
-        Counter,
         "Items moved within the hot or the warm LRU.",
     ),
-    metric(
+    new_counter(
         "extstore_compact_lost",
         "extstore_compact_lost_total",
-        Counter,
         "Items lost while flash storage was compacted.",
     ),
-    metric(
+    new_counter(
         "extstore_compact_rescues",
         "extstore_compact_rescued_total",
-        Counter,
         "Items moved to a new page while flash storage was compacted.",
     ),
-    metric(
+    new_counter(
         "extstore_compact_skipped",
         "extstore_compact_skipped_total",
-        Counter,
         "Items dropped as unused while flash storage was compacted.",
     ),
-    metric("extstore_page_allocs", "extstore_pages_allocated_total", Counter, "Pages of flash storage taken."),
-    metric("extstore_page_evictions", "extstore_pages_evicted_total", Counter, "Pages of flash storage evicted."),
-    metric("extstore_page_reclaims", "extstore_pages_reclaimed_total", Counter, "Empty pages of flash storage freed."),
-    metric("extstore_pages_free", "extstore_pages_free", Gauge, "Pages of flash storage without items."),
-    metric("extstore_pages_used", "extstore_pages_used", Gauge, "Pages of flash storage with items."),
-    metric("extstore_objects_evicted", "extstore_objects_evicted_total", Counter, "Items evicted from flash storage."),
-    metric("extstore_objects_read", "extstore_objects_read_total", Counter, "Items read from flash storage."),
-    metric("extstore_objects_written", "extstore_objects_written_total", Counter, "Items written to flash storage."),
-    metric("extstore_objects_used", "extstore_objects_used", Gauge, "Items in flash storage."),
-    metric("extstore_bytes_evicted", "extstore_bytes_evicted_total", Counter, "Bytes evicted from flash storage."),
-    metric("extstore_bytes_written", "extstore_bytes_written_total", Counter, "Bytes written to flash storage."),
-    metric("extstore_bytes_read", "extstore_bytes_read_total", Counter, "Bytes read from flash storage."),
-    metric("extstore_bytes_used", "extstore_bytes_used", Gauge, "Bytes that items take in flash storage."),
-    metric(
+    new_counter("extstore_page_allocs", "extstore_pages_allocated_total", "Pages of flash storage taken."),
+    new_counter("extstore_page_evictions", "extstore_pages_evicted_total", "Pages of flash storage evicted."),
+    new_counter("extstore_page_reclaims", "extstore_pages_reclaimed_total", "Empty pages of flash storage freed."),
+    new_gauge("extstore_pages_free", "extstore_pages_free", "Pages of flash storage without items."),
+    new_gauge("extstore_pages_used", "extstore_pages_used", "Pages of flash storage with items."),
+    new_counter("extstore_objects_evicted", "extstore_objects_evicted_total", "Items evicted from flash storage."),
+    new_counter("extstore_objects_read", "extstore_objects_read_total", "Items read from flash storage."),
+    new_counter("extstore_objects_written", "extstore_objects_written_total", "Items written to flash storage."),
+    new_gauge("extstore_objects_used", "extstore_objects_used", "Items in flash storage."),
+    new_counter("extstore_bytes_evicted", "extstore_bytes_evicted_total", "Bytes evicted from flash storage."),
+    new_counter("extstore_bytes_written", "extstore_bytes_written_total", "Bytes written to flash storage."),
+    new_counter("extstore_bytes_read", "extstore_bytes_read_total", "Bytes read from flash storage."),
+    new_gauge("extstore_bytes_used", "extstore_bytes_used", "Bytes that items take in flash storage."),
+    new_gauge(
         "extstore_bytes_fragmented",
         "extstore_bytes_fragmented",
-        Gauge,
         "Bytes of used pages of flash storage that hold no item.",
     ),
-    metric("extstore_limit_maxbytes", "extstore_bytes_limit", Gauge, "Bytes of flash storage."),
-    metric("extstore_io_queue", "extstore_io_queue_depth", Gauge, "Items waiting to be read or written."),
-    metric("proxy_conn_requests", "proxy_conn_requests_total", Counter, "Requests of clients to the proxy."),
-    metric(
-        "proxy_conn_errors",
-        "proxy_conn_errors_total",
-        Counter,
-        "Errors of the connections of clients of the proxy.",
-    ),
-    metric("proxy_conn_oom", "proxy_conn_oom_total", Counter, "Times the proxy had no memory for a request."),
-    metric("proxy_req_active", "proxy_req_active", Gauge, "Requests that the proxy works on now."),
-    metric(
-        "proxy_config_reloads",
-        "proxy_config_reloads_total",
-        Counter,
-        "Times the proxy read its configuration again.",
-    ),
-    metric(
+    new_gauge("extstore_limit_maxbytes", "extstore_bytes_limit", "Bytes of flash storage."),
+    new_gauge("extstore_io_queue", "extstore_io_queue_depth", "Items waiting to be read or written."),
+    new_counter("proxy_conn_requests", "proxy_conn_requests_total", "Requests of clients to the proxy."),
+    new_counter("proxy_conn_errors", "proxy_conn_errors_total", "Errors of the connections of clients of the proxy."),
+    new_counter("proxy_conn_oom", "proxy_conn_oom_total", "Times the proxy had no memory for a request."),
+    new_gauge("proxy_req_active", "proxy_req_active", "Requests that the proxy works on now."),
+    new_counter("proxy_config_reloads", "proxy_config_reloads_total", "Times the proxy read its configuration again."),
+    new_counter(
         "proxy_config_reload_fails",
         "proxy_config_reload_fails_total",
-        Counter,
         "Times the proxy could not read its configuration again.",
     ),
-    metric(
+    new_counter(
         "proxy_config_cron_runs",
         "proxy_config_cron_runs_total",
-        Counter,
         "Times a timer of the proxy's configuration ran.",
     ),
-    metric(
+    new_counter(
         "proxy_config_cron_fails",
         "proxy_config_cron_fails_total",
-        Counter,
         "Times a timer of the proxy's configuration failed.",
     ),
-    metric("proxy_backend_total", "proxy_backend_total", Gauge, "Servers behind the proxy."),
-    metric(
+    new_gauge("proxy_backend_total", "proxy_backend_total", "Servers behind the proxy."),
+    new_counter(
         "proxy_backend_marked_bad",
         "proxy_backend_marked_bad_total",
-        Counter,
         "Times a server behind the proxy was taken for bad.",
     ),
-    metric("proxy_backend_failed", "proxy_backend_failed", Gauge, "Failures of servers behind the proxy."),
-    metric(
+    new_gauge("proxy_backend_failed", "proxy_backend_failed", "Failures of servers behind the proxy."),
+    new_counter(
         "proxy_request_failed_depth",
         "proxy_request_failed_depth_total",
-        Counter,
         "Requests refused because too many waited for a server behind the proxy.",
     ),
-    metric(
+    new_counter(
         "round_robin_fallback",
         "round_robin_fallback_total",
-        Counter,
         "Connections given to a thread in turn for want of a hint.",
     ),
-    metric(
-        "unexpected_napi_ids",
-        "unexpected_napi_ids_total",
-        Counter,
-        "Connections whose network queue was not known.",
-    ),
+    new_counter("unexpected_napi_ids", "unexpected_napi_ids_total", "Connections whose network queue was not known."),
 ];
 
 /// Of the settings.
 pub(super) const SETTINGS: &[Metric] = &[
-    metric("lru_crawler", "lru_crawler_enabled", Gauge, "Whether the LRU crawler runs."),
-    metric("lru_crawler_sleep", "lru_crawler_sleep", Gauge, "Microseconds between two steps of the LRU crawler."),
-    metric(
+    new_gauge("lru_crawler", "lru_crawler_enabled", "Whether the LRU crawler runs."),
+    new_gauge("lru_crawler_sleep", "lru_crawler_sleep", "Microseconds between two steps of the LRU crawler."),
+    new_gauge(
         "lru_crawler_tocrawl",
         "lru_crawler_to_crawl",
-        Gauge,
         "Items that a run of the LRU crawler looks at in a slab class.",
     ),
-    metric(
+    new_gauge(
         "lru_maintainer_thread",
         "lru_crawler_maintainer_thread",
-        Gauge,
         "Whether the LRU is kept by a thread of its own.",
     ),
-    metric("hot_lru_pct", "lru_crawler_hot_percent", Gauge, "Percent of a slab class for the hot LRU."),
-    metric("warm_lru_pct", "lru_crawler_warm_percent", Gauge, "Percent of a slab class for the warm LRU."),
-    metric("hot_max_factor", "lru_crawler_hot_max_factor", Gauge, "Age of the hot LRU as a share of the cold one's."),
-    metric(
-        "warm_max_factor",
-        "lru_crawler_warm_max_factor",
-        Gauge,
-        "Age of the warm LRU as a share of the cold one's.",
-    ),
+    new_gauge("hot_lru_pct", "lru_crawler_hot_percent", "Percent of a slab class for the hot LRU."),
+    new_gauge("warm_lru_pct", "lru_crawler_warm_percent", "Percent of a slab class for the warm LRU."),
+    new_gauge("hot_max_factor", "lru_crawler_hot_max_factor", "Age of the hot LRU as a share of the cold one's."),
+    new_gauge("warm_max_factor", "lru_crawler_warm_max_factor", "Age of the warm LRU as a share of the cold one's."),
 ];
 
 /// Of each slab class's items.
 pub(super) const ITEMS: &[Metric] = &[
-    metric("number", "slab_current_items", Gauge, "Items in the slab class."),
-    metric("age", "slab_items_age_seconds", Gauge, "Age of the oldest item of the slab class."),
-    metric(
+    new_gauge("number", "slab_current_items", "Items in the slab class."),
+    new_gauge("age", "slab_items_age_seconds", "Age of the oldest item of the slab class."),
+    new_counter(
         "crawler_reclaimed",
         "slab_items_crawler_reclaimed_total",
-        Counter,
         "Items of the slab class freed by the LRU crawler.",
     ),
-    metric("evicted", "slab_items_evicted_total", Counter, "Items of the slab class evicted before they expired."),
-    metric(
+    new_counter("evicted", "slab_items_evicted_total", "Items of the slab class evicted before they expired."),
+    new_counter(
         "evicted_nonzero",
         "slab_items_evicted_nonzero_total",
-        Counter,
         "Items with a time to live evicted before it was over.",
     ),
-    metric(
+    new_gauge(
         "evicted_time",
         "slab_items_evicted_time_seconds",
-        Gauge,
         "Seconds since the last access to the item evicted last.",
     ),
-    metric("evicted_unfetched", "slab_items_evicted_unfetched_total", Counter, "Items evicted and never fetched."),
-    metric("expired_unfetched", "slab_items_expired_unfetched_total", Counter, "Items expired and never fetched."),
-    metric("outofmemory", "slab_items_outofmemory_total", Counter, "Stores of the slab class that found no memory."),
-    metric("reclaimed", "slab_items_reclaimed_total", Counter, "Times the memory of an expired item was used again."),
-    metric(
-        "tailrepairs",
-        "slab_items_tailrepairs_total",
-        Counter,
-        "Times an item stuck at the tail had to be repaired.",
-    ),
-    metric("moves_to_cold", "slab_items_moves_to_cold", Untyped, "Items moved to the cold LRU."),
-    metric("moves_to_warm", "slab_items_moves_to_warm", Untyped, "Items moved to the warm LRU."),
-    metric("moves_within_lru", "slab_items_moves_within_lru", Untyped, "Items moved within the hot or the warm LRU."),
-    metric("number_hot", "slab_hot_items", Gauge, "Items in the hot LRU."),
-    metric("number_warm", "slab_warm_items", Gauge, "Items in the warm LRU."),
-    metric("number_cold", "slab_cold_items", Gauge, "Items in the cold LRU."),
-    metric("number_temp", "slab_temporary_items", Gauge, "Items in the temporary LRU."),
-    metric("age_hot", "slab_hot_age_seconds", Gauge, "Age of the oldest item in the hot LRU."),
-    metric("age_warm", "slab_warm_age_seconds", Gauge, "Age of the oldest item in the warm LRU."),
-    metric("mem_requested", "slab_mem_requested_bytes", Gauge, "Bytes that the items of the slab class really need."),
+    new_counter("evicted_unfetched", "slab_items_evicted_unfetched_total", "Items evicted and never fetched."),
+    new_counter("expired_unfetched", "slab_items_expired_unfetched_total", "Items expired and never fetched."),
+    new_counter("outofmemory", "slab_items_outofmemory_total", "Stores of the slab class that found no memory."),
+    new_counter("reclaimed", "slab_items_reclaimed_total", "Times the memory of an expired item was used again."),
+    new_counter("tailrepairs", "slab_items_tailrepairs_total", "Times an item stuck at the tail had to be repaired."),
+    new_untyped("moves_to_cold", "slab_items_moves_to_cold", "Items moved to the cold LRU."),
+    new_untyped("moves_to_warm", "slab_items_moves_to_warm", "Items moved to the warm LRU."),
+    new_untyped("moves_within_lru", "slab_items_moves_within_lru", "Items moved within the hot or the warm LRU."),
+    new_gauge("number_hot", "slab_hot_items", "Items in the hot LRU."),
+    new_gauge("number_warm", "slab_warm_items", "Items in the warm LRU."),
+    new_gauge("number_cold", "slab_cold_items", "Items in the cold LRU."),
+    new_gauge("number_temp", "slab_temporary_items", "Items in the temporary LRU."),
+    new_gauge("age_hot", "slab_hot_age_seconds", "Age of the oldest item in the hot LRU."),
+    new_gauge("age_warm", "slab_warm_age_seconds", "Age of the oldest item in the warm LRU."),
+    new_gauge("mem_requested", "slab_mem_requested_bytes", "Bytes that the items of the slab class really need."),
 ];
 
 /// Of each slab class's pages.
 pub(super) const SLABS: &[Metric] = &[
-    metric("chunk_size", "slab_chunk_size_bytes", Gauge, "Bytes of a chunk."),
-    metric("chunks_per_page", "slab_chunks_per_page", Gauge, "Chunks of a page."),
-    metric("total_pages", "slab_current_pages", Gauge, "Pages of the slab class."),
-    metric("total_chunks", "slab_current_chunks", Gauge, "Chunks of the slab class."),
-    metric("used_chunks", "slab_chunks_used", Gauge, "Chunks that hold an item."),
-    metric("free_chunks", "slab_chunks_free", Gauge, "Chunks without an item."),
-    metric("free_chunks_end", "slab_chunks_free_end", Gauge, "Free chunks at the end of the last page."),
+    new_gauge("chunk_size", "slab_chunk_size_bytes", "Bytes of a chunk."),
+    new_gauge("chunks_per_page", "slab_chunks_per_page", "Chunks of a page."),
+    new_gauge("total_pages", "slab_current_pages", "Pages of the slab class."),
+    new_gauge("total_chunks", "slab_current_chunks", "Chunks of the slab class."),
+    new_gauge("used_chunks", "slab_chunks_used", "Chunks that hold an item."),
+    new_gauge("free_chunks", "slab_chunks_free", "Chunks without an item."),
+    new_gauge("free_chunks_end", "slab_chunks_free_end", "Free chunks at the end of the last page."),
 ];
 
 /// Statistics that are values of one metric, `commands_total`, with labels for command and status.

@@ -183,7 +183,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
     const HOUR: Duration = Duration::from_secs(3_600);
 
-    /// A connection that reports each enforced deadline, and then has another one.
+    /// A connection that reports each enforced deadline, and then has another.
     struct Fake {
         enforced: Sender<Instant>,
         next: Option<Instant>,
