@@ -3,7 +3,7 @@
 //!
 //! ```
 //! use remcache_proto::meta::server::{ReplyLine, MetaOperation};
-//! use remcache_proto::text::server::{self, MetaCommand};
+//! use remcache_proto::text::server::{self, Command};
 //!
 //! let (line, _) = server::split_line(b"mg Hello v t O7\r\n").unwrap();
 //! let Ok(Command::Meta(command)) = server::parse(line) else { panic!() };
