@@ -4,6 +4,7 @@
 //! a function.
 
 use crate::root;
+use crate::unix_only::sources;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,18 +28,16 @@ fn defined_type(line: &str) -> Option<&str> {
     name.split(|c: char| !(c.is_alphanumeric() || c == '_')).next()
 }
 
-fn add_types(folder: &Path, found: &mut BTreeMap<String, Vec<PathBuf>>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            add_types(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let text = fs::read_to_string(&path).unwrap();
-            for name in text.lines().filter_map(defined_type) {
-                found.entry(name.to_owned()).or_default().push(path.clone());
-            }
+/// Returns the names of the types that a package defines, with their files.
+fn types(src: &Path) -> BTreeMap<String, Vec<PathBuf>> {
+    let mut found = BTreeMap::<_, Vec<_>>::new();
+    for file in sources(src).unwrap() {
+        let text = fs::read_to_string(&file).unwrap();
+        for name in text.lines().filter_map(defined_type) {
+            found.entry(name.to_owned()).or_default().push(file.clone());
         }
     }
+    found
 }
 
 #[test]
@@ -47,10 +46,8 @@ fn a_crate_defines_each_type_name_once() {
     for parent in ["crates", "integrations", "tools"] {
         for entry in fs::read_dir(root().join(parent)).unwrap() {
             let package = entry.unwrap().path();
-            let (src, mut found) = (package.join("src"), BTreeMap::new());
-            if src.is_dir() {
-                add_types(&src, &mut found);
-            }
+            let src = package.join("src");
+            let mut found = if src.is_dir() { types(&src) } else { BTreeMap::new() };
             let name = package.file_name().unwrap_or_default();
             let exceptions = EXCEPTIONS.iter().find(|(exception, _)| *exception == name);
             let is_exception = |name: &str| exceptions.is_some_and(|(_, names)| names.contains(&name));

@@ -24,7 +24,8 @@ pub(crate) fn check() -> Result<(), Failure> {
     }
 }
 
-fn sources(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+/// Returns the Rust files in a folder and its folders.
+pub(crate) fn sources(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     let unreadable = |error| format!("{}: {error}", folder.display());
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).map_err(unreadable)? {

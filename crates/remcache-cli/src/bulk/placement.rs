@@ -23,13 +23,13 @@ impl Placement {
 
     /// Returns whether clients look for an item of this server on another server.
     pub(crate) fn is_misplaced(&self, scope: &KeyScope, item: &MetadumpItem, server: &ServerHandle) -> bool {
-        let is_placed_here = || self.server_of(scope.name_of(item)).is_some_and(|placed| placed == server.name());
+        let is_placed_here =
+            || self.server_of(scope.name_of(item)).is_some_and(|placed| placed.name() == server.name());
         !self.has_one_server && !is_placed_here()
     }
 
     /// Returns the server on which clients look for a key.
-    pub(crate) fn server_of(&self, name: &[u8]) -> Option<String> {
-        let server = self.client.locate(name).ok()??;
-        Some(server.name().to_owned())
+    pub(crate) fn server_of(&self, name: &[u8]) -> Option<ServerHandle> {
+        self.client.locate(name).ok()?
     }
 }

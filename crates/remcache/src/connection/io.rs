@@ -334,7 +334,7 @@ mod tests {
     use crate::connection::slot::Slot;
     use crate::connection::wait_queue::tests::WakeCounter;
     use crate::proto::binary::{Opcode, encode_reply};
-    use crate::proto::{Deadline, Delivery, Operation, Protocol, Reply, Request, ServerVersion, Status};
+    use crate::proto::{Deadline, Delivery, Operation, Protocol, Reply, Request, Status};
 
     /// The other end of a connection: what reads return, and what becomes of writes.
     #[derive(Default)]
@@ -398,7 +398,7 @@ mod tests {
             let connection = ConnectionHandle::for_test(&config, 0);
             submit(&connection, &Request::get("key"), 60_000);
             let task = connection.claim_task(0, None).expect("the connection has no task yet");
-            task.connected(negotiated(), None, None, Instant::now());
+            task.connected(Negotiated::assumed(Protocol::Binary), None, None, Instant::now());
             let server = Arc::new(Mutex::new(Server { capacity: usize::MAX, ..Server::default() }));
             let socket = Box::new(Socket(Arc::clone(&server)));
             let io_loop = IoLoop::new("server".into(), socket, task, None, &config);
@@ -424,10 +424,6 @@ mod tests {
         fn is_woken(&self) -> bool {
             self.woken.0.swap(0, Ordering::Relaxed) > 0
         }
-    }
-
-    fn negotiated() -> Negotiated {
-        Negotiated { protocol: Protocol::Binary, server_version: ServerVersion::default(), may_be_proxy: false }
     }
 
     fn submit(connection: &ConnectionHandle, request: &Request<'_>, timeout: u64) -> Flight {
@@ -513,7 +509,7 @@ mod tests {
         let task = fixture.io_loop.handle.clone();
         task.set_state(ConnectionState::Down("lost".to_owned()));
         task.disconnect("lost");
-        task.connected(negotiated(), None, None, Instant::now());
+        task.connected(Negotiated::assumed(Protocol::Binary), None, None, Instant::now());
         let until = Instant::now() + Duration::from_secs(1);
         task.probe(Deadline { at: until.into_std(), extend_by: Duration::ZERO }, Instant::now());
         fixture.io_loop.probe_deadline = Some(until);

@@ -21,10 +21,10 @@ use perfdata::PerfData;
 ///
 /// A server that does not respond is critical. Metrics are hit%, memory%, connections%, ping, uptime,
 /// gets/s, sets/s, misses/s, evictions/s, and any statistic of the server: curr_items, cmd_touch/s. Counters are
-/// totals since the server's start: evictions>10 stays true, evictions/s>10 does not. hit% and
-/// the rates are measured over --interval. A metric that a server does not report is unknown, with exit
-/// code 2. In limits k, m and g are powers of 1,024 for statistics in bytes, else of 1,000. -f nagios prints one line
-/// with performance data, and exits with 0 (ok), 1 (warning), 2 (critical) or 3 (unknown).
+/// totals since the server's start: evictions>10 stays true, evictions/s>10 does not. hit% and the rates are measured
+/// over --interval. A metric that a server does not report is unknown, with exit code 2. In limits k, m and g are
+/// powers of 1,024 for statistics in bytes, else of 1,000. -f nagios prints one line with performance data, and exits
+/// with 0 (ok), 1 (warning), 2 (critical) or 3 (unknown).
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example: remcache check --warn-if 'hit%<90' --fail-if 'evictions/s>10'

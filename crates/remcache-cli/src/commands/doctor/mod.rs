@@ -23,10 +23,10 @@ use checks::CHECKS;
 
 /// Look for known problems of the servers and of the connection to them
 ///
-/// It looks at versions, certificates that expire within 30 days, clocks, connections, evictions (now, or of
-/// more than a twentieth of the stored items) and their reason, memory, limits of items, and servers that are given twice. It changes nothing. Exits with 0 if there are no
-/// findings, 8 if there are some, 3 or 4 if some or all servers are down, and 6 if they refuse the authentication or
-/// TLS fails.
+/// It looks at versions, certificates that expire within 30 days, clocks, connections, evictions (now, or of more
+/// than a twentieth of the stored items) and their reason, memory, limits of items, and servers that are given twice.
+/// It changes nothing. Exits with 0 if there are no findings, 8 if there are some, 3 or 4 if some or all servers are
+/// down, and 6 if they refuse the authentication or TLS fails.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Columns:

@@ -132,7 +132,7 @@ impl Items<'_> {
 
     /// Returns the server on which clients look for a misplaced item.
     fn belongs_to(&self, name: &[u8]) -> Option<String> {
-        self.misplaced?.server_of(name)
+        Some(self.misplaced?.server_of(name)?.name().to_owned())
     }
 
     /// Returns the fields of the records.

@@ -21,7 +21,7 @@ pub(crate) struct Negotiated {
 
 impl Negotiated {
     /// Returns the assumptions about a server without negotiation.
-    pub(super) fn assumed(protocol: Protocol) -> Self {
+    pub(crate) fn assumed(protocol: Protocol) -> Self {
         Self { protocol, server_version: ServerVersion::default(), may_be_proxy: protocol == Protocol::Text }
     }
 }

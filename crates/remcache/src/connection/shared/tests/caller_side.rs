@@ -9,18 +9,15 @@ impl Fixture {
         self.connection.submit_batch(count, |_| Request::get("key"), self.deadline(60_000), self.start, None)
     }
 
-    /// Polls for a reply; returns its status, or that of one that was interrupted because the task ended.
-    fn poll(&self, flight: Flight) -> (Option<Status>, Option<Status>) {
-        let mut interrupted = None;
-        let polled = self.connection.poll_reply(flight, Waker::noop(), &mut interrupted, |reply, _| reply.status);
-        let status = match polled {
-            Poll::Ready(status) => Some(status),
-            Poll::Pending => None,
-        };
-        (status, interrupted.map(|reply| reply.status))
+    fn abandon_batch(&self) {
+        let slot = self.submit_batch(1).slot.expect("a request is in flight");
+        self.connection.abandon_batch(slot);
     }
 
-    fn round_trip(&self) -> Option<Duration> {
+    /// Returns the round trip that is measured when replies to gets with these opaques arrive after 50 ms.
+    fn round_trip_of(&self, opaques: std::ops::Range<u32>) -> Option<Duration> {
+        let task = self.connect_and_write();
+        self.answer(&task, 50, opaques);
         self.connection.with_counters(super::super::ConnCounters::round_trip)
     }
 }
@@ -100,22 +97,15 @@ fn the_round_trip_of_an_abandoned_request_is_not_measured() {
     let abandoned = fixture.get();
     fixture.connection.abandon(abandoned);
     fixture.submit_at(10, 60_000);
-    let task = fixture.connect();
-    write(&task);
-    fixture.answer(&task, 50, 0..2);
-    assert_eq!(fixture.round_trip(), Some(Duration::from_millis(40)));
+    assert_eq!(fixture.round_trip_of(0..2), Some(Duration::from_millis(40)));
 }
 
 #[test]
 fn the_round_trip_of_an_abandoned_batch_is_not_measured() {
     let fixture = Fixture::new();
-    let slot = fixture.submit_batch(1).slot.expect("a request is in flight");
-    fixture.connection.abandon_batch(slot);
+    fixture.abandon_batch();
     fixture.submit_at(10, 60_000);
-    let task = fixture.connect();
-    write(&task);
-    fixture.answer(&task, 50, 0..2);
-    assert_eq!(fixture.round_trip(), Some(Duration::from_millis(40)));
+    assert_eq!(fixture.round_trip_of(0..2), Some(Duration::from_millis(40)));
 }
 
 #[test]
@@ -123,10 +113,6 @@ fn the_round_trip_is_measured_although_another_request_is_abandoned() {
     let fixture = Fixture::new();
     fixture.get();
     fixture.connection.abandon(fixture.get());
-    let slot = fixture.submit_batch(1).slot.expect("a request is in flight");
-    fixture.connection.abandon_batch(slot);
-    let task = fixture.connect();
-    write(&task);
-    fixture.answer(&task, 50, 0..3);
-    assert_eq!(fixture.round_trip(), Some(Duration::from_millis(50)));
+    fixture.abandon_batch();
+    assert_eq!(fixture.round_trip_of(0..3), Some(Duration::from_millis(50)));
 }

@@ -187,8 +187,7 @@ fn with_breaker(timeouts: u32) -> Fixture {
 fn timeouts_that_the_watchdog_enforced_count_for_the_breaker() {
     let fixture = with_breaker(3);
     fixture.submit(100);
-    let task = fixture.connect();
-    write(&task);
+    let task = fixture.connect_and_write();
     let handle_timeout = |millis| task.handle_timeout(fixture.at(millis), &mut Vec::new()).unwrap();
     fixture.enforce(115);
     assert_eq!(handle_timeout(116), None);
@@ -202,8 +201,7 @@ fn timeouts_that_the_watchdog_enforced_count_for_the_breaker() {
 fn deadlines_of_answered_requests_are_no_sign_of_a_stall() {
     let fixture = with_breaker(1);
     fixture.submit(100);
-    let task = fixture.connect();
-    write(&task);
+    let task = fixture.connect_and_write();
     fixture.submit(190);
     fixture.answer(&task, 50, 0..1);
     assert_eq!(fixture.enforce(115), Some(fixture.at(190).into_std()));

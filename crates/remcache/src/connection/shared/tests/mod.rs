@@ -19,7 +19,7 @@ use crate::connection::handshake::Negotiated;
 use crate::connection::slot::Slot;
 use crate::connection::wait_queue::tests::WakeCounter;
 use crate::proto::binary::{Opcode, encode_reply};
-use crate::proto::{Deadline, Delivery, InputBuffer, Output, Protocol, Reply, Request, ServerVersion, Status};
+use crate::proto::{Deadline, Delivery, InputBuffer, Output, Protocol, Reply, Request, Status};
 
 /// The process that the tests run in, as far as the connection knows.
 const PROCESS: u32 = 1;
@@ -69,16 +69,31 @@ impl Fixture {
 
     /// Returns the status of a request, if it is settled.
     fn status(&self, flight: Flight) -> Option<Status> {
-        match self.connection.poll_reply(flight, Waker::noop(), &mut None, |reply, _| reply.status) {
+        self.poll(flight).0
+    }
+
+    /// Polls for a reply; returns its status, or that of one that was interrupted because the task ended.
+    fn poll(&self, flight: Flight) -> (Option<Status>, Option<Status>) {
+        let mut interrupted = None;
+        let polled = self.connection.poll_reply(flight, Waker::noop(), &mut interrupted, |reply, _| reply.status);
+        let status = match polled {
             Poll::Ready(status) => Some(status),
             Poll::Pending => None,
-        }
+        };
+        (status, interrupted.map(|reply| reply.status))
     }
 
     /// Starts the task and opens its connection.
     fn connect(&self) -> TaskHandle {
         let task = self.start_task();
-        task.connected(negotiated(), None, None, self.start);
+        task.connected(Negotiated::assumed(Protocol::Binary), None, None, self.start);
+        task
+    }
+
+    /// Starts the task, opens its connection and writes the requests.
+    fn connect_and_write(&self) -> TaskHandle {
+        let task = self.connect();
+        write(&task);
         task
     }
 
@@ -93,10 +108,6 @@ impl Fixture {
         opaques.for_each(|opaque| input.extend(&reply(Status::NoError, opaque)));
         task.handle_input(&mut input, self.at(millis), &mut Vec::new()).expect("the replies are valid");
     }
-}
-
-fn negotiated() -> Negotiated {
-    Negotiated { protocol: Protocol::Binary, server_version: ServerVersion::default(), may_be_proxy: false }
 }
 
 /// Encodes the reply to a get.

@@ -63,7 +63,7 @@ fn an_open_connection_is_described_for_observers() {
     fixture.get();
     let task = fixture.start_task();
     let peer = Some(([127, 0, 0, 1], 11211).into());
-    task.connected(negotiated(), peer, Some(vec![4, 2]), fixture.at(7));
+    task.connected(Negotiated::assumed(Protocol::Binary), peer, Some(vec![4, 2]), fixture.at(7));
     let established = fixture.connection.established();
     assert_eq!((established.since, established.peer), (Some(fixture.at(7)), peer));
     assert_eq!(established.protocol, Some(Protocol::Binary));

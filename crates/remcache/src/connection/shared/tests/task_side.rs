@@ -39,7 +39,7 @@ fn a_probe_is_no_request_of_a_caller() {
     fixture.connection.abandon(fixture.get());
     let task = fixture.connect();
     fixture.answer(&task, 0, 0..1);
-    task.connected(negotiated(), None, None, fixture.start);
+    task.connected(Negotiated::assumed(Protocol::Binary), None, None, fixture.start);
     assert_eq!(fixture.connection.load().in_flight, 0);
     task.probe(fixture.deadline(100), fixture.start);
     assert_eq!(fixture.connection.load().in_flight, 1);
@@ -61,8 +61,7 @@ fn a_timeout_is_no_answer() {
     let fixture = Fixture::new();
     fixture.submit(100);
     fixture.get();
-    let task = fixture.connect();
-    write(&task);
+    let task = fixture.connect_and_write();
     assert_eq!(task.expire(fixture.at(99), &mut Vec::new()), Some(fixture.at(100)));
     assert_eq!(task.expire(fixture.at(100), &mut Vec::new()), Some(fixture.at(60_000)));
     assert_eq!(fixture.connection.with_counters(|counters| counters.errors.timeouts), 1);
@@ -75,8 +74,7 @@ fn a_timeout_is_no_answer() {
 fn authentication_is_demanded_by_the_reply_to_any_request() {
     let fixture = Fixture::new();
     let flight = fixture.get();
-    let task = fixture.connect();
-    write(&task);
+    let task = fixture.connect_and_write();
     assert!(!task.is_auth_required());
     let mut input = InputBuffer::new();
     input.extend(&reply(Status::AuthError, 0));
@@ -85,7 +83,7 @@ fn authentication_is_demanded_by_the_reply_to_any_request() {
     assert_eq!(fixture.status(flight), Some(Status::AuthError));
     task.disconnect("authentication is required");
     assert!(task.is_auth_required(), "until another connection is open");
-    task.connected(negotiated(), None, None, fixture.start);
+    task.connected(Negotiated::assumed(Protocol::Binary), None, None, fixture.start);
     assert!(!task.is_auth_required());
 }
 
@@ -93,8 +91,7 @@ fn authentication_is_demanded_by_the_reply_to_any_request() {
 fn protocol_violations_are_counted() {
     let fixture = Fixture::new();
     fixture.get();
-    let task = fixture.connect();
-    write(&task);
+    let task = fixture.connect_and_write();
     let mut input = InputBuffer::new();
     input.extend(&[b'x'; 24]);
     assert!(task.handle_input(&mut input, fixture.start, &mut Vec::new()).is_err());
@@ -121,8 +118,7 @@ fn written_bytes_make_room_for_callers_that_wait() {
 fn each_timeout_counts_once_for_the_breaker() {
     let fixture = Fixture::with(Config::new().timeout(Duration::from_millis(100)).breaker(3));
     fixture.submit(100);
-    let task = fixture.connect();
-    write(&task);
+    let task = fixture.connect_and_write();
     let handle_timeout = |millis| task.handle_timeout(fixture.at(millis), &mut Vec::new()).expect("it is not overdue");
     assert_eq!(handle_timeout(101), None);
     fixture.submit_at(102, 150);
@@ -135,8 +131,7 @@ fn each_timeout_counts_once_for_the_breaker() {
 fn the_loop_is_woken_by_the_waker_that_it_parked_with_last() {
     let fixture = Fixture::new();
     fixture.get();
-    let task = fixture.connect();
-    write(&task);
+    let task = fixture.connect_and_write();
     let [(first, first_waker), (last, last_waker)] = [counter(), counter()];
     for waker in [&first_waker, &last_waker] {
         assert!(matches!(task.park(waker, true), ParkResult::Until(Some(until)) if until <= fixture.at(60_000)));
@@ -151,8 +146,7 @@ fn the_loop_is_woken_by_the_waker_that_it_parked_with_last() {
 fn the_loop_ends_when_the_connection_is_closed_and_nothing_is_in_flight() {
     let fixture = Fixture::new();
     fixture.get();
-    let task = fixture.connect();
-    write(&task);
+    let task = fixture.connect_and_write();
     assert!(!task.is_closed() && !is_finished(&task.park(Waker::noop(), true)));
     fixture.connection.close();
     assert!(task.is_closed() && !is_finished(&task.park(Waker::noop(), true)), "a request is in flight");
@@ -160,8 +154,7 @@ fn the_loop_ends_when_the_connection_is_closed_and_nothing_is_in_flight() {
     assert!(is_finished(&task.park(Waker::noop(), true)));
     let fixture = Fixture::new();
     fixture.get();
-    let task = fixture.connect();
-    write(&task);
+    let task = fixture.connect_and_write();
     fixture.answer(&task, 0, 0..1);
     assert!(!is_finished(&task.park(Waker::noop(), true)), "it is not closed");
 }
@@ -183,8 +176,7 @@ fn failures_are_recorded_and_a_server_that_responds_is_not_unresponsive() {
     for deadline in [100, 101] {
         fixture.submit(deadline);
     }
-    let task = fixture.connect();
-    write(&task);
+    let task = fixture.connect_and_write();
     let failure = Failure::unreachable("reset", std::io::Error::other("reset"));
     task.record_failure(&failure);
     assert!(fixture.connection.health.cause_of("reset").is_some());
