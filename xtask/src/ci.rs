@@ -71,8 +71,8 @@ fn lints() -> Step {
 }
 
 fn lints_without_defaults() -> Step {
-    let args = ["clippy", "-p", "remcache", "--no-default-features"];
-    Step::cargo("lints of the library without default features", args).args(DENY_WARNINGS)
+    let args = ["clippy", "-p", "remcache", "--no-default-features", "--lib", "--tests"];
+    Step::cargo("lints of the library and its tests without default features", args).args(DENY_WARNINGS)
 }
 
 /// Checks that the tool compiles with its default features, as the README builds it: the lints enable all.

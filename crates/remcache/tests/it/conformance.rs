@@ -2,6 +2,7 @@
 
 mod case;
 mod cases;
+#[cfg(feature = "tls")]
 mod serverless;
 mod session;
 mod table;

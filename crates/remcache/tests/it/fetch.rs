@@ -11,6 +11,7 @@ mod leases;
 mod many;
 mod paused_fetch;
 mod refresh;
+#[cfg(feature = "blocking")]
 mod sentinels;
 #[cfg(all(feature = "json", feature = "local-cache"))]
 mod typed;
