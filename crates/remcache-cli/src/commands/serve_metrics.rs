@@ -25,15 +25,28 @@ use crate::session::Session;
 /// The names are those of memcached_exporter. Each metric has the server as a label, so one process serves
 /// all servers. A server that is down has memcached_up 0. The requests of this command are measured, too, by
 /// the library's metrics, such as db_client_operation_duration_seconds.
+///
+/// By default it listens on port 9150 of all IPv4 interfaces, as memcached_exporter does, and without
+/// authentication: anyone who reaches the port can read the statistics. With 127.0.0.1:9150, only this machine can.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Hit rate under 90 % in the last 5 minutes, as an expression of Prometheus:
-  sum by (server) (rate(memcached_commands_total{command='get',status='hit'}[5m]))
-    / sum by (server) (rate(memcached_commands_total{command='get'}[5m])) < 0.9")]
+  sum by (server) (
+    rate(memcached_commands_total{command='get',status='hit'}[5m])
+  ) / sum by (server) (rate(memcached_commands_total{command='get'}[5m])) < 0.9
+
+Evictions per second in the last 5 minutes, where there are any:
+  rate(memcached_items_evicted_total[5m]) > 0
+
+The connections that are counted include the one of this command.")]
 pub(crate) struct Args {
-    /// The address to listen on: :9150, 127.0.0.1:9150, [::1]:9150
+    /// Address to listen on: :9150 (all IPv4 interfaces), 127.0.0.1:9150, [::1]:9150
     #[arg(value_name = "ADDR", default_value = ":9150", value_parser = address)]
     listen: SocketAddr,
+
+    /// Leave out the metrics of each slab class, which are most of the series of a server
+    #[arg(long)]
+    no_slabs: bool,
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
@@ -53,7 +66,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => drop(tokio::spawn(serve(stream, client.clone(), own))),
+                Ok((stream, _)) => drop(tokio::spawn(serve(stream, client.clone(), own, !args.no_slabs))),
                 // Out of descriptors, say: the next scrape may find some.
                 Err(error) => {
                     session.output.notes().print(format_args!("{address}: {error}"));
@@ -79,10 +92,10 @@ fn own_metrics() -> Result<&'static PrometheusHandle, Failure> {
     Ok(OWN.get_or_init(|| recorder))
 }
 
-async fn serve(stream: TcpStream, client: Client, own: &'static PrometheusHandle) {
+async fn serve(stream: TcpStream, client: Client, own: &'static PrometheusHandle, has_classes: bool) {
     let answer = service_fn(move |request: Request<Incoming>| {
         let client = client.clone();
-        async move { Ok::<_, Infallible>(answer(&request, &client, own).await) }
+        async move { Ok::<_, Infallible>(answer(&request, &client, own, has_classes).await) }
     });
     let mut http = hyper::server::conn::http1::Builder::new();
     // The timer limits the time for the headers, so that an idle peer is disconnected.
@@ -91,10 +104,15 @@ async fn serve(stream: TcpStream, client: Client, own: &'static PrometheusHandle
     let _ = connection.await;
 }
 
-async fn answer(request: &Request<Incoming>, client: &Client, own: &PrometheusHandle) -> Response<Full<Bytes>> {
+async fn answer(
+    request: &Request<Incoming>,
+    client: &Client,
+    own: &PrometheusHandle,
+    has_classes: bool,
+) -> Response<Full<Bytes>> {
     let (status, kind, body) = match (request.method(), request.uri().path()) {
         (&Method::GET | &Method::HEAD, "/metrics") => {
-            let text = metrics::scrape(client).await.text + &escape_prometheus(&own.render());
+            let text = metrics::scrape(client, has_classes).await.text + &escape_prometheus(&own.render());
             (StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
         }
         (&Method::GET | &Method::HEAD, "/") => {

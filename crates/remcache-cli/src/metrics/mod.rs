@@ -48,26 +48,29 @@ pub(crate) struct Metrics {
     pub(crate) unreachable: usize,
 }
 
-/// Scrapes all servers.
-pub(crate) async fn scrape(client: &Client) -> Metrics {
+/// Scrapes all servers, with the metrics of each slab class on request.
+pub(crate) async fn scrape(client: &Client, has_classes: bool) -> Metrics {
     let mut tasks = JoinSet::new();
     for (index, server) in client.servers().into_iter().enumerate() {
-        tasks.spawn(async move { (index, scrape_server(&server).await) });
+        tasks.spawn(async move { (index, scrape_server(&server, has_classes).await) });
     }
     let mut scrapes = tasks.join_all().await;
     scrapes.sort_by_key(|(index, _)| *index);
     let mut families = Families::default();
-    scrapes.iter().for_each(|(_, scrape)| scrape.add_to(&mut families));
+    scrapes.iter().for_each(|(_, scrape)| scrape.add_to(&mut families, has_classes));
     let unreachable = scrapes.iter().filter(|(_, scrape)| scrape.groups.is_none()).count();
     Metrics { text: families.text(), unreachable }
 }
 
-async fn scrape_server(server: &ServerHandle) -> Scrape {
+async fn scrape_server(server: &ServerHandle, has_classes: bool) -> Scrape {
     let groups = match stats::fetch(server, "").await {
         Ok(general) => Some(Groups {
             general,
             settings: stats::fetch(server, "settings").await.unwrap_or_default(),
-            items: stats::fetch(server, "items").await.unwrap_or_default(),
+            items: match has_classes {
+                true => stats::fetch(server, "items").await.unwrap_or_default(),
+                false => Stats::default(),
+            },
             slabs: stats::fetch(server, "slabs").await.unwrap_or_default(),
         }),
         Err(_) => None,
@@ -76,7 +79,7 @@ async fn scrape_server(server: &ServerHandle) -> Scrape {
 }
 
 impl Scrape {
-    fn add_to(&self, families: &mut Families) {
+    fn add_to(&self, families: &mut Families, has_classes: bool) {
         let server = format!("server=\"{}\"", escaped(&self.server));
         let up = if self.groups.is_some() { "1" } else { "0" };
         families.push("up", MetricKind::Gauge, "Whether the server answered.", &server, up);
@@ -90,17 +93,26 @@ impl Scrape {
         families.push_all(SETTINGS, &groups.settings, "", &server);
         families.push_commands("commands_total", COMMANDS, &groups.general, "", &server);
         families.push_sets("commands_total", &groups.general, "", &server);
-        for class in groups.items.ids("items:") {
-            let labels = format!("{server},slab=\"{class}\"");
-            families.push_all(ITEMS, &groups.items, &format!("items:{class}:"), &labels);
-            families.push_lru_hits(&groups.items, class, &labels);
+        if has_classes {
+            groups.add_classes_to(families, &server);
         }
-        for class in groups.slabs.ids("") {
+    }
+}
+
+impl Groups {
+    /// Adds the metrics of each slab class.
+    fn add_classes_to(&self, families: &mut Families, server: &str) {
+        for class in self.items.ids("items:") {
             let labels = format!("{server},slab=\"{class}\"");
-            families.push_all(SLABS, &groups.slabs, &format!("{class}:"), &labels);
+            families.push_all(ITEMS, &self.items, &format!("items:{class}:"), &labels);
+            families.push_lru_hits(&self.items, class, &labels);
+        }
+        for class in self.slabs.ids("") {
+            let labels = format!("{server},slab=\"{class}\"");
+            families.push_all(SLABS, &self.slabs, &format!("{class}:"), &labels);
             let prefix = format!("{class}:");
-            families.push_commands("slab_commands_total", SLAB_COMMANDS, &groups.slabs, &prefix, &labels);
-            families.push_sets("slab_commands_total", &groups.slabs, &prefix, &labels);
+            families.push_commands("slab_commands_total", SLAB_COMMANDS, &self.slabs, &prefix, &labels);
+            families.push_sets("slab_commands_total", &self.slabs, &prefix, &labels);
         }
     }
 }
@@ -200,9 +212,8 @@ fn escaped(text: &str) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_scrape_as_text() {
-        let groups = Groups {
+    fn groups() -> Groups {
+        Groups {
             general: [
                 ("version", "1.6.18"),
                 ("curr_items", "3"),
@@ -225,11 +236,19 @@ mod tests {
             ]
             .into_iter()
             .collect(),
-        };
+        }
+    }
+
+    fn text(has_classes: bool) -> String {
         let mut families = Families::default();
-        Scrape { server: "a:1".into(), groups: Some(groups) }.add_to(&mut families);
-        Scrape { server: "b\"".into(), groups: None }.add_to(&mut families);
-        let text = families.text();
+        Scrape { server: "a:1".into(), groups: Some(groups()) }.add_to(&mut families, has_classes);
+        Scrape { server: "b\"".into(), groups: None }.add_to(&mut families, has_classes);
+        families.text()
+    }
+
+    #[test]
+    fn a_scrape_as_text() {
+        let text = text(true);
         for line in [
             "memcached_up{server=\"a:1\"} 1",
             "memcached_up{server=\"b\\\"\"} 0",
@@ -249,5 +268,13 @@ mod tests {
             assert!(text.lines().any(|known| known == line), "{line}\n{text}");
         }
         assert_eq!(text.matches("# TYPE memcached_up ").count(), 1);
+    }
+
+    #[test]
+    fn slab_classes_can_be_left_out() {
+        let text = text(false);
+        assert!(!text.contains("slab=") && !text.contains("memcached_slab"), "{text}");
+        // It is of the same group of statistics.
+        assert!(text.contains("memcached_malloced_bytes{server=\"a:1\"} 1048576"), "{text}");
     }
 }

@@ -16,7 +16,11 @@ const DEAD: &str = "127.0.0.1:1";
 
 /// Starts the tool with metrics of these servers, and returns its address.
 fn serve(servers: &str) -> (KillOnDrop, String) {
-    let mut child = remcache(["serve-metrics", "127.0.0.1:0"]).servers(servers).spawn();
+    serve_with(servers, &[])
+}
+
+fn serve_with(servers: &str, options: &[&str]) -> (KillOnDrop, String) {
+    let mut child = remcache(["serve-metrics", "127.0.0.1:0"].iter().chain(options)).servers(servers).spawn();
     let stdout = child.stdout.as_mut().expect("it is a pipe");
     let mut line = String::new();
     BufReader::new(stdout).read_line(&mut line).expect("the tool prints its address");
@@ -46,6 +50,19 @@ fn metrics_are_well_formed_and_report_servers_that_are_down() {
     promtool(&["check", "metrics"], Path::new("."), &text).unwrap();
     assert_eq!(fetch(&address, "/other").0, 404);
     assert!(fetch(&address, "/").1.contains("/metrics"));
+}
+
+#[test]
+fn slab_classes_can_be_left_out() {
+    let server = Memcached::start(&[]);
+    remcache(["set", "k", "v"]).servers(server.addr()).run().exits(0);
+    for (options, has_classes) in [(&[][..], true), (&["--no-slabs"], false)] {
+        let (_tool, address) = serve_with(&server.addr(), options);
+        let text = fetch(&address, "/metrics").1;
+        assert_eq!(text.contains("slab=") || text.contains("memcached_slab"), has_classes, "{text}");
+        assert!(text.contains("memcached_current_items"), "{text}");
+        promtool(&["check", "metrics"], Path::new("."), &text).unwrap();
+    }
 }
 
 /// The requests of the tool have the metrics of the library.

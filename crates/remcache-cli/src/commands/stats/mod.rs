@@ -42,12 +42,13 @@ Examples:
 Columns of general:
   VER, UP     version of the server, and time since it started
   ITEMS       items at the moment
-  MEMORY      bytes that they take, of the limit (-m)
+  MEMORY      bytes that they take, of the limit (-m); a slab class can evict
+              items before the limit is reached
   HIT%        gets that found an item
   GET/s, SET/s, EVICT/s
               gets, stores and evictions a second; with --total GETS, SETS and
               EVICTED, counted since the start
-  CONNS       open connections, of the limit (-c)
+  CONNS       open connections, of the limit (-c); one is this command's
   AGE         age of the oldest item
 
 Columns of items, for each slab class:
@@ -74,7 +75,7 @@ Columns of settings and sizes:
 
 Columns of conns:
   FD          number of the connection in the server
-  PEER        client, or where the server listens
+  PEER        client, which may be this command, or where the server listens
   STATE       what the connection does
   IDLE        time since its last command
   ADDRESS     with --by-address, address of a client, with the number of its
@@ -211,7 +212,7 @@ async fn print_metrics(args: &Args, client: &Client, output: &mut Output) -> Out
     if args.watch.is_some() || args.delta.is_some() || args.group != Group::General {
         return Err(Failure::usage("-f prometheus prints all groups once; see serve-metrics"));
     }
-    let metrics = metrics::scrape(client).await;
+    let metrics = metrics::scrape(client, true).await;
     output.bytes(metrics.text.as_bytes())?;
     Ok(match metrics.unreachable {
         0 => Exit::Yes,

@@ -46,7 +46,8 @@ Columns of the servers:
   GET/s, SET/s, EVICT/s
                     gets, stores and evictions a second
   MEM%              bytes that items take, of the limit (-m)
-  ITEMS, CONNS      items and open connections at the moment
+  ITEMS, CONNS      items and open connections at the moment; one connection is
+                    top's
   PING              round-trip time of a no-op
   UP                time since the server started
 
