@@ -135,6 +135,7 @@ const CRATES: &[Layers] = &[
             "item_limit",
             "same_server",
             "stats",
+            "certificate",
             "outcome_counts",
             "comparison",
             "input",

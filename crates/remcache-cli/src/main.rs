@@ -2,6 +2,7 @@
 
 mod atomic_file;
 mod bulk;
+mod certificate;
 mod cli;
 mod commands;
 mod comparison;

@@ -63,8 +63,39 @@ fn healthy_servers_are_ok() {
     let run = run.servers(server.addr()).run().exits(0);
     assert!(run.lines()[1].starts_with(&format!("{}  OK      memory% is 0.", server.addr())), "{run:?}");
     assert!(run.lines()[1].contains("%; evictions/s is 0"), "{run:?}");
+}
+
+#[test]
+fn without_conditions_the_metrics_are_shown() {
+    let server = Memcached::start(&[]);
+    remcache(["get", "none"]).servers(server.addr()).run().exits(1);
     let run = remcache(["check", "-f", "json"]).servers(server.addr()).run().exits(0);
-    assert_eq!(run.json(), json!([{"server": server.addr(), "status": "OK", "reasons": [], "metrics": {}}]));
+    let record = &run.json()[0];
+    assert_eq!((&record["status"], &record["reasons"]), (&json!("OK"), &json!([])));
+    for metric in ["ping", "uptime", "memory%", "connections%", "total_hit%"] {
+        assert!(record["metrics"][metric].is_f64(), "{metric}: {run:?}");
+    }
+    assert_eq!(record["metrics"]["certificate_days"], json!(null), "without TLS");
+    let run = remcache(["check"]).servers(format!("{},{DEAD}", server.addr())).run().exits(3);
+    assert!(run.lines()[1].contains("OK        ping is ") && run.lines()[1].contains("memory% is 0.0%"), "{run:?}");
+    let hint = "1 of 2 servers answer; no conditions were given, such as --fail-if 'hit%<90'";
+    assert_eq!(run.lines().last(), Some(&hint), "{run:?}");
+}
+
+#[test]
+fn an_idle_server_gets_a_hint_on_the_hit_ratio() {
+    let server = Memcached::start(&[]);
+    remcache(["get", "none"]).servers(server.addr()).run().exits(1);
+    let check = |condition: &str| {
+        remcache(["check", "--fail-if", condition, "--interval", "10ms"]).servers(server.addr()).run()
+    };
+    let run = check("hit%<90").exits(0);
+    assert!(run.text().contains("OK      hit% was not measured: no gets in the interval\n"), "{run:?}");
+    assert!(run.text().contains("total_hit% is the ratio since the server started"), "{run:?}");
+    let run = check("total_hit%<90").exits(8);
+    assert!(run.text().contains("CRITICAL  total_hit% is 0.0% (total_hit%<90)"), "{run:?}");
+    assert!(!run.text().contains("interval"), "{run:?}");
+    check("gets/s<1").exits(8);
 }
 
 #[test]
@@ -161,13 +192,18 @@ fn doctor_reports_problems_with_advice() {
     let server = Memcached::start(&["-C", "-I", "512k"]);
     let run = remcache(["doctor", "-f", "json"]).servers(format!("{},{DEAD}", server.addr())).run().exits(3);
     let findings = run.json();
-    let about = |server: &str| -> Vec<String> {
-        let found = findings.as_array().unwrap().iter().filter(|finding| finding["server"] == server);
+    let about = |server: &str, severity: &str| -> Vec<String> {
+        let found = findings.as_array().unwrap().iter();
+        let found = found.filter(|finding| finding["server"] == server && finding["severity"] == severity);
         found.map(|finding| finding["check"].as_str().unwrap().to_owned()).collect()
     };
     // Debian backports fixes to 1.6.18 without changing the version number, which is all that doctor can check.
-    assert_eq!(about(&server.addr()), ["version", "CAS", "item size"]);
-    assert_eq!(about(DEAD), ["availability"]);
+    assert_eq!(about(&server.addr(), "warning"), ["version", "CAS", "item size"]);
+    assert_eq!(
+        about(&server.addr(), "ok"),
+        ["clock", "connections", "refusals", "evictions", "memory", "too large", "address"]
+    );
+    assert_eq!(about(DEAD, "warning"), ["availability"]);
     let text = remcache(["doctor"]).servers(server.addr()).run().exits(8);
     assert!(text.text().contains("compare-and-swap is off (-C)"), "{text:?}");
     assert_eq!(text.lines().last(), Some(&"servers: 1 examined, 1 with findings"), "{text:?}");
@@ -177,5 +213,26 @@ fn doctor_reports_problems_with_advice() {
 #[test]
 fn doctor_has_no_findings_on_an_embedded_server() {
     let run = remcache(["doctor", "--embedded", "2"]).run().exits(0);
-    assert_eq!(run.text(), "servers: 2 examined, 0 with findings\n");
+    let lines = run.lines();
+    assert!(lines.contains(&"ok  CAS          2 of 2 servers  compare-and-swap is on"), "{run:?}");
+    let end = ["not examined: version (not reported), certificate (no TLS)", "servers: 2 examined, 0 with findings"];
+    assert!(lines.ends_with(&end), "{run:?}");
+}
+
+#[test]
+fn doctor_reports_evictions_that_have_ended() {
+    let server = Memcached::start(&["-m", "2"]);
+    for number in 0..10 {
+        let set = remcache(["set", &format!("large:{number}"), "-"]).servers(server.addr());
+        set.input("x".repeat(400_000)).run().exits(0);
+    }
+    let doctor = || remcache(["doctor"]).servers(server.addr()).run().exits(8);
+    let run = doctor();
+    assert!(run.text().contains("of 10 stored items were evicted, none in the last second"), "{run:?}");
+    // Less than a twentieth of the stored items is not a problem.
+    let items: String = (0..500).map(|number| format!("{{\"key\":\"{number}\",\"value\":\"x\"}}\n")).collect();
+    remcache(["load", "-"]).servers(server.addr()).input(items).run().exits(0);
+    let run = doctor();
+    assert!(run.text().contains("ok  evictions    none in the last second, "), "{run:?}");
+    assert!(run.text().contains(" since the server started, the most in slab class "), "{run:?}");
 }

@@ -2,7 +2,7 @@
 
 use remcache_testkit::{Authority, Dates, Memcached, SASL_PASSWORD, SASL_USER, scratch};
 
-use crate::tool::remcache;
+use crate::tool::{Run, remcache};
 
 #[test]
 fn a_password_comes_from_a_file_or_a_pipe() {
@@ -49,19 +49,23 @@ fn an_invalid_certificate_is_reported() {
     let (authority, other_client) = (Authority::new("remcache test"), Authority::new("another CA"));
     let here = &["127.0.0.1"][..];
     let ca = authority.file();
-    for (certificate, words) in [
-        (authority.certify(here, Dates::Past), "expired"),
-        (authority.certify(here, Dates::Future), "not valid before"),
-        (authority.certify(&["cache.example"], Dates::Now), "cache.example"),
-        (other_client.certify(here, Dates::Now), "not trusted"),
+    for (certificate, words, advice) in [
+        (authority.certify(here, Dates::Past), "expired", "renew it, or set this machine's clock"),
+        (authority.certify(here, Dates::Future), "not valid before", "set this machine's clock, or replace it"),
+        (
+            authority.certify(&["cache.example"], Dates::Now),
+            "cache.example",
+            "connect by such a name, or pass one with",
+        ),
+        (other_client.certify(here, Dates::Now), "not trusted", "pass the issuer's certificate with --tls-ca FILE"),
     ] {
         let server = Memcached::start_tls(&certificate, &[]);
         let run = remcache(["get", "k", "--tls-ca", ca.to_str().unwrap()]).servers(server.addr()).run().exits(6);
         assert!(run.stderr.contains(words) && run.stderr.contains(&server.addr()), "{run:?}");
         assert_eq!((run.text(), run.stderr.lines().count()), ("", 1), "{run:?}");
         let doctor = remcache(["doctor", "--tls-ca", ca.to_str().unwrap()]).servers(server.addr()).run().exits(6);
-        assert!(doctor.text().contains("check --tls, --tls-ca and --tls-name, or the URL"), "{doctor:?}");
-        assert!(doctor.text().contains("  TLS  ") && !doctor.text().contains("--user"), "{doctor:?}");
+        assert!(doctor.lines()[2].trim_start().starts_with(advice), "{doctor:?}");
+        assert!(doctor.text().contains("  TLS  ") && !doctor.text().contains("check --"), "{doctor:?}");
     }
 }
 
@@ -69,7 +73,7 @@ fn an_invalid_certificate_is_reported() {
 fn doctor_advises_on_refused_credentials() {
     let server = Memcached::start_sasl(&[]);
     let doctor = remcache(["doctor"]).servers(server.addr()).run().exits(6);
-    assert!(doctor.text().contains("check --user and --password-file, or the URL"), "{doctor:?}");
+    assert!(doctor.text().contains("set --user and --password-file, or use user:password@ in the URL"), "{doctor:?}");
     assert!(doctor.text().contains("  authentication  ") && !doctor.text().contains("--tls"), "{doctor:?}");
 }
 
@@ -86,13 +90,27 @@ fn a_directory_is_not_a_certificate() {
 fn a_certificate_that_expires_soon_is_a_finding() {
     let authority = Authority::new("remcache test");
     let ca = authority.file();
-    let doctor = |dates| {
+    let run = |dates, args: &[&str]| {
         let server = Memcached::start_tls(&authority.certify(&["127.0.0.1"], dates), &[]);
-        remcache(["doctor", "--tls-ca", ca.to_str().unwrap()]).servers(server.addr()).run()
+        remcache(args.iter().chain(&["--tls-ca", ca.to_str().unwrap()])).servers(server.addr()).run()
     };
-    let run = doctor(Dates::EndingSoon).exits(8);
-    assert!(run.text().contains("its certificate expires in 4d") || run.text().contains("expires in 5d"), "{run:?}");
-    assert!(!doctor(Dates::Now).text().contains("certificate"));
+    let is_problem = |run: &Run| {
+        run.text().contains("its certificate expires in 4d") || run.text().contains("its certificate expires in 5d")
+    };
+    let soon = run(Dates::EndingSoon, &["doctor"]).exits(8);
+    assert!(is_problem(&soon), "{soon:?}");
+    let accepted = run(Dates::EndingSoon, &["doctor", "--certificate-expiry", "2d"]).exits(8);
+    assert!(!is_problem(&accepted) && accepted.text().contains("ok  certificate  expires in "), "{accepted:?}");
+    let valid = run(Dates::Now, &["doctor"]);
+    assert!(
+        valid.text().contains("ok  certificate  expires in ") && valid.text().contains("on 4000-01-01"),
+        "{valid:?}"
+    );
+    let check = run(Dates::EndingSoon, &["check", "--fail-if", "certificate_days<30"]).exits(8);
+    assert!(check.text().contains("CRITICAL  certificate_days is "), "{check:?}");
+    run(Dates::Now, &["check", "--fail-if", "certificate_days<30"]).exits(0);
+    let record = run(Dates::EndingSoon, &["check", "-f", "ndjson"]).exits(0).json();
+    assert!(record["metrics"]["certificate_days"].as_f64().is_some_and(|days| (3.0..=5.0).contains(&days)), "{record}");
 }
 
 #[test]
@@ -103,6 +121,10 @@ fn a_port_with_another_protocol_is_reported() {
         .run()
         .exits(6);
     assert!(run.stderr.contains("port without TLS") && run.stderr.contains(&plain.addr()), "{run:?}");
+    let doctor = remcache(["doctor", "--tls", "--timeout", "20s", "--connect-timeout", "20s"]).servers(plain.addr());
+    let doctor = doctor.run().exits(6);
+    assert_eq!(doctor.lines()[2].trim_start(), "leave out --tls, or use memcached://", "{doctor:?}");
+    assert!(!doctor.text().contains("check --tls"), "{doctor:?}");
     let certificate = Authority::new("remcache test").certify(&["127.0.0.1"], Dates::Now);
     let encrypted = Memcached::start_tls(&certificate, &[]);
     let run = remcache(["get", "k", "--timeout", "20s"]).servers(encrypted.addr()).run().exits(4);

@@ -3,6 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::certificate::Expiry;
 use crate::comparison::{self, Comparison};
 use crate::options::value;
 use crate::output::number;
@@ -30,6 +31,8 @@ pub(super) enum CheckMetric {
     Stat(String),
     /// Growth of a statistic per second.
     Rate(String),
+    /// Days until the server's certificate expires.
+    CertificateDays,
 }
 
 /// A percentage of one statistic in the sum of others.
@@ -40,13 +43,31 @@ pub(super) struct Ratio {
     total: &'static [&'static str],
     /// Whether its statistics are counters, of which only the growth over the interval counts.
     has_counters: bool,
+    /// Why it is undefined if the sum is zero.
+    undefined: &'static str,
 }
 
-const RATIOS: [Ratio; 3] = [
-    Ratio { name: "hit%", part: "get_hits", total: &["get_hits", "get_misses"], has_counters: true },
-    Ratio { name: "memory%", part: "bytes", total: &["limit_maxbytes"], has_counters: false },
-    Ratio { name: "connections%", part: "curr_connections", total: &["max_connections"], has_counters: false },
+const RATIOS: [Ratio; 4] = [
+    Ratio { name: "hit%", part: "get_hits", total: GETS, has_counters: true, undefined: "no gets in the interval" },
+    Ratio {
+        name: "total_hit%",
+        part: "get_hits",
+        total: GETS,
+        has_counters: false,
+        undefined: "no gets since the server started",
+    },
+    Ratio { name: "memory%", part: "bytes", total: &["limit_maxbytes"], has_counters: false, undefined: NO_LIMIT },
+    Ratio {
+        name: "connections%",
+        part: "curr_connections",
+        total: &["max_connections"],
+        has_counters: false,
+        undefined: NO_LIMIT,
+    },
 ];
+
+const GETS: &[&str] = &["get_hits", "get_misses"];
+const NO_LIMIT: &str = "the server has no limit";
 
 /// Rates that have a name of their own in the tool.
 const RATES: [(&str, &str); 4] =
@@ -59,6 +80,8 @@ pub(super) struct Observation {
     pub(super) now: Option<Stats>,
     pub(super) before: Option<(Stats, Duration)>,
     pub(super) ping: Duration,
+    /// When the server's certificate expires; `None` without TLS.
+    pub(super) expiry: Option<Expiry>,
 }
 
 /// Result of evaluating a condition.
@@ -94,18 +117,18 @@ impl Condition {
 
     /// Describes a metric that is undefined.
     pub(super) fn explain_undefined(&self) -> String {
-        format!("{} was not measured: no gets in the interval", self.metric.name())
+        format!("{} was not measured: {}", self.metric.name(), self.metric.undefined())
     }
 
     /// Describes a metric that the server does not report.
     pub(super) fn explain_missing(&self, observation: &Observation) -> String {
         let name = self.metric.name();
+        if self.metric == CheckMetric::CertificateDays {
+            return format!("{name} is unknown: the connection has no TLS");
+        }
         let Some(stats) = &observation.now else { return format!("{name} is unknown") };
         match self.metric.suggestion(stats) {
             Some(similar) => format!("no statistic `{name}`; did you mean {similar}?"),
-            None if ["cert", "tls", "expir"].iter().any(|word| name.contains(word)) => {
-                format!("no statistic `{name}`; remcache doctor reports certificates that expire soon")
-            }
             None => format!("no statistic `{name}`; check --help lists the metrics, and stats -f json the statistics"),
         }
     }
@@ -117,8 +140,14 @@ impl Condition {
 }
 
 impl CheckMetric {
+    /// Returns the metrics that are measured without conditions: all that need no interval.
+    pub(super) fn instantaneous() -> impl Iterator<Item = Self> {
+        let ratios = RATIOS.iter().filter(|ratio| !ratio.has_counters).map(Self::Ratio);
+        [Self::Ping, Self::Uptime].into_iter().chain(ratios).chain([Self::CertificateDays])
+    }
+
     /// Returns the value, `Some(None)` if it is undefined, and `None` if the server does not report it.
-    fn value(&self, observation: &Observation) -> Option<Option<f64>> {
+    pub(super) fn value(&self, observation: &Observation) -> Option<Option<f64>> {
         let now = observation.now.as_ref();
         let number = |name: &str| now?.number(name).map(|number| number as f64);
         let growth = |name: &str| {
@@ -134,6 +163,7 @@ impl CheckMetric {
             }
             Self::Ping => observation.ping.as_secs_f64(),
             Self::Uptime => number("uptime")?,
+            Self::CertificateDays => observation.expiry?.days(),
             Self::Stat(name) => number(name)?,
             Self::Rate(name) => {
                 let (_, elapsed) = observation.before.as_ref()?;
@@ -148,11 +178,20 @@ impl CheckMetric {
         matches!(self, Self::Rate(_)) || matches!(self, Self::Ratio(ratio) if ratio.has_counters)
     }
 
+    /// Returns why it has no value, if the server reports its statistics.
+    fn undefined(&self) -> &'static str {
+        match self {
+            Self::Ratio(ratio) => ratio.undefined,
+            _ => "no data",
+        }
+    }
+
     pub(super) fn name(&self) -> String {
         match self {
             Self::Ratio(ratio) => ratio.name.into(),
             Self::Ping => "ping".into(),
             Self::Uptime => "uptime".into(),
+            Self::CertificateDays => CERTIFICATE_DAYS.into(),
             Self::Stat(name) => name.clone(),
             Self::Rate(stat) => match RATES.iter().find(|(_, known)| known == stat) {
                 Some((name, _)) => (*name).into(),
@@ -166,8 +205,11 @@ impl CheckMetric {
         let (name, suffix) = match self {
             Self::Stat(name) => (name, ""),
             Self::Rate(name) => (name, "/s"),
-            Self::Ratio(_) | Self::Ping | Self::Uptime => return None,
+            Self::Ratio(_) | Self::Ping | Self::Uptime | Self::CertificateDays => return None,
         };
+        if ["cert", "expir"].iter().any(|word| name.contains(word)) {
+            return Some(CERTIFICATE_DAYS.into());
+        }
         let numbers = stats.iter().filter(|(_, value)| value.parse::<f64>().is_ok()).map(|(stat, _)| stat);
         most_similar(name, numbers).map(|stat| format!("{stat}{suffix}"))
     }
@@ -180,6 +222,7 @@ impl CheckMetric {
     fn show(&self, value: f64) -> String {
         match self {
             Self::Ratio(_) => format!("{value:.1}%"),
+            Self::CertificateDays => format!("{value:.1}"),
             Self::Ping => number::duration(Duration::from_secs_f64(value)),
             Self::Uptime => number::age(value as u64),
             Self::Stat(_) => format!("{value}"),
@@ -192,7 +235,7 @@ impl CheckMetric {
         match self {
             Self::Ratio(_) => "%",
             Self::Ping | Self::Uptime => "s",
-            Self::Stat(_) | Self::Rate(_) => "",
+            Self::Stat(_) | Self::Rate(_) | Self::CertificateDays => "",
         }
     }
 
@@ -200,6 +243,7 @@ impl CheckMetric {
         match self {
             Self::Ratio(_) => percentage(text).ok_or_else(|| "expected a percentage from 0 to 100".into()),
             Self::Ping | Self::Uptime => value::duration(text).map(|limit| limit.as_secs_f64()),
+            Self::CertificateDays => days(text).ok_or_else(|| "expected a number of days such as 30".into()),
             Self::Stat(_) | Self::Rate(_) if text == "0" => Ok(0.0),
             Self::Stat(name) | Self::Rate(name) if name.contains("bytes") => {
                 value::bytes(text).map(|limit| limit as f64)
@@ -212,6 +256,13 @@ impl CheckMetric {
 fn percentage(text: &str) -> Option<f64> {
     text.trim_end_matches('%').parse().ok().filter(|limit| (0.0..=100.0).contains(limit))
 }
+
+fn days(text: &str) -> Option<f64> {
+    text.trim_end_matches('d').parse().ok().filter(|limit: &f64| limit.is_finite() && *limit >= 0.0)
+}
+
+/// The name of the metric of a certificate's expiry.
+const CERTIFICATE_DAYS: &str = "certificate_days";
 
 /// Returns the name that contains the given one, or that differs least from it.
 fn most_similar<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
@@ -243,11 +294,12 @@ impl FromStr for CheckMetric {
         match text {
             "ping" => Ok(Self::Ping),
             "uptime" => Ok(Self::Uptime),
+            CERTIFICATE_DAYS => Ok(Self::CertificateDays),
             _ => match text.strip_suffix("/s") {
                 Some(stat) if is_stat(stat) => Ok(Self::Rate(stat.into())),
                 None if is_stat(text) => Ok(Self::Stat(text.into())),
                 _ => Err(format!(
-                    "unknown metric {text:?}; expected hit%, memory%, connections%, ping, uptime, gets/s, sets/s, misses/s, evictions/s, or a statistic of the server such as curr_items or cmd_touch/s"
+                    "unknown metric {text:?}; expected hit%, total_hit%, memory%, connections%, ping, uptime, certificate_days, gets/s, sets/s, misses/s, evictions/s, or a statistic of the server such as curr_items or cmd_touch/s"
                 )),
             },
         }
@@ -289,6 +341,7 @@ mod tests {
             now: Some(now.into_iter().collect()),
             before: Some((before.into_iter().collect(), Duration::from_secs(2))),
             ping: Duration::from_millis(5),
+            expiry: Some(Expiry { at: 1_798_761_600, remaining: 10 * 86_400 }),
         }
     }
 
@@ -300,6 +353,9 @@ mod tests {
             ("hit%<90", Value(90.0, false)),
             ("hit%<=90%", Value(90.0, true)),
             ("hit<91%", Value(90.0, true)),
+            ("total_hit%<99.5", Value(100.0 * 1090.0 / 1100.0, true)),
+            ("certificate_days<30", Value(10.0, true)),
+            ("certificate_days<10d", Value(10.0, false)),
             ("memory%>49.5", Value(50.0, true)),
             ("memory>80%", Value(50.0, false)),
             ("bytes>1k", Value(50.0, false)),
@@ -318,9 +374,12 @@ mod tests {
         assert_eq!("bytes>60m".parse::<Condition>().unwrap().limit(), f64::from(60 << 20));
         assert_eq!("curr_items>60m".parse::<Condition>().unwrap().limit(), 60e6);
         let now: Stats = [("get_hits", "9"), ("get_misses", "9")].into_iter().collect();
-        let idle =
-            Observation { before: Some((now.clone(), Duration::from_secs(1))), now: Some(now), ping: Duration::ZERO };
-        assert_eq!("hit%<90".parse::<Condition>().unwrap().evaluate(&idle), NoData);
+        let before = Some((now.clone(), Duration::from_secs(1)));
+        let idle = Observation { before, now: Some(now), ping: Duration::ZERO, expiry: None };
+        let evaluate = |text: &str| text.parse::<Condition>().unwrap().evaluate(&idle);
+        assert_eq!(evaluate("hit%<90"), NoData);
+        assert_eq!(evaluate("total_hit%<90"), Value(50.0, true));
+        assert_eq!(evaluate("certificate_days<30"), Unavailable);
     }
 
     #[test]
@@ -338,6 +397,7 @@ mod tests {
             ("hit percent<3", "hit percent"),
             ("hit%<101", "101"),
             ("ping>5", "5ms"),
+            ("certificate_days<soon", "such as 30"),
             ("a%>1", "a%"),
             ("hit%<90,ping>5ms", "give each condition in an option of its own"),
             ("curr_items>80%", "invalid limit \"80%\" for curr_items"),
@@ -352,7 +412,7 @@ mod tests {
         for (text, expected) in [
             ("items>5", "no statistic `items`; did you mean curr_items?"),
             ("evictoins/s>5", "no statistic `evictoins/s`; did you mean evictions/s?"),
-            ("cert_days<5", "no statistic `cert_days`; remcache doctor reports certificates that expire soon"),
+            ("cert_days<5", "no statistic `cert_days`; did you mean certificate_days?"),
             ("bytes_reed>5", "no statistic `bytes_reed`; did you mean bytes_read?"),
             ("qqq>5", "no statistic `qqq`; check --help lists the metrics, and stats -f json the statistics"),
         ] {

@@ -9,34 +9,50 @@ use remcache::ServerHandle;
 use tokio::task::JoinSet;
 
 use super::availability::{Availability, PROXY_HINT};
+use crate::certificate::Expiry;
 use crate::exit::{Exit, Outcome};
 use crate::options::value;
 use crate::output::{Cell, Column, Layout, Output, Record, Table, TextStyle};
 use crate::session::Session;
 use crate::stats::{self, Stats, reason};
-use metric::{Condition, Evaluation, Observation};
+use metric::{CheckMetric, Condition, Evaluation, Observation};
 use perfdata::PerfData;
 
 /// Check the servers against thresholds, for people or for monitoring
 ///
-/// A server that does not respond is critical. Metrics are hit%, memory%, connections%, ping, uptime,
-/// gets/s, sets/s, misses/s, evictions/s, and any statistic of the server: curr_items, cmd_touch/s. Counters are
-/// totals since the server's start: evictions>10 stays true, evictions/s>10 does not. hit% and the rates are measured
-/// over --interval. A metric that a server does not report is unknown, with exit code 2. In limits k, m and g are
-/// powers of 1,024 for statistics in bytes, else of 1,000. -f nagios prints one line with performance data, and exits
-/// with 0 (ok), 1 (warning), 2 (critical) or 3 (unknown).
+/// A server that does not respond is critical. hit%, the rates gets/s, sets/s, misses/s and evictions/s, and the rate
+/// of any other counter, such as cmd_touch/s, are measured over --interval. Counters themselves are totals since the
+/// server's start: evictions>10 stays true, evictions/s>10 does not. A metric that a server does not report is
+/// unknown, with exit code 2. Without conditions, the metrics that need no interval are shown. In limits k, m and g
+/// are powers of 1,024 for statistics in bytes, else of 1,000. -f nagios prints one line with performance data, and
+/// exits with 0 (ok), 1 (warning), 2 (critical) or 3 (unknown).
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Example: remcache check --warn-if 'hit%<90' --fail-if 'evictions/s>10'
+Examples:
+  remcache check --warn-if 'hit%<90' --fail-if 'evictions/s>10'
+  remcache check -f nagios --warn-if 'certificate_days<30'
+
+Metrics:
+  hit%              gets that found an item, in the interval; without gets no
+                    condition on it holds: 'gets/s<1' finds idle servers
+  total_hit%        the same since the server started
+  memory%           bytes of items, of the limit (-m). A server can evict at
+                    any memory%, because each slab class has its own pages: to
+                    alert on evictions, use evictions/s
+  connections%      open connections, of the limit (-c); one is this command's
+  ping, uptime      'ping>5ms', 'uptime<1d'
+  certificate_days  days until the server's certificate expires, with TLS
+  gets/s, sets/s, misses/s, evictions/s
+                    rates, in the interval
+  curr_items, cmd_touch/s, ...
+                    any statistic of the server, and its rate: the names are in
+                    remcache stats -f json
 
 Columns:
   STATUS  OK, WARNING, CRITICAL or UNKNOWN, followed by the reasons, or by the
-          measured metrics if it is OK
-
-remcache stats -f json shows the names of all statistics. For certificates that
-expire soon, use remcache doctor.")]
+          measured metrics if it is OK")]
 pub(crate) struct Args {
-    /// Condition under which a server has a warning
+    /// Condition under which a server has a warning: a metric, <, <=, > or >=, and a limit
     #[arg(long, value_name = "CONDITION")]
     warn_if: Vec<Condition>,
 
@@ -78,7 +94,7 @@ struct CheckResult {
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let client = session.client()?;
     let mut tasks = JoinSet::new();
-    let needs_interval = args.warn_if.iter().chain(&args.fail_if).any(|condition| condition.metric.needs_interval());
+    let needs_interval = args.conditions().any(|condition| condition.metric.needs_interval());
     let interval = needs_interval.then_some(args.interval);
     for (index, server) in client.servers().into_iter().enumerate() {
         let limit = session.options.timeout;
@@ -89,6 +105,9 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let evaluated = observed.into_iter().map(|(_, (observation, server))| evaluate(args, &server, observation));
     let results: Vec<CheckResult> = evaluated.collect();
     print(&results, &mut session.output)?;
+    if session.output.is_text() {
+        print_hints(args, &results, &mut session.output)?;
+    }
     Ok(exit(&results, session.output.layout()))
 }
 
@@ -104,12 +123,13 @@ async fn observe(
     let ping = asked.elapsed();
     let started = Instant::now();
     let first = fetch_stats(server, limit).await?;
+    let expiry = Expiry::of(server);
     let (Some(interval), Some(_)) = (interval, &first) else {
-        return Ok(Observation { now: first, before: None, ping });
+        return Ok(Observation { now: first, before: None, ping, expiry });
     };
     tokio::time::sleep(interval).await;
     let now = fetch_stats(server, limit).await?;
-    Ok(Observation { now, before: first.map(|first| (first, started.elapsed())), ping })
+    Ok(Observation { now, before: first.map(|first| (first, started.elapsed())), ping, expiry })
 }
 
 /// Requests the statistics of a server; `None` if it reports none, as a proxy.
@@ -131,6 +151,9 @@ fn evaluate(args: &Args, server: &ServerHandle, observation: Result<Observation,
             for (health, conditions) in [(Health::Critical, &args.fail_if), (Health::Warning, &args.warn_if)] {
                 conditions.iter().for_each(|condition| result.apply(health, condition, &observation));
             }
+            if args.conditions().next().is_none() {
+                result.measure(&observation);
+            }
         }
         Err(error) => {
             result.failure = Some(Exit::of(&error));
@@ -141,7 +164,19 @@ fn evaluate(args: &Args, server: &ServerHandle, observation: Result<Observation,
     result
 }
 
+impl Args {
+    fn conditions(&self) -> impl Iterator<Item = &Condition> {
+        self.warn_if.iter().chain(&self.fail_if)
+    }
+}
+
 impl CheckResult {
+    /// Records the metrics that need neither a condition nor an interval.
+    fn measure(&mut self, observation: &Observation) {
+        let values = CheckMetric::instantaneous().filter_map(|metric| Some((metric.value(observation)??, metric)));
+        self.metrics = values.map(|(value, metric)| PerfData::new(metric, Some(value))).collect();
+    }
+
     fn apply(&mut self, health: Health, condition: &Condition, observation: &Observation) {
         match condition.evaluate(observation) {
             Evaluation::Value(value, is_met) => {
@@ -230,11 +265,30 @@ fn print(results: &[CheckResult], output: &mut Output) -> std::io::Result<()> {
     output.table(&table)
 }
 
+/// Explains what was not checked, and how to check it.
+fn print_hints(args: &Args, results: &[CheckResult], output: &mut Output) -> std::io::Result<()> {
+    if args.conditions().next().is_none() {
+        output.prose(format_args!("{}; no conditions were given, such as --fail-if 'hit%<90'", answering(results)))?;
+    }
+    let is_idle = |data: &PerfData| data.value.is_none() && data.metric.needs_interval();
+    if results.iter().flat_map(|result| &result.metrics).any(is_idle) {
+        output.prose(
+            "hit% needs gets in the interval: total_hit% is the ratio since the server started, and 'gets/s<1' finds \
+             idle servers",
+        )?;
+    }
+    Ok(())
+}
+
+fn answering(results: &[CheckResult]) -> String {
+    let alive = results.iter().filter(|result| result.failure.is_none()).count();
+    format!("{alive} of {} servers answer", results.len())
+}
+
 /// Formats the results as one line: the worst state, the reasons, and the performance data after a bar.
 fn nagios(results: &[CheckResult]) -> String {
     let worst = results.iter().map(|result| result.health).max().unwrap_or_default();
-    let alive = results.iter().filter(|result| result.failure.is_none()).count();
-    let mut line = format!("MEMCACHED {} - {alive} of {} servers answer", worst.name(), results.len());
+    let mut line = format!("MEMCACHED {} - {}", worst.name(), answering(results));
     for result in results {
         for reason in result.reasons.iter().chain(&result.remarks) {
             // A bar would start the performance data.

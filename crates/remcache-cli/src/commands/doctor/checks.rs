@@ -2,21 +2,18 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-#[cfg(feature = "tls")]
-use super::certificate::certificate;
 use super::evictions::evictions;
-use super::{Finding, ServerInfo};
+use super::{ServerInfo, Verdict};
 use crate::output::number;
 
-/// A check: its name, and a function that returns a finding if there is a problem.
+/// A check: its name, and a function that returns its verdict; `None` if the server does not report what it needs.
 pub(super) struct Check {
     pub(super) name: &'static str,
-    pub(super) run: fn(&ServerInfo) -> Option<Finding>,
+    pub(super) run: fn(&ServerInfo) -> Option<Verdict>,
 }
 
 pub(super) const CHECKS: &[Check] = &[
     Check { name: "version", run: version },
-    #[cfg(feature = "tls")]
     Check { name: "certificate", run: certificate },
     Check { name: "clock", run: clock },
     Check { name: "connections", run: connections },
@@ -50,102 +47,133 @@ const FIXES: &[((u32, u32, u32), &str, &str)] = &[
     ),
 ];
 
-fn version(info: &ServerInfo) -> Option<Finding> {
+fn version(info: &ServerInfo) -> Option<Verdict> {
     // The embedded server reports the version that it behaves like; memcached reports its libevent too.
     info.general.text("libevent")?;
     let text = info.general.text("version")?;
     let release = release(text)?;
-    let (_, problem, advice) = FIXES.iter().find(|(fixed, ..)| release < *fixed)?;
-    Some(Finding::new(format!("{problem}: {text}"), *advice))
+    Some(match FIXES.iter().find(|(fixed, ..)| release < *fixed) {
+        Some((_, problem, advice)) => Verdict::problem(format!("{problem}: {text}"), *advice),
+        None => {
+            let (major, minor, patch) = release;
+            Verdict::good(text, -(f64::from(major) * 1e12 + f64::from(minor) * 1e6 + f64::from(patch)))
+        }
+    })
 }
 
-fn clock(info: &ServerInfo) -> Option<Finding> {
+fn certificate(info: &ServerInfo) -> Option<Verdict> {
+    // A certificate that has expired is refused by the handshake.
+    let expiry = info.expiry?;
+    let (remaining, date) = (number::age(expiry.remaining), expiry.date());
+    Some(match expiry.remaining < info.expiry_margin.as_secs() {
+        true => Verdict::problem(
+            format!("its certificate expires in {remaining}, on {date}"),
+            "renew it before then; memcached reads changed files after the command refresh_certs",
+        ),
+        false => Verdict::good(format!("expires in {remaining}, on {date}"), -(expiry.remaining as f64)),
+    })
+}
+
+fn clock(info: &ServerInfo) -> Option<Verdict> {
     let server = info.general.number("time")?;
     let here = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
     let difference = server.abs_diff(here);
-    (difference > MAX_CLOCK_DIFFERENCE).then(|| {
-        Finding::new(
+    Some(match difference {
+        ..=MAX_CLOCK_DIFFERENCE => Verdict::good(format!("within {MAX_CLOCK_DIFFERENCE}s of this machine's"), 0.0),
+        _ => Verdict::problem(
             format!("its clock differs from this machine's by {}", number::age(difference)),
             "TTLs beyond 30 days are absolute times and will be wrong: synchronize the clocks by NTP",
-        )
+        ),
     })
 }
 
 /// In seconds.
 const MAX_CLOCK_DIFFERENCE: u64 = 5;
 
-fn connections(info: &ServerInfo) -> Option<Finding> {
+fn connections(info: &ServerInfo) -> Option<Verdict> {
     let (now, max) = (info.general.number("curr_connections")?, info.general.number("max_connections")?);
-    (now.saturating_mul(10) >= max.saturating_mul(9)).then(|| {
-        Finding::new(
+    Some(match now.saturating_mul(10) >= max.saturating_mul(9) {
+        true => Verdict::problem(
             format!("{now} of {max} connections are in use"),
             "raise -c, or find the clients that hold them: remcache stats conns --by-address",
-        )
+        ),
+        false => {
+            Verdict::good(format!("{} of {} in use", number::exact(now), number::exact(max)), now as f64 / max as f64)
+        }
     })
 }
 
-fn refusals(info: &ServerInfo) -> Option<Finding> {
-    let refused =
-        ["rejected_connections", "listen_disabled_num"].iter().filter_map(|name| info.general.number(name)).sum();
-    (refused > 0_u64).then(|| {
-        Finding::new(
+fn refusals(info: &ServerInfo) -> Option<Verdict> {
+    let refused = counted(info, &["rejected_connections", "listen_disabled_num"])?;
+    Some(match refused {
+        0 => Verdict::good("no connection was refused or had to wait", 0.0),
+        _ => Verdict::problem(
             format!("{} times a connection was refused or had to wait", number::exact(refused)),
             "there were more connections than -c allows: raise -c, or find the clients: remcache stats conns --by-address",
-        )
+        ),
     })
 }
 
-fn memory(info: &ServerInfo) -> Option<Finding> {
-    let failed = ["malloc_fails", "response_obj_oom", "read_buf_oom", "store_no_memory"];
-    let failed: u64 = failed.iter().filter_map(|name| info.general.number(name)).sum();
-    (failed > 0).then(|| {
-        Finding::new(
+fn memory(info: &ServerInfo) -> Option<Verdict> {
+    let failed = counted(info, &["malloc_fails", "response_obj_oom", "read_buf_oom", "store_no_memory"])?;
+    Some(match failed {
+        0 => Verdict::good("no allocation failed", 0.0),
+        _ => Verdict::problem(
             format!("{} times an allocation failed", number::exact(failed)),
             "give the machine more memory, or the process higher limits",
-        )
+        ),
     })
 }
 
-fn cas(info: &ServerInfo) -> Option<Finding> {
-    (info.settings.text("cas_enabled") == Some("no")).then(|| {
-        Finding::new(
+/// Returns the sum of those of these counters that the server reports; `None` if it reports none.
+fn counted(info: &ServerInfo, names: &[&str]) -> Option<u64> {
+    names.iter().filter_map(|name| info.general.number(name)).reduce(u64::saturating_add)
+}
+
+fn cas(info: &ServerInfo) -> Option<Verdict> {
+    Some(match info.settings.text("cas_enabled")? {
+        "no" => Verdict::problem(
             "compare-and-swap is off (-C)",
             "conditional stores always succeed in the binary protocol, and never in the others: start it without -C if a client relies on them",
-        )
+        ),
+        _ => Verdict::good("compare-and-swap is on", 0.0),
     })
 }
 
-fn item_size(info: &ServerInfo) -> Option<Finding> {
+fn item_size(info: &ServerInfo) -> Option<Verdict> {
     let limit = info.settings.number("item_size_max")?;
-    (limit < DEFAULT_ITEM_SIZE).then(|| {
-        Finding::new(
+    Some(match limit < DEFAULT_ITEM_SIZE {
+        true => Verdict::problem(
             format!("items are limited to {}", number::bytes(limit)),
             "larger values are refused: raise -I, or set the clients' limit to the same",
-        )
+        ),
+        false => Verdict::good(format!("items of up to {} are accepted", number::bytes(limit)), -(limit as f64)),
     })
 }
 
 /// The default of `-I`.
 const DEFAULT_ITEM_SIZE: u64 = 1 << 20;
 
-fn too_large(info: &ServerInfo) -> Option<Finding> {
+fn too_large(info: &ServerInfo) -> Option<Verdict> {
     let refused = info.general.number("store_too_large")?;
-    (refused > 0).then(|| {
-        Finding::new(
+    Some(match refused {
+        0 => Verdict::good("no value was too large", 0.0),
+        _ => Verdict::problem(
             format!(
                 "{} values were too large, and the items that they were to replace are gone",
                 number::exact(refused)
             ),
             "raise -I, or make the values smaller",
-        )
+        ),
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    #[cfg(feature = "tls")]
-    use crate::commands::doctor::certificate::tests::{Dates, certificate_of};
+    use crate::certificate::Expiry;
 
     fn info(general: &[(&str, &str)], settings: &[(&str, &str)]) -> ServerInfo {
         ServerInfo {
@@ -155,8 +183,12 @@ mod tests {
         }
     }
 
+    fn with_certificate(days: u64, info: ServerInfo) -> ServerInfo {
+        let expiry = Some(Expiry { at: 1_798_761_600, remaining: days * 86_400 });
+        ServerInfo { expiry, expiry_margin: Duration::from_secs(30 * 86_400), ..info }
+    }
+
     #[test]
-    #[cfg(feature = "tls")]
     fn each_check_finds_its_problem_and_no_other() {
         let general = info(
             &[
@@ -173,8 +205,7 @@ mod tests {
             ],
             &[("cas_enabled", "no"), ("item_size_max", "1024")],
         );
-        let certificate = Some(certificate_of(Dates::EndingSoon));
-        let faulty = ServerInfo { certificate, ..general };
+        let faulty = with_certificate(29, general);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs().to_string();
         let healthy = info(
             &[
@@ -191,10 +222,10 @@ mod tests {
             ],
             &[("cas_enabled", "yes"), ("item_size_max", "1048576")],
         );
-        let healthy = ServerInfo { certificate: Some(certificate_of(Dates::Now)), ..healthy };
+        let healthy = with_certificate(31, healthy);
         for check in CHECKS {
-            assert!((check.run)(&faulty).is_some(), "{}", check.name);
-            assert_eq!((check.run)(&healthy), None, "{}", check.name);
+            assert!(matches!((check.run)(&faulty), Some(Verdict::Problem(_))), "{}", check.name);
+            assert!(matches!((check.run)(&healthy), Some(Verdict::Good { .. })), "{}", check.name);
             assert_eq!((check.run)(&ServerInfo::default()), None, "{}", check.name);
         }
     }
@@ -208,7 +239,7 @@ mod tests {
 
     #[test]
     fn advice_on_cas_depends_on_the_protocol() {
-        let finding = cas(&info(&[], &[("cas_enabled", "no")])).unwrap();
-        assert!(finding.advice.contains("never in the others"), "{finding:?}");
+        let verdict = cas(&info(&[], &[("cas_enabled", "no")])).unwrap();
+        assert!(verdict.finding().advice.contains("never in the others"), "{verdict:?}");
     }
 }

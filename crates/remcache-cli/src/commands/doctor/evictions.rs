@@ -1,20 +1,35 @@
 //! Why a server evicts items: because it is full, or because its memory is in other slab classes.
 
-use super::{Finding, ServerInfo};
+use super::{ServerInfo, Verdict};
 use crate::output::number;
 use crate::stats::Stats;
 
 /// Reports evictions if more than a twentieth of the stored items were evicted, or some are right now.
-pub(super) fn evictions(info: &ServerInfo) -> Option<Finding> {
+pub(super) fn evictions(info: &ServerInfo) -> Option<Verdict> {
     let (evicted, stored) = (info.general.number("evictions")?, info.general.number("total_items")?);
     let rate = recent_rate(info);
     let is_frequent = evicted > 0 && evicted.saturating_mul(20) > stored;
-    if !is_frequent && rate.is_none_or(|rate| rate == 0.0) {
-        return None;
+    Some(match is_frequent || rate.is_some_and(|rate| rate > 0.0) {
+        true => explain(info, evicted, stored, rate),
+        false => Verdict::good(few(info, evicted, rate), evicted as f64),
+    })
+}
+
+/// Describes evictions that are too few to be a problem.
+fn few(info: &ServerInfo, evicted: u64, rate: Option<f64>) -> String {
+    if evicted == 0 {
+        return "none since the server started".into();
     }
+    let now = if rate.is_some() { "none in the last second, " } else { "" };
+    let class = evicting_class(info).map(|class| format!(", the most in slab class {}", class.number));
+    format!("{now}{} since the server started{}", number::exact(evicted), class.unwrap_or_default())
+}
+
+/// Explains evictions by the memory of the server and of its slab classes.
+fn explain(info: &ServerInfo, evicted: u64, stored: u64, rate: Option<f64>) -> Verdict {
     let now = match rate {
         Some(rate) if rate > 0.0 => format!(", {} a second now", number::rate(rate)),
-        Some(_) => ", none at the moment".into(),
+        Some(_) => ", none in the last second".into(),
         None => String::new(),
     };
     let counted = format!("{} of {} stored items were evicted{now}", number::exact(evicted), number::exact(stored));
@@ -23,9 +38,9 @@ pub(super) fn evictions(info: &ServerInfo) -> Option<Finding> {
     if was_flushed && rate.is_none_or(|rate| rate == 0.0) {
         let advice =
             "it was flushed since it started, so its memory now does not show why: run doctor again while it evicts";
-        return Some(Finding::new(counted, advice));
+        return Verdict::problem(counted, advice);
     }
-    Some(match (used_percent(info), evicting_class(info)) {
+    match (used_percent(info), evicting_class(info)) {
         (Some(used), Some(class)) if used < MOSTLY_USED => {
             let problem = format!(
                 "{counted}, although memory is {used:.0} % used: slab class {} (items up to {}) has {} of {} pages",
@@ -34,10 +49,10 @@ pub(super) fn evictions(info: &ServerInfo) -> Option<Finding> {
                 number::exact(class.pages),
                 number::exact(class.all_pages),
             );
-            Finding::new(problem, rebalancing_advice(&info.settings))
+            Verdict::problem(problem, rebalancing_advice(&info.settings))
         }
-        _ => Finding::new(counted, "its memory is too small: raise -m, add servers, or shorten TTLs"),
-    })
+        _ => Verdict::problem(counted, "its memory is too small: raise -m, add servers, or shorten TTLs"),
+    }
 }
 
 /// The percentage of used memory from which a server counts as full: pages are never filled completely.
@@ -94,8 +109,13 @@ fn rebalancing_advice(settings: &Stats) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Finding;
     use super::*;
     use std::time::Duration;
+
+    fn finding(info: &ServerInfo) -> Finding {
+        evictions(info).unwrap().finding().clone()
+    }
 
     fn info(used: &str, before: &str) -> ServerInfo {
         let general = [("evictions", "60"), ("total_items", "1000"), ("bytes", used), ("limit_maxbytes", "100")];
@@ -113,22 +133,22 @@ mod tests {
 
     #[test]
     fn a_full_server_needs_memory() {
-        let finding = evictions(&info("90", "40")).unwrap();
+        let finding = finding(&info("90", "40"));
         assert_eq!(finding.problem, "60 of 1,000 stored items were evicted, 10 a second now");
         assert!(finding.advice.contains("raise -m"), "{finding:?}");
     }
 
     #[test]
     fn a_server_with_free_memory_has_it_in_other_slab_classes() {
-        let finding = evictions(&info("11", "60")).unwrap();
-        let expected = "60 of 1,000 stored items were evicted, none at the moment, although memory is 11 % used: \
+        let found = finding(&info("11", "60"));
+        let expected = "60 of 1,000 stored items were evicted, none in the last second, although memory is 11 % used: \
                         slab class 5 (items up to 240B) has 1 of 64 pages";
-        assert_eq!(finding.problem, expected);
-        assert!(!finding.advice.contains("raise -m") && finding.advice.contains("stats slabs"), "{finding:?}");
+        assert_eq!(found.problem, expected);
+        assert!(!found.advice.contains("raise -m") && found.advice.contains("stats slabs"), "{found:?}");
         for (settings, word) in [([("slab_reassign", "no")], "slab_reassign"), ([("slab_automove", "0")], "automove 1")]
         {
             let info = ServerInfo { settings: settings.into_iter().collect(), ..info("11", "60") };
-            assert!(evictions(&info).unwrap().advice.contains(word), "{word}");
+            assert!(finding(&info).advice.contains(word), "{word}");
         }
     }
 
@@ -137,12 +157,12 @@ mod tests {
         let flushed = |before: &str| {
             let info = info("11", before);
             let general = info.general.iter().chain([("cmd_flush", "1")]).collect();
-            evictions(&ServerInfo { general, ..info })
+            finding(&ServerInfo { general, ..info })
         };
-        let finding = flushed("60").unwrap();
-        assert_eq!(finding.problem, "60 of 1,000 stored items were evicted, none at the moment");
+        let finding = flushed("60");
+        assert_eq!(finding.problem, "60 of 1,000 stored items were evicted, none in the last second");
         assert!(finding.advice.contains("flushed") && !finding.advice.contains("slab"), "{finding:?}");
-        assert!(flushed("40").unwrap().problem.contains("slab class 5"), "it evicts now");
+        assert!(flushed("40").problem.contains("slab class 5"), "it evicts now");
     }
 
     #[test]
@@ -153,7 +173,19 @@ mod tests {
             let before = Some((earlier.into_iter().collect(), Duration::from_secs(1)));
             ServerInfo { general: general.into_iter().collect(), before, ..ServerInfo::default() }
         };
-        assert_eq!(evictions(&few("10")), None);
-        assert!(evictions(&few("5")).unwrap().problem.ends_with("5.0 a second now"));
+        let figure = "none in the last second, 10 since the server started";
+        assert_eq!(evictions(&few("10")), Some(Verdict::good(figure, 10.0)));
+        assert!(finding(&few("5")).problem.ends_with("5.0 a second now"));
+    }
+
+    #[test]
+    fn ended_evictions_are_reported_with_their_slab_class() {
+        let info = |evictions: &'static str| {
+            let general = [("evictions", evictions), ("total_items", "10000")];
+            ServerInfo { general: general.into_iter().collect(), ..info("11", evictions) }
+        };
+        let figure = "none in the last second, 60 since the server started, the most in slab class 5";
+        assert_eq!(evictions(&info("60")), Some(Verdict::good(figure, 60.0)));
+        assert_eq!(evictions(&info("0")), Some(Verdict::good("none since the server started", 0.0)));
     }
 }
