@@ -124,6 +124,8 @@ fn an_invalid_contexts_file_can_be_examined_and_fixed() {
     home.run(&["get", "k"]).run().exits(2).reports_error("no context \"gone\"");
     home.run(&["context", "use", "c"]).run().exits(0);
     home.run(&["get", "k", "-s", &server.addr()]).run().exits(1);
+    write("[contexts.c]\n");
+    assert_eq!(doctor(), ["the contexts are valid"]);
 }
 
 #[test]

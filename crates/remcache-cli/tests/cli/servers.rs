@@ -191,6 +191,7 @@ fn a_server_under_two_names_is_noticed() {
     }
     let doctor = remcache(["doctor"]).servers(&list).run().exits(8);
     assert!(doctor.text().contains(&format!("it is the same server as {}", server.addr())), "{doctor:?}");
+    assert!(!doctor.text().contains("given twice"), "{doctor:?}");
     let other = Memcached::start(&[]);
     let run = remcache(["keys", "--count"]).servers(format!("{},{}", server.addr(), other.addr())).run().exits(0);
     assert!(run.stderr.is_empty(), "{run:?}");

@@ -124,6 +124,11 @@ struct Examination {
     failure: Option<Error>,
 }
 
+/// The name of the check whether a server is given twice.
+const ADDRESS: &str = "address";
+/// The name of the check of the contexts file.
+const CONTEXTS_FILE: &str = "file";
+
 /// Interval over which rates are measured.
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -157,17 +162,22 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
 
 /// Checks the contexts file, and the context in use.
 fn check_contexts(name: Option<&str>, definition: &Command) -> Vec<Report> {
+    let report = |verdict| Report { subject: "contexts".into(), check: CONTEXTS_FILE, verdict };
     let problems = match Contexts::read_if_any() {
-        Ok(contexts) => contexts.map(|contexts| contexts.problems(name, definition)).unwrap_or_default(),
+        Ok(Some(contexts)) => match contexts.problems(name, definition) {
+            problems if problems.is_empty() && !contexts.names().is_empty() => {
+                return vec![report(Verdict::good("the contexts are valid", 0.0))];
+            }
+            problems => problems,
+        },
+        Ok(None) => Vec::new(),
         // The parser's message is drawn over several lines.
         Err(failure) => {
             vec![failure.to_string().lines().map(str::trim).collect::<Vec<_>>().join(" ").trim().to_owned()]
         }
     };
     let advice = "fix the contexts file; until then doctor ignores the context, and other commands fail in it";
-    let report =
-        |problem| Report { subject: "contexts".into(), check: "file", verdict: Verdict::problem(problem, advice) };
-    problems.into_iter().map(report).collect()
+    problems.into_iter().map(|problem| report(Verdict::problem(problem, advice))).collect()
 }
 
 /// Runs all checks on a server.
@@ -199,7 +209,7 @@ async fn check_same_servers(client: &Client, examined: &mut [(usize, Examination
         .zip(examined.iter())
         .filter_map(|(server, (_, examination))| Some((server, examination.general.as_ref()?)));
     let same = same_server::compare(known).await;
-    let is_list = servers.len() > 1;
+    let is_good = servers.len() > 1 && same.is_empty();
     for (server, (_, examination)) in
         servers.iter().zip(examined).filter(|(_, (_, examined))| examined.general.is_some())
     {
@@ -208,10 +218,10 @@ async fn check_same_servers(client: &Client, examined: &mut [(usize, Examination
                 format!("it is the same server as {first}"),
                 "give each server once: its items are counted twice, and keys are placed as on two servers",
             ),
-            None if is_list => Verdict::good("no server is given twice", 0.0),
+            None if is_good => Verdict::good("no server is given twice", 0.0),
             None => continue,
         };
-        examination.reports.push(Report { subject: server.name().to_owned(), check: "address", verdict });
+        examination.reports.push(Report { subject: server.name().to_owned(), check: ADDRESS, verdict });
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::checks::CHECKS;
-use super::{Finding, Report, Verdict};
+use super::{ADDRESS, CONTEXTS_FILE, Finding, Report, Verdict};
 use crate::output::{Cell, Column, Output, Record, Table, TextStyle};
 
 /// Prints the reports on this many servers, some of which are affected by findings.
@@ -87,16 +87,19 @@ fn good(reports: &[Report], servers: usize) -> Option<Table> {
     for name in names() {
         let figures: Vec<_> = figures(reports, name).collect();
         let Some(text) = closest_to_a_problem(&figures) else { continue };
-        let count = if servers > 1 { format!("{} of {servers} servers", figures.len()) } else { String::new() };
+        let count = match name != CONTEXTS_FILE && servers > 1 {
+            true => format!("{} of {servers} servers", figures.len()),
+            false => String::new(),
+        };
         table.row([Cell::new("ok").style(TextStyle::Good), Cell::new(name), Cell::new(count), Cell::new(text)]);
         is_empty = false;
     }
     (!is_empty).then_some(table)
 }
 
-/// Returns the names of all checks of servers, in their order.
+/// Returns the names of all checks, in their order.
 fn names() -> impl Iterator<Item = &'static str> {
-    CHECKS.iter().map(|check| check.name).chain(["address"])
+    CHECKS.iter().map(|check| check.name).chain([ADDRESS, CONTEXTS_FILE])
 }
 
 /// Returns what a check measured where there is no problem: the servers, the figures and their ranks.
