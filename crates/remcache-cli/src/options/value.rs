@@ -9,7 +9,7 @@ use remcache::Ttl;
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let expected = || "expected a duration such as 250ms, 5s, 10m, 2h or 30d".to_owned();
     if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() {
-        return Err(format!("a duration needs a unit: {text}s, {text}ms"));
+        return Err(format!("a duration needs a unit: {text}ms, {text}s, {text}d"));
     }
     let span: Span = text.parse().map_err(|_| expected())?;
     let length = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| expected())?;
