@@ -230,7 +230,9 @@ mod tests {
         ] {
             let resolved = with_servers(url, &list);
             assert_eq!(resolved, expected, "{url}");
-            assert_eq!(Config::from_url(&resolved).unwrap().servers, list.endpoints, "{url}");
+            if cfg!(feature = "tls") || !resolved.starts_with("memcacheds:") {
+                assert_eq!(Config::from_url(&resolved).unwrap().servers, list.endpoints, "{url}");
+            }
         }
     }
 }
