@@ -15,7 +15,7 @@ use crate::output::Notes;
 #[derive(Debug, Args)]
 pub(crate) struct BulkOptions {
     /// At most N items per second: 500, 200k
-    #[arg(long, value_name = "N", value_parser = value::count)]
+    #[arg(long, value_name = "N", value_parser = value::rate)]
     pub(crate) rate: Option<u64>,
 
     /// How long to wait for a server that stops answering; then a command that stores items there ends, and items to be

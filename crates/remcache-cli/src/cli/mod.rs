@@ -174,7 +174,25 @@ fn complete_values(option: Arg) -> Arg {
 
 /// Lists what may follow on a command line and ends the process, if a shell asks for it.
 pub(crate) fn complete() {
-    completions::complete(command);
+    completions::complete(command_to_complete);
+}
+
+/// Returns the definition of the command line with the names of commands as what follows `help` and `man`.
+fn command_to_complete() -> clap::Command {
+    let command = command();
+    let names: Vec<_> = command.get_subcommands().map(name_of).collect();
+    let field = Arg::new("field").num_args(0..).add(ArgValueCandidates::new(help::candidates));
+    let fields = clap::Command::new("fields").about("Explain the fields of -f json, ndjson and csv").arg(field);
+    command
+        .mut_subcommand("man", |man| man.disable_help_subcommand(true).subcommands(names.clone()))
+        .mut_subcommand("help", |help| help.disable_help_subcommand(true).subcommands(names).subcommand(fields))
+}
+
+/// Returns a command without its options, but with the commands below it.
+fn name_of(command: &clap::Command) -> clap::Command {
+    let about = command.get_about().cloned().unwrap_or_default();
+    let below = command.get_subcommands().map(name_of);
+    clap::Command::new(command.get_name().to_owned()).about(about).disable_help_subcommand(true).subcommands(below)
 }
 
 /// Parses the command line, with the options of the context as defaults. Prints help and usage errors, and ends the
@@ -297,7 +315,8 @@ Exit codes:
   4  no server was reachable, or the requests timed out
   5  a server or protocol error
   6  authentication is required or failed, or TLS failed
-  8  a threshold is exceeded (bench --fail-if, check), or doctor has findings
+  8  a threshold is exceeded (bench --fail-if, also if it was interrupted; check),
+     or doctor has findings
   130  interrupted, after printing the results so far";
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ impl FromStr for Operation {
         let known = Self::ALL.iter().find(|(_, name)| *name == text);
         known.map(|(operation, _)| *operation).ok_or_else(|| {
             let names = Self::ALL.map(|(_, name)| name).join(", ");
-            format!("unknown operation {text:?}; known are {names}")
+            format!("unknown operation {text:?}; known are {names}, with their proportions as in get=9,set=1")
         })
     }
 }

@@ -34,7 +34,7 @@ impl FromStr for Sizes {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let Some((smallest, largest)) = text.split_once("..") else {
-            return value::bytes(text).map(Self::only);
+            return value::bytes(text).map(Self::only).map_err(|error| format!("{error}, or a range such as 100..1k"));
         };
         let (smallest, largest) = (value::bytes(smallest)?, value::bytes(largest.trim_start_matches('='))?);
         if smallest > largest {

@@ -61,6 +61,11 @@ pub(crate) fn count(text: &str) -> Result<u64, String> {
     number.ok_or_else(|| "expected a number above zero such as 10, 10k or 1m".into())
 }
 
+/// Parses a number per second: `500`, `10k`, `10k/s`.
+pub(crate) fn rate(text: &str) -> Result<u64, String> {
+    count(text.strip_suffix("/s").unwrap_or(text))
+}
+
 /// Parses a number with an optional unit; fractions are allowed before a unit.
 fn scaled(text: &str, base: u64) -> Option<u64> {
     let (number, power) = match text.char_indices().last()? {
@@ -141,7 +146,9 @@ mod tests {
         }
         for (text, number) in [("10", 10), ("10k", 10_000), ("1m", 1_000_000), ("2.5k", 2_500)] {
             assert_eq!(count(text), Ok(number), "{text}");
+            assert_eq!((rate(text), rate(&format!("{text}/s"))), (Ok(number), Ok(number)), "{text}");
         }
+        assert!(rate("/s").is_err() && count("10/s").is_err());
         for text in ["", "0", "-1", "1.5", "k", "10x", "99999999999t", "1..5k", "é"] {
             assert!(count(text).is_err() && bytes(text).is_err(), "{text}");
         }

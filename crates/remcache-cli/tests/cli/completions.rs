@@ -56,6 +56,10 @@ impl Shell {
         self.completes("remcache context use te", "remcache context use test");
         self.completes("remcache copy --from sh", "remcache copy --from shop");
         self.completes("remcache load val", "remcache load values.txt");
+        self.completes("remcache help locat", "remcache help locate");
+        self.completes("remcache help context us", "remcache help context use");
+        self.completes("remcache help fields uncount", "remcache help fields uncounted_gets");
+        self.completes("remcache man serve-m", "remcache man serve-metrics");
         self.live.press("exit\r");
     }
 }

@@ -46,6 +46,15 @@ fn commands_of_other_tools_are_explained() {
         let run = remcache([name]).run().exits(2);
         assert!(run.stderr.contains(&format!("a similar subcommand exists: '{command}'")), "{name}: {run:?}");
     }
+    for (name, commands) in [
+        ("certs", "a similar subcommand exists: 'doctor'"),
+        ("bigkeys", "a similar subcommand exists: 'keys --sort size'"),
+        ("diff", "some similar subcommands exist: 'ring diff', 'stats settings --diff'"),
+        ("--bigkeys", "a similar subcommand exists: 'keys --sort size'"),
+    ] {
+        let run = remcache([name]).run().exits(2);
+        assert!(run.stderr.contains(commands), "{name}: {run:?}");
+    }
     let run = remcache(["context", "info"]).run().exits(2);
     assert!(!run.stderr.contains("'stats'"), "{run:?}");
     let shell = remcache(["shell", "--embedded", "1"]).input("del k\n").run();

@@ -207,6 +207,27 @@ fn a_server_that_dies_is_reported_immediately() {
 }
 
 #[test]
+fn watched_events_have_titles_local_times_and_a_count() {
+    let server = Memcached::start(&[]);
+    let watch = remcache(["watch", "mutations,fetchers"]).servers(server.addr()).env("TZ", "XXX-5");
+    let watch = watch.start_on_terminal(20, 100);
+    wait_for_watchers(&server, 1);
+    watch.wait_for_text("TIME          EVENT       KEY  DETAILS");
+    run("set k v --ttl 1h", &server.addr()).exits(0);
+    // A store of a new key looks it up first.
+    watch.wait_for_text("item_get    k  status=not_found");
+    let text = watch.wait_for_text("item_store  k  status=stored command=set ttl=3600");
+    let hour = |text: &str| text.split(':').next().unwrap().parse::<u64>().unwrap();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    // The hour may have changed since.
+    let passed = (now / 3600 + 5 + 24 - hour(text.lines().nth(1).unwrap())) % 24;
+    assert!(passed <= 1, "{text}");
+    kill_process(watch.pid(), Signal::INT).unwrap();
+    watch.wait_for_text("watched 2 events, 0 skipped by the servers");
+    assert_eq!(watch.wait_for_exit().0, Some(130));
+}
+
+#[test]
 fn a_closed_pipe_is_not_an_error_for_any_command() {
     let server = Memcached::start(&[]);
     run("set k v", &server.addr()).exits(0);

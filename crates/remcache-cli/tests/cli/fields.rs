@@ -7,19 +7,34 @@ use serde_json::Value;
 
 use crate::tool::{commands, remcache};
 
+/// Returns the cells of the rows of documented tables with this number of columns, without markup.
+fn rows(columns: usize) -> impl Iterator<Item = Vec<Vec<&'static str>>> {
+    let rows = include_str!("../../docs/fields.md").lines().filter(|line| line.starts_with("| `"));
+    let names = |cell: &'static str| cell.trim().split(", ").map(|name| name.trim_matches('`')).collect();
+    rows.map(move |row| row.trim_matches('|').split('|').map(names).collect::<Vec<_>>())
+        .filter(move |cells| cells.len() == columns)
+}
+
 /// Returns the types of the documented fields, by name.
 fn documented() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
-    let rows = include_str!("../../docs/fields.md").lines().filter(|line| line.starts_with("| `"));
     let mut fields = BTreeMap::new();
-    for row in rows {
-        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
-        let types: BTreeSet<&str> = cells[2].split(", ").collect();
-        for name in cells[1].split(", ") {
-            let is_new = fields.insert(name.trim_matches('`'), types.clone()).is_none();
-            assert!(is_new, "{name} is listed twice");
+    for cells in rows(3) {
+        let types: BTreeSet<&str> = cells[1].iter().copied().collect();
+        for name in &cells[0] {
+            assert!(fields.insert(*name, types.clone()).is_none(), "{name} is listed twice");
         }
     }
     fields
+}
+
+/// Returns the documented fields of each command.
+fn documented_of_commands() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
+    let cells = rows(2);
+    cells
+        .flat_map(|cells| {
+            cells[0].clone().into_iter().map(move |command| (command, cells[1].iter().copied().collect()))
+        })
+        .collect()
 }
 
 fn type_of(value: &Value) -> &'static str {
@@ -92,6 +107,7 @@ const CASES: &[Case] = &[
     case(&["bench", "--time", "200ms", "--keys", "10"]),
     case(&["bench", "--time", "200ms", "--keys", "10", "--rate", "100", "--fail-if", "p50<1ns"]),
     Case { args: &["delete-matching", "a:*", "--dry-run"], other: is_skip_reason },
+    Case { args: &["delete-matching", "gone", "--yes"], other: is_skip_reason },
     case(&["fill", "--size", "1k", "--yes"]),
     case(&["flush", "--yes"]),
 ];
@@ -117,6 +133,7 @@ fn every_field_is_in_the_table_with_its_type() {
     let servers = [Memcached::start(&["-m", "4"]), Memcached::start(&["-m", "4", "-t", "2"])];
     let list = servers.each_ref().map(Memcached::addr).join(",");
     let mut seen = BTreeSet::new();
+    let mut seen_in = BTreeMap::<&str, BTreeSet<String>>::new();
     for case in CASES {
         for key in ["a:1", "a:2", "gone", "n"] {
             remcache(["set", key, "1", "--ttl", "1h"]).servers(&list).run().exits(0);
@@ -140,12 +157,27 @@ fn every_field_is_in_the_table_with_its_type() {
                 let types = types.unwrap_or_else(|| panic!("{line}: `{name}` is not in docs/fields.md"));
                 assert!(kind.is_empty() || types.contains(kind), "{line}: `{name}` is {kind}, not {types:?}");
                 seen.insert(plain.to_owned());
+                seen_in.entry(case.args[0]).or_default().insert(plain.to_owned());
             }
         }
     }
     let unseen: Vec<_> =
         documented.keys().filter(|name| !seen.contains(**name) && !ELSEWHERE.contains(*name)).collect();
     assert!(unseen.is_empty(), "no command has these fields of the table: {unseen:?}");
+    let of_commands = documented_of_commands();
+    for (command, fields) in &of_commands {
+        let unknown: Vec<_> = fields.iter().filter(|name| !documented.contains_key(**name)).collect();
+        assert!(unknown.is_empty(), "{command}: {unknown:?}");
+    }
+    let differences = seen_in.into_iter().filter_map(|(command, seen)| {
+        let listed = of_commands.get(command).unwrap_or_else(|| panic!("{command} has no row: {seen:?}"));
+        let missing: Vec<_> = seen.iter().filter(|name| !listed.contains(&***name)).collect();
+        let is_absent = |name: &&&str| !seen.contains(**name) && !ELSEWHERE.contains(*name);
+        let surplus: Vec<_> = listed.iter().filter(is_absent).collect();
+        let is_equal = missing.is_empty() && surplus.is_empty();
+        (!is_equal).then(|| format!("{command} lacks {missing:?}, and does not have {surplus:?}\n"))
+    });
+    assert_eq!(differences.collect::<String>(), "", "the table of commands differs from their records");
 }
 
 /// Fields that other tests check, because they need contexts, files, events, failures or busy servers.
@@ -219,5 +251,6 @@ fn events_have_the_fields_of_the_table() {
         let kinds: BTreeSet<_> = found.iter().filter(|(found, _)| found == name).map(|(_, kind)| *kind).collect();
         assert!(!kinds.is_empty() && kinds.is_subset(types), "{name}: {kinds:?} in {text}");
     }
-    assert!(found.iter().all(|(name, _)| !["ts", "type", "cmd", "clsid"].contains(&&**name)), "{text}");
+    let listed = &documented_of_commands()["watch"];
+    assert!(found.iter().all(|(name, _)| listed.contains(&**name)), "{text}");
 }

@@ -69,9 +69,20 @@ fn fields_are_explained() {
     let some = remcache(["help", "fields", "key_b64", "ttl"]).run().exits(0);
     let names: Vec<_> = some.lines().iter().skip(1).map(|line| line.split(' ').next().unwrap().to_owned()).collect();
     assert_eq!(names, ["key", "ttl"], "{some:?}");
-    remcache(["help", "fields", "nonsense"]).run().exits(2).reports_error("no field \"nonsense\"");
+    remcache(["help", "fields", "nonsense"]).run().exits(2).reports_error("no field or command \"nonsense\"");
     let shell = remcache(["shell", "--embedded", "1"]).input("help fields ttl\n").run().exits(0);
     assert_eq!(shell.text(), remcache(["help", "fields", "ttl"]).run().exits(0).text());
+}
+
+#[test]
+fn fields_of_a_command_are_explained() {
+    let names = |args: &[&str]| {
+        let run = remcache([&["help", "fields"], args].concat()).run().exits(0);
+        run.lines().iter().skip(1).map(|line| line.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&["version"]), ["error", "server", "version"]);
+    assert_eq!(names(&["version", "ttl"]), ["error", "server", "ttl", "version"]);
+    remcache(["help", "fields", "serve"]).run().exits(2).reports_error("serve has no records");
 }
 
 /// The width that most terminals have at least, for readers whose width is unknown.
@@ -93,6 +104,11 @@ fn options_of_other_tools_are_explained() {
         (&["hotkeys", "--duration", "5s"], "--for"),
         (&["watch", "--seconds", "5"], "--for"),
         (&["keys", "--limit", "5"], "--top"),
+        (&["bench", "--rps", "5"], "--rate"),
+        (&["hotkeys", "--tree", ":"], "--by-prefix"),
+        (&["get", "k", "--host", "a"], "--server"),
+        (&["stats", "--json"], "--format"),
+        (&["--host", "a", "stats"], "--server"),
     ] {
         let run = remcache(args).run().exits(2);
         assert!(run.stderr.contains(&format!("a similar argument exists: '{option}'")), "{run:?}");

@@ -25,7 +25,29 @@ fn bench_prints_a_row_for_each_operation() {
     let gets: Vec<_> = lines[1].split_whitespace().collect();
     assert_eq!((gets[0], gets[3], gets[4]), ("get", "0", "100.0"), "{run:?}");
     assert!(lines[2].starts_with("set"), "{run:?}");
-    assert!(lines[3].starts_with("64 callers reached "), "{run:?}");
+    let total: Vec<_> = lines[3].split_whitespace().collect();
+    assert_eq!((total[0], total[3], total[4]), ("total", "0", "100.0"), "{run:?}");
+    assert!(lines[4].starts_with("64 callers reached "), "{run:?}");
+}
+
+#[test]
+fn the_total_is_that_of_all_operations() {
+    let load = |ratio, format| {
+        patient(["bench", "--time", "50ms", "--keys", "10", "--embedded", "1", "--ratio", ratio, "-f", format]).run()
+    };
+    let report = load("get,set", "json").exits(0).json();
+    let (get, set, total) = (&report["operations"][0], &report["operations"][1], &report["total"]);
+    let sum = |name: &str| get[name].as_u64().unwrap() + set[name].as_u64().unwrap();
+    assert_eq!((total["answers"].as_u64(), total["errors"].as_u64()), (Some(sum("answers")), Some(0)), "{report}");
+    let max = |row: &Value| row["latency_us"]["max"].as_f64().unwrap();
+    assert!(max(total) == max(get).max(max(set)) && total["latency_us"]["p99"].is_number(), "{report}");
+    let names = |ratio| {
+        let run = load(ratio, "csv").exits(0);
+        run.lines().iter().map(|line| line.split(',').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names("get,set"), ["operation", "get", "set", "total"]);
+    assert_eq!(names("get"), ["operation", "get"], "the total would repeat the only operation");
+    assert_eq!(load("get", "json").json()["operations"].as_array().unwrap().len(), 1);
 }
 
 #[test]
@@ -73,6 +95,8 @@ fn an_open_load_sends_the_planned_number_of_requests() {
     assert!((1..=500).contains(&answers), "{report}");
     assert_eq!(report["requested_per_second"], 1000);
     patient(["bench", "--rate", "1k", "--depth", "8"]).run().exits(2);
+    let run = patient(["bench", "--time", "20ms", "--rate", "1000/s", "--embedded", "1", "-f", "json"]).run().exits(0);
+    assert_eq!(run.json()["requested_per_second"], 1000);
 }
 
 #[test]
@@ -212,14 +236,18 @@ fn bench_measures_the_other_servers_if_one_is_down() {
 
 #[test]
 fn an_interrupted_bench_prints_the_results_so_far() {
-    let server = Memcached::start(&[]);
-    let mut child = patient(["bench", "--time", "1h", "--keys", "10"]).servers(server.addr()).spawn();
-    while stored(&server) < 20 {}
-    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
-    let mut table = String::new();
-    child.stdout.take().unwrap().read_to_string(&mut table).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(130), "{table}");
-    assert!(table.contains("64 callers reached "), "{table}");
+    // What was measured can exceed a threshold.
+    for (condition, exit) in [("p99>1h", 130), ("p99>1ns", 8)] {
+        let server = Memcached::start(&[]);
+        let load = ["bench", "--time", "1h", "--keys", "10", "--fail-if", condition];
+        let mut child = patient(load).servers(server.addr()).spawn();
+        while stored(&server) < 20 {}
+        kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+        let mut table = String::new();
+        child.stdout.take().unwrap().read_to_string(&mut table).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(exit), "{table}");
+        assert!(table.contains("64 callers reached "), "{table}");
+    }
 }
 
 #[test]

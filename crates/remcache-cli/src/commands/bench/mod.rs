@@ -30,31 +30,38 @@ use report::LoadReport;
 /// --ttl.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+Examples:
+  remcache bench --rate 20k --ratio get=9,set=1 --size 100..1k --fail-if 'p99>2ms'
+  remcache bench --ratio get --dist zipf:1.0 --keys 1m --time 1m
+
 Columns:
-  ops, ops/s  operations that were answered, in total and a second
+  ops, ops/s  operations that were answered, in all and per second
   errors      operations that failed
-  hit%        operations that found an item
+  hit%        operations that found an item, in percent
   p50, p90, p99, p99.9, p99.99, max
               latency within which that percentage of the operations was
-              answered, and the highest")]
+              answered, and the highest
+The row total has all operations together, and so has the line of bars on a
+terminal: its numbers are latencies, and the bars between two of them show how
+many operations took that long.")]
 pub(crate) struct Args {
-    /// Duration
+    /// How long to measure
     #[arg(long, alias = "for", value_name = "TIME", default_value = "10s", value_parser = value::duration)]
     time: Duration,
 
-    /// Operations per second: an open load instead of a closed one
-    #[arg(long, value_name = "N", value_parser = value::count)]
+    /// Operations per second, of all operations and servers together: 500, 10k, 1m; an open load instead of a closed one
+    #[arg(long, value_name = "N", value_parser = value::rate)]
     rate: Option<u64>,
 
     /// Connections to each server
     #[arg(long, value_name = "N", default_value = "1", value_parser = small_count)]
     conns: usize,
 
-    /// Number of callers of a closed load
+    /// Number of callers of a closed load, each of which has one request at a time
     #[arg(long, value_name = "N", default_value = "64", value_parser = small_count, conflicts_with = "rate")]
     depth: usize,
 
-    /// Operations and their proportion: get, set, add, delete, touch, incr
+    /// Operations and their proportions; there are get, set, add, delete, touch and incr
     #[arg(long, value_name = "MIX", default_value = "get=9,set=1")]
     ratio: Mix,
 
@@ -67,7 +74,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIST", default_value = "uniform")]
     dist: Popularity,
 
-    /// Size of a value, or a range of sizes: 100..1k
+    /// Size of a value in bytes, or a range of sizes: 100..1k
     #[arg(long, value_name = "BYTES", default_value = "100")]
     size: Sizes,
 
@@ -75,7 +82,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = value::ttl)]
     ttl: Ttl,
 
-    /// Number of threads of the client
+    /// Number of threads of the client (default: 1)
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<NonZeroU16>,
 
@@ -91,7 +98,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
 
-    /// Exit with 8 if this holds: p99>2ms, set.p99.9>=5ms, max>1s, mean>100us, ops<50k, errors>0, hit<90%
+    /// Exit with 8 if this holds: p99>2ms, set.p99.9>=5ms, max>1s, mean>100us, ops<50k, errors>0, hit%<90
+    ///
+    /// Can be repeated. A condition is on all operations together, or on one that it names, as set.p99. ops is
+    /// their number per second. An interrupted bench exits with 8 too if a condition holds for the operations
+    /// until then.
     #[arg(long, value_name = "CONDITION")]
     fail_if: Vec<Threshold>,
 
@@ -144,9 +155,9 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let counts = report.counts();
     counts.report_failures("operations", &mut session.output)?;
     report.broken.iter().for_each(print_error);
-    Ok(match interrupt.is_raised() {
-        true => Exit::Interrupted,
-        false if report.broken.is_empty() => counts.exit(),
+    Ok(match report.broken.is_empty() {
+        true => interrupt.unless_raised(counts.exit()),
+        // Also if it was interrupted: the operations until then exceed the threshold.
         false => Exit::Threshold,
     })
 }

@@ -13,7 +13,7 @@ use super::plot;
 use super::{Args, curve, file_error};
 use crate::atomic_file;
 use crate::exit::Failure;
-use crate::load_generator::{LoadModel, OpStats, Operation, Recorder, per_second};
+use crate::load_generator::{LoadModel, OpStats, Recorder, per_second};
 use crate::outcome_counts::OutcomeCounts;
 use crate::output::{Cell, Column, Layout, Output, Record, Table, TextStyle, number};
 
@@ -21,11 +21,21 @@ use crate::output::{Cell, Column, Layout, Output, Record, Table, TextStyle, numb
 #[derive(Debug)]
 pub(super) struct LoadReport {
     recorder: Recorder,
+    /// All operations together.
+    total: OpStats,
     elapsed: Duration,
     pace: LoadModel,
     settings: Record,
     /// The exceeded thresholds, each with the value.
     pub(super) broken: Vec<String>,
+}
+
+/// Results of one operation, or of all together.
+struct Row<'r> {
+    name: &'static str,
+    stats: &'r OpStats,
+    /// The hits, and the answers of operations that can miss.
+    hits: (u64, u64),
 }
 
 /// Percentiles of the table.
@@ -34,7 +44,8 @@ const PERCENTILES: [(f64, &str); 5] = [(50.0, "p50"), (90.0, "p90"), (99.0, "p99
 impl LoadReport {
     pub(super) fn new(args: &Args, client: &Client, recorder: Recorder, elapsed: Duration) -> Self {
         let broken = args.fail_if.iter().filter_map(|threshold| threshold.broken(&recorder, elapsed)).collect();
-        Self { recorder, elapsed, pace: args.pace(), settings: settings(args, client), broken }
+        let total = recorder.stats(None);
+        Self { recorder, total, elapsed, pace: args.pace(), settings: settings(args, client), broken }
     }
 
     /// Returns the counts that determine the exit code.
@@ -48,7 +59,7 @@ impl LoadReport {
             Layout::Text | Layout::Raw => self.print_text(output),
             Layout::Csv => {
                 let mut records = output.records(COLUMNS)?;
-                self.recorder.operations().try_for_each(|(verb, tallied)| records.push(self.flat(verb, tallied)))?;
+                self.rows().try_for_each(|row| records.push(self.flat(&row)))?;
                 records.end()
             }
             _ => output.line(self.record()),
@@ -73,38 +84,53 @@ impl LoadReport {
         ];
         let columns: Vec<_> = columns.into_iter().chain(percentiles).chain([Column::right("max")]).collect();
         let mut table = Table::new(columns);
-        for (verb, tallied) in self.recorder.operations() {
-            table.row(self.cells(verb, tallied));
+        for row in self.rows() {
+            table.row(self.cells(&row));
         }
         output.table(&table)?;
         output.prose(self.summary())?;
-        let latency = self.recorder.stats(None).latency;
+        let latency = &self.total.latency;
         if output.has_charts() && !latency.is_empty() {
             let width = output.columns().unwrap_or(CURVE_WIDTH);
-            output.line(curve::line(&latency, width))?;
+            output.line(curve::line(latency, width))?;
         }
         Ok(())
     }
 
-    fn cells(&self, verb: Operation, tallied: &OpStats) -> Vec<Cell> {
-        let (hits, answers) = self.recorder.hits(Some(verb));
-        let errors = Cell::new(number::exact(tallied.errors));
-        let time =
-            |time: Duration| if tallied.answers > 0 { Cell::new(number::duration(time)) } else { Cell::unknown() };
+    /// Returns a row for each operation, and one for all if there are several.
+    fn rows(&self) -> impl Iterator<Item = Row<'_>> {
+        let is_sum = self.operations().count() > 1;
+        self.operations().chain(is_sum.then(|| self.total_row()))
+    }
+
+    fn operations(&self) -> impl Iterator<Item = Row<'_>> {
+        let hits = |operation| self.recorder.hits(Some(operation));
+        let operations = self.recorder.operations();
+        operations.map(move |(operation, stats)| Row { name: operation.name(), stats, hits: hits(operation) })
+    }
+
+    fn total_row(&self) -> Row<'_> {
+        Row { name: "total", stats: &self.total, hits: self.recorder.hits(None) }
+    }
+
+    fn cells(&self, row: &Row<'_>) -> Vec<Cell> {
+        let (stats, (hits, answers)) = (row.stats, row.hits);
+        let errors = Cell::new(number::exact(stats.errors));
+        let time = |time: Duration| if stats.answers > 0 { Cell::new(number::duration(time)) } else { Cell::unknown() };
         let mut cells = vec![
-            Cell::new(verb.name()),
-            Cell::new(number::exact(tallied.answers)),
-            Cell::new(self.rate(tallied.answers)),
-            if tallied.errors > 0 { errors.style(TextStyle::Bad) } else { errors },
+            Cell::new(row.name),
+            Cell::new(number::exact(stats.answers)),
+            Cell::new(self.rate(stats.answers)),
+            if stats.errors > 0 { errors.style(TextStyle::Bad) } else { errors },
             number::percent(hits, answers).map_or_else(Cell::unknown, Cell::new),
         ];
-        cells.extend(PERCENTILES.iter().map(|(percent, _)| time(tallied.percentile(*percent))));
-        cells.push(time(tallied.longest()));
+        cells.extend(PERCENTILES.iter().map(|(percent, _)| time(stats.percentile(*percent))));
+        cells.push(time(stats.longest()));
         cells
     }
 
     fn summary(&self) -> String {
-        let reached = self.rate(self.recorder.stats(None).answers);
+        let reached = self.rate(self.total.answers);
         match self.pace {
             LoadModel::Closed(callers) => format!(
                 "{} callers reached {reached}/s in {}; latency from the call",
@@ -122,36 +148,36 @@ impl LoadReport {
     }
 
     fn record(&self) -> Record {
-        let operations: Vec<Value> = self
-            .recorder
-            .operations()
-            .map(|(verb, stats)| {
-                let latency: Map<_, _> = latencies(stats).map(|(name, micros)| (name.into(), micros.into())).collect();
-                self.operation_record(verb, stats).with("latency_us", latency).into()
-            })
-            .collect();
+        let operations =
+            self.operations().map(|row| self.nested(Record::new().with("operation", row.name), &row).into());
         self.settings
             .clone()
             .with("elapsed_seconds", self.elapsed.as_secs_f64())
-            .with("reached_per_second", per_second(self.recorder.stats(None).answers, self.elapsed))
-            .with("operations", operations)
+            .with("reached_per_second", per_second(self.total.answers, self.elapsed))
+            .with("operations", operations.collect::<Vec<Value>>())
+            .with("total", self.nested(Record::new(), &self.total_row()))
             .with("broken", self.broken.clone())
     }
 
-    fn flat(&self, verb: Operation, stats: &OpStats) -> Record {
-        latencies(stats).fold(self.operation_record(verb, stats), |record, (name, micros)| {
-            record.with(&format!("{name}_us"), micros)
-        })
+    /// Returns a record of JSON, whose latencies are an object.
+    fn nested(&self, record: Record, row: &Row<'_>) -> Record {
+        let latency: Map<_, _> = latencies(row.stats).map(|(name, micros)| (name.into(), micros.into())).collect();
+        self.with_counts(record, row).with("latency_us", latency)
     }
 
-    fn operation_record(&self, verb: Operation, stats: &OpStats) -> Record {
-        let (hits, answers) = self.recorder.hits(Some(verb));
+    /// Returns a record of CSV, whose latencies are fields of their own.
+    fn flat(&self, row: &Row<'_>) -> Record {
+        let record = self.with_counts(Record::new().with("operation", row.name), row);
+        latencies(row.stats).fold(record, |record, (name, micros)| record.with(&format!("{name}_us"), micros))
+    }
+
+    fn with_counts(&self, record: Record, row: &Row<'_>) -> Record {
+        let (hits, answers) = row.hits;
         let hit_percent = (answers > 0).then(|| 100.0 * hits as f64 / answers as f64);
-        Record::new()
-            .with("operation", verb.name())
-            .with("answers", stats.answers)
-            .with("answers_per_second", per_second(stats.answers, self.elapsed))
-            .with("errors", stats.errors)
+        record
+            .with("answers", row.stats.answers)
+            .with("answers_per_second", per_second(row.stats.answers, self.elapsed))
+            .with("errors", row.stats.errors)
             .with_some("hit_percent", hit_percent)
     }
 
@@ -174,7 +200,7 @@ impl LoadReport {
     /// Title of the drawing.
     #[cfg(feature = "charts")]
     fn title(&self) -> String {
-        let reached = self.rate(self.recorder.stats(None).answers);
+        let reached = self.rate(self.total.answers);
         match self.pace {
             LoadModel::Closed(callers) => {
                 format!("{} callers, {reached} answers a second", number::exact(callers as u64))
@@ -193,8 +219,9 @@ impl LoadReport {
             .with_max_value_divisor(1e6)
             .with_start_time(started)
             .begin_log_with(&mut text, &mut serializer)?;
-        for (verb, stats) in self.recorder.operations() {
-            let written = log.write_histogram(&stats.latency, Duration::ZERO, self.elapsed, Tag::new(verb.name()));
+        for (operation, stats) in self.recorder.operations() {
+            let tag = Tag::new(operation.name());
+            let written = log.write_histogram(&stats.latency, Duration::ZERO, self.elapsed, tag);
             written.map_err(|error| io::Error::other(format!("{error:?}")))?;
         }
         Ok(text)

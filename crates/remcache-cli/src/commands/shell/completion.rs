@@ -79,6 +79,8 @@ impl Completion {
             [] => self.commands(),
             ["raw"] => COMMANDS.iter().map(|word| Candidate::new(word.name, word.help)).collect(),
             ["help"] => self.commands(),
+            ["man"] => subcommands(&self.commands).collect(),
+            ["help" | "man", name] => self.commands.find_subcommand(name).into_iter().flat_map(subcommands).collect(),
             ["raw", name, rest @ ..] => self.protocol(name, rest.len() + 1, current),
             [name, rest @ ..] => match self.commands.find_subcommand(name) {
                 Some(command) => self.tool(command, rest, current),
@@ -233,7 +235,7 @@ mod tests {
 
     #[test]
     fn words_are_completed_by_their_place() {
-        let cases: [(&str, &[&str]); 16] = [
+        let cases: [(&str, &[&str]); 18] = [
             ("pi", &["ping"]),
             ("mg", &["mg"]),
             ("qu", &["quit"]),
@@ -250,6 +252,8 @@ mod tests {
             ("stats --format js", &["json"]),
             ("context u", &["use"]),
             ("help to", &["top", "touch"]),
+            ("man to", &["top", "touch"]),
+            ("help context u", &["use"]),
         ];
         for (line, expected) in cases {
             let mut found = after(line);
