@@ -15,7 +15,7 @@ use crate::wrap::{fold, stderr_columns};
 pub(crate) enum Exit {
     /// Success, or the answer to a question is yes.
     Yes,
-    /// The answer is no: a miss, not stored, a conflict.
+    /// The answer is no: a miss, not stored, a conflict, not confirmed.
     No,
     /// The command line or its input is invalid.
     Usage,
@@ -165,6 +165,12 @@ fn is_file_limit(_error: &io::Error) -> bool {
 pub(crate) fn words(message: impl fmt::Display) -> String {
     let message = without_connection(message.to_string());
     OPTIONS.iter().fold(message, |message, (setting, option)| message.replace(setting, option))
+}
+
+/// Returns the message of an error without the name of its server, which stands before it.
+pub(crate) fn words_without(server: &str, error: &Error) -> String {
+    let text = words(error);
+    text.strip_prefix(server).and_then(|text| text.strip_prefix(": ")).unwrap_or(&text).to_owned()
 }
 
 /// Returns the message without the part that says that a connection was lost, if it may never have existed: the error

@@ -6,15 +6,27 @@ use std::io;
 use remcache::Error;
 
 use crate::exit::{Exit, print_error, words};
-use crate::output::Output;
+use crate::output::{Output, number, text};
 
 /// The outcomes so far.
 #[derive(Debug, Default)]
 pub(crate) struct OutcomeCounts {
     pub(crate) yes: u64,
     pub(crate) no: u64,
-    failures: BTreeMap<String, (Exit, u64)>,
+    failures: BTreeMap<String, SameFailures>,
 }
+
+/// Failures with the same message.
+#[derive(Debug)]
+struct SameFailures {
+    exit: Exit,
+    count: u64,
+    /// The first keys that failed so, if they are known.
+    keys: Vec<String>,
+}
+
+/// The number of keys that an error names.
+const NAMED_KEYS: usize = 3;
 
 impl OutcomeCounts {
     /// Counts an answer.
@@ -27,23 +39,42 @@ impl OutcomeCounts {
         self.failures(&words(error), Exit::of(error), 1);
     }
 
+    /// Counts the failure of a request for a key.
+    pub(crate) fn key_error(&mut self, key: &[u8], error: &Error) {
+        self.key_failure(key, &words(error), Exit::of(error));
+    }
+
+    /// Counts the failure of a request for a key, with its message.
+    pub(crate) fn key_failure(&mut self, key: &[u8], message: &str, exit: Exit) {
+        let failures = self.with_message(message, exit);
+        failures.count += 1;
+        if failures.keys.len() < NAMED_KEYS {
+            failures.keys.push(text::inline(key).into_owned());
+        }
+    }
+
     /// Counts failures with the same message.
     pub(crate) fn failures(&mut self, message: &str, exit: Exit, count: u64) {
-        self.failures.entry(message.to_owned()).or_insert((exit, 0)).1 += count;
+        self.with_message(message, exit).count += count;
+    }
+
+    fn with_message(&mut self, message: &str, exit: Exit) -> &mut SameFailures {
+        self.failures.entry(message.to_owned()).or_insert(SameFailures { exit, count: 0, keys: Vec::new() })
     }
 
     /// Returns the number of failures.
     pub(crate) fn failed(&self) -> u64 {
-        self.failures.values().map(|(_, count)| count).sum()
+        self.failures.values().map(|failures| failures.count).sum()
     }
 
-    /// Flushes the output, then prints each failure once, with the number of `things` (plural) that failed so.
+    /// Flushes the output, then prints each failure once, with the keys or the number of `things` (plural) that failed
+    /// so.
     pub(crate) fn report_failures(&self, things: &str, output: &mut Output) -> io::Result<()> {
         output.flush()?;
-        for (message, (_, count)) in &self.failures {
-            match count {
-                1 => print_error(message),
-                _ => print_error(format_args!("{message} ({count} {things})")),
+        for (message, failures) in &self.failures {
+            match failures.affected(things) {
+                Some(affected) => print_error(format_args!("{message} ({affected})")),
+                None => print_error(message),
             }
         }
         Ok(())
@@ -52,7 +83,7 @@ impl OutcomeCounts {
     /// Returns the exit code for outcomes of keys: unreachable servers take precedence over errors, and errors over a
     /// no.
     pub(crate) fn exit(&self) -> Exit {
-        let kinds = || self.failures.values().map(|(exit, _)| *exit);
+        let kinds = || self.failures.values().map(|failures| failures.exit);
         let is_unreachable = kinds().any(|exit| exit == Exit::Unreachable);
         let others = kinds().filter(|exit| *exit != Exit::Unreachable).max();
         match (is_unreachable, others) {
@@ -66,11 +97,26 @@ impl OutcomeCounts {
     /// Returns the exit code for outcomes of servers: if some failed for whatever reason, the results of the others
     /// were printed.
     pub(crate) fn exit_of_servers(&self) -> Exit {
-        let worst = self.failures.values().map(|(exit, _)| *exit).max();
+        let worst = self.failures.values().map(|failures| failures.exit).max();
         match worst {
             Some(_) if self.yes + self.no > 0 => Exit::Partly,
             Some(worst) => worst,
             None => self.exit(),
+        }
+    }
+}
+
+impl SameFailures {
+    /// Returns what failed: `key a`, `keys a, b, c and 97 more`, or `100 servers`; `None` for a single thing.
+    fn affected(&self, things: &str) -> Option<String> {
+        let others = self.count.saturating_sub(self.keys.len() as u64);
+        let keys = self.keys.join(", ");
+        match (self.keys.len(), others) {
+            (0, 1) => None,
+            (0, count) => Some(format!("{} {things}", number::exact(count))),
+            (1, 0) => Some(format!("key {keys}")),
+            (_, 0) => Some(format!("keys {keys}")),
+            (_, others) => Some(format!("keys {keys} and {} more", number::exact(others))),
         }
     }
 }
@@ -128,5 +174,22 @@ mod tests {
         counts.failures("unreachable", Exit::Unreachable, 1);
         counts.failures("unreachable", Exit::Unreachable, 1);
         assert_eq!((counts.failures.len(), counts.failed()), (1, 2));
+    }
+
+    #[test]
+    fn failures_name_their_first_keys() {
+        let affected = |count: usize| {
+            let mut counts = OutcomeCounts::default();
+            (0..count).for_each(|number| counts.key_failure(format!("k{number}").as_bytes(), "no", Exit::Server));
+            counts.failures["no"].affected("keys").unwrap()
+        };
+        assert_eq!(affected(1), "key k0");
+        assert_eq!(affected(3), "keys k0, k1, k2");
+        assert_eq!(affected(1503), "keys k0, k1, k2 and 1,500 more");
+        let mut counts = OutcomeCounts::default();
+        counts.failures("no", Exit::Server, 1);
+        assert_eq!(counts.failures["no"].affected("servers"), None);
+        counts.failures("no", Exit::Server, 1500);
+        assert_eq!(counts.failures["no"].affected("servers").unwrap(), "1,501 servers");
     }
 }

@@ -46,5 +46,9 @@ pub(crate) fn ask(question: &str) -> Result<String, Failure> {
     let mut answer = String::new();
     let read = io::stdin().lock().read_line(&mut answer);
     read.map_err(|error| Failure::Io("standard input".into(), error))?;
+    if !answer.ends_with('\n') {
+        // Ctrl-D leaves the cursor behind the question.
+        let _ = writeln!(io::stderr());
+    }
     Ok(answer.trim().to_owned())
 }

@@ -280,21 +280,26 @@ impl Session {
         self.embedded.is_some()
     }
 
-    /// Asks for confirmation: in a production context for the name of the context, else for a yes.
+    /// Asks for confirmation: in a production context for the name of the context, else for a yes. If it is refused,
+    /// this is reported.
     ///
     /// Without a terminal it refuses, and names the action: "refusing to flush 3 servers".
     pub(crate) fn confirm(&self, action: &str, question: &str) -> Result<bool, Failure> {
         if self.prompter.is_none() {
             prompt::require_terminal(action)?;
         }
-        match self.context.as_ref().filter(|context| context.is_production && self.embedded.is_none()) {
+        let is_confirmed = match self.context.as_ref().filter(|_| self.is_production()) {
             Some(context) => {
                 let question =
                     format!("{question} {} is a production context: type its name to confirm:", context.name);
-                Ok(self.ask(&question)? == context.name)
+                self.ask(&question)? == context.name
             }
-            None => Ok(matches!(self.ask(&format!("{question} [y/N]"))?.to_lowercase().as_str(), "y" | "yes")),
+            None => matches!(self.ask(&format!("{question} [y/N]"))?.to_lowercase().as_str(), "y" | "yes"),
+        };
+        if !is_confirmed {
+            self.output.notes().print("not confirmed: nothing was changed");
         }
+        Ok(is_confirmed)
     }
 
     fn ask(&self, question: &str) -> Result<String, Failure> {

@@ -7,7 +7,7 @@ use remcache::health::ConnectionState;
 use remcache::{Client, Error};
 use tokio::task::JoinSet;
 
-use crate::exit::{brief, words};
+use crate::exit::{brief, words, words_without};
 
 /// The statistics of one server at one point in time.
 #[derive(Debug)]
@@ -96,10 +96,7 @@ pub(crate) async fn dropped_events(client: &Client) -> Vec<u64> {
 pub(crate) fn reason(server: &ServerHandle, error: &Error) -> String {
     match server.status().state {
         ConnectionState::Down(reason) => brief(&words(reason)),
-        _ => {
-            let text = words(error);
-            brief(text.strip_prefix(&format!("{}: ", server.name())).unwrap_or(&text))
-        }
+        _ => brief(&words_without(server.name(), error)),
     }
 }
 

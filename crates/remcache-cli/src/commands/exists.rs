@@ -36,7 +36,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
             for (key, exists) in chunk.iter().zip(exist(chunk, &client).await) {
                 match &exists {
                     Ok(exists) => counts.answer(*exists),
-                    Err(error) => error.count(&mut counts),
+                    Err(error) => error.count(key, &mut counts),
                 }
                 list.push(|output| line(key, word(&exists), output), || record(key, &exists))?;
             }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use remcache::proto::Request;
 use remcache::{Client, Error, ErrorKind, Status, Ttl, WriteOutcome};
 
-use crate::exit::{Exit, Failure, Outcome, words};
+use crate::exit::{Exit, Failure, Outcome, words_without};
 use crate::interrupt::Interrupt;
 use crate::load_generator::{KeyText, per_second};
 use crate::options::value;
@@ -203,7 +203,7 @@ impl ServerFill {
         match outcome {
             Ok(outcome) => self.added += u64::from(outcome.is_applied()),
             Err(error) if error.kind() == ErrorKind::OutOfMemory => self.state = FillState::Full,
-            Err(error) => self.fail(without_name(&error, &self.name), Exit::of(&error)),
+            Err(error) => self.fail(words_without(&self.name, &error), Exit::of(&error)),
         }
     }
 
@@ -266,11 +266,6 @@ impl ServerFill {
             .with("fit", self.fit)
             .with_some("error", error)
     }
-}
-
-fn without_name(error: &Error, name: &str) -> String {
-    let text = words(error);
-    text.strip_prefix(&format!("{name}: ")).unwrap_or(&text).to_owned()
 }
 
 fn show(servers: &[ServerFill], started: Instant, progress: &Progress) {

@@ -215,7 +215,7 @@ async fn many(args: &Args, mut blocks: Blocks, client: &Client, interrupt: &Inte
     while let Some(keys) = blocks.next(interrupt).await? {
         for chunk in keys.chunks(CHUNK).take_while(|_| !interrupt.is_raised()) {
             for (key, fetched) in chunk.iter().zip(fetch(args, chunk, client).await) {
-                count(&fetched, &mut counts);
+                count(key, &fetched, &mut counts);
                 let saved = save(args, key, &fetched)?;
                 let saved = saved.as_deref();
                 list.push(
@@ -245,6 +245,9 @@ fn line(key: &[u8], fetched: &Fetched, saved: Option<&Path>, output: &Output) ->
         }),
         (Ok(None), _) if output.layout() == Layout::Text => {
             Some(format!("{name}\t{}", output.paint().apply(TextStyle::Faint, "(missing)")))
+        }
+        (Err(_), _) if output.layout() == Layout::Text => {
+            Some(format!("{name}\t{}", output.paint().apply(TextStyle::Bad, "(failed)")))
         }
         _ => None,
     }
@@ -288,10 +291,10 @@ fn record(key: &[u8], fetched: &Fetched, saved: Option<&Path>) -> Record {
         .with_some("fetched", properties.fetched)
 }
 
-fn count(fetched: &Fetched, counts: &mut OutcomeCounts) {
+fn count(key: &[u8], fetched: &Fetched, counts: &mut OutcomeCounts) {
     match fetched {
         Ok(item) => counts.answer(item.is_some()),
-        Err(error) => counts.error(error),
+        Err(error) => counts.key_error(key, error),
     }
 }
 

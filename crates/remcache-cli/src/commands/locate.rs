@@ -88,7 +88,7 @@ async fn ask(mut blocks: Blocks, session: &mut Session) -> Outcome {
     while let Some(keys) = blocks.next(&interrupt).await? {
         for key in &keys {
             let location = KeyLocation::ask(key, &client).await?;
-            location.failures.iter().for_each(|(_, error)| error.count(&mut counts));
+            location.failures.iter().for_each(|(_, error)| error.count(key, &mut counts));
             if location.has_answers {
                 // If the place is unknown, the failure of its server decides the exit code.
                 counts.answer(location.is_found().unwrap_or(true));

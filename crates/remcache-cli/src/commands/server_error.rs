@@ -23,7 +23,8 @@ impl ServerError {
         Self { message, exit: Exit::of(&error) }
     }
 
-    pub(super) fn count(&self, counts: &mut OutcomeCounts) {
-        counts.failures(&self.message, self.exit, 1);
+    /// Counts it as the failure of a request for a key.
+    pub(super) fn count(&self, key: &[u8], counts: &mut OutcomeCounts) {
+        counts.key_failure(key, &self.message, self.exit);
     }
 }

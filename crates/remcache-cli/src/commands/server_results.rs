@@ -2,7 +2,7 @@
 
 use remcache::Error;
 
-use crate::exit::{Exit, Failure, words};
+use crate::exit::{Exit, Failure, words_without};
 use crate::outcome_counts::OutcomeCounts;
 use crate::output::{Cell, Column, Output, Record, Table, TextStyle};
 
@@ -32,7 +32,7 @@ impl ServerResults {
                 self.records.push(record);
             }
             Err(error) => {
-                self.records.push(record.with("error", words(&error)));
+                self.records.push(record.with("error", words_without(server, &error)));
                 self.counts.error(&error);
             }
         }

@@ -61,16 +61,20 @@ impl<'o> WriteResults<'o> {
     pub(super) fn push(&mut self, key: &[u8], result: &Result<WriteOutcome, Error>) -> Result<(), Failure> {
         match result {
             Ok(outcome) => self.counts.answer(outcome.is_applied()),
-            Err(error) => self.counts.error(error),
+            Err(error) => self.counts.key_error(key, error),
         }
-        match (&mut self.sink, result) {
-            (Sink::Records(records), _) => records.push(record(key, result, self.applied))?,
-            (Sink::Lines(output), Ok(outcome)) => {
-                let style = if outcome.is_applied() { TextStyle::Good } else { TextStyle::Faint };
-                let word = output.paint().apply(style, word(*outcome, self.applied));
+        match &mut self.sink {
+            Sink::Records(records) => records.push(record(key, result, self.applied))?,
+            Sink::Lines(output) => {
+                let (word, style) = match result {
+                    Ok(outcome) if outcome.is_applied() => (word(*outcome, self.applied), TextStyle::Good),
+                    Ok(outcome) => (word(*outcome, self.applied), TextStyle::Faint),
+                    Err(_) => ("failed", TextStyle::Bad),
+                };
+                let word = output.paint().apply(style, word);
                 output.line(format_args!("{}\t{word}", text::inline(key)))?;
             }
-            _ => {}
+            Sink::Summary(_) => {}
         }
         Ok(())
     }

@@ -197,5 +197,18 @@ fn a_dead_server_fails_only_its_own_keys() {
     let records: Vec<Value> = run.lines().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     let count = |status: &str| records.iter().filter(|record| record["status"] == status).count();
     assert!(count("missing") > 0 && count("failed") > 0 && count("missing") + count("failed") == 100, "{run:?}");
-    assert!(run.stderr.contains(&format!("127.0.0.1:{dead}")) && run.stderr.contains("keys)"), "{}", run.stderr);
+    let failed: Vec<_> = records.iter().filter(|record| record["status"] == "failed").collect();
+    for record in &failed {
+        assert!(record["error"].as_str().unwrap().starts_with(&format!("127.0.0.1:{dead}: ")), "{record}");
+    }
+    // The error names the first keys.
+    let names: Vec<_> = failed[..3].iter().map(|record| record["key"].as_str().unwrap()).collect();
+    let named = format!("(keys {} and {} more)", names.join(", "), failed.len() - 3);
+    assert!(run.stderr.contains(&format!("127.0.0.1:{dead}")) && run.stderr.contains(&named), "{}", run.stderr);
+    let run = remcache(["get", names[0], names[1], "-f", "text"]).servers(&servers).run().exits(4);
+    assert_eq!(run.text(), format!("{}\t(failed)\n{}\t(failed)\n", names[0], names[1]));
+    assert!(run.stderr.contains(&format!("(keys {}, {})", names[0], names[1])), "{run:?}");
+    let run = remcache(["delete", names[0], "-f", "text"]).servers(&servers).run().exits(4);
+    assert_eq!(run.text(), format!("{}\tfailed\n", names[0]));
+    assert!(run.stderr.contains(&format!("(key {})", names[0])), "{run:?}");
 }

@@ -316,7 +316,8 @@ fn fill_asks_for_confirmation_before_it_evicts() {
     let server = Memcached::start(&["-m", "8"]);
     remcache(["set", "precious", "x"]).servers(server.addr()).run().exits(0);
     remcache(["fill"]).servers(server.addr()).run().exits(2).reports_error("--yes");
-    remcache(["fill"]).servers(server.addr()).run_on_terminal("n\n").exits(1);
+    let asked = remcache(["fill"]).servers(server.addr()).run_on_terminal("n\n").exits(1);
+    assert!(asked.text().contains("not confirmed: nothing was changed"), "{asked:?}");
     remcache(["get", "precious"]).servers(server.addr()).run().exits(0);
     remcache(["fill", "--yes", "--size", "10k"]).servers(server.addr()).run().exits(0);
 }

@@ -299,6 +299,7 @@ fn a_terminal_has_completion_history_and_confirmations() {
     shell.press("\x15flush_all\r");
     shell.wait_for_text("Remove ALL items");
     shell.press("n\r");
+    shell.wait_for_text("not confirmed: nothing was changed");
     shell.press("get user:42\r");
     shell.wait_for_times("hello", 2);
     shell.press("flush_all\ry\r");

@@ -11,6 +11,8 @@ fn shown(run: &Run) -> Vec<String> {
     for color in ["\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[4m", "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[36m"] {
         text = text.replace(color, "");
     }
+    // The answer was typed before the question, so its line end is not displayed after it.
+    let text = text.replace("[y/N] ", "[y/N]\n");
     // A progress bar is drawn over itself.
     text.lines().map(|line| line.rsplit('\r').next().unwrap_or_default().to_owned()).collect()
 }

@@ -14,7 +14,7 @@ use clap::ValueEnum;
 use remcache::{Client, ErrorKind};
 
 use super::availability::{Availability, PROXY_HINT};
-use crate::exit::{Exit, Failure, Outcome, print_error, words};
+use crate::exit::{Exit, Failure, Outcome, print_error, words_without};
 use crate::interrupt::Interrupt;
 use crate::metrics;
 use crate::options::value;
@@ -401,7 +401,7 @@ impl Round {
     fn error(&self, index: usize) -> String {
         let snapshot = &self.snapshots[index];
         match (&snapshot.stats, self.availability[index]) {
-            (Err(error), Availability::Up | Availability::Down) => words(error),
+            (Err(error), Availability::Up | Availability::Down) => words_without(snapshot.server.name(), error),
             (_, availability) => problem(snapshot, availability),
         }
     }
