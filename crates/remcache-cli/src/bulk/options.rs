@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::request::OutageWait;
-use super::skip_reason::SkipReason;
 use crate::interrupt::Interrupt;
 use crate::options::value;
 use crate::output::Notes;
@@ -32,21 +31,5 @@ impl BulkOptions {
     /// Returns how the requests of a run are repeated while a server does not answer.
     pub(crate) fn outage_wait(&self, interrupt: &Interrupt, notes: Notes) -> OutageWait {
         OutageWait { limit: self.wait, interrupt: interrupt.clone(), notes }
-    }
-}
-
-/// What to do with items on servers where no client would look for them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Misplaced {
-    /// Skip them
-    Skip,
-    /// Include them like all others
-    Take,
-}
-
-impl Misplaced {
-    /// Returns the reason that is not a failure once the command line has decided what to do.
-    pub(crate) fn accepted(chosen: Option<Self>) -> Option<SkipReason> {
-        chosen.map(|_| SkipReason::Misplaced)
     }
 }

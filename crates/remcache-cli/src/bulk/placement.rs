@@ -5,6 +5,7 @@ use remcache::ServerHandle;
 use remcache::proto::text::MetadumpItem;
 
 use super::KeyScope;
+use crate::output::number;
 
 /// The distribution of keys over the servers of a cluster.
 ///
@@ -32,4 +33,19 @@ impl Placement {
     pub(crate) fn server_of(&self, name: &[u8]) -> Option<ServerHandle> {
         self.client.locate(name).ok()?
     }
+}
+
+/// Returns a doubt about the options if so many items are misplaced that a wrong list of servers or distribution is
+/// likely.
+pub(crate) fn doubt_placement(misplaced: u64, items: u64) -> Option<String> {
+    // One more server than two misplaces a third of the items, a wrong list of two servers a half.
+    let is_unlikely = misplaced.saturating_mul(5) > items.saturating_mul(2);
+    is_unlikely.then(|| {
+        format!(
+            "{} of {} items are misplaced: if that is unexpected, compare the server list and --distribution with those \
+             of the clients (remcache locate --ask KEY shows where an item is)",
+            number::exact(misplaced),
+            number::exact(items)
+        )
+    })
 }

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::Summary;
 use super::fetch::Fetcher;
 use super::list::{KeyScope, ListEvent, ListedBatch, list};
-use super::options::{BulkOptions, Misplaced};
+use super::options::BulkOptions;
 use super::placement::Placement;
 use super::rate_limit::RateLimit;
 use super::request::OutageWait;
@@ -24,10 +24,16 @@ pub(crate) struct SelectArgs {
     #[command(flatten)]
     selection: Selection,
 
-    /// What to do with items on servers where no client would look for them (default: skip them, with
-    /// exit code 1)
-    #[arg(long, value_name = "WHAT", value_enum)]
-    misplaced: Option<Misplaced>,
+    /// Include misplaced items, which are on another server than the one that their key belongs to
+    ///
+    /// They are left over from another list of servers, and may be older than the item on the right server.
+    /// Without this option they are skipped, with exit code 1.
+    #[arg(long, conflicts_with = "skip_misplaced")]
+    include_misplaced: bool,
+
+    /// Skip misplaced items without exit code 1
+    #[arg(long)]
+    skip_misplaced: bool,
 
     #[command(flatten)]
     pub(crate) options: BulkOptions,
@@ -36,7 +42,8 @@ pub(crate) struct SelectArgs {
 impl SelectArgs {
     /// Returns a summary of the results; `done` is what is done to items: `copied`.
     pub(crate) fn summary(&self, done: &'static str) -> Result<Summary, Failure> {
-        Ok(Summary::new(done, self.options.failed.as_deref())?.accepting(Misplaced::accepted(self.misplaced)))
+        let accepted = self.skip_misplaced.then_some(SkipReason::Misplaced);
+        Ok(Summary::new(done, self.options.failed.as_deref())?.accepting(accepted))
     }
 }
 
@@ -59,7 +66,7 @@ impl Scanner {
             placement: Placement::of(&client),
             scope: KeyScope::new(client.namespace(), &select.selection),
             rate_limit: RateLimit::new(select.options.rate),
-            includes_misplaced: select.misplaced == Some(Misplaced::Take),
+            includes_misplaced: select.include_misplaced,
             client,
         }
     }

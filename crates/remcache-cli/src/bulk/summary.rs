@@ -10,12 +10,13 @@ use remcache::Error;
 use super::dump_format::InvalidItem;
 use super::list::{ListEvent, ListedBatch};
 use super::listing_error::count_listing_error;
+use super::placement::doubt_placement;
 use super::server_watch::ServerWatch;
 use super::skip_reason::{SKIP_REASONS, SkipReason, Skipped};
-use crate::exit::{Exit, Failure, words};
+use crate::exit::{Exit, Failure, words, words_without};
 use crate::load_generator::per_second;
 use crate::outcome_counts::OutcomeCounts;
-use crate::output::{Output, Record, number};
+use crate::output::{Notes, Output, Record, number};
 
 /// The results so far.
 #[derive(Debug)]
@@ -92,14 +93,17 @@ impl Summary {
             .with_bytes("key", key)
             .with("reason", skipped.reason.name())
             .with_some("server", server)
-            .with_some("error", skipped.error.as_ref().map(words));
+            .with_some("error", skipped.error.as_ref().map(|error| words_without(server.unwrap_or_default(), error)));
         self.log(&record)
     }
 
     /// Counts an item of the input that is invalid.
     pub(crate) fn invalid(&mut self, item: &InvalidItem) -> Result<(), Failure> {
         self.skips[SkipReason::InvalidItem.index()] += 1;
-        let record = Record::new().with("line", item.line).with("reason", SkipReason::InvalidItem.name());
+        let record = Record::new()
+            .with("line", item.line)
+            .with_some("column", item.column)
+            .with("reason", SkipReason::InvalidItem.name());
         self.log(&record.with("error", &*item.problem))
     }
 
@@ -145,27 +149,44 @@ impl Summary {
             && self.skipped_count(SkipReason::TooLarge) == 0
     }
 
-    /// Returns the number of skipped items by reason: `expired 12,044  too large 3`.
+    /// Returns the number of skipped items by reason: `expired 12,044, too large 3`.
     pub(crate) fn skip_counts(&self) -> String {
         let counted = self.skips.iter().zip(&SKIP_REASONS).filter(|(count, _)| **count > 0);
         let texts: Vec<_> = counted.map(|(count, row)| format!("{} {}", row.text, number::exact(*count))).collect();
-        texts.join("  ")
+        texts.join(", ")
     }
 
     /// Prints the summary and the failures on stderr; returns the exit code.
     pub(crate) fn finish(mut self, output: &mut Output) -> Result<Exit, Failure> {
         self.close_list()?;
         let elapsed = self.started.elapsed();
+        let skipped = self.skip_counts();
         let parts = [
             format!("{} {}", number::exact(self.done), self.verb),
-            self.skip_counts(),
+            if skipped.is_empty() { skipped } else { format!("skipped: {skipped}") },
             format!("{}, {}/s", number::duration(elapsed), number::rate(per_second(self.done, elapsed))),
         ];
         let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
         output.flush()?;
         output.notes().print(parts.join("  "));
+        self.explain_misplaced(output.notes());
         self.report_failures(output)?;
         Ok(self.exit())
+    }
+
+    /// Explains skipped misplaced items, unless the command line asked to skip them.
+    fn explain_misplaced(&self, notes: Notes) {
+        let misplaced = self.skipped_count(SkipReason::Misplaced);
+        if misplaced == 0 || self.accepted.contains(&SkipReason::Misplaced) {
+            return;
+        }
+        notes.print(
+            "misplaced items are on another server than the one that their key belongs to: --include-misplaced includes \
+             them, --skip-misplaced skips them with exit code 0",
+        );
+        if let Some(doubt) = doubt_placement(misplaced, self.done + self.skips.iter().sum::<u64>()) {
+            notes.print(doubt);
+        }
     }
 
     /// Prints the failures on stderr.
@@ -272,6 +293,6 @@ mod tests {
             summary.skipped(b"k", None, &SkipReason::Expired.into()).unwrap();
         }
         summary.skipped(b"k", None, &SkipReason::Kept.into()).unwrap();
-        assert_eq!(summary.skip_counts(), "expired 12,044  existing kept 1");
+        assert_eq!(summary.skip_counts(), "expired 12,044, existing kept 1");
     }
 }

@@ -288,7 +288,7 @@ fn names_servers(matches: &ArgMatches) -> bool {
 const TASKS: &str = "\
 Common tasks:
   which keys take the memory      remcache keys --sort size --top 20
-  memory by prefix                remcache keys --tree : --depth 2 --top 20
+  memory by prefix                remcache keys --tree :
   hit rate by prefix              remcache hotkeys --by-prefix :
   why items are evicted           remcache doctor
   certificates that expire soon   remcache doctor
@@ -309,7 +309,7 @@ Common tasks:
 const EXIT_CODES: &str = "\
 Exit codes:
   0  success
-  1  the answer is no: a miss, not stored, a conflict
+  1  the answer is no: a miss, not stored, a conflict, not confirmed
   2  invalid command line, input or file
   3  some servers failed; the results of the others are printed
   4  no server was reachable, or the requests timed out

@@ -100,6 +100,8 @@ const OPTION_SYNONYMS: &[(&str, &str, &[&str])] = &[
     ("hotkeys", "by-prefix", &["group-by", "tree"]),
     ("watch", "for", &["duration", "seconds"]),
     ("keys", "top", &["limit", "max"]),
+    ("dump", "include-misplaced", &["misplaced"]),
+    ("copy", "include-misplaced", &["misplaced"]),
     ("keys", "tree", &["group-by"]),
     ("keys", "glob", &["match", "pattern"]),
     ("flush", "yes", &["assume-yes", "force"]),

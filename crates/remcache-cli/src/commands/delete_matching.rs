@@ -12,7 +12,7 @@ use super::flush::names;
 use super::keys::{self, Items, View};
 use crate::bulk::{
     BATCH, BatchJob, BulkOptions, BulkProgress, KeyScope, ListEvent, Placement, RateLimit, Requester, SkipReason,
-    Skipped, Summary, is_expired, list, run_pipeline, total,
+    Skipped, Summary, doubt_placement, is_expired, list, run_pipeline, total,
 };
 use crate::exit::{Exit, Failure, Outcome};
 use crate::item_limit;
@@ -34,15 +34,17 @@ Examples:
   remcache delete-matching 'session:*' --dry-run
   remcache delete-matching --misplaced -s a,b,c  (after the list has changed)")]
 pub(crate) struct Args {
-    /// The pattern: user:* or session:????; needed unless an option selects the items
-    #[arg(value_name = "PATTERN", value_parser = selection::glob, required_unless_present_any = SELECTING)]
+    /// The pattern: user:* or session:????, or * for all keys; needed unless an option selects the items
+    #[arg(value_name = "PATTERN", value_parser = selection::glob)]
     pattern: Option<Glob>,
 
     #[command(flatten)]
     selection: Selection,
 
-    /// Delete only items that are not on the first server of their key, left over from another list of servers (with
-    /// replicas=N in the URL, the replicas too)
+    /// Delete only misplaced items, which are on another server than the one that their key belongs to
+    ///
+    /// They are left over from another list of servers; with replicas=N in the URL, the replicas are deleted
+    /// too. A server that has left the list is not asked: remcache flush -s SERVER removes all its items.
     #[arg(long)]
     misplaced: bool,
 
@@ -58,15 +60,18 @@ pub(crate) struct Args {
     options: BulkOptions,
 }
 
-/// The options that can replace the pattern.
-const SELECTING: [&str; 7] = ["prefix", "glob", "regex", "min_size", "ttl_below", "idle_above", "misplaced"];
-
 pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
+    if args.pattern.is_none() && !args.misplaced && args.selection.conditions().is_empty() {
+        return Err(Failure::usage(
+            "name the items to delete: a PATTERN such as 'user:*', '*' for all keys, or --prefix, --glob, --regex, \
+             --min-size, --ttl-below, --idle-above or --misplaced",
+        ));
+    }
     let client = session.client()?;
     let selection = args.selection.clone().and(args.pattern.clone());
     let scope = KeyScope::new(client.namespace(), &selection);
-    let placement = args.misplaced.then(|| Placement::of(&client));
-    let items = Items { client: &client, scope: &scope, misplaced: placement.as_ref() };
+    let placement = Placement::of(&client);
+    let items = Items { client: &client, scope: &scope, placement: &placement, only_misplaced: args.misplaced };
     if args.dry_run {
         return show(&items, session).await;
     }
@@ -83,7 +88,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
             ControlFlow::Break(exit) => return Ok(exit),
         },
     };
-    delete_all(args, plan, scope, placement, session).await
+    delete_all(args, plan, scope, Some(placement).filter(|_| args.misplaced), session).await
 }
 
 /// Prints the matching keys and their number.
@@ -114,12 +119,8 @@ async fn confirm(
         summary.report_failures(&mut session.output)?;
         session.output.notes().print("nothing is deleted on servers that failed to list their items");
     }
-    // One more server than two misplaces a third of the items, a wrong list of two servers a half.
-    if args.misplaced && matching * 5 > selected * 2 {
-        session.output.notes().print(format_args!(
-            "{matching} of {selected} items are misplaced: if that is unexpected, compare the server list and --distribution \
-             with those of the clients (remcache locate --ask KEY shows where an item is)"
-        ));
+    if let Some(doubt) = doubt_placement(*matching, *selected).filter(|_| args.misplaced) {
+        session.output.notes().print(doubt);
     }
     let action = format!("delete {}", number::items(*matching));
     let question = format!("{}. Remove {} of {}?", items_match(*matching), args.description(), names(servers));

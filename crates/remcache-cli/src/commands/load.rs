@@ -83,7 +83,7 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
              the server has restarted and lost its items"
         ));
     } else if let Some(problem) = problem {
-        let name = args.file.display();
+        let name = if is_stdin(&args.file) { "standard input".into() } else { args.file.display().to_string() };
         return Err(Failure::usage(format!(
             "{name}: {problem}; the items before it are loaded: correct it and continue with --from-line {next}"
         )));
@@ -93,8 +93,12 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
 
 type Input = Box<dyn BufRead + Send>;
 
+fn is_stdin(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
 fn open(path: &Path) -> Result<Input, Failure> {
-    if path == Path::new("-") {
+    if is_stdin(path) {
         return Ok(Box::new(BufReader::with_capacity(BUFFER, io::stdin())));
     }
     let file = File::open(path).map_err(|error| Failure::file(path, error))?;

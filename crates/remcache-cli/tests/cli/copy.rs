@@ -83,7 +83,7 @@ fn all_items_are_copied_between_different_placements() {
         }
     });
     // A second copy finds identical items.
-    assert_reports(&copy(&from, &to).run().exits(0), "0 copied  identical 3,000");
+    assert_reports(&copy(&from, &to).run().exits(0), "0 copied  skipped: identical 3,000");
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn an_item_above_the_limit_keeps_the_destination_unchanged() {
     let directory = scratch();
     let list = directory.path().join("failed.ndjson");
     let run = copy(&from, &to).arg("--failed").arg(&list).run().exits(1);
-    assert_reports(&run, "1 copied  too large 1");
+    assert_reports(&run, "1 copied  skipped: too large 1");
     let listed: Value = serde_json::from_str(std::fs::read_to_string(&list).unwrap().trim()).unwrap();
     assert_eq!(listed, json!({"key": "huge", "reason": "too_large", "server": from.servers[0].addr()}));
     assert_eq!(wait(async { to.client().get("huge").await.unwrap().unwrap().value }), "precious");
@@ -136,7 +136,7 @@ fn items_marked_as_stale_are_not_copied() {
         client.call(Request::get("lease").meta(lease)).await;
         client.set("fresh", "x").await.unwrap();
     });
-    assert_reports(&copy(&from, &to).run().exits(0), "1 copied  marked stale 2");
+    assert_reports(&copy(&from, &to).run().exits(0), "1 copied  skipped: marked stale 2");
     assert_eq!(to.count(), 1);
 }
 

@@ -111,8 +111,7 @@ fn a_dump_is_loaded_with_flags_and_ttl() {
     check(&list(&to));
     // Also on protocols without TTLs, because the listing has them.
     for protocol in ["binary", "text"] {
-        let dumped =
-            run(&["dump", "--protocol", protocol, "--prefix", "n:", "--misplaced", "skip"], &list(&to)).exits(0);
+        let dumped = run(&["dump", "--protocol", protocol, "--prefix", "n:", "--skip-misplaced"], &list(&to)).exits(0);
         let lines = records(dumped.text());
         assert_eq!(lines.len(), 2000, "{protocol}");
         assert!(lines.iter().all(|line| line["expires"].is_u64()), "{protocol}");
@@ -177,7 +176,7 @@ fn items_that_cannot_be_loaded_are_counted_and_listed() {
     // A value that is too large must not delete the existing one, as a set on the meta protocol does.
     let args = ["load", "-", "--add", "--failed", &list];
     let loaded = remcache(args).servers(server.addr()).input(input).run().exits(1);
-    assert!(loaded.stderr.contains("1 loaded  expired 1  too large 1"), "{loaded:?}");
+    assert!(loaded.stderr.contains("1 loaded  skipped: expired 1, too large 1"), "{loaded:?}");
     let listed = records(&std::fs::read_to_string(&list).unwrap());
     assert_eq!(listed, [json!({"key": "old", "reason": "expired"}), json!({"key": "huge", "reason": "too_large"})]);
     assert_eq!(run(&["get", "huge"], &server.addr()).stdout, b"precious");
@@ -192,7 +191,7 @@ fn an_invalid_or_truncated_file_is_reported_with_the_line() {
         (&b"key,value\n"[..], 1, "not an item of a dump"),
         (&[0; 100][..], 1, "not an item of a dump"),
         (b"{\"value\":\"a\"}\n", 1, "needs key or key_b64"),
-        (b"{\"key\":\"a\",\"value\":\"1\",\"ttl\":60}\n", 1, "unknown field `ttl`"),
+        (b"{\"key\":\"a\",\"value\":\"1\",\"ttl\":60}\n", 1, "standard input: line 1, column 28: unknown field `ttl`"),
         (&[good.as_bytes(), b"{\"key\":\"b\",\"val"].concat(), 2, "ends within this item"),
         (&[good.as_bytes(), b"{\"key\":\"b\",\"value\":\"\x80\"}\n"].concat(), 2, "unicode"),
     ] {
@@ -217,13 +216,13 @@ fn a_dump_without_all_servers_is_marked_as_partial() {
     let file = path(&directory, "items.ndjson");
     std::fs::write(&file, "the dump before").unwrap();
     let both = format!("{},{DEAD}", server.addr());
-    let dumped = run(&["dump", &file, "--misplaced", "take"], &both).exits(3);
+    let dumped = run(&["dump", &file, "--include-misplaced"], &both).exits(3);
     assert!(dumped.stderr.contains(DEAD) && dumped.stderr.contains("items.ndjson.partial"), "{dumped:?}");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "the dump before");
     let partial = std::fs::read_to_string(format!("{file}.partial")).unwrap();
     assert_eq!(records(&partial).len(), 2006, "the items of the healthy server");
     // On standard output it is printed.
-    assert_eq!(records(run(&["dump", "--misplaced", "take"], &both).exits(3).text()).len(), 2006);
+    assert_eq!(records(run(&["dump", "--include-misplaced"], &both).exits(3).text()).len(), 2006);
     // Without any items no partial file is written.
     let nothing = path(&directory, "nothing");
     run(&["dump", &nothing], DEAD).exits(4);
@@ -273,9 +272,14 @@ fn misplaced_items_are_skipped_and_counted() {
     run(&["set", "k", "old"], &other).exits(0);
     let dumped = run(&["dump"], &list).exits(1);
     assert!(dumped.text().contains("new") && !dumped.text().contains("old"), "{dumped:?}");
-    assert!(dumped.stderr.contains("misplaced 1"), "{dumped:?}");
-    assert_eq!(run(&["dump", "--misplaced", "skip"], &list).exits(0).lines().len(), 1);
-    assert_eq!(run(&["dump", "--misplaced", "take"], &list).exits(0).lines().len(), 2);
+    for text in ["1 dumped  skipped: misplaced 1  ", "--include-misplaced includes them", "1 of 2 items are misplaced"]
+    {
+        assert!(dumped.stderr.contains(text), "{dumped:?}");
+    }
+    let skipped = run(&["dump", "--skip-misplaced"], &list).exits(0);
+    assert!(skipped.lines().len() == 1 && !skipped.stderr.contains("--include-misplaced"), "{skipped:?}");
+    assert_eq!(run(&["dump", "--include-misplaced"], &list).exits(0).lines().len(), 2);
+    run(&["dump", "--misplaced"], &list).exits(2).reports_error("--include-misplaced");
 }
 
 #[test]

@@ -182,6 +182,7 @@ fn every_field_is_in_the_table_with_its_type() {
 
 /// Fields that other tests check, because they need contexts, files, events, failures or busy servers.
 const ELSEWHERE: &[&str] = &[
+    "column",
     "command",
     "context",
     "event",
@@ -191,6 +192,7 @@ const ELSEWHERE: &[&str] = &[
     "file",
     "gets",
     "in_use",
+    "line",
     "option",
     "out_bytes_per_second",
     "problem",

@@ -75,7 +75,7 @@ fn copy_keeps_the_value_of_the_destination_if_the_new_one_is_too_large() {
         remcache(["set", key, "old"]).servers(to.addr()).run().exits(0);
     }
     let copied = remcache(["copy", "--timeout", "20s", "--from", &from.addr(), "--to", &to.addr()]).run().exits(1);
-    assert!(copied.stderr.contains("1 copied  too large 1"), "{copied:?}");
+    assert!(copied.stderr.contains("1 copied  skipped: too large 1"), "{copied:?}");
     assert_eq!(value(&to, "big"), b"old");
     assert_eq!(value(&to, "fit").len(), longest(1 << 20, false, true));
 }

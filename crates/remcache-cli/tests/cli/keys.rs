@@ -73,8 +73,8 @@ fn a_tree_sums_up_by_prefix() {
     let tree = run.json();
     let branch =
         |prefix: &str| tree.as_array().unwrap().iter().find(|branch| branch["prefix"] == prefix).unwrap().clone();
-    assert_eq!((&branch("user:")["keys"], &branch("user:")["without_ttl"]), (&300.into(), &300.into()));
-    assert_eq!((&branch("session:")["keys"], &branch("session:")["without_ttl"]), (&100.into(), &0.into()));
+    assert_eq!((&branch("user:")["items"], &branch("user:")["without_ttl"]), (&300.into(), &300.into()));
+    assert_eq!((&branch("session:")["items"], &branch("session:")["without_ttl"]), (&100.into(), &0.into()));
     let text = remcache(["keys", "--tree", ":"]).servers(&list).run().exits(0);
     assert!(text.lines()[0].starts_with("PREFIX"), "{text:?}");
     assert!(text.lines()[1].ends_with("  100%        100%"), "{text:?}");
@@ -86,7 +86,7 @@ fn a_tree_sums_up_by_prefix() {
     let text = remcache(["keys", "--tree", ":", "--prefix", "user:"]).servers(&list).run().exits(0);
     assert!(text.lines()[1].ends_with("  100%          0%"), "{text:?}");
     let shown = remcache(["keys", "--tree", ":"]).servers(&list).run_on_terminal("").exits(0);
-    assert!(shown.text().contains("(metadump hash, 400 lines, "), "{shown:?}");
+    assert!(shown.text().contains("(400 items; "), "{shown:?}");
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn the_number_of_prefixes_is_bounded() {
     assert!(stored.is_complete());
     let tree = remcache(["keys", "--tree", ":", "-f", "json"]).servers(server.addr()).run().exits(0).json();
     let others = tree.as_array().unwrap().iter().find(|branch| branch["prefix"] == "(others)").unwrap().clone();
-    assert_eq!((tree.as_array().unwrap().len(), &others["keys"]), (50_001, &100.into()));
+    assert_eq!((tree.as_array().unwrap().len(), &others["items"]), (50_001, &100.into()));
 }
 
 /// Returns what `watch` prints of a set and a get, up to the event of the get.
@@ -229,7 +229,8 @@ fn a_tree_has_a_depth() {
     let tree = |args: &[&str]| {
         let args = [&["keys", "--tree", ":", "-f", "json"], args].concat();
         let tree = remcache(args).servers(server.addr()).run().exits(0).json();
-        let branch = |branch: &Value| (branch["prefix"].as_str().unwrap().to_owned(), branch["keys"].as_u64().unwrap());
+        let branch =
+            |branch: &Value| (branch["prefix"].as_str().unwrap().to_owned(), branch["items"].as_u64().unwrap());
         let mut branches: Vec<_> = tree.as_array().unwrap().iter().map(branch).collect();
         branches.sort_unstable();
         branches
@@ -243,6 +244,73 @@ fn a_tree_has_a_depth() {
     let largest =
         remcache(["keys", "--by-prefix", ":", "--top", "1", "-f", "csv"]).servers(server.addr()).run().exits(0);
     assert!(largest.lines().len() == 2 && largest.lines()[1].starts_with("user:,"), "{largest:?}");
+}
+
+#[test]
+fn a_tree_on_a_terminal_is_limited_and_sums_up_the_rest() {
+    let (_servers, list) = filled(30, 5);
+    let args = ["keys", "--tree", ":", "--prefix", "user:", "--depth", "2"];
+    let lines: String = (0..30).map(|number| format!("{{\"key\":\"user:{number}:x\",\"value\":\"\"}}\n")).collect();
+    remcache(["load", "-", "-q"]).servers(&list).input(lines).run().exits(0);
+    let shown = remcache(args).servers(&list).run_on_terminal("").exits(0);
+    assert_eq!(shown.lines().iter().filter(|line| line.contains("user:")).count(), 20, "{shown:?}");
+    assert!(shown.text().contains("(20 of 31 prefixes; the others have 11 items and "), "{shown:?}");
+    let all = remcache(args.iter().chain(&["--top", "40"])).servers(&list).run_on_terminal("").exits(0);
+    assert!(!all.text().contains("prefixes"), "{all:?}");
+    // Programs get all prefixes.
+    assert_eq!(remcache(args).servers(&list).run().exits(0).lines().len(), 1 + 31);
+}
+
+#[test]
+fn a_tree_counts_misplaced_items_apart() {
+    let (servers, list) = filled(100, 100);
+    let tree = || remcache(["keys", "--tree", ":"]).servers(&list).run().exits(0);
+    assert!(!tree().lines()[0].contains("MISPLACED"), "{:?}", tree());
+    let user = "user:7";
+    for server in &servers {
+        remcache(["set", user, "v"]).servers(server.addr()).run().exits(0);
+    }
+    let lines =
+        tree().lines().iter().map(|line| line.split_whitespace().map(str::to_owned).collect()).collect::<Vec<Vec<_>>>();
+    let user = lines.iter().find(|line| line[0] == "user:").unwrap();
+    assert_eq!((lines[0].last().unwrap().as_str(), user[1].as_str(), user[6].as_str()), ("MISPLACED", "101", "1"));
+    let records = remcache(["keys", "--tree", ":", "-f", "json"]).servers(&list).run().exits(0).json();
+    let misplaced = |prefix: &str| {
+        let record = records.as_array().unwrap().iter().find(|record| record["prefix"] == prefix).unwrap();
+        record["misplaced"].as_u64().unwrap()
+    };
+    assert_eq!((misplaced("user:"), misplaced("session:")), (1, 0));
+    let count = remcache(["keys", "--count"]).servers(&list).run_on_terminal("").exits(0);
+    assert!(count.text().contains("(201 items, 1 of them misplaced; "), "{count:?}");
+}
+
+#[test]
+fn no_misplaced_items_are_reported_on_stderr() {
+    let (_servers, list) = filled(20, 0);
+    for format in ["auto", "text", "json"] {
+        let run = remcache(["keys", "--misplaced", "-f", format]).servers(&list).run().exits(0);
+        assert_eq!(run.stderr, "no items are misplaced\n");
+        assert_eq!(run.text().trim(), if format == "json" { "[]" } else { "" });
+    }
+    let count = remcache(["keys", "--misplaced", "--count"]).servers(&list).run().exits(0);
+    assert_eq!((count.text(), &*count.stderr), ("0\n", ""));
+    // A server that is down may have some.
+    let partly = remcache(["keys", "--misplaced"]).servers(format!("{list},{DEAD}")).run().exits(3);
+    assert!(!partly.stderr.contains("no items are misplaced"), "{partly:?}");
+}
+
+#[test]
+fn a_server_that_has_left_the_list_is_examined_by_its_name() {
+    let (servers, _list) = filled(100, 0);
+    let [left, stays] = &servers[..] else { unreachable!("two servers are started") };
+    let count = |server: &Memcached| {
+        let run = remcache(["keys", "--count"]).servers(server.addr()).run().exits(0);
+        run.text().trim().parse::<u32>().unwrap()
+    };
+    let (on_left, on_stays) = (count(left), count(stays));
+    assert_eq!(remcache(["keys"]).servers(left.addr()).run().exits(0).lines().len(), on_left as usize);
+    remcache(["copy", "--from", &left.addr(), "--to", &stays.addr()]).run().exits(0);
+    assert_eq!(count(stays), on_left + on_stays);
 }
 
 #[test]

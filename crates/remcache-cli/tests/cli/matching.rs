@@ -46,7 +46,10 @@ fn only_matching_items_are_deleted() {
 #[test]
 fn an_option_can_replace_the_pattern() {
     let (_servers, list) = filled();
-    run(&["delete-matching", "--yes"], &list).exits(2).reports_error("<PATTERN>");
+    let refused = run(&["delete-matching", "--yes"], &list).exits(2);
+    for text in ["a PATTERN such as 'user:*'", "'*' for all keys", "--misplaced"] {
+        assert!(refused.stderr.contains(text), "{refused:?}");
+    }
     assert_eq!(count(&list), "1500");
     run(&["delete-matching", "--prefix", "session:", "--yes"], &list).exits(0);
     assert_eq!(count(&list), "1000");
@@ -74,6 +77,7 @@ fn on_a_terminal_it_asks_with_the_number_of_matches() {
     let (_servers, list) = filled();
     let asked = remcache(["delete-matching", "session:*"]).servers(&list).run_on_terminal("n\n").exits(1);
     assert!(asked.text().contains("500 items match"), "{asked:?}");
+    assert!(asked.text().contains("not confirmed: nothing was changed"), "{asked:?}");
     assert_eq!(count(&list), "1500");
     remcache(["delete-matching", "session:*"]).servers(&list).run_on_terminal("y\n").exits(0);
     assert_eq!(count(&list), "1000");
@@ -240,7 +244,7 @@ fn many_misplaced_items_are_a_reason_to_check_the_server_list() {
     let (_servers, list) = filled();
     let doubt = "compare the server list and --distribution";
     let wrong = run(&["delete-matching", "*", "--misplaced", "--like", "pylibmc"], &list).exits(2);
-    assert!(wrong.stderr.contains("of 1500 items are misplaced") && wrong.stderr.contains(doubt), "{wrong:?}");
+    assert!(wrong.stderr.contains("of 1,500 items are misplaced") && wrong.stderr.contains(doubt), "{wrong:?}");
     let third = Memcached::start(&[]);
     let grown = run(&["delete-matching", "*", "--misplaced"], &format!("{list},{}", third.addr())).exits(2);
     assert!(!grown.stderr.contains(doubt), "{grown:?}");

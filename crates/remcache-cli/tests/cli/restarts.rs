@@ -171,7 +171,7 @@ fn a_dump_continues_without_a_server_that_stays_down() {
     let items = dump(&directory, 4000);
     remcache(["load", &items, "-q", "--timeout", "20s"]).servers(&servers).run().exits(0);
     let of_staying = remcache(["keys", "--count"]).servers(staying.addr()).run().exits(0);
-    let args = ["dump", "--rate", "1000", "--wait", "300ms", "--timeout", "20s", "--misplaced", "take"];
+    let args = ["dump", "--rate", "1000", "--wait", "300ms", "--timeout", "20s", "--include-misplaced"];
     // Into a file, because nothing reads the output while it runs.
     let file = directory.path().join("dump.ndjson");
     let mut child = remcache(args).arg(&file).servers(&servers).spawn();
@@ -268,5 +268,5 @@ fn identical_and_kept_items_are_counted_separately() {
     let run = remcache(["copy", "--from", &from.addr(), "--to", &to.addr(), "-f", "json"]).run().exits(0);
     let record = run.json();
     assert_eq!((&record["items"], &record["identical"], &record["kept"]), (&json!(1), &json!(1), &json!(2)), "{run:?}");
-    assert!(run.stderr.contains("1 copied  identical 1  existing kept 2"), "{run:?}");
+    assert!(run.stderr.contains("1 copied  skipped: identical 1, existing kept 2"), "{run:?}");
 }

@@ -18,19 +18,24 @@ pub(crate) enum InputError {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct InvalidItem {
     pub(crate) line: u64,
+    /// The byte of the line, from 1, if the document is not JSON.
+    pub(crate) column: Option<u64>,
     pub(crate) problem: String,
 }
 
 impl InputError {
     fn invalid(line: u64, problem: impl Into<String>) -> Self {
-        Self::Invalid(InvalidItem { line, problem: problem.into() })
+        Self::Invalid(InvalidItem { line, column: None, problem: problem.into() })
     }
 }
 
 impl fmt::Display for InputError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Invalid(InvalidItem { line, problem }) | Self::Unreadable(line, problem) => {
+            Self::Invalid(InvalidItem { line, column: Some(column), problem }) => {
+                write!(f, "line {line}, column {column}: {problem}")
+            }
+            Self::Invalid(InvalidItem { line, column: None, problem }) | Self::Unreadable(line, problem) => {
                 write!(f, "line {line}: {problem}")
             }
         }
@@ -88,8 +93,9 @@ impl<R: BufRead> DumpReader<R> {
                     return Err(InputError::invalid(first, "the input ends within this item"));
                 }
                 Err(error) => {
+                    let error = json_error(&error, &self.text, first);
                     self.keep_next_item(first);
-                    return Err(json_error(&error, first));
+                    return Err(error);
                 }
             };
             return written.item().map(Some).map_err(|problem| InputError::invalid(first, problem));
@@ -146,18 +152,22 @@ impl<R: BufRead> DumpReader<R> {
 }
 
 /// Returns the error of a document whose first line is `first`.
-fn json_error(error: &serde_json::Error, first: u64) -> InputError {
+fn json_error(error: &serde_json::Error, document: &[u8], first: u64) -> InputError {
     let text = error.to_string();
-    let mut message = text.rsplit_once(" at line ").map_or(&*text, |(message, _)| message).to_owned();
-    if EXPIRY_NAMES.iter().any(|name| message.starts_with(&format!("unknown field `{name}`"))) {
-        message.push_str("; expires is a time in seconds of Unix time");
+    let mut problem = text.rsplit_once(" at line ").map_or(&*text, |(problem, _)| problem).to_owned();
+    if EXPIRY_NAMES.iter().any(|name| problem.starts_with(&format!("unknown field `{name}`"))) {
+        problem.push_str("; expires is a time in seconds of Unix time");
     }
-    // serde_json reports the end of a line as column 0 of the next line.
-    let line = first + error.line() as u64 - 1;
-    match error.column() {
-        0 => InputError::invalid(line.saturating_sub(1).max(first), format!("{message} at its end")),
-        column => InputError::invalid(line, format!("{message} at column {column}")),
-    }
+    let (line, column) = match (error.line(), error.column()) {
+        // serde_json reports the end of a line as column 0 of the next line.
+        (next, 0) if next > 1 => {
+            let line = document.split(|&byte| byte == b'\n').nth(next - 2).unwrap_or_default();
+            (next - 1, line.len() + 1)
+        }
+        position => position,
+    };
+    let (line, column) = (first + line as u64 - 1, Some(column as u64));
+    InputError::Invalid(InvalidItem { line, column, problem })
 }
 
 /// Names that other programs have for the time when an item expires.
@@ -212,7 +222,7 @@ mod tests {
     fn errors_name_their_line() {
         for (text, what) in [
             (&b"{\"key\":\"a\",\"value\":\"1\"}\n{\"key\":\"b\",\"val"[..], "line 2: the input ends within this item"),
-            (b"{\"key\":\"a\",\"val\n{\"key\":\"b\",\"value\":\"1\"}\n", "line 1: control character"),
+            (b"{\"key\":\"a\",\"val\n{\"key\":\"b\",\"value\":\"1\"}\n", "line 1, column 16: control character"),
             (b"hello\n", "line 1: not an item of a dump"),
             (b"\x00\x00", "line 1: not an item of a dump"),
             (b"\n\n{\"key\":\"a\"}\n", "line 3: an item needs value or value_b64"),
@@ -228,10 +238,12 @@ mod tests {
             (b"{\"key\":\"a\",\"value_b64\":\"*\"}", "invalid character '*' after 0 others"),
             (b"{\"key\":\"a\",\"value\":\"\",\"expiry\":60}", "; expires is a time in seconds of Unix time"),
             (b"[\n{\"key\":\"a\",\"value\":\"\"}\n]", "line 1: a JSON array; write each item on a line"),
-            (b"{\"key\":\"a\",\"value\":\"\",\"ttl\":60}", "line 1: unknown field `ttl`, expected one of `key`"),
-            (b"{\"key\":\"a\",\"value\":\"\",\"ttl\":60}", "; expires is a time in seconds of Unix time at column"),
-            (b"{\"key\":\"a\",\"value\":\"\",\"size\":60}", "line 1: unknown field `size`"),
-            (b"{\"key\":\"\xff\",\"value\":\"\"}", "line 1: invalid unicode"),
+            (
+                b"{\"key\":\"a\",\n\"value\":\"\",\"ttl\":60}",
+                "line 2, column 16: unknown field `ttl`, expected one of `key`",
+            ),
+            (b"{\"key\":\"a\",\"value\":\"\",\"size\":60}", "line 1, column 28: unknown field `size`"),
+            (b"{\"key\":\"\xff\",\"value\":\"\"}", "line 1, column 9: invalid unicode"),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.contains(what), "{error:?} for {:?}", text.escape_ascii().to_string());

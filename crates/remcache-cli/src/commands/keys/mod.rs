@@ -3,7 +3,7 @@
 mod top;
 mod tree;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use remcache::proto::text::MetadumpItem;
 use remcache::{Client, ServerHandle};
@@ -36,7 +36,8 @@ use tree::Tree;
 Examples:
   remcache keys --prefix user: --idle-above 7d
   remcache keys --sort size --top 20
-  remcache keys --tree : --depth 2 --top 20
+  remcache keys --tree :                            (memory by first part)
+  remcache keys --tree : --depth 2 --prefix shop:   (by the part after shop:)
   remcache keys 'session:*' --count
 
 Columns of --sort and --top:
@@ -48,10 +49,11 @@ Columns of --sort and --top:
 
 Columns of --tree:
   PREFIX      prefix of the keys, (none) if a key has no SEPARATOR
-  KEYS        number of keys
+  ITEMS       number of items; a key that two servers have counts twice
   BYTES, AVG  bytes that the items take in memory, all and on average
   NO-TTL      items that never expire
   NEVER READ  items that were not read since they were stored
+  MISPLACED   those of the items that --misplaced lists, if there are any
 
 Columns of --misplaced, on a terminal or with -f text:
   SERVER      server that has the item
@@ -65,12 +67,15 @@ pub(crate) struct Args {
     #[command(flatten)]
     selection: Selection,
 
-    /// List only items that are not on the first server of their key, left over from another list of servers (with
-    /// replicas=N in the URL, the replicas too)
+    /// List only misplaced items, which are on another server than the one that their key belongs to
+    ///
+    /// They are left over from another list of servers; with replicas=N in the URL, the replicas are listed
+    /// too. A server that has left the list is not asked, and clients use none of its items: remcache keys -s
+    /// SERVER lists them, and remcache copy --from SERVER --to LIST adds those that are missing to the others.
     #[arg(long)]
     misplaced: bool,
 
-    /// Print only the number of keys
+    /// Print only the number of keys; a key that two servers have counts twice
     #[arg(long, conflicts_with_all = ["tree", "sort", "top", "null"])]
     count: bool,
 
@@ -87,7 +92,7 @@ pub(crate) struct Args {
     sort: Option<SortKey>,
 
     /// Show only this many items, the largest unless --sort names another order, or with --tree this many prefixes;
-    /// --sort shows 20 items without it
+    /// without it, --sort and, on a terminal, --tree show 20
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     top: Option<u32>,
 
@@ -96,7 +101,7 @@ pub(crate) struct Args {
     null: bool,
 }
 
-/// Number of items that --sort shows.
+/// Number of items that --sort shows, and of prefixes that --tree shows on a terminal.
 const DEFAULT_TOP: usize = 20;
 
 const COLUMNS: &[&str] = &["key", "key_b64", "server", "item_size", "expires", "last_access", "fetched", "class"];
@@ -120,24 +125,31 @@ pub(super) enum View {
 pub(super) struct Items<'c> {
     pub(super) client: &'c Client,
     pub(super) scope: &'c KeyScope,
-    /// Limits the listing to items that are on another server than the one on which clients look for them.
-    pub(super) misplaced: Option<&'c Placement>,
+    pub(super) placement: &'c Placement,
+    /// Limits the listing to misplaced items.
+    pub(super) only_misplaced: bool,
 }
 
 impl Items<'_> {
     /// Returns whether an item of a server belongs to the listing, apart from the selection.
     pub(super) fn includes(&self, item: &MetadumpItem, server: &ServerHandle) -> bool {
-        self.misplaced.is_none_or(|placement| placement.is_misplaced(self.scope, item, server))
+        !self.only_misplaced || self.is_misplaced(item, server)
+    }
+
+    /// Returns whether clients look for an item of a server on another server.
+    fn is_misplaced(&self, item: &MetadumpItem, server: &ServerHandle) -> bool {
+        self.placement.is_misplaced(self.scope, item, server)
     }
 
     /// Returns the server on which clients look for a misplaced item.
     fn belongs_to(&self, name: &[u8]) -> Option<String> {
-        Some(self.misplaced?.server_of(name)?.name().to_owned())
+        let placement = self.only_misplaced.then_some(self.placement)?;
+        Some(placement.server_of(name)?.name().to_owned())
     }
 
     /// Returns the fields of the records.
     fn columns(&self) -> &'static [&'static str] {
-        if self.misplaced.is_some() { MISPLACED_COLUMNS } else { COLUMNS }
+        if self.only_misplaced { MISPLACED_COLUMNS } else { COLUMNS }
     }
 
     /// Returns the record of an item on a server.
@@ -159,15 +171,23 @@ pub(crate) async fn run(args: &Args, session: &mut Session) -> Outcome {
     let scope = KeyScope::new(client.namespace(), &args.selection.clone().and(args.pattern.clone()));
     let end = if args.null { b'\0' } else { b'\n' };
     let limit = args.top.map(|top| top as usize);
+    let output = &session.output;
     let view = match (&args.tree, args.sort) {
-        (Some(separator), _) => View::Tree { rule: PrefixRule::new(separator, args.depth as usize), limit },
+        (Some(separator), _) => {
+            let default = Some(DEFAULT_TOP).filter(|_| output.is_terminal() && output.is_text());
+            View::Tree { rule: PrefixRule::new(separator, args.depth as usize), limit: limit.or(default) }
+        }
         (None, None) if args.count => View::Count,
         (None, None) if limit.is_none() => View::Keys { end },
         (None, sort) => View::Top { sort: sort.unwrap_or(SortKey::Size), limit: limit.unwrap_or(DEFAULT_TOP), end },
     };
-    let placement = args.misplaced.then(|| Placement::of(&client));
-    let items = Items { client: &client, scope: &scope, misplaced: placement.as_ref() };
-    let (_, exit) = show(view, &items, session).await?;
+    let lists_keys = !matches!(view, View::Count);
+    let placement = Placement::of(&client);
+    let items = Items { client: &client, scope: &scope, placement: &placement, only_misplaced: args.misplaced };
+    let (count, exit) = show(view, &items, session).await?;
+    if args.misplaced && lists_keys && count == 0 && exit == Exit::Yes {
+        session.output.notes().print("no items are misplaced");
+    }
     Ok(exit)
 }
 
@@ -197,27 +217,36 @@ pub(super) async fn show(view: View, items: &Items<'_>, session: &mut Session) -
         summary.seen += batch.seen;
         summary.done(live.len() as u64, 0);
         expired.iter().try_for_each(|item| summary.skipped(&item.key, None, &SkipReason::Expired.into()))?;
-        printer.add(&live, server.name(), output)?;
+        printer.add(&live, server, output)?;
         progress.as_ref().inspect(|progress| progress.show(&summary));
     }
     drop(progress);
     if counts.failed() < servers.len() as u64 {
         counts.answer(true);
     }
+    let misplaced = printer.misplaced;
     let unprintable = printer.finish(summary.done_count(), &counts, output)?;
-    let expired = match summary.skipped_count(SkipReason::Expired) {
-        0 => String::new(),
-        count => format!("; {} skipped: expired while listing", number::exact(count)),
-    };
-    let lines = number::exact(summary.seen);
-    let time = number::duration(started.elapsed());
-    output.notes().say(format_args!("(metadump hash, {lines} lines, {time}{expired})"));
+    output.flush()?;
+    output.notes().say(describe(&summary, misplaced, started.elapsed()));
     if unprintable > 0 {
         let message = "a key that a line cannot hold was left out: use -0 or -f ndjson";
         counts.failures(message, Exit::No, unprintable);
     }
     counts.report_failures(if unprintable > 0 { "keys" } else { "servers" }, output)?;
     Ok((summary.done_count(), interrupt.unless_raised(counts.exit())))
+}
+
+/// Describes a listing: `(12 of 1,500 items, 3 of them misplaced; 3.1ms)`.
+fn describe(summary: &Summary, misplaced: u64, time: Duration) -> String {
+    let (listed, all) = (summary.done_count(), number::items(summary.seen));
+    let items = if listed == summary.seen { all } else { format!("{} of {all}", number::exact(listed)) };
+    let some = |count: u64, what: &str| match count {
+        0 => String::new(),
+        count => format!(", {} {what}", number::exact(count)),
+    };
+    let misplaced = some(misplaced, "of them misplaced");
+    let expired = some(summary.skipped_count(SkipReason::Expired), "expired in the meantime");
+    format!("({items}{misplaced}{expired}; {})", number::duration(time))
 }
 
 /// Creates the progress display, unless the terminal shows the keys themselves.
@@ -238,6 +267,8 @@ struct ItemPrinter<'s> {
     has_header: bool,
     /// Number of keys that a pipe could not represent.
     unprintable: u64,
+    /// Number of misplaced items, for views that count items wherever they are.
+    misplaced: u64,
 }
 
 impl<'s> ItemPrinter<'s> {
@@ -246,21 +277,33 @@ impl<'s> ItemPrinter<'s> {
             View::Top { sort, limit, .. } => TopItems::new(sort, limit),
             _ => TopItems::new(SortKey::Size, 0),
         };
-        Self { view, items, tree: Tree::default(), top, has_header: false, unprintable: 0 }
+        Self { view, items, tree: Tree::default(), top, has_header: false, unprintable: 0, misplaced: 0 }
     }
 
-    fn add(&mut self, items: &[&MetadumpItem], server: &str, output: &mut Output) -> std::io::Result<()> {
+    fn add(&mut self, items: &[&MetadumpItem], server: &ServerHandle, output: &mut Output) -> std::io::Result<()> {
         match &self.view {
             View::Tree { rule, .. } => {
-                items.iter().for_each(|item| self.tree.add(self.items.scope.name_of(item), item, rule))
+                for item in items {
+                    let is_misplaced = self.is_counted_as_misplaced(item, server);
+                    self.misplaced += u64::from(is_misplaced);
+                    self.tree.add(self.items.scope.name_of(item), item, is_misplaced, rule);
+                }
             }
             View::Top { .. } => {
-                items.iter().for_each(|item| self.top.add(self.items.scope.name_of(item), item, server));
+                items.iter().for_each(|item| self.top.add(self.items.scope.name_of(item), item, server.name()));
             }
-            View::Count => {}
-            View::Keys { end } => return self.print(items, server, *end, output),
+            View::Count => {
+                let misplaced = items.iter().filter(|item| self.is_counted_as_misplaced(item, server)).count();
+                self.misplaced += misplaced as u64;
+            }
+            View::Keys { end } => return self.print(items, server.name(), *end, output),
         }
         Ok(())
+    }
+
+    /// Returns whether an item is misplaced in a listing that is not limited to such items.
+    fn is_counted_as_misplaced(&self, item: &MetadumpItem, server: &ServerHandle) -> bool {
+        !self.items.only_misplaced && self.items.is_misplaced(item, server)
     }
 
     fn print(&mut self, items: &[&MetadumpItem], server: &str, end: u8, output: &mut Output) -> std::io::Result<()> {
@@ -279,7 +322,7 @@ impl<'s> ItemPrinter<'s> {
                 .iter()
                 .try_for_each(|item| records.push(self.items.record(scope.name_of(item), item, server)));
         }
-        if self.items.misplaced.is_some() && output.layout() == Layout::Text && end == b'\n' {
+        if self.items.only_misplaced && output.layout() == Layout::Text && end == b'\n' {
             return self.print_places(items, server, had_header, output);
         }
         for item in items {

@@ -90,7 +90,7 @@ impl TopItems {
             Column::left("KEY").shrinkable(),
             Column::left("SERVER"),
             // A column without texts is not shown.
-            Column::left(if items.misplaced.is_some() { "BELONGS TO" } else { "" }),
+            Column::left(if items.only_misplaced { "BELONGS TO" } else { "" }),
         ]);
         for (name, item, server) in ranked {
             let ttl = selection::seconds_left(&item, now).map_or_else(|| "never".into(), number::age);
