@@ -31,7 +31,7 @@ pub(super) struct LoadReport {
 }
 
 /// Results of one operation, or of all together.
-struct Row<'r> {
+struct OperationRow<'r> {
     name: &'static str,
     stats: &'r OpStats,
     /// The hits, and the answers of operations that can miss.
@@ -98,22 +98,22 @@ impl LoadReport {
     }
 
     /// Returns a row for each operation, and one for all if there are several.
-    fn rows(&self) -> impl Iterator<Item = Row<'_>> {
+    fn rows(&self) -> impl Iterator<Item = OperationRow<'_>> {
         let is_sum = self.operations().count() > 1;
         self.operations().chain(is_sum.then(|| self.total_row()))
     }
 
-    fn operations(&self) -> impl Iterator<Item = Row<'_>> {
+    fn operations(&self) -> impl Iterator<Item = OperationRow<'_>> {
         let hits = |operation| self.recorder.hits(Some(operation));
         let operations = self.recorder.operations();
-        operations.map(move |(operation, stats)| Row { name: operation.name(), stats, hits: hits(operation) })
+        operations.map(move |(operation, stats)| OperationRow { name: operation.name(), stats, hits: hits(operation) })
     }
 
-    fn total_row(&self) -> Row<'_> {
-        Row { name: "total", stats: &self.total, hits: self.recorder.hits(None) }
+    fn total_row(&self) -> OperationRow<'_> {
+        OperationRow { name: "total", stats: &self.total, hits: self.recorder.hits(None) }
     }
 
-    fn cells(&self, row: &Row<'_>) -> Vec<Cell> {
+    fn cells(&self, row: &OperationRow<'_>) -> Vec<Cell> {
         let (stats, (hits, answers)) = (row.stats, row.hits);
         let errors = Cell::new(number::exact(stats.errors));
         let time = |time: Duration| if stats.answers > 0 { Cell::new(number::duration(time)) } else { Cell::unknown() };
@@ -160,18 +160,18 @@ impl LoadReport {
     }
 
     /// Returns a record of JSON, whose latencies are an object.
-    fn nested(&self, record: Record, row: &Row<'_>) -> Record {
+    fn nested(&self, record: Record, row: &OperationRow<'_>) -> Record {
         let latency: Map<_, _> = latencies(row.stats).map(|(name, micros)| (name.into(), micros.into())).collect();
         self.with_counts(record, row).with("latency_us", latency)
     }
 
     /// Returns a record of CSV, whose latencies are fields of their own.
-    fn flat(&self, row: &Row<'_>) -> Record {
+    fn flat(&self, row: &OperationRow<'_>) -> Record {
         let record = self.with_counts(Record::new().with("operation", row.name), row);
         latencies(row.stats).fold(record, |record, (name, micros)| record.with(&format!("{name}_us"), micros))
     }
 
-    fn with_counts(&self, record: Record, row: &Row<'_>) -> Record {
+    fn with_counts(&self, record: Record, row: &OperationRow<'_>) -> Record {
         let (hits, answers) = row.hits;
         let hit_percent = (answers > 0).then(|| 100.0 * hits as f64 / answers as f64);
         record
