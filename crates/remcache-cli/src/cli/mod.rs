@@ -315,8 +315,8 @@ Exit codes:
   4  no server was reachable, or the requests timed out
   5  a server or protocol error
   6  authentication is required or failed, or TLS failed
-  8  a threshold is exceeded (bench --fail-if, also if it was interrupted; check),
-     or doctor has findings
+  8  a threshold is exceeded (check; bench --fail-if, interrupted or not), or
+     doctor has findings
   130  interrupted, after printing the results so far";
 
 #[cfg(test)]
@@ -326,6 +326,21 @@ mod tests {
     #[test]
     fn the_definitions_are_consistent() {
         command().debug_assert();
+    }
+
+    /// Longer lines are wrapped again by 80 columns, which leaves single words on a line.
+    fn check_width_of_notes(command: &clap::Command) {
+        for notes in [command.get_after_help(), command.get_after_long_help()].into_iter().flatten() {
+            for line in notes.to_string().lines() {
+                assert!(line.chars().count() <= 80, "{}: {line}", command.get_name());
+            }
+        }
+        command.get_subcommands().for_each(check_width_of_notes);
+    }
+
+    #[test]
+    fn notes_of_the_help_fit_80_columns() {
+        check_width_of_notes(&command());
     }
 
     #[test]

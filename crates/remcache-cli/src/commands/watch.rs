@@ -35,12 +35,12 @@ Columns, on a terminal or with -f text:
   DETAILS  other fields; ttl is in seconds or never, size in bytes, and fd the
            number of the client's connection in remcache stats conns
 
-In a pipe, each line is a server and its own line, with Unix times. -f ndjson and
-csv have the fields that remcache help fields watch explains.
+In a pipe, each line is a server and its own line, with Unix times. -f ndjson
+and -f csv have the fields that remcache help fields watch explains.
 
-memcached looks an item up before it stores, deletes or touches it, and logs that
-look-up as an item_get too: a new key has an item_get with the status not_found
-before its item_store.")]
+memcached looks an item up before it stores, deletes or touches it, and logs
+that look-up as an item_get too: a new key has an item_get with the status
+not_found before its item_store.")]
 pub(crate) struct Args {
     /// Events to show
     #[arg(value_enum, default_value = "fetchers", value_delimiter = ',')]

@@ -31,7 +31,7 @@ use report::LoadReport;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  remcache bench --rate 20k --ratio get=9,set=1 --size 100..1k --fail-if 'p99>2ms'
+  remcache bench --rate 20k --ratio get=9,set=1 --fail-if 'p99>2ms'
   remcache bench --ratio get --dist zipf:1.0 --keys 1m --time 1m
 
 Columns:
