@@ -17,7 +17,8 @@ Where it goes:
   bash        remcache completions bash \\
                 > ~/.local/share/bash-completion/completions/remcache
   zsh         remcache completions zsh > a directory of $fpath, as _remcache
-  fish        remcache completions fish > ~/.config/fish/completions/remcache.fish
+  fish        remcache completions fish \\
+                > ~/.config/fish/completions/remcache.fish
   powershell  remcache completions powershell >> $PROFILE
   elvish      remcache completions elvish >> ~/.config/elvish/rc.elv
 For the current shell alone: source <(remcache completions bash)")]

@@ -55,7 +55,7 @@ pub(crate) struct Args {
     #[arg(short = 'n', long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     top: u32,
 
-    /// Sum up by prefix, over all servers: the part of a key up to the first SEPARATOR, such as :
+    /// Sum up by prefix, which ends at the first SEPARATOR, such as :, over all servers
     #[arg(long, value_name = "SEPARATOR")]
     by_prefix: Option<String>,
 

@@ -79,7 +79,7 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with_all = ["tree", "sort", "top", "null"])]
     count: bool,
 
-    /// Sum up by prefix: the part of a key up to the first SEPARATOR, such as :
+    /// Sum up by prefix, which ends at the first SEPARATOR, such as :
     #[arg(long, visible_alias = "by-prefix", value_name = "SEPARATOR", conflicts_with_all = ["sort", "null"])]
     tree: Option<String>,
 
