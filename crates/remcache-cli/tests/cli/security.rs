@@ -64,7 +64,7 @@ fn an_invalid_certificate_is_reported() {
         assert!(run.stderr.contains(words) && run.stderr.contains(&server.addr()), "{run:?}");
         assert_eq!((run.text(), run.stderr.lines().count()), ("", 1), "{run:?}");
         let doctor = remcache(["doctor", "--tls-ca", ca.to_str().unwrap()]).servers(server.addr()).run().exits(6);
-        assert!(doctor.lines()[2].trim_start().starts_with(advice), "{doctor:?}");
+        assert!(doctor.lines()[1].contains(advice), "{doctor:?}");
         assert!(doctor.text().contains("  TLS  ") && !doctor.text().contains("check --"), "{doctor:?}");
     }
 }
@@ -123,7 +123,7 @@ fn a_port_with_another_protocol_is_reported() {
     assert!(run.stderr.contains("port without TLS") && run.stderr.contains(&plain.addr()), "{run:?}");
     let doctor = remcache(["doctor", "--tls", "--timeout", "20s", "--connect-timeout", "20s"]).servers(plain.addr());
     let doctor = doctor.run().exits(6);
-    assert_eq!(doctor.lines()[2].trim_start(), "leave out --tls, or use memcached://", "{doctor:?}");
+    assert!(doctor.lines()[1].ends_with("leave out --tls, or use memcached://"), "{doctor:?}");
     assert!(!doctor.text().contains("check --tls"), "{doctor:?}");
     let certificate = Authority::new("remcache test").certify(&["127.0.0.1"], Dates::Now);
     let encrypted = Memcached::start_tls(&certificate, &[]);
