@@ -30,7 +30,7 @@ pub(crate) use list::{KeyScope, ListEvent, is_expired, list};
 pub(crate) use listing_error::count_listing_error;
 pub(crate) use options::BulkOptions;
 pub(crate) use pipeline::{BatchJob, run_pipeline};
-pub(crate) use placement::{Placement, doubt_placement};
+pub(crate) use placement::{Placement, placement_warning};
 pub(crate) use progress::BulkProgress;
 pub(crate) use rate_limit::RateLimit;
 pub(crate) use request::Requester;

@@ -35,12 +35,11 @@ impl Placement {
     }
 }
 
-/// Returns a doubt about the options if so many items are misplaced that a wrong list of servers or distribution is
-/// likely.
-pub(crate) fn doubt_placement(misplaced: u64, items: u64) -> Option<String> {
+/// Returns a warning if so many items are misplaced that a wrong list of servers or a wrong distribution is likely.
+pub(crate) fn placement_warning(misplaced: u64, items: u64) -> Option<String> {
     // One more server than two misplaces a third of the items, a wrong list of two servers a half.
-    let is_unlikely = misplaced.saturating_mul(5) > items.saturating_mul(2);
-    is_unlikely.then(|| {
+    let is_suspicious = misplaced.saturating_mul(5) > items.saturating_mul(2);
+    is_suspicious.then(|| {
         format!(
             "{} of {} items are misplaced: if that is unexpected, compare the server list and --distribution with those \
              of the clients (remcache locate --ask KEY shows where an item is)",

@@ -10,7 +10,7 @@ use remcache::Error;
 use super::dump_format::InvalidItem;
 use super::list::{ListEvent, ListedBatch};
 use super::listing_error::count_listing_error;
-use super::placement::doubt_placement;
+use super::placement::placement_warning;
 use super::server_watch::ServerWatch;
 use super::skip_reason::{SKIP_REASONS, SkipReason, Skipped};
 use crate::exit::{Exit, Failure, words, words_without};
@@ -184,8 +184,8 @@ impl Summary {
             "misplaced items are on another server than the one that their key belongs to: --include-misplaced includes \
              them, --skip-misplaced skips them with exit code 0",
         );
-        if let Some(doubt) = doubt_placement(misplaced, self.done + self.skips.iter().sum::<u64>()) {
-            notes.print(doubt);
+        if let Some(warning) = placement_warning(misplaced, self.done + self.skips.iter().sum::<u64>()) {
+            notes.print(warning);
         }
     }
 

@@ -328,7 +328,7 @@ mod tests {
         command().debug_assert();
     }
 
-    /// Longer lines are wrapped again by 80 columns, which leaves single words on a line.
+    /// At 80 columns, longer lines would be wrapped again, which leaves single words on a line.
     fn check_width_of_notes(command: &clap::Command) {
         for notes in [command.get_after_help(), command.get_after_long_help()].into_iter().flatten() {
             // The list of global options is the only text without breaks of its own.

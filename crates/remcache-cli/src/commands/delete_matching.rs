@@ -12,7 +12,7 @@ use super::flush::names;
 use super::keys::{self, Items, View};
 use crate::bulk::{
     BATCH, BatchJob, BulkOptions, BulkProgress, KeyScope, ListEvent, Placement, RateLimit, Requester, SkipReason,
-    Skipped, Summary, doubt_placement, is_expired, list, run_pipeline, total,
+    Skipped, Summary, is_expired, list, placement_warning, run_pipeline, total,
 };
 use crate::exit::{Exit, Failure, Outcome};
 use crate::item_limit;
@@ -119,8 +119,8 @@ async fn confirm(
         summary.report_failures(&mut session.output)?;
         session.output.notes().print("nothing is deleted on servers that failed to list their items");
     }
-    if let Some(doubt) = doubt_placement(*matching, *selected).filter(|_| args.misplaced) {
-        session.output.notes().print(doubt);
+    if let Some(warning) = placement_warning(*matching, *selected).filter(|_| args.misplaced) {
+        session.output.notes().print(warning);
     }
     let action = format!("delete {}", number::items(*matching));
     let question = format!("{}. Remove {} of {}?", items_match(*matching), args.description(), names(servers));

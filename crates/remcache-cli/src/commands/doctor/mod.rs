@@ -1,6 +1,5 @@
 //! `doctor`: looks for known problems of the servers and of the connection to them, with advice.
 
-mod advice;
 mod checks;
 mod evictions;
 mod report;
@@ -8,7 +7,7 @@ mod report;
 use std::time::{Duration, Instant};
 
 use clap::Command;
-use remcache::{Client, Error, ServerHandle};
+use remcache::{Client, Error, ErrorKind, ServerHandle};
 use tokio::task::JoinSet;
 
 use super::availability::{Availability, PROXY_HINT};
@@ -195,10 +194,23 @@ async fn examine(server: &ServerHandle, limit: Duration, expiry_margin: Duration
             Examination { reports: vec![report("statistics", verdict)], general: None, failure: None }
         }
         Err(error) => {
-            let (check, verdict) = advice::explain(error.kind(), &reason(server, &error));
+            let (check, verdict) = explain(error.kind(), &reason(server, &error));
             Examination { reports: vec![report(check, verdict)], general: None, failure: Some(error) }
         }
     }
+}
+
+/// Returns the name of the check that an error belongs to, and the error of a server that cannot be examined as a
+/// problem.
+///
+/// The error says what to do about its cause, so the advice on TLS and authentication only names the options.
+fn explain(kind: ErrorKind, reason: &str) -> (&'static str, Verdict) {
+    let (check, advice) = match kind {
+        ErrorKind::Tls => ("TLS", "the options of TLS are --tls, --tls-ca, --tls-cert, --tls-key and --tls-name"),
+        ErrorKind::Auth => ("authentication", "the options of authentication are --user and --password-file"),
+        _ => ("availability", "check that it is running, and its address: remcache ping"),
+    };
+    (check, Verdict::problem(reason, advice))
 }
 
 /// Checks whether a server is given under two names.

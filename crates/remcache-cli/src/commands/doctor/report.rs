@@ -82,19 +82,21 @@ fn summarized(names: &[&str]) -> String {
 
 /// Returns the table of what is good, if anything is: a row for each check.
 fn good(reports: &[Report], servers: usize) -> Option<Table> {
+    let rows: Vec<_> = names().filter_map(|name| good_row(reports, name, servers)).collect();
     let mut table = Table::new([Column::left(""), Column::left(""), Column::left(""), Column::left("")]);
-    let mut is_empty = true;
-    for name in names() {
-        let figures: Vec<_> = figures(reports, name).collect();
-        let Some(text) = closest_to_a_problem(&figures) else { continue };
-        let count = match name != CONTEXTS_FILE && servers > 1 {
-            true => format!("{} of {servers} servers", figures.len()),
-            false => String::new(),
-        };
-        table.row([Cell::new("ok").style(TextStyle::Good), Cell::new(name), Cell::new(count), Cell::new(text)]);
-        is_empty = false;
-    }
-    (!is_empty).then_some(table)
+    let has_rows = !rows.is_empty();
+    rows.into_iter().for_each(|row| table.row(row));
+    has_rows.then_some(table)
+}
+
+fn good_row(reports: &[Report], name: &'static str, servers: usize) -> Option<[Cell; 4]> {
+    let figures: Vec<_> = figures(reports, name).collect();
+    let text = closest_to_a_problem(&figures)?;
+    let count = match name != CONTEXTS_FILE && servers > 1 {
+        true => format!("{} of {servers} servers", figures.len()),
+        false => String::new(),
+    };
+    Some([Cell::new("ok").style(TextStyle::Good), Cell::new(name), Cell::new(count), Cell::new(text)])
 }
 
 /// Returns the names of all checks, in their order.
